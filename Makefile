@@ -1,0 +1,49 @@
+# Labelmill's verbs. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup demo test check format bench lock clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/ready ## make .venv with everything locked, and .venv/bin/labelmill
+
+.venv/ready: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Labelmill needs Python 3.11 or newer; %s is %d.%d. Name another with: make setup PYTHON=python3.12" % (sys.executable, *v))'
+	@echo "Setting up .venv (a minute or two, the first time only) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## label the sample in data/ with the practice provider: no key, no cost
+	@$(BIN)/labelmill demo
+
+test: setup ## run every test; nothing can spend money or leave this machine
+	@$(BIN)/python -m pytest
+
+check: setup ## lint, formatting, strict types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## apply the formatter and the safe fixes
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure Labelmill beside what people would write themselves
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+lock: setup ## resolve the dependencies anew into the two lock files
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' --group dev pyproject.toml --constraint requirements.lock \
+		--output-file requirements-dev.lock
+
+clean: ## remove what the demo and the tests leave
+	@rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,66 @@
+"""`labelmill demo`: the whole job on the sample, with no key."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+from rich.table import Table
+
+from commands.prefect_setup import PROJECT
+from commands.run import console, exit_code_of, label, refuse, show
+from labelmill.errors import JobRefused
+from labelmill.job.check import checked_job
+from labelmill.job.file import draft_of_file
+from labelmill.job.model import LabelJob, Output, Source
+from labelmill.store.folder import OutputFolder
+
+JOB_FILE = PROJECT / "deployments" / "demo.toml"
+
+
+def run_demo() -> int:
+    """Label the sample from scratch and print every row; returns the exit code."""
+    try:
+        job = demo_job()
+        _start_afresh(OutputFolder.of(job))
+        record = label(job)
+    except JobRefused as refused:
+        return refuse(refused)
+    rows = pl.read_parquet(OutputFolder.of(job).labeled / "*.parquet")
+    table = Table(title="what was labeled")
+    for column in ("text", "label", "label_status"):
+        table.add_column(column)
+    for row in rows.select("text", "label", "label_status").iter_rows():
+        table.add_row(*(str(value) for value in row))
+    console.print(table)
+    show(record)
+    console.print(
+        f"\nThe job is {_shown(JOB_FILE)}. Copy it, point it at your own Parquet, and: labelmill run JOB"
+    )
+    return exit_code_of(record)
+
+
+def demo_job() -> LabelJob:
+    """The demo's job, with its paths taken from where Labelmill is rather than from the folder the command runs in.
+
+    Raises:
+        JobRefused: it can't run as it stands.
+    """
+    draft = draft_of_file(JOB_FILE)
+    if draft.job is None:
+        raise JobRefused(list(draft.mistakes))
+    job = draft.job.model_copy(
+        update={
+            "source": Source(path=str(PROJECT / draft.job.source.path), text=draft.job.source.text),
+            "output": Output(path=str(PROJECT / draft.job.output.path)),
+        }
+    )
+    return checked_job(type(draft)(draft.where, draft.values, job, ()))
+
+
+def _start_afresh(folder: OutputFolder) -> None:
+    for part in (folder.labeled, folder.ledgers, folder.path / "runs", folder.path / "failed"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,61 @@
+"""`labelmill`: the command line's entry."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelmill import __version__
+
+app = typer.Typer(
+    name="labelmill",
+    help="Label Parquet datasets with a language model, and see the bill.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001  (Typer's callback shape)
+    if value:
+        typer.echo(f"labelmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def labelmill(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,  # noqa: FBT002
+) -> None:
+    """Label Parquet datasets with a language model, and see the bill."""
+
+
+@app.command()
+def run(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json to standard output.")] = False,  # noqa: FBT002
+    max_cost_usd: Annotated[
+        float | None, typer.Option(min=0, help="The most this run may cost, in USD.", show_default=False)
+    ] = None,
+    model_base_url: Annotated[
+        str | None, typer.Option(help="Send this run's requests to another address.", show_default=False)
+    ] = None,
+) -> None:
+    """Label what is not labeled yet. Running it again is safe and, with nothing new, free."""
+    from commands.run import run_job  # noqa: PLC0415  (the help should not wait for Polars and LangChain)
+
+    raise typer.Exit(run_job(job, max_cost_usd=max_cost_usd, model_base_url=model_base_url, as_json=as_json))
+
+
+@app.command()
+def demo() -> None:
+    """Label the sample in data/ with the practice provider: no key, no cost."""
+    from commands.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(run_demo())
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

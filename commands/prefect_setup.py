@@ -1,0 +1,99 @@
+"""Prefect without help: settings that a first run needs, and a temporary server that outlives a Ctrl-C.
+
+Nothing here imports Prefect before its settings stand in the environment, which is where it reads them.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+SETTINGS = {
+    # Around 100 migrations on a first run: 20 to 40 seconds, where Prefect's own limit is 20.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "50",
+}
+
+
+def prepare_environment(*, quiet: bool) -> None:
+    """Fill in what the user has not set; `quiet` keeps Prefect's log lines out of a progress bar's way."""
+    if (PROJECT / "pyproject.toml").is_file():
+        os.environ.setdefault("PREFECT_HOME", str(PROJECT / ".prefect"))
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if quiet:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+
+
+@contextmanager
+def prefect_api() -> Iterator[None]:
+    """Have a Prefect API for the length of the block: the user's own, or a temporary server.
+
+    Prefect's temporary server sits in the terminal's process group, so that a Ctrl-C would end it before the run has
+    drained; this one has a session of its own, and ends with this process whatever happens to it.
+    """
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
+    from prefect.settings import (  # noqa: PLC0415
+        PREFECT_API_URL,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        get_current_settings,
+        temporary_settings,
+    )
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+
+    class OwnSessionServer(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
+            return subprocess.Popen(  # noqa: S603  (this interpreter, our own words)
+                [sys.executable, "-c", _SERVE, str(self.port)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    **get_current_settings().to_environment_variables(exclude_unset=True),
+                    **_SERVER_ENV,
+                },
+            )
+
+    server = OwnSessionServer()
+    server.start(timeout=int(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()))
+    try:
+        with temporary_settings({PREFECT_API_URL: server.api_url}):
+            try:
+                yield
+            finally:
+                APILogHandler().flush()
+                EventsWorker.drain_all()
+    finally:
+        with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+            server.stop()
+
+
+_SERVER_ENV = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+# Standard input is a pipe from the parent that nobody writes to: it ends when the parent does.
+_SERVE = """
+import os, sys, threading
+def follow_parent():
+    sys.stdin.buffer.read()
+    os._exit(0)
+threading.Thread(target=follow_parent, daemon=True).start()
+import uvicorn
+from prefect.server.api.server import create_app
+uvicorn.run(create_app, factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on")
+"""

@@ -1,0 +1,61 @@
+"""The progress bar of a terminal: rows done, rate, cost so far, time left."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from labelmill.model.progress import Snapshot
+from labelmill.report.wording import duration, usd
+from labelmill.run.live import live_runs
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[None]:
+    """Show the live run of this process for the length of the block; nothing without a terminal."""
+    if not console.is_terminal:
+        yield
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        transient=True,
+    )
+    ended = threading.Event()
+    with bar:
+        line = bar.add_task("starting Prefect", total=None, facts="")
+
+        def follow() -> None:
+            while not ended.wait(SECONDS_BETWEEN_LOOKS):
+                for run in live_runs()[-1:]:
+                    now = run.progress.now()
+                    bar.update(
+                        line, description=now.phase, total=now.texts, completed=now.done, facts=facts_of(now)
+                    )
+
+        follower = threading.Thread(target=follow, name="progress-bar", daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            follower.join()
+
+
+def facts_of(now: Snapshot) -> str:
+    """What stands beside the bar."""
+    if not now.texts:
+        return ""
+    facts = [f"{now.done:,}/{now.texts:,} texts", f"{now.texts_per_second:.0f}/s", usd(now.cost_usd)]
+    if now.failed:
+        facts.append(f"{now.failed:,} failed")
+    if now.seconds_left:
+        facts.append(f"{duration(now.seconds_left)} left")
+    return " · ".join(facts)

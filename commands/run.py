@@ -1,0 +1,108 @@
+"""`labelmill run`: label what is not labeled yet."""
+
+import sys
+from pathlib import Path
+
+from dotenv import find_dotenv, load_dotenv
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from commands.prefect_setup import prefect_api, prepare_environment
+from commands.progress_bar import progress_bar
+from commands.signals import draining_signals
+from labelmill.errors import JobRefused
+from labelmill.job.check import checked_job
+from labelmill.job.file import draft_of, draft_of_file
+from labelmill.job.model import LabelJob
+from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
+from labelmill.run.record import RunRecord
+
+EXIT_CODES = {"completed": 0, "budget_reached": 4, "too_many_failures": 3, "failed": 1, "cancelled": 1}
+EXIT_USER = 2
+_SHOWN_LABELS = 20
+
+console = Console(stderr=True, highlight=False)
+
+
+def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None) -> LabelJob:
+    """Read and check a job file; the command line's budget takes the place of the job's.
+
+    Raises:
+        JobRefused: with every mistake in it.
+    """
+    load_dotenv(find_dotenv(usecwd=True))
+    draft = draft_of_file(path)
+    if max_cost_usd is not None and isinstance(draft.values.get("run", {}), dict):
+        run = {**draft.values.get("run", {}), "max_cost_usd": max_cost_usd}
+        draft = draft_of({**draft.values, "run": run}, str(path))
+    return checked_job(draft, model_base_url)
+
+
+def run_job(path: Path, *, max_cost_usd: float | None, model_base_url: str | None, as_json: bool) -> int:
+    """Run a job file and print its record; returns the exit code."""
+    try:
+        job = read_job(path, max_cost_usd, model_base_url)
+        record = label(job, model_base_url)
+    except JobRefused as refused:
+        return refuse(refused)
+    if as_json:
+        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+    show(record)
+    return exit_code_of(record)
+
+
+def label(job: LabelJob, model_base_url: str | None = None) -> RunRecord:
+    """Run the flow on a checked job, with a progress bar where there is a terminal.
+
+    Raises:
+        JobRefused: another run is writing into the same output.
+    """
+    prepare_environment(quiet=console.is_terminal)
+    with progress_bar(console), draining_signals(console), prefect_api():
+        from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
+
+        state = label_dataset(job, model_base_url, return_state=True)
+        result = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def exit_code_of(record: RunRecord) -> int:
+    """The exit code of a run. One that failed before anything was spent is the user's to mend."""
+    if record.status == "failed" and not record.requests:
+        return EXIT_USER
+    return EXIT_CODES[record.status]
+
+
+def refuse(refused: JobRefused) -> int:
+    """Print what is wrong with a job, a line each; returns the exit code."""
+    for mistake in refused.mistakes:
+        console.print(f"[bold red]error[/] {escape(str(mistake))}", soft_wrap=True)
+    return EXIT_USER
+
+
+def show(record: RunRecord) -> None:
+    """Print a run's summary to the terminal."""
+    console.print(
+        f"\n[bold]{escape(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
+    )
+    for notice in notices(record):
+        console.print(f"[yellow]{escape(notice)}[/]")
+    facts = Table.grid(padding=(0, 2))
+    for what, value in [*rows_of(record), *bill_of(record)]:
+        facts.add_row(what, escape(value))
+    console.print(facts)
+    if record.labels:
+        shares = Table.grid(padding=(0, 2))
+        for name, count in list(record.labels.items())[:_SHOWN_LABELS]:
+            shares.add_row(escape(name), f"{count:,}", percent(count, record.rows_labeled))
+        console.print("\n[bold]labels[/]", shares, sep="\n")
+    for kind, count in record.failures.items():
+        console.print(f"[red]failed[/] {count:,} {kind}")
+    folder = Path(record.job.output.path) / "runs" / record.run_id
+    console.print(
+        f"\nlabels  {escape(record.labeled_path)}\nreport  {escape(str(folder / 'report.html'))}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,1 @@
+"""One file per pipeline. Each reads like a recipe."""

@@ -1,0 +1,69 @@
+"""Label a Parquet dataset: check, plan, classify, merge, publish."""
+
+from prefect import flow, runtime, unmapped
+from prefect.futures import wait
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from labelmill.job.check import checked_job
+from labelmill.job.file import draft_of
+from labelmill.job.model import LabelJob
+from labelmill.run.opening import finished_record, open_run
+from labelmill.run.record import RunRecord
+from tasks.classify import classify_chunk
+from tasks.merge import merge_labels
+from tasks.plan import plan_run
+from tasks.progress import progress_lines
+from tasks.publish import publish_run
+
+CHUNKS_IN_FLIGHT = 4
+"""Enough that three fill the gate while one waits for its slowest answer."""
+
+
+def _name() -> str:
+    parameters = runtime.flow_run.parameters
+    started = runtime.flow_run.scheduled_start_time
+    return f"{parameters['job'].name} {started:%Y-%m-%d}"
+
+
+@flow(
+    name="label-dataset",
+    flow_run_name=_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_IN_FLIGHT),  # type: ignore[arg-type]
+)
+def label_dataset(job: LabelJob, model_base_url: str | None = None) -> State[RunRecord]:
+    """Label what is not labeled yet, and show the bill.
+
+    Args:
+        job: What to label, with which labels, by which model.
+        model_base_url: Sends the requests elsewhere for this run, such as to a gateway.
+    """
+    checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
+    with open_run(job, model_base_url) as live:
+        run = live.run
+        with progress_lines(live):
+            live.progress.enter("planning")
+            plan = plan_run(run)
+            live.progress.enter("labeling", plan.texts)
+            chunks = classify_chunk.map(
+                plan.chunks, of=unmapped(len(plan.chunks)), run_id=unmapped(run.run_id)
+            )
+            wait(chunks)
+            live.progress.enter("merging")
+            rows = merge_labels(run)
+        record = finished_record(live, rows)
+        publish_run(run, record)
+    return _state_of(record)
+
+
+def _state_of(record: RunRecord) -> State[RunRecord]:
+    message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}".strip()
+    match record.status:
+        case "completed":
+            return Completed(data=record, message=message)
+        case "budget_reached":
+            return Completed(data=record, name="BudgetReached", message=message)
+        case "cancelled":
+            return Failed(data=record, name="Cancelled", message=message)
+        case _:
+            return Failed(data=record, message=message)

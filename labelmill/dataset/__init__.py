@@ -1,0 +1,1 @@
+"""Parquet in, Parquet out: sources, texts, row keys, plans and merging."""

@@ -1,0 +1,76 @@
+"""The text of a row: one column, or a template over several."""
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{|\}")
+
+
+class TemplateError(ValueError):
+    """A template with a brace that is never closed, or a field without a name."""
+
+
+@dataclass(frozen=True)
+class TextTemplate:
+    """A row's text as literal pieces and columns in turn.
+
+    `pieces` has one element more than `columns`: piece, column, piece, column, ..., piece.
+    """
+
+    pieces: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def is_column(self) -> bool:
+        """Whether the text is one column as it stands."""
+        return self.pieces == ("", "")
+
+
+def read_template(text: str) -> TextTemplate:
+    """Read `source.text`: a column's name, or a template with `{column}` fields (`{{` and `}}` are literal braces).
+
+    Raises:
+        TemplateError: for an unmatched brace or an empty field.
+    """
+    if "{" not in text and "}" not in text:
+        return TextTemplate(("", ""), (text,))
+    pieces, columns, start, literal = [], [], 0, ""
+    for match in _FIELD.finditer(text):
+        literal += text[start : match.start()]
+        start = match.end()
+        token = match.group()
+        if token in ("{{", "}}"):
+            literal += token[0]
+        elif match.group(1):
+            pieces.append(literal)
+            columns.append(match.group(1))
+            literal = ""
+        elif token == "{}":
+            raise TemplateError("it holds {} without a column's name")
+        else:
+            raise TemplateError(
+                f"it holds a {token} that has no partner; write {token * 2} for a literal brace"
+            )
+    pieces.append(literal + text[start:])
+    if not columns:
+        raise TemplateError("it names no column")
+    return TextTemplate(tuple(pieces), tuple(columns))
+
+
+def text_of(template: TextTemplate) -> pl.Expr:
+    """The row's text as the model sees it: String, null where every column is null or blank.
+
+    A null among several columns counts as an empty string.
+    """
+    values = [pl.col(column).cast(pl.String) for column in template.columns]
+    blank = pl.all_horizontal(value.is_null() | (value.str.strip_chars() == "") for value in values)
+    if template.is_column:
+        text = values[0]
+    else:
+        parts: list[pl.Expr] = [pl.lit(template.pieces[0])]
+        for value, piece in zip(values, template.pieces[1:], strict=True):
+            parts += [value.fill_null(""), pl.lit(piece)]
+        text = pl.concat_str(parts)
+    return pl.when(blank).then(pl.lit(None, dtype=pl.String)).otherwise(text)

@@ -1,0 +1,53 @@
+"""What can go wrong, as exceptions.
+
+LabelmillError
+├── JobRefused        the user can mend it; nothing was spent
+└── RunStopped        the run sends no further request; `reason` says why
+    └── BudgetReached the next request could cost more than is left
+"""
+
+from dataclasses import dataclass
+
+
+class LabelmillError(Exception):
+    """Anything Labelmill raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing the user can mend: where it stands and a sentence that says what to do."""
+
+    where: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.sentence}" if self.where else self.sentence
+
+
+class JobRefused(LabelmillError):  # noqa: N818  (the name is the sentence)
+    """A job that can't run as it stands, with all its mistakes at once."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+
+
+class RunStopped(LabelmillError):  # noqa: N818
+    """Raised in front of every request once a run has stopped.
+
+    Args:
+        reason: the status the run will end in, such as `cancelled`.
+        message: one sentence for people, in the provider's own words where it spoke.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        self.message = message
+        super().__init__(message)
+
+
+class BudgetReached(RunStopped):
+    """The worst case of the next request doesn't fit into what is left of the budget."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("budget_reached", message)

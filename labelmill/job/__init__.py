@@ -1,0 +1,1 @@
+"""What is wanted: the job, its file, its checks."""

@@ -1,0 +1,127 @@
+"""`LabelJob`: what is wanted, in one frozen model.
+
+It is the flow's parameter, the job file's schema, the form in the Prefect UI and the record in `run.json`. Every field
+is documented here and nowhere else.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labelmill.practice.settings import PracticeSettings
+
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the job file: frozen, and with no room for an unknown field."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings"
+    )
+
+
+class Source(Section):
+    """The Parquet dataset to label, and the text of each row."""
+
+    path: str = Field(min_length=1)
+    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Relative paths start at
+    the folder the command runs in."""
+    text: str = Field(min_length=1)
+    """The column that holds the text, or a template over several: `"{title}\\n{body}"`."""
+
+
+class Model(Section):
+    """The language model and its settings. Changing any but the knobs asks for every label anew."""
+
+    provider: Literal["openai", "practice"] = "openai"
+    """`openai` is any OpenAI-compatible endpoint; `practice` is built in, needs no key, and is not a language model."""
+    name: str = Field(min_length=1)
+    """The model's name as the provider knows it; the price is looked up by it."""
+    output: Literal["text", "schema"] = "text"
+    """How the label set is enforced: a short plain answer matched exactly (2 to 4 output tokens), or the provider's
+    structured output (about 10)."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """0 gives the most repeatable labels. Some reasoning models accept only 1."""
+    max_tokens: int | Literal["auto"] = "auto"
+    """The longest answer, in tokens. `auto` leaves room for the longest label. Reasoning models need more."""
+    confidence: bool = False
+    """Ask for token log-probabilities and fill `label_confidence`. Not every endpoint has them."""
+    base_url: str | None = None
+    """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL`, otherwise OpenAI."""
+    api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The name of the environment variable that holds the key. The key itself never stands in a job."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long to wait for one answer."""
+
+
+class Prompt(Section):
+    """The wording, where the default doesn't fit."""
+
+    language: Literal["auto", "en", "zh"] = "auto"
+    """The default wording's language. `auto` follows the labels: Chinese where they hold Chinese, else English."""
+    system: str | None = None
+    """Replaces the system message. `{labels}` stands for the list of labels and is required here or in `user`."""
+    user: str | None = None
+    """Replaces the user message. `{text}` stands for the row's text and is required. Write a literal brace twice."""
+
+
+class Price(Section):
+    """What tokens cost, where genai-prices doesn't know the model or you pay another price. USD per million tokens."""
+
+    input_usd_per_mtok: Usd
+    """Input tokens."""
+    output_usd_per_mtok: Usd
+    """Output tokens."""
+    cached_input_usd_per_mtok: Usd | None = None
+    """Input tokens that the provider had cached; the input price where it is left out."""
+
+
+class Run(Section):
+    """How the work is done. None of this changes a label, so none of it asks for one anew."""
+
+    lane: Literal["live"] = "live"
+    """`live` sends a request per text. The provider's Batch API is not supported by this version."""
+    max_concurrency: int = Field(default=32, ge=1, le=1000)
+    """Requests in flight at once, in the whole process."""
+    rows_per_chunk: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Texts per task run. `auto` keeps a run at some hundreds of task runs whatever its size."""
+    max_attempts: int = Field(default=5, ge=1, le=20)
+    """Requests for one text when the provider fails: rate limits, timeouts, server errors."""
+    max_answers: int = Field(default=2, ge=1, le=5)
+    """Answers paid for one text when an answer is outside the label set, empty or cut off."""
+    max_failed_fraction: Fraction = 0.05
+    """The run ends in `too_many_failures` (exit code 3) when more of the rows than this have failed."""
+    max_cost_usd: Usd | None = None
+    """The most that one run may cost. It stops before the request that could pass it."""
+    max_cost_usd_per_day: Usd | None = None
+    """The most that all runs into this output may cost in one UTC day."""
+    max_cost_usd_per_month: Usd | None = None
+    """The most that all runs into this output may cost in one UTC month."""
+    poll_seconds: float = Field(default=60.0, gt=0)
+    """The batch lane's; the live lane has no use for it."""
+
+
+class Output(Section):
+    """Where everything a run leaves goes."""
+
+    path: str = Field(min_length=1)
+    """A folder outside the source. It gets `labeled/`, `failed/`, `ledger/` and `runs/`."""
+
+
+class LabelJob(Section):
+    """A dataset, a set of labels and a model: everything a run needs to know."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^/%&<>\x00-\x1f]+$")
+    """What people call the job. It names runs, reports and artifacts."""
+    source: Source
+    labels: dict[str, str]
+    """Two labels or more: each name with what it means (which may be empty)."""
+    model: Model
+    prompt: Prompt = Prompt()
+    price: Price | None = None
+    run: Run = Run()
+    output: Output
+    practice: PracticeSettings = PracticeSettings()
+    """How the practice provider behaves: latency, limits, faults. Used with `provider = "practice"` only."""

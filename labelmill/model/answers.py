@@ -1,0 +1,102 @@
+"""Answers: what a model said about one text, and the label or the failure it amounts to."""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage
+
+from labelmill.model.failures import Failure
+from labelmill.money.usage import Usage
+
+PARSER_VERSION = 1
+"""Part of the task key: a change in how answers become labels asks for every label anew."""
+
+_WRAPPING = re.compile(
+    r"^[\s\"'`*“”‘’「」『』《》【】\[\]()（）]+|[\s\"'`*“”‘’「」『』《》【】\[\]()（）.。]+$"
+)
+_SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One paid answer, as the journal keeps it: nothing in it has been interpreted yet.
+
+    `confidence` is the probability of the answer's tokens, or None where none were asked for; `usage` is None where
+    the provider sent none.
+    """
+
+    content: str
+    refusal: str | None
+    finish_reason: str | None
+    model: str | None
+    confidence: float | None
+    usage: Usage | None
+
+
+def answer_of(message: AIMessage) -> Answer:
+    """Take from a LangChain message what Labelmill keeps of an answer."""
+    facts = message.response_metadata
+    return Answer(
+        content=message.text,
+        refusal=message.additional_kwargs.get("refusal"),
+        finish_reason=facts.get("finish_reason"),
+        model=facts.get("model_name"),
+        confidence=_probability(facts.get("logprobs")),
+        usage=Usage.from_message(message.usage_metadata),
+    )
+
+
+def _probability(logprobs: Mapping[str, Any] | None) -> float | None:
+    tokens = (logprobs or {}).get("content")
+    return math.exp(sum(token["logprob"] for token in tokens)) if tokens else None
+
+
+class LabelSet:
+    """The labels of a job, and the one way an answer is matched with them: exactly, after normalising."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._name_of = {normalise(name): name for name in names}
+
+    def match(self, text: str) -> str | None:
+        """The label that `text` names; None where it names none. Never the nearest."""
+        return self._name_of.get(normalise(text)) or self._name_of.get(normalise(_WRAPPING.sub("", text)))
+
+
+def normalise(text: str) -> str:
+    """Fold what doesn't tell labels apart: case, width, and white space around and between words."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def label_or_failure(answer: Answer, labels: LabelSet, output: Literal["text", "schema"]) -> str | Failure:
+    """Read an answer: the label it names, or why it names none."""
+    if answer.refusal:
+        return Failure("refused", f"the model refused: {_shown(answer.refusal)}")
+    if answer.finish_reason == "content_filter":
+        return Failure("content_filter", "the provider's filter withheld the answer")
+    text = answer.content if output == "text" else _label_in_json(answer.content)
+    label = labels.match(text) if text is not None else None
+    if label is not None and answer.finish_reason != "length":
+        return label
+    if answer.finish_reason == "length":
+        return Failure("truncated", f"the answer was cut off at max_tokens: {_shown(answer.content)}")
+    if not answer.content.strip():
+        return Failure("empty_answer", "the model answered with nothing")
+    return Failure("off_label", f"not one of the labels: {_shown(answer.content)}")
+
+
+def _label_in_json(content: str) -> str | None:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return None
+    label = value.get("label") if isinstance(value, dict) else None
+    return label if isinstance(label, str) else None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")

@@ -1,0 +1,169 @@
+"""The chain: `prompt | model | parser`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import openai
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_openai import ChatOpenAI
+from pydantic import Field, SecretStr
+
+from labelmill.errors import BudgetReached
+from labelmill.job.model import LabelJob
+from labelmill.model.answers import LabelSet, answer_of, label_or_failure
+from labelmill.model.failures import Failure, may_have_been_paid
+from labelmill.model.gate import Gate
+from labelmill.model.prompt import prompt_of
+from labelmill.money.budget import Budget, Reservation
+from labelmill.money.prices import Price, cost_of
+from labelmill.money.usage import Usage
+
+_TOKENS_PER_MESSAGE = 8
+"""More than any chat format known to wrap a message in (OpenAI's counting recipe says 3, and 3 for the reply)."""
+_JSON_BYTES = len('{"label": ""}') + 8
+_MAX_BYTES_PER_ESCAPED_CHARACTER = 12
+
+
+@dataclass(frozen=True)
+class Toll:
+    """What every request passes on its way: a place in the gate, then its worst case from the budget."""
+
+    gate: Gate
+    budget: Budget
+    price: Price | None
+
+    @contextmanager
+    def passage(self, order: int, worst_case: Usage) -> Iterator[Reservation]:
+        """Hold a place and the money for one request."""
+        with self.gate.admit(order):
+            try:
+                with self.budget.reserve(cost_of(worst_case, self.price) or Decimal(0)) as reservation:
+                    yield reservation
+            except BudgetReached as reached:
+                self.gate.stop(reached)
+                raise
+
+
+class TolledChatOpenAI(ChatOpenAI):
+    """ChatOpenAI behind the toll, which returns every answer that was paid for.
+
+    The openai client raises away an answer that was cut off or filtered under a schema; its tokens were paid, so it
+    comes back here as an answer like any other.
+    """
+
+    toll: Toll = Field(exclude=True)
+    speaks_max_tokens: bool = Field(default=False, exclude=True)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        order = run_manager.metadata.get("chunk", 0) if run_manager else 0
+        worst_case = worst_case_of(messages, self.max_tokens or 0)
+        with self.toll.passage(order, worst_case) as reservation:
+            try:
+                result = self._answered(messages, stop, run_manager, **kwargs)
+            except Exception as error:
+                if may_have_been_paid(error):
+                    reservation.settle(cost_of(worst_case, self.toll.price))
+                raise
+            message = result.generations[0].message
+            usage = Usage.from_message(message.usage_metadata) if isinstance(message, AIMessage) else None
+            reservation.settle(cost_of(usage or worst_case, self.toll.price))
+            return result
+
+    def _answered(self, *args: Any, **kwargs: Any) -> ChatResult:
+        try:
+            return super()._generate(*args, **kwargs)
+        except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
+            if error.completion is None:
+                raise
+            return self._create_chat_result(error.completion)
+
+    def _get_request_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        payload: dict[str, Any] = super()._get_request_payload(*args, **kwargs)
+        if self.speaks_max_tokens and "max_completion_tokens" in payload:
+            # Many compatible endpoints ignore the newer name, and with it the limit that the budget relies on.
+            payload["max_tokens"] = payload.pop("max_completion_tokens")
+        return payload
+
+
+def worst_case_of(messages: list[BaseMessage], max_tokens: int) -> Usage:
+    """The most tokens a request can come to.
+
+    A byte-level tokenizer never makes more tokens than there are bytes, so this needs no tokenizer at hand.
+    """
+    text_bytes = sum(len(message.text.encode(errors="surrogatepass")) for message in messages)
+    return Usage(text_bytes + _TOKENS_PER_MESSAGE * (len(messages) + 1), 0, max_tokens)
+
+
+def max_tokens_of(job: LabelJob) -> int:
+    """The longest answer asked for, in tokens: the job's own, or room for its longest label however it is cut."""
+    if job.model.max_tokens != "auto":
+        return job.model.max_tokens
+    longest = max(len(name.encode()) for name in job.labels)
+    if job.model.output == "text":
+        return longest + 2
+    escaped = max(
+        len(name) * _MAX_BYTES_PER_ESCAPED_CHARACTER if not name.isascii() else len(name)
+        for name in job.labels
+    )
+    return max(longest, escaped) + _JSON_BYTES
+
+
+def response_format_of(labels: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON schema of an answer, as the provider's `response_format`."""
+    return {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "label",
+            "strict": True,
+            "schema": {
+                "type": "object",
+                "properties": {"label": {"type": "string", "enum": list(labels)}},
+                "required": ["label"],
+                "additionalProperties": False,
+            },
+        },
+    }
+
+
+def chain_of(
+    job: LabelJob, base_url: str, api_key: str, toll: Toll
+) -> Runnable[dict[str, Any], str | Failure]:
+    """The chain that labels one text: `{"text": ...}` in, a label or a failure out.
+
+    Its own retries are off and LangChain's cache is not asked: every request is seen by the toll, and every answer
+    was paid.
+    """
+    model: Runnable[Any, AIMessage] = TolledChatOpenAI(
+        model=job.model.name,
+        base_url=base_url,
+        api_key=SecretStr(api_key),
+        temperature=job.model.temperature,
+        max_completion_tokens=max_tokens_of(job),
+        timeout=job.model.timeout_seconds,
+        logprobs=True if job.model.confidence else None,
+        max_retries=0,
+        cache=False,
+        use_responses_api=False,
+        toll=toll,
+        speaks_max_tokens="//api.openai.com" not in base_url,
+    )
+    if job.model.output == "schema":
+        model = model.bind(response_format=response_format_of(job.labels))
+    return prompt_of(job) | model | RunnableLambda(partial(_read, labels=LabelSet(job.labels), job=job))
+
+
+def _read(message: AIMessage, labels: LabelSet, job: LabelJob) -> str | Failure:
+    return label_or_failure(answer_of(message), labels, job.model.output)

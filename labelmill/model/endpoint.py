@@ -1,0 +1,83 @@
+"""The endpoint: where a job's requests go and which key they carry."""
+
+import ipaddress
+import json
+import os
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from labelmill.job.model import LabelJob
+from labelmill.practice.launch import start_practice
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+NO_KEY = "no-key-needed"
+"""What is sent to endpoints that need no key, since the client insists on one."""
+
+_PROBE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible endpoint. The key itself is looked up when a request is made, and kept nowhere.
+
+    `base_url` is None for a practice provider that is yet to be started.
+    """
+
+    base_url: str | None
+    api_key_env: str
+    practice: bool
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether requests must carry a key: true for everything but practice and this machine's own addresses."""
+        return not self.practice and not is_loopback(self.base_url or OPENAI_BASE_URL)
+
+    def api_key(self, environment: Mapping[str, str] = os.environ) -> str:
+        """The key to send."""
+        return environment.get(self.api_key_env) or NO_KEY
+
+
+def endpoint_of(
+    job: LabelJob, model_base_url: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Endpoint:
+    """Where a job's requests go: the command line's word, else the job's, else `OPENAI_BASE_URL`, else OpenAI.
+
+    A job of the practice provider goes to the command line's address or to a provider of its own, and nowhere else.
+    """
+    if job.model.provider == "practice":
+        return Endpoint(model_base_url, job.model.api_key_env, practice=True)
+    base_url = model_base_url or job.model.base_url or environment.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
+    return Endpoint(base_url, job.model.api_key_env, practice=is_loopback(base_url) and is_practice(base_url))
+
+
+@contextmanager
+def reachable(endpoint: Endpoint, job: LabelJob) -> Iterator[Endpoint]:
+    """Yield an endpoint that has an address, starting a practice provider for as long as it is needed."""
+    if endpoint.base_url is not None:
+        yield endpoint
+        return
+    with start_practice(job.practice) as server:
+        yield Endpoint(server.base_url, endpoint.api_key_env, practice=True)
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether an address is this machine's own."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_practice(base_url: str) -> bool:
+    """Whether a practice provider answers at an address, so that its answers are never taken for a model's."""
+    parts = urlsplit(base_url)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{parts.scheme}://{parts.netloc}/practice", timeout=_PROBE_SECONDS) as response:
+            return json.load(response).get("practice") is True
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,74 @@
+"""Progress: what a run has done so far, counted as answers arrive."""
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run's progress at one moment. `texts` is None until the plan is known."""
+
+    phase: str = "starting"
+    texts: int | None = None
+    done: int = 0
+    labeled: int = 0
+    failed: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    started_at: float | None = field(default=None)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first text was asked."""
+        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
+
+    @property
+    def texts_per_second(self) -> float:
+        """The mean rate since the first text was asked."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time left at the mean rate; None while there is none."""
+        if self.texts is None or not self.done:
+            return None
+        return (self.texts - self.done) / self.texts_per_second
+
+
+class Progress:
+    """A run's progress, shared by its threads and whoever shows it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = Snapshot()
+
+    def now(self) -> Snapshot:
+        """Where the run stands."""
+        return self._now
+
+    def enter(self, phase: str, texts: int | None = None) -> None:
+        """Begin a phase; the one that asks says how many texts there are."""
+        with self._lock:
+            started = time.monotonic() if texts is not None else self._now.started_at
+            known = self._now.texts if texts is None else texts
+            self._now = replace(self._now, phase=phase, texts=known, started_at=started)
+
+    def add(self, *, labeled: int = 0, failed: int = 0) -> None:
+        """Count texts that are done."""
+        with self._lock:
+            now = self._now
+            self._now = replace(
+                now,
+                done=now.done + labeled + failed,
+                labeled=now.labeled + labeled,
+                failed=now.failed + failed,
+            )
+
+    def pay(self, cost_usd: Decimal | None) -> None:
+        """Count the cost of an answer; one unknown cost makes the sum unknown."""
+        with self._lock:
+            total = self._now.cost_usd
+            self._now = replace(
+                self._now, cost_usd=None if total is None or cost_usd is None else total + cost_usd
+            )

@@ -1,0 +1,113 @@
+"""The recorder: the LangChain callback that hands on every attempt the moment it is known."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, cast
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+from labelmill.errors import RunStopped
+from labelmill.job.model import LabelJob
+from labelmill.model.answers import Answer, LabelSet, answer_of, label_or_failure
+from labelmill.model.failures import Failure, Fatal, failure_of, may_have_been_paid
+from labelmill.money.prices import Price, cost_of
+from labelmill.money.usage import Usage
+from labelmill.store.attempts import Attempt
+
+
+class Recorder(BaseCallbackHandler):
+    """Turns what LangChain reports of each request into an attempt, by the row key in the request's `metadata`.
+
+    Args:
+        job: says which answers are labels.
+        price: what their tokens cost.
+        record: takes each attempt. What it raises (a full disk) reaches the chain's caller: a paid answer that can't
+            be kept must not pass silently.
+        stop: takes what ends the run, such as a key that is not accepted.
+    """
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(
+        self,
+        job: LabelJob,
+        price: Price | None,
+        record: Callable[[Attempt], None],
+        stop: Callable[[RunStopped], None],
+    ) -> None:
+        self._output = job.model.output
+        self._labels = LabelSet(job.labels)
+        self._price = price
+        self._record = record
+        self._stop = stop
+        self._row_keys: dict[UUID, str] = {}
+        self._lock = threading.Lock()
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002
+        messages: list[list[BaseMessage]],  # noqa: ARG002
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember which row a request is for."""
+        with self._lock:
+            self._row_keys[run_id] = (metadata or {})["row_key"]
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
+        """Record an answer, whatever it says."""
+        message = cast("ChatGeneration", response.generations[0][0]).message
+        self._record(self._attempt_of(self._row_key(run_id), answer_of(cast("AIMessage", message))))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """Record a request that failed; one that was never sent is no attempt, and a fatal one stops the run."""
+        row_key = self._row_key(run_id)
+        if isinstance(error, RunStopped):
+            return
+        failure = failure_of(error)
+        if isinstance(failure, Fatal):
+            self._stop(RunStopped("failed", failure.message))
+            return
+        unseen = may_have_been_paid(error)
+        self._record(
+            Attempt(
+                row_key,
+                _now(),
+                failure=failure.kind,
+                message=failure.message,
+                usage=None if unseen else Usage(),
+                cost_usd=None if unseen else Decimal(0),
+            )
+        )
+
+    def _attempt_of(self, row_key: str, answer: Answer) -> Attempt:
+        result = label_or_failure(answer, self._labels, self._output)
+        failure = result if isinstance(result, Failure) else None
+        return Attempt(
+            row_key,
+            _now(),
+            label=result if isinstance(result, str) else None,
+            failure=failure.kind if failure else None,
+            message=failure.message if failure else None,
+            answered=True,
+            confidence=answer.confidence,
+            model=answer.model,
+            usage=answer.usage,
+            cost_usd=cost_of(answer.usage, self._price),
+        )
+
+    def _row_key(self, run_id: UUID) -> str:
+        with self._lock:
+            return self._row_keys.pop(run_id)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

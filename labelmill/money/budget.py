@@ -1,0 +1,87 @@
+"""The budget: a request's worst case is reserved before it is sent, and settled when its cost is known."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+
+from labelmill.errors import BudgetReached
+from labelmill.job.model import Run
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is left to spend, and which of the job's limits it comes from."""
+
+    left_usd: Decimal
+    field: str
+    limit_usd: Decimal
+
+
+def tightest_limit(run: Run, spent_today_usd: Decimal, spent_this_month_usd: Decimal) -> Limit | None:
+    """The limit of the three that a run would meet first; None where the job has none."""
+    spent = {
+        "max_cost_usd": Decimal(0),
+        "max_cost_usd_per_day": spent_today_usd,
+        "max_cost_usd_per_month": spent_this_month_usd,
+    }
+    limits = []
+    for field, already in spent.items():
+        value = getattr(run, field)
+        if value is not None:
+            limits.append(Limit(Decimal(str(value)) - already, field, Decimal(str(value))))
+    return min(limits, key=lambda limit: limit.left_usd, default=None)
+
+
+class Reservation:
+    """Money set aside for one request."""
+
+    def __init__(self, usd: Decimal) -> None:
+        self.usd = usd
+
+    def settle(self, cost_usd: Decimal | None) -> None:
+        """Say what the request really cost. Unknown (None) keeps the worst case: it may have been paid."""
+        if cost_usd is not None:
+            self.usd = cost_usd
+
+
+class Budget:
+    """Money of one run, shared by its threads. Without a limit it only adds up."""
+
+    def __init__(self, limit: Limit | None) -> None:
+        self.limit = limit
+        self._committed = Decimal(0)
+        self._in_flight = 0
+        self._settled = threading.Condition()
+
+    @contextmanager
+    def reserve(self, worst_case_usd: Decimal) -> Iterator[Reservation]:
+        """Set aside a request's worst case; waits while requests in flight may still give some back.
+
+        A request that raises without settling cost nothing.
+
+        Raises:
+            BudgetReached: it doesn't fit, and nothing is in flight that could change that.
+        """
+        self._take(worst_case_usd)
+        reservation = Reservation(Decimal(0))
+        try:
+            yield reservation
+        finally:
+            with self._settled:
+                self._committed += reservation.usd - worst_case_usd
+                self._in_flight -= 1
+                self._settled.notify_all()
+
+    def _take(self, worst_case_usd: Decimal) -> None:
+        with self._settled:
+            while self.limit is not None and self._committed + worst_case_usd > self.limit.left_usd:
+                if not self._in_flight:
+                    raise BudgetReached(
+                        f"{self.limit.field} = {self.limit.limit_usd} would be passed by the next request "
+                        f"(${self._committed:.6f} spent by this run, the next may cost ${worst_case_usd:.6f})"
+                    )
+                self._settled.wait()
+            self._committed += worst_case_usd
+            self._in_flight += 1

@@ -1,0 +1,32 @@
+"""Tokens, as the provider counts them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer or of many.
+
+    `input_tokens` includes `cached_input_tokens`; `output_tokens` includes reasoning tokens.
+    """
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Self) -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+    @classmethod
+    def from_message(cls, metadata: Mapping[str, Any] | None) -> Self | None:
+        """Read LangChain's `usage_metadata`; None where the provider sent none, which is unknown and not zero."""
+        if metadata is None:
+            return None
+        cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
+        return cls(metadata["input_tokens"], cached, metadata["output_tokens"])

@@ -1,0 +1,20 @@
+"""Progress in one line."""
+
+from labelmill.model.progress import Snapshot
+from labelmill.report.wording import duration, percent, usd
+
+
+def progress_line(now: Snapshot) -> str:
+    """Where a run stands: texts done, rate, cost so far, time left."""
+    if now.texts is None:
+        return now.phase
+    words = [
+        f"{now.phase}: {now.done:,} of {now.texts:,} texts ({percent(now.done, now.texts)})",
+        f"{now.texts_per_second:.1f} a second",
+        f"{usd(now.cost_usd)} so far",
+    ]
+    if now.failed:
+        words.append(f"{now.failed:,} failed")
+    if now.seconds_left:
+        words.append(f"{duration(now.seconds_left)} left")
+    return ", ".join(words)

@@ -1,0 +1,107 @@
+"""Numbers and notices as people read them, the same in every report."""
+
+from decimal import Decimal
+
+from labelmill.run.record import RunRecord
+
+_CENT = Decimal("0.01")
+_SIGNIFICANT_DIGITS = 4
+
+STATUS_WORDS = {
+    "completed": "completed",
+    "budget_reached": "stopped at the budget",
+    "too_many_failures": "too many failures",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+
+def usd(amount: float | Decimal | None) -> str:
+    """An amount of money: `$1.25`, `$0.0000795`, or `unknown`; never rounded to nothing."""
+    if amount is None:
+        return "unknown"
+    exact = Decimal(str(amount))
+    if exact == 0 or exact >= 1:
+        return f"${exact:,.2f}"
+    if exact >= _CENT:
+        return f"${exact:.4f}"
+    digits = _SIGNIFICANT_DIGITS - 1 - exact.adjusted()
+    return f"${exact:.{digits}f}".rstrip("0")
+
+
+def percent(part: int, whole: int) -> str:
+    """A share in percent; a dash of nothing."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def duration(seconds: float) -> str:
+    """A length of time: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:  # noqa: PLR2004  (a minute has 60 seconds)
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"  # noqa: PLR2004
+
+
+def notices(record: RunRecord) -> list[str]:
+    """What must be said beside a run's numbers so that nobody takes them for more than they are."""
+    said = []
+    if record.message:
+        said.append(f"The run ended early or not well: {record.message}")
+    if record.practice:
+        said.append(
+            "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "
+            f"was paid. Tokens are its own estimate, and the cost is what {record.job.model.name} would have cost."
+        )
+    if record.price is None and record.requests:
+        said.append(
+            f"The price of {record.job.model.name} is unknown, so the cost is unknown, not zero. "
+            "Add a [price] section to the job."
+        )
+    if record.requests_unseen:
+        said.append(
+            f"{record.requests_unseen} requests ended without an answer that could be read (timeouts, broken "
+            "connections); the provider may have charged for them, and the cost shown does not hold them."
+        )
+    return said
+
+
+def price_words(record: RunRecord) -> str:
+    """The price a run was counted at, and where it comes from."""
+    if record.price is None:
+        return "unknown"
+    rates = [record.price[f"{name}_usd_per_mtok"] for name in ("input", "cached_input", "output")]
+    if None in rates:
+        return f"in tiers ({record.price['source']})"
+    shown = [usd(rate) for rate in rates]
+    return (
+        f"{shown[0]} in, {shown[1]} cached in, {shown[2]} out per million tokens ({record.price['source']})"
+    )
+
+
+def rows_of(record: RunRecord) -> list[tuple[str, str]]:
+    """A run's rows, as (what, how many)."""
+    total = record.rows_total
+    return [
+        ("rows in the dataset", f"{total:,}"),
+        ("labeled", f"{record.rows_labeled:,} ({percent(record.rows_labeled, total)})"),
+        ("of these from earlier runs", f"{record.rows_reused:,}"),
+        ("failed", f"{record.rows_failed:,}"),
+        ("pending", f"{record.rows_pending:,}"),
+    ]
+
+
+def bill_of(record: RunRecord) -> list[tuple[str, str]]:
+    """A run's bill, as (what, how much)."""
+    cost = record.cost_usd
+    per_thousand = cost * 1000 / record.texts_asked if cost is not None and record.texts_asked else None
+    return [
+        ("texts asked", f"{record.texts_asked:,}"),
+        ("requests", f"{record.requests:,}"),
+        ("input tokens", f"{record.input_tokens:,}"),
+        ("of these cached", f"{record.cached_input_tokens:,}"),
+        ("output tokens", f"{record.output_tokens:,}"),
+        ("cost" if not record.practice else "cost, had it been paid", usd(cost)),
+        ("cost per 1,000 texts", usd(per_thousand) if record.texts_asked else "–"),
+        ("price", price_words(record)),
+        ("time", duration(record.seconds)),
+    ]

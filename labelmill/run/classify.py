@@ -1,0 +1,89 @@
+"""Classifying a chunk: rounds of `chain.batch`, every attempt into the journal, the journal into the ledger."""
+
+import random
+import time
+from dataclasses import dataclass
+
+from langchain_core.runnables import RunnableConfig
+
+from labelmill.dataset.plan import Chunk, read_chunk
+from labelmill.errors import RunStopped
+from labelmill.model.recorder import Recorder
+from labelmill.model.rounds import Question, configs_of, next_round
+from labelmill.run.live import LiveRun, live_run
+from labelmill.store.attempts import Attempt
+from labelmill.store.journal import Journal
+
+
+@dataclass(frozen=True)
+class ChunkReceipt:
+    """What came of a chunk: its texts by outcome, and its seconds. Money and tokens are in the ledger."""
+
+    chunk: int
+    texts: int
+    labeled: int
+    failed: int
+    seconds: float
+
+    @property
+    def pending(self) -> int:
+        """Texts that were not asked, or not to the end, because the run stopped."""
+        return self.texts - self.labeled - self.failed
+
+
+def classify_chunk(run_id: str, chunk: Chunk) -> ChunkReceipt:
+    """Ask for a chunk's labels and leave them in the ledger.
+
+    However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
+
+    Raises:
+        OSError: the journal or the ledger part can't be written; the run is stopped.
+    """
+    live = live_run(run_id)
+    started = time.monotonic()
+    try:
+        with Journal(live.run.ledger.journal_path(run_id, chunk.number)) as journal:
+            try:
+                labeled, failed = _ask(live, chunk, journal)
+            finally:
+                live.run.ledger.add(journal, live.run.job.run.max_answers)
+    except OSError as error:
+        live.gate.stop(
+            RunStopped("failed", f"{live.run.folder.path} can't be written: {error.strerror or error}")
+        )
+        raise
+    except Exception as error:
+        live.gate.stop(RunStopped("failed", f"{type(error).__name__}: {error}"))
+        raise
+    return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
+
+
+def _ask(live: LiveRun, chunk: Chunk, journal: Journal) -> tuple[int, int]:
+    questions = [Question(key, text) for key, text in read_chunk(live.run.plan_path, chunk)]
+    jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
+    recorder = Recorder(
+        live.run.job, live.price, lambda attempt: _record(live, journal, attempt), live.gate.stop
+    )
+    shared: RunnableConfig = {"callbacks": [recorder], "max_concurrency": live.run.job.run.max_concurrency}
+    labeled = failed = 0
+    while questions and live.gate.stopped is None:
+        inputs = [question.as_input() for question in questions]
+        configs = configs_of(questions, shared, chunk.number)
+        results = live.chain.batch(inputs, config=configs, return_exceptions=True)
+        ended = next_round(questions, results, live.run.job, jitter)
+        labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
+        live.progress.add(failed=ended.failed)
+        if questions:
+            live.gate.wait_unless_stopped(ended.wait_seconds)
+    return labeled, failed
+
+
+def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
+    try:
+        journal.append(attempt)
+    except OSError as error:
+        live.gate.stop(RunStopped("failed", f"{journal.path} can't be written: {error.strerror or error}"))
+        raise
+    live.progress.pay(attempt.cost_usd)
+    if attempt.label is not None:
+        live.progress.add(labeled=1)

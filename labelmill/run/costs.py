@@ -1,0 +1,50 @@
+"""`costs.parquet`: a run's cost by chunk and model."""
+
+import polars as pl
+
+from labelmill.run.label_run import LabelRun
+from labelmill.run.record import RunRecord
+from labelmill.store.files import written_whole
+
+
+def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
+    """Write a run's costs beside its record, and return them.
+
+    One row per chunk and model as the provider names it: `texts`, `labeled`, `failed`, `requests`, `requests_unseen`,
+    tokens, `cost_usd` (null where unknown), and the prices used, in USD per million tokens.
+    """
+    price = record.price or {}
+    rates = {
+        name: price.get(name)
+        for name in ("input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok")
+    }
+    costs = (
+        run.ledger.scan_run(run.run_id, path_column="part")
+        .group_by(chunk=pl.col("part").str.extract(r"-(\d+)\.parquet$").cast(pl.Int64), model=pl.col("model"))
+        .agg(
+            texts=pl.len().cast(pl.Int64),
+            labeled=pl.col("label").is_not_null().sum().cast(pl.Int64),
+            failed=pl.col("label").is_null().sum().cast(pl.Int64),
+            requests=pl.col("requests").sum(),
+            requests_unseen=pl.col("unseen").sum(),
+            input_tokens=pl.col("input_tokens").sum(),
+            cached_input_tokens=pl.col("cached_input_tokens").sum(),
+            output_tokens=pl.col("output_tokens").sum(),
+            cost_usd=pl.when(pl.col("cost_usd").is_null().any())
+            .then(None)
+            .otherwise(pl.col("cost_usd").sum())
+            .cast(pl.Float64),
+        )
+        .sort("chunk", "model")
+        .select(
+            pl.lit(run.run_id).alias("run_id"),
+            pl.lit(run.job.name).alias("job"),
+            pl.lit(run.job.run.lane).alias("lane"),
+            pl.all(),
+            *(pl.lit(rate, dtype=pl.Float64).alias(name) for name, rate in rates.items()),
+        )
+        .collect()
+    )
+    with written_whole(run.record_folder / "costs.parquet") as temporary:
+        costs.write_parquet(temporary)
+    return costs

@@ -1,0 +1,86 @@
+"""Live runs: what the chunks of a run share in this process, and how a run is stopped from outside."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from labelmill.errors import RunStopped
+from labelmill.model.chain import Toll, chain_of
+from labelmill.model.endpoint import Endpoint
+from labelmill.model.failures import Failure
+from labelmill.model.gate import Gate
+from labelmill.model.progress import Progress
+from labelmill.money.budget import Budget, tightest_limit
+from labelmill.money.prices import Price, price_of
+from labelmill.run.label_run import LabelRun
+from labelmill.store.ledger import spent_since, start_of_day
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """One run's gate, budget, price, progress and chain."""
+
+    run: LabelRun
+    gate: Gate
+    budget: Budget
+    price: Price | None
+    progress: Progress
+
+    @cached_property
+    def chain(self) -> Runnable[dict[str, Any], str | Failure]:
+        """`prompt | model | parser`, behind the gate and the budget."""
+        key = Endpoint(self.run.base_url, self.run.job.model.api_key_env, self.run.practice).api_key()
+        return chain_of(self.run.job, self.run.base_url, key, Toll(self.gate, self.budget, self.price))
+
+
+_live: dict[str, LiveRun] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def live(run: LabelRun) -> Iterator[LiveRun]:
+    """Make a run live in this process for the length of the block."""
+    now = datetime.now(UTC)
+    today = start_of_day(now)
+    limit = tightest_limit(
+        run.job.run,
+        spent_since(run.folder.ledgers, today),
+        spent_since(run.folder.ledgers, today.replace(day=1)),
+    )
+    gate = Gate(run.job.run.max_concurrency)
+    mine = LiveRun(run, gate, Budget(limit), price_of(run.job, run.base_url), Progress())
+    with _lock:
+        _live[run.run_id] = mine
+    try:
+        yield mine
+    finally:
+        with _lock:
+            del _live[run.run_id]
+
+
+def live_run(run_id: str) -> LiveRun:
+    """The live run of that id.
+
+    Raises:
+        LookupError: it is not live in this process; chunks share one gate and one budget, so they run where their
+            run does.
+    """
+    return _live[run_id]
+
+
+def live_runs() -> list[LiveRun]:
+    """The runs that are live in this process, the latest last."""
+    with _lock:
+        return list(_live.values())
+
+
+def stop_live_runs(reason: str, message: str) -> None:
+    """Let the runs of this process send nothing more, finish what is in flight, publish, and end in `reason`."""
+    for mine in live_runs():
+        mine.gate.stop(RunStopped(reason, message))

@@ -1,0 +1,1 @@
+"""What is remembered on disk: files, journal, ledger, lock."""

@@ -1,0 +1,107 @@
+"""Attempts: what came of each request, and the outcome they add up to for a text."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Self
+
+from labelmill.model.failures import POLICY_OF_KIND, Policy
+from labelmill.money.usage import Usage
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request for one text, as a line of the journal.
+
+    Either `label` is set, or `failure` (a kind) with a `message`. `usage` is None where tokens may have been paid
+    that nobody saw; `cost_usd` is None where that is so or the price is unknown.
+    """
+
+    row_key: str
+    at_utc: datetime
+    label: str | None = None
+    failure: str | None = None
+    message: str | None = None
+    answered: bool = False
+    confidence: float | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The attempt as plain JSON values, without what is None."""
+        values = {
+            **vars(self),
+            "at_utc": self.at_utc.isoformat(),
+            "usage": None if self.usage is None else vars(self.usage),
+            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_json` made.
+
+        Raises:
+            (KeyError, TypeError, ValueError, ArithmeticError): for anything else.
+        """
+        return cls(
+            **{
+                **values,
+                "at_utc": datetime.fromisoformat(values["at_utc"]),
+                "usage": Usage(**values["usage"]) if "usage" in values else None,
+                "cost_usd": Decimal(values["cost_usd"]) if "cost_usd" in values else None,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of one text after some attempts: its last attempt, what all of them came to, and whether it ends.
+
+    `final` is False where the next run should ask again. `unseen` counts the attempts whose tokens nobody saw.
+    """
+
+    last: Attempt
+    requests: int
+    unseen: int
+    usage: Usage
+    cost_usd: Decimal | None
+    final: bool
+
+
+def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
+    """Add up attempts by text, in the order the texts first appear.
+
+    A cost that is unknown for one attempt is unknown for the text, unless the attempt's tokens were unseen: those
+    are counted in `unseen`, and said so in the bill.
+    """
+    outcomes: dict[str, Outcome] = {}
+    answers: dict[str, int] = {}
+    for attempt in attempts:
+        key = attempt.row_key
+        answers[key] = answers.get(key, 0) + attempt.answered
+        before = outcomes.get(key, Outcome(attempt, 0, 0, Usage(), Decimal(0), final=False))
+        unseen = attempt.usage is None
+        outcomes[key] = Outcome(
+            last=attempt,
+            requests=before.requests + 1,
+            unseen=before.unseen + unseen,
+            usage=before.usage + (attempt.usage or Usage()),
+            cost_usd=before.cost_usd if unseen else _sum(before.cost_usd, attempt.cost_usd),
+            final=is_final(attempt, answers[key], max_answers),
+        )
+    return list(outcomes.values())
+
+
+def is_final(attempt: Attempt, answers: int, max_answers: int) -> bool:
+    """Whether a text needs no further request after this attempt and that many answers."""
+    if attempt.failure is None:
+        return True
+    policy = POLICY_OF_KIND[attempt.failure]
+    return policy is Policy.GIVE_UP or (policy is Policy.ASK_AGAIN and answers >= max_answers)
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return None if one is None or other is None else one + other

@@ -1,0 +1,37 @@
+"""Files that are whole or not there: written under a temporary name, synced, renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well it becomes `path`, synced to disk.
+
+    Readers see the old file or the new one, never half of one. When the block raises, nothing changes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a small text file so that it is whole or not there. Lone surrogates become replacement marks."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(text.encode(errors="replace"))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,154 @@
+"""The ledger: what was paid for, one Parquet part per chunk, one row per text.
+
+It is resume, deduplication, cache, incremental run and bill in one. Parts are only ever added, each under a name that
+tells its run and chunk, so that writing one again is harmless.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from labelmill.dataset.row_key import key_digest
+from labelmill.store.attempts import Outcome, outcomes_of
+from labelmill.store.files import written_whole
+from labelmill.store.journal import Journal, is_abandoned
+
+MONEY = pl.Decimal(38, 12)
+
+_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "row_key": pl.String,
+    "label": pl.String,
+    "error": pl.String,
+    "message": pl.String,
+    "final": pl.Boolean,
+    "confidence": pl.Float64,
+    "model": pl.String,
+    "run_id": pl.String,
+    "requests": pl.Int64,
+    "unseen": pl.Int64,
+    "input_tokens": pl.Int64,
+    "cached_input_tokens": pl.Int64,
+    "output_tokens": pl.Int64,
+    "cost_usd": MONEY,
+    "answered_at_utc": pl.Datetime("us", "UTC"),
+}
+SCHEMA = pl.Schema(_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one task: all answers to one prompt, label set and model."""
+
+    folder: Path
+
+    def journal_path(self, run_id: str, chunk: int) -> Path:
+        """Where a chunk's attempts go while it runs."""
+        return self.folder / f"{run_id}-{chunk:05d}.jsonl"
+
+    def add(self, journal: Journal, max_answers: int) -> None:
+        """Turn a chunk's journal into a ledger part, then take the journal away."""
+        if journal.attempts:
+            run_id = journal.path.stem.rsplit("-", 1)[0]
+            frame = frame_of(outcomes_of(journal.attempts, max_answers), run_id)
+            with written_whole(journal.path.with_suffix(".parquet")) as temporary:
+                frame.write_parquet(temporary)
+        journal.remove()
+
+    def fold_abandoned(self, max_answers: int) -> int:
+        """Fold in the journals that dead runs left; returns how many attempts they held."""
+        attempts = 0
+        for path in sorted(self.folder.glob("*.jsonl")):
+            if is_abandoned(path):
+                with Journal(path) as journal:
+                    attempts += len(journal.attempts)
+                    self.add(journal, max_answers)
+        return attempts
+
+    def scan(self) -> pl.LazyFrame:
+        """Everything in the ledger: one row per text and part, with the schema `SCHEMA`."""
+        return _scan(sorted(self.folder.glob("*.parquet")))
+
+    def scan_run(self, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
+        """What one run added; with each row's part in `path_column`, where one is named."""
+        return _scan(sorted(self.folder.glob(f"{run_id}-*.parquet")), path_column)
+
+    def known_digests(self, *, retry_failed: bool = False) -> pl.LazyFrame:
+        """The digests of the texts that need no request: one column `digest` (UInt128), possibly repeated.
+
+        With `retry_failed` the texts that failed for good are asked again.
+        """
+        settled = pl.col("final") & pl.col("label").is_not_null() if retry_failed else pl.col("final")
+        return self.scan().filter(settled).select(digest=key_digest(pl.col("row_key")))
+
+    def labels(self) -> pl.LazyFrame:
+        """The label of each text that has one: `digest` (UInt128, unique), `label`, `confidence`, `model`, `run_id`.
+
+        Should two runs have asked for the same text, the earlier one's label stays, so that labels don't change from
+        run to run.
+        """
+        names = ("label", "model", "run_id")
+        labeled = self.scan().filter(pl.col("label").is_not_null())
+        columns = labeled.select(
+            pl.col(names).cast(pl.Categorical), "confidence", digest=key_digest(pl.col("row_key"))
+        )
+        # maintain_order makes this twice as fast and half as large here (10 million rows: 2.2 s, 1.1 GB).
+        return columns.unique("digest", keep="first", maintain_order=True)
+
+    def failures(self) -> pl.LazyFrame:
+        """The latest failure of each text that failed.
+
+        Columns: `digest` (unique), `error`, `message`, `model`, `run_id`, and over all runs `requests` and `cost_usd`.
+        A text that got its label later is still here.
+        """
+        failed = self.scan().filter(pl.col("label").is_null())
+        return failed.group_by(digest=key_digest(pl.col("row_key"))).agg(
+            pl.col("error", "message", "model", "run_id").sort_by("answered_at_utc").last(),
+            pl.col("requests", "cost_usd").sum(),
+        )
+
+
+def frame_of(outcomes: Iterable[Outcome], run_id: str) -> pl.DataFrame:
+    """Outcomes as ledger rows."""
+    rows = [_row_of(outcome, run_id) for outcome in outcomes]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _row_of(outcome: Outcome, run_id: str) -> dict[str, Any]:
+    last = outcome.last
+    return {
+        "row_key": last.row_key,
+        "label": last.label,
+        "error": last.failure,
+        "message": last.message,
+        "final": outcome.final,
+        "confidence": last.confidence,
+        "model": last.model,
+        "run_id": run_id,
+        "requests": outcome.requests,
+        "unseen": outcome.unseen,
+        **vars(outcome.usage),
+        "cost_usd": outcome.cost_usd,
+        "answered_at_utc": last.at_utc,
+    }
+
+
+def spent_since(ledgers: Path, since: datetime) -> Decimal:
+    """What all tasks in a ledger folder have cost since a moment (UTC), in USD; unknown costs are left out."""
+    total = _scan(sorted(ledgers.glob("*/*.parquet"))).filter(pl.col("answered_at_utc") >= since)
+    return total.select(pl.col("cost_usd").sum()).collect().item() or Decimal(0)
+
+
+def start_of_day(now: datetime) -> datetime:
+    """Midnight UTC of a moment's day."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _scan(parts: list[Path], path_column: str | None = None) -> pl.LazyFrame:
+    if not parts:
+        return pl.LazyFrame(schema={**SCHEMA, **({path_column: pl.String} if path_column else {})})
+    return pl.scan_parquet(parts, hive_partitioning=False, glob=False, include_file_paths=path_column)
