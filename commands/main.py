@@ -26,7 +26,7 @@ def _version(value: bool) -> None:  # noqa: FBT001  (Typer's callback shape)
 def labelmill(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,  # noqa: FBT002
+    ] = False,
 ) -> None:
     """Label Parquet datasets with a language model, and see the bill."""
 
@@ -34,7 +34,7 @@ def labelmill(
 @app.command()
 def run(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print run.json to standard output.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json to standard output.")] = False,
     max_cost_usd: Annotated[
         float | None, typer.Option(min=0, help="The most this run may cost, in USD.", show_default=False)
     ] = None,

@@ -40,18 +40,18 @@ def read_template(text: str) -> TextTemplate:
     for match in _FIELD.finditer(text):
         literal += text[start : match.start()]
         start = match.end()
-        token = match.group()
-        if token in ("{{", "}}"):
-            literal += token[0]
+        found = match.group()
+        if found in ("{{", "}}"):
+            literal += found[0]
         elif match.group(1):
             pieces.append(literal)
             columns.append(match.group(1))
             literal = ""
-        elif token == "{}":
+        elif found == "{}":
             raise TemplateError("it holds {} without a column's name")
         else:
             raise TemplateError(
-                f"it holds a {token} that has no partner; write {token * 2} for a literal brace"
+                f"it holds a {found} that has no partner; write {found * 2} for a literal brace"
             )
     pieces.append(literal + text[start:])
     if not columns:

@@ -124,7 +124,7 @@ def _secrets_in(values: Any, place: str = "") -> list[tuple[str, str]]:
         for name, value in values.items():
             inner = f"{place}.{name}" if place else str(name)
             if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(str(name)):
-                found.append((inner, _SECRET_SENTENCE))
+                found.append((inner, _HELD_KEY))
             else:
                 found += _secrets_in(value, inner)
         return found
@@ -132,10 +132,10 @@ def _secrets_in(values: Any, place: str = "") -> list[tuple[str, str]]:
         return [
             secret for index, value in enumerate(values) for secret in _secrets_in(value, f"{place}.{index}")
         ]
-    return [(place, _SECRET_SENTENCE)] if isinstance(values, str) and _SECRET_VALUE.search(values) else []
+    return [(place, _HELD_KEY)] if isinstance(values, str) and _SECRET_VALUE.search(values) else []
 
 
-_SECRET_SENTENCE = (
+_HELD_KEY = (
     "a job must not hold a key; take it out, put it into the environment or into .env as OPENAI_API_KEY, "
     "and name another variable with model.api_key_env"
 )

@@ -22,10 +22,10 @@ td.bar{width:45%}td.bar svg{display:block;width:100%;height:12px}rect{fill:var(-
 def report_page(record: RunRecord) -> str:
     """A run's report as a self-contained HTML page. Everything from outside is escaped."""
     name = escape(record.job.name)
+    finished = f"{record.finished_at_utc:%Y-%m-%d %H:%M} UTC"
     parts = [
         f"<h1>{name}: {STATUS_WORDS[record.status]}</h1>",
-        f'<p class="soft">{escape(record.job.model.name)} · run {record.run_id} · '
-        f"{record.finished_at_utc:%Y-%m-%d %H:%M} UTC</p>",
+        f'<p class="soft">{escape(record.job.model.name)} · run {record.run_id} · {finished}</p>',
         *(f'<p class="notice">{escape(notice)}</p>' for notice in notices(record)),
         "<h2>Rows</h2>" + _table(rows_of(record)),
         "<h2>Bill of this run</h2>" + _table(bill_of(record)),

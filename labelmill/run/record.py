@@ -147,7 +147,7 @@ def status_of(
     return "completed", None
 
 
-def record_of(
+def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes together)
     run: LabelRun,
     rows: RowCounts,
     work: Work,

@@ -1,0 +1,94 @@
+"""The practice provider: an OpenAI-compatible server that is no language model, and says so."""
+
+import json
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from labelmill.practice.completion import complete
+from labelmill.practice.connection import ConnectionReset
+from labelmill.practice.desk import Desk
+from labelmill.practice.errors import RequestRefusedError, malformed, wrong_key
+from labelmill.practice.responses import json_response, refusal_response
+from labelmill.practice.settings import PracticeSettings
+
+NOTICE = (
+    "This is Labelmill's practice provider. It is not a language model: it matches words, "
+    "plays faults on request, and costs nothing."
+)
+
+
+def make_app(settings: PracticeSettings) -> FastAPI:
+    """The server as an app; `connection.serve` runs it."""
+    app = FastAPI(title="Labelmill practice provider", openapi_url=None)
+    app.state.desk = Desk(settings, time.monotonic())
+    # Plain routes: FastAPI's own would spend more time on a request than answering it takes.
+    app.add_route("/v1/chat/completions", _create_completion, methods=["POST"])
+    app.add_route("/v1/models", _list_models, methods=["GET"])
+    app.add_route("/practice", _introduce, methods=["GET"])
+    app.add_route("/practice/totals", _report_totals, methods=["GET"])
+    app.add_route("/practice/reset", _reset, methods=["POST"])
+    app.add_route("/practice/settings", _replace_settings, methods=["POST"])
+    return app
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+async def _create_completion(request: Request) -> Response:
+    desk = _desk(request)
+    desk.totals.arrive()
+    status: int | None = None
+    try:
+        response, status = await complete(desk, request)
+    except ClientDisconnect:
+        # Gone before its request was whole: there is nobody to answer.
+        response = ConnectionReset()
+    except RequestRefusedError as refusal:
+        status = refusal.status
+        response = refusal_response(refusal)
+    finally:
+        desk.totals.leave(status)
+    return response
+
+
+async def _list_models(request: Request) -> Response:
+    settings = _desk(request).settings
+    if not settings.accepts(request.headers.get("authorization")):
+        return refusal_response(wrong_key())
+    names = ("practice",) if settings.known_models is None else settings.known_models
+    models = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "labelmill-practice"} for name in names
+    ]
+    return json_response({"object": "list", "data": models})
+
+
+async def _introduce(request: Request) -> Response:
+    totals = _desk(request).totals.report()
+    return json_response({"practice": True, "notice": NOTICE, "totals": totals})
+
+
+async def _report_totals(request: Request) -> Response:
+    return json_response(_desk(request).totals.report())
+
+
+async def _reset(request: Request) -> Response:
+    _desk(request).reset(time.monotonic())
+    return json_response({"practice": True})
+
+
+async def _replace_settings(request: Request) -> Response:
+    try:
+        settings = PracticeSettings.model_validate_json(await request.body())
+    except ValidationError as error:
+        wrong: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in wrong)
+        return refusal_response(malformed(f"These are no practice settings: {said}"))
+    _desk(request).configure(settings, time.monotonic())
+    return json_response({"practice": True})

@@ -1,0 +1,61 @@
+"""What the practice provider has seen and answered: the other side of the client's bill."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from labelmill.practice.settings import FaultKind
+
+NO_ANSWER = "no_answer"
+"""The status of requests whose connection ended before an answer."""
+
+
+@dataclass
+class Totals:
+    """Counts since the start or the last reset."""
+
+    requests: int = 0
+    """All that arrived at the chat endpoint, whatever became of them."""
+    answered: int = 0
+    """Those that got 200 with usage that the client can see."""
+    input_tokens: int = 0
+    """Of the answered ones, cached ones included."""
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    unseen_input_tokens: int = 0
+    """Of answers a real provider bills though their usage never reaches the client."""
+    unseen_output_tokens: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    in_flight: int = 0
+    peak_in_flight: int = 0
+
+    def arrive(self) -> None:
+        """A request is here."""
+        self.requests += 1
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+
+    def leave(self, status: int | None) -> None:
+        """A request is done with this HTTP status, or with None for no answer at all."""
+        self.in_flight -= 1
+        self.by_status[NO_ANSWER if status is None else str(status)] += 1
+
+    def play(self, fault: FaultKind) -> None:
+        """A request meets a fault."""
+        self.faults[fault.value] += 1
+
+    def bill(self, input_tokens: int, cached_input_tokens: int, output_tokens: int, *, seen: bool) -> None:
+        """An answer is made; `seen` if its usage goes out to the client."""
+        if not seen:
+            self.unseen_input_tokens += input_tokens
+            self.unseen_output_tokens += output_tokens
+            return
+        self.answered += 1
+        self.input_tokens += input_tokens
+        self.cached_input_tokens += cached_input_tokens
+        self.output_tokens += output_tokens
+
+    def report(self) -> dict[str, Any]:
+        """The counts as plain JSON."""
+        return asdict(self) | {"by_status": dict(self.by_status), "faults": dict(self.faults)}
