@@ -32,7 +32,7 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "empty_answer": Policy.ASK_AGAIN,
     "off_label": Policy.ASK_AGAIN,
     "truncated": Policy.ASK_AGAIN,
-    "refused": Policy.GIVE_UP,
+    "refused": Policy.ASK_AGAIN,
     "content_filter": Policy.GIVE_UP,
     "too_long": Policy.GIVE_UP,
     "bad_request": Policy.GIVE_UP,

@@ -49,8 +49,14 @@ PROBLEM_WORDS: Mapping[str, Mapping[str, str]] = {
         "empty_answer": "it was empty",
         "off_label": "it was not one of the labels",
         "truncated": "it was cut off",
+        "refused": "it was a refusal, though the text is only to be sorted",
     },
-    "zh": {"empty_answer": "内容为空", "off_label": "不在标签之列", "truncated": "内容被截断"},
+    "zh": {
+        "empty_answer": "内容为空",
+        "off_label": "不在标签之列",
+        "truncated": "内容被截断",
+        "refused": "拒绝了回答，而这里只需要归类",
+    },
 }
 
 

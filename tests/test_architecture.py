@@ -1,0 +1,64 @@
+"""The house: imports point one way, and files stay short enough to read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ["labelmill", "tasks", "flows", "commands"]
+MOST_LINES = 250
+BANNED_NAMES = {"utils", "helpers", "manager", "core", "process", "data"}
+
+
+def modules(layer):
+    return sorted((ROOT / layer).rglob("*.py"))
+
+
+def imported_by(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_one_way(layer):
+    """A layer imports only itself and the layers below it: commands -> flows -> tasks -> labelmill."""
+    above = set(LAYERS[LAYERS.index(layer) + 1 :])
+    for path in modules(layer):
+        assert not above & set(imported_by(path)), f"{path.relative_to(ROOT)} imports from a layer above"
+
+
+def test_labelmill_knows_nothing_of_prefect():
+    """The work itself runs without Prefect."""
+    users = [path for path in modules("labelmill") if "prefect" in imported_by(path)]
+    assert users == []
+
+
+def test_the_practice_provider_imports_nothing_of_labelmill_but_itself():
+    """The practice provider stands alone, as a provider does."""
+    for path in modules("labelmill/practice"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labelmill"):
+                assert node.module.startswith("labelmill.practice"), path
+
+
+def test_files_are_short_and_named_for_one_thing():
+    """No file outgrows its name, and no name says nothing."""
+    for layer in LAYERS:
+        for path in modules(layer):
+            assert len(path.read_text().splitlines()) <= MOST_LINES, path
+            assert path.stem not in BANNED_NAMES, path
+
+
+def test_no_flow_file_shadows_a_package():
+    """Prefect puts flows/ first on sys.path, so that no file in it may bear the name of anything importable."""
+    import importlib.util  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    for path in modules("flows"):
+        if path.stem != "__init__":
+            assert path.stem not in sys.stdlib_module_names
+            assert importlib.util.find_spec(path.stem) is None, path
