@@ -11,11 +11,11 @@ MOST_LINES = 250
 BANNED_NAMES = {"utils", "helpers", "manager", "core", "process", "data"}
 
 
-def modules(layer):
+def _modules(layer):
     return sorted((ROOT / layer).rglob("*.py"))
 
 
-def imported_by(path):
+def _imported_by(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -27,19 +27,19 @@ def imported_by(path):
 def test_imports_point_one_way(layer):
     """A layer imports only itself and the layers below it: commands -> flows -> tasks -> labelmill."""
     above = set(LAYERS[LAYERS.index(layer) + 1 :])
-    for path in modules(layer):
-        assert not above & set(imported_by(path)), f"{path.relative_to(ROOT)} imports from a layer above"
+    for path in _modules(layer):
+        assert not above & set(_imported_by(path)), f"{path.relative_to(ROOT)} imports from a layer above"
 
 
 def test_labelmill_knows_nothing_of_prefect():
     """The work itself runs without Prefect."""
-    users = [path for path in modules("labelmill") if "prefect" in imported_by(path)]
+    users = [path for path in _modules("labelmill") if "prefect" in _imported_by(path)]
     assert users == []
 
 
 def test_the_practice_provider_imports_nothing_of_labelmill_but_itself():
     """The practice provider stands alone, as a provider does."""
-    for path in modules("labelmill/practice"):
+    for path in _modules("labelmill/practice"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labelmill"):
                 assert node.module.startswith("labelmill.practice"), path
@@ -48,7 +48,7 @@ def test_the_practice_provider_imports_nothing_of_labelmill_but_itself():
 def test_files_are_short_and_named_for_one_thing():
     """No file outgrows its name, and no name says nothing."""
     for layer in LAYERS:
-        for path in modules(layer):
+        for path in _modules(layer):
             assert len(path.read_text().splitlines()) <= MOST_LINES, path
             assert path.stem not in BANNED_NAMES, path
 
@@ -58,7 +58,7 @@ def test_no_flow_file_shadows_a_package():
     import importlib.util  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
-    for path in modules("flows"):
+    for path in _modules("flows"):
         if path.stem != "__init__":
             assert path.stem not in sys.stdlib_module_names
             assert importlib.util.find_spec(path.stem) is None, path
