@@ -58,7 +58,7 @@ def demo_job() -> LabelJob:
 
 
 def _start_afresh(folder: OutputFolder) -> None:
-    for part in (folder.labeled, folder.ledgers, folder.path / "runs", folder.path / "failed"):
+    for part in (folder.labeled, folder.ledgers, folder.runs, folder.path / "failed"):
         shutil.rmtree(part, ignore_errors=True)
 
 

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
-from commands.signals import draining_signals
 from labelmill.errors import JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
@@ -20,6 +19,7 @@ from labelmill.run.record import RunRecord
 
 EXIT_CODES = {"completed": 0, "budget_reached": 4, "too_many_failures": 3, "failed": 1, "cancelled": 1}
 EXIT_USER = 2
+EXIT_OTHER = 1
 _SHOWN_LABELS = 20
 
 console = Console(stderr=True, highlight=False)
@@ -46,6 +46,9 @@ def run_job(path: Path, *, max_cost_usd: float | None, model_base_url: str | Non
         record = label(job, model_base_url)
     except JobRefused as refused:
         return refuse(refused)
+    except KeyboardInterrupt:
+        console.print("stopped before anything was asked")
+        return EXIT_OTHER
     if as_json:
         sys.stdout.write(record.model_dump_json(indent=2) + "\n")
     show(record)
@@ -59,7 +62,7 @@ def label(job: LabelJob, model_base_url: str | None = None) -> RunRecord:
         JobRefused: another run is writing into the same output.
     """
     prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), draining_signals(console), prefect_api():
+    with progress_bar(console), prefect_api():
         from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
 
         state = label_dataset(job, model_base_url, return_state=True)

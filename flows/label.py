@@ -2,7 +2,8 @@
 
 from prefect import flow, runtime, unmapped
 from prefect.futures import wait
-from prefect.states import Completed, Failed, State
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.job.check import checked_job
@@ -10,6 +11,7 @@ from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
 from labelmill.run.opening import finished_record, open_run
 from labelmill.run.record import RunRecord
+from labelmill.run.signals import draining_signals
 from tasks.classify import classify_chunk
 from tasks.merge import merge_labels
 from tasks.plan import plan_run
@@ -41,7 +43,7 @@ def label_dataset(job: LabelJob, model_base_url: str | None = None) -> State[Run
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     with open_run(job, model_base_url) as live:
         run = live.run
-        with progress_lines(live):
+        with progress_lines(live), draining_signals(live, get_run_logger().warning):
             live.progress.enter("planning")
             plan = plan_run(run)
             live.progress.enter("labeling", plan.texts)
@@ -64,6 +66,6 @@ def _state_of(record: RunRecord) -> State[RunRecord]:
         case "budget_reached":
             return Completed(data=record, name="BudgetReached", message=message)
         case "cancelled":
-            return Failed(data=record, name="Cancelled", message=message)
+            return Cancelled(data=record, message=message)
         case _:
             return Failed(data=record, message=message)

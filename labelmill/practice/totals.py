@@ -1,5 +1,6 @@
 """What the practice provider has seen and answered: the other side of the client's bill."""
 
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -29,16 +30,23 @@ class Totals:
     faults: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
     peak_in_flight: int = 0
+    first_arrival_seconds: float | None = None
+    """When the first request came, by this machine's monotonic clock."""
+    last_departure_seconds: float | None = None
+    """When the last answer left, by the same clock."""
 
     def arrive(self) -> None:
         """A request is here."""
         self.requests += 1
         self.in_flight += 1
+        if self.first_arrival_seconds is None:
+            self.first_arrival_seconds = time.monotonic()
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
 
     def leave(self, status: int | None) -> None:
         """A request is done with this HTTP status, or with None for no answer at all."""
         self.in_flight -= 1
+        self.last_departure_seconds = time.monotonic()
         self.by_status[NO_ANSWER if status is None else str(status)] += 1
 
     def play(self, fault: FaultKind) -> None:

@@ -1,4 +1,4 @@
-"""Live runs: what the chunks of a run share in this process, and how a run is stopped from outside."""
+"""Live runs: what the chunks of a run share in this process."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from labelmill.errors import RunStopped
 from labelmill.model.chain import Toll, chain_of
 from labelmill.model.endpoint import Endpoint
 from labelmill.model.failures import Failure
@@ -78,9 +77,3 @@ def live_runs() -> list[LiveRun]:
     """The runs that are live in this process, the latest last."""
     with _lock:
         return list(_live.values())
-
-
-def stop_live_runs(reason: str, message: str) -> None:
-    """Let the runs of this process send nothing more, finish what is in flight, publish, and end in `reason`."""
-    for mine in live_runs():
-        mine.gate.stop(RunStopped(reason, message))

@@ -43,7 +43,7 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
             started_at_utc=started,
         )
         run.record_folder.mkdir(parents=True, exist_ok=True)
-        run.ledger.fold_abandoned(job.run.max_answers)
+        _clear_up(run)
         mine = stack.enter_context(live(run))
         try:
             yield mine
@@ -53,6 +53,13 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
             raise
         finally:
             run.plan_path.unlink(missing_ok=True)
+
+
+def _clear_up(run: LabelRun) -> None:
+    """Take over what dead runs left: their answers into the ledger, their copies of texts away."""
+    run.ledger.fold_abandoned(run.job.run.max_answers)
+    for left in run.folder.runs.glob("*/pending.*"):
+        left.unlink()
 
 
 def _record_failure(mine: LiveRun) -> None:

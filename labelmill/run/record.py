@@ -135,8 +135,11 @@ def work_of(parts: pl.LazyFrame) -> Work:
 def status_of(
     rows: RowCounts, max_failed_fraction: float, stopped: RunStopped | None
 ) -> tuple[Status, str | None]:
-    """How a run ends, and a sentence on it unless it completed: what stopped it, else too many failures."""
-    if stopped is not None:
+    """How a run ends, and a sentence on it unless it completed: what stopped it, else too many failures.
+
+    A run that was cancelled when nothing was left to ask has completed all the same.
+    """
+    if stopped is not None and not (stopped.reason == "cancelled" and rows.total and not rows.pending):
         return stopped.reason, stopped.message  # type: ignore[return-value]  # reasons are statuses
     if rows.total and rows.failed / rows.total > max_failed_fraction:
         fraction = rows.failed / rows.total

@@ -41,6 +41,11 @@ class OutputFolder:
         """The answers paid for one task."""
         return self.ledgers / task_key
 
+    @property
+    def runs(self) -> Path:
+        """The records of all runs into this folder."""
+        return self.path / "runs"
+
     def run(self, run_id: str) -> Path:
         """One run's record: `run.json`, `costs.parquet`, `report.html`."""
-        return self.path / "runs" / run_id
+        return self.runs / run_id

@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: the first lets a run drain, the second ends the process at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from labelmill.errors import RunStopped
+from labelmill.run.live import LiveRun
+
+EXIT_AT_ONCE = 130
+
+
+@contextmanager
+def draining_signals(live: LiveRun, say: Callable[[str], None]) -> Iterator[None]:
+    """For the length of the block, a signal stops sending, lets what is in flight finish, and the run publishes.
+
+    A second signal ends the process at once. Every answer that has arrived is in a journal, so that the next run loses
+    nothing but what was in flight. Outside the main thread, where Python delivers no signals, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signalled = False
+
+    def drain(number: int, _: FrameType | None) -> None:
+        nonlocal signalled
+        if signalled:
+            os._exit(EXIT_AT_ONCE)
+        signalled = True
+        name = signal.Signals(number).name
+        live.gate.stop(RunStopped("cancelled", f"stopped by {name}"))
+        say(
+            f"{name}: finishing what is in flight, then publishing. Once more ends at once; nothing paid is lost."
+        )
+
+    before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
