@@ -36,8 +36,8 @@ def prepare_environment(*, quiet: bool) -> None:
 
 
 @contextmanager
-def prefect_api() -> Iterator[None]:
-    """Have a Prefect API for the length of the block: the user's own, or a temporary server.
+def prefect_api() -> Iterator[str]:
+    """Have a Prefect API for the length of the block, and yield its address: the user's own, or a temporary server's.
 
     Prefect's temporary server sits in the terminal's process group, so that a Ctrl-C would end it before the run has
     drained; this one has a session of its own, and ends with this process whatever happens to it.
@@ -53,8 +53,8 @@ def prefect_api() -> Iterator[None]:
         temporary_settings,
     )
 
-    if PREFECT_API_URL.value():
-        yield
+    if own := PREFECT_API_URL.value():
+        yield own
         return
 
     class OwnSessionServer(SubprocessASGIServer):
@@ -75,7 +75,7 @@ def prefect_api() -> Iterator[None]:
     try:
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             try:
-                yield
+                yield server.api_url
             finally:
                 APILogHandler().flush()
                 EventsWorker.drain_all()

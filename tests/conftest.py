@@ -3,11 +3,21 @@
 import ipaddress
 import os
 import socket
+import tempfile
 
+import polars as pl
 import pytest
 
+from commands.prefect_setup import prefect_api, prepare_environment
 from labelmill.job.model import LabelJob
 from labelmill.practice import start_practice
+
+# Prefect reads its settings when it is imported, which collecting the tests already does.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")
+os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
+os.environ.pop("PREFECT_API_URL", None)
+os.environ.pop("PREFECT_PROFILE", None)
+prepare_environment(quiet=True)
 
 KEY_MARKS = ("_API_KEY", "_TOKEN", "_SECRET")
 
@@ -41,6 +51,28 @@ def practice():
     """One practice provider for the session; tests reset it and set it up as they need."""
     with start_practice() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """One temporary Prefect server for the session; yields its API address."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
+
+    # A sync flow run waits a second for its heartbeat thread.
+    with prefect_api() as url, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield url
+
+
+@pytest.fixture
+def write_texts(tmp_path):
+    """Write a list of texts as the source of `job_of`'s job."""
+
+    def write(texts, name="source.parquet"):
+        frame = pl.DataFrame({"id": range(len(texts)), "text": texts}, schema={"id": pl.Int64, "text": pl.String})
+        frame.write_parquet(tmp_path / name)
+        return frame
+
+    return write
 
 
 @pytest.fixture

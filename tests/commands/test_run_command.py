@@ -1,0 +1,217 @@
+"""`labelmill run` and `labelmill demo` as a user has them: a subprocess, its exit code and what it prints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from labelmill.practice import PracticeSettings
+
+LABELMILL = Path(sys.executable).parent / "labelmill"
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    """Write a job file and return its path."""
+
+    def write(text="text", provider="practice", more="", path="source.parquet"):
+        file = tmp_path / "job.toml"
+        file.write_text(
+            f"""
+name = "test"
+[source]
+path = "{tmp_path / path}"
+text = "{text}"
+[labels]
+"体育" = "足球、比赛"
+"财经" = "银行、市场"
+[model]
+provider = "{provider}"
+name = "gpt-4o-mini"
+[output]
+path = "{tmp_path / "out"}"
+{more}
+""",
+            encoding="utf-8",
+        )
+        return file
+
+    return write
+
+
+@pytest.fixture
+def labelmill(tmp_path, request):
+    """Run the command line in a folder of its own, without a key."""
+
+    def run(*arguments, **environment):
+        known = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+        if "prefect_server" in request.fixturenames:
+            known["PREFECT_API_URL"] = request.getfixturevalue("prefect_server")
+        return subprocess.run(
+            [LABELMILL, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**known, "COLUMNS": "200", **environment},
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_run_prints_its_record_as_json(labelmill, job_file, write_texts):
+    """With --json, standard output is run.json and nothing else; the rest goes to standard error."""
+    write_texts(["足球比赛", "银行市场", "足球比赛"])
+    done = labelmill("run", job_file(), "--json")
+    record = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (record["rows_labeled"], record["texts_asked"], record["labels"]) == (3, 2, {"体育": 2, "财经": 1})
+    assert "not a language model" in done.stderr
+    written = Path(record["labeled_path"]).parent / "runs" / record["run_id"] / "run.json"
+    assert json.loads(written.read_text()) == record
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("settings", "options", "code", "status"),
+    [
+        (PracticeSettings(), ["--max-cost-usd", "0"], 4, "budget_reached"),
+        (PracticeSettings(stubborn_faults={"content_filter": 1}), [], 3, "too_many_failures"),
+        (PracticeSettings(required_key="another"), [], 2, "failed"),
+    ],
+)
+def test_exit_codes_say_how_a_run_ended(
+    labelmill, job_file, write_texts, practice, settings, options, code, status
+):
+    """4 at the budget, 3 with too many failures, 2 when the user can mend it and nothing was spent."""
+    write_texts(["足球比赛", "银行市场"])
+    practice.configure(settings)
+    practice.reset()
+    done = labelmill("run", job_file(), "--json", "--model-base-url", practice.base_url, *options)
+    assert done.returncode == code
+    assert json.loads(done.stdout)["status"] == status
+
+
+def test_mistakes_are_sentences_and_cost_nothing(labelmill, job_file, write_texts):
+    """A job with several mistakes ends with code 2 and a line for each, without a traceback."""
+    write_texts(["足球比赛"])
+    done = labelmill("run", job_file(text="txet", more='[run]\nlane = "bach"\nspeed = 3'))
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 3
+    assert "did you mean 'text'?" in done.stderr
+    assert "unknown field" in done.stderr
+    assert "found 'bach'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_key_is_a_sentence_that_points_to_practice(labelmill, job_file, write_texts):
+    """Without a key, a job that needs one says where keys come from and how to go without."""
+    write_texts(["足球比赛"])
+    done = labelmill("run", job_file(provider="openai"))
+    assert done.returncode == 2
+    assert "OPENAI_API_KEY" in done.stderr
+    assert ".env" in done.stderr
+    assert 'model.provider = "practice"' in done.stderr
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_keys_and_addresses_come_from_the_environment(labelmill, job_file, write_texts, practice, tmp_path):
+    """OPENAI_BASE_URL says where requests go, and a key in .env is the one they carry."""
+    write_texts(["足球比赛", "银行市场"])
+    practice.configure(PracticeSettings(required_key="from-dot-env"))
+    practice.reset()
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=from-dot-env\n")
+    done = labelmill("run", job_file(provider="openai"), "--json", OPENAI_BASE_URL=practice.base_url)
+    record = json.loads(done.stdout)
+    assert (done.returncode, practice.totals()["answered"]) == (0, 2)
+    assert record["practice"] is True
+    assert record["task_key"].startswith("practice-")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_signal_drains_and_the_next_run_goes_on(job_file, write_texts, practice, prefect_server, tmp_path):
+    """After SIGINT what was paid is published and the rest is pending; the next run asks only the rest."""
+    texts = [f"足球比赛 {number}" for number in range(300)]
+    write_texts(texts)
+    practice.configure(PracticeSettings(latency_seconds=0.3))
+    practice.reset()
+    command = [LABELMILL, "run", job_file(), "--json", "--model-base-url", practice.base_url]
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
+    )
+    while practice.totals()["answered"] < 20:
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    printed, _ = running.communicate(timeout=60)
+    record = json.loads(printed)
+    assert (running.returncode, record["status"]) == (1, "cancelled")
+    assert 0 < record["rows_labeled"] == practice.totals()["requests"] < 300
+    assert record["rows_pending"] == 300 - record["rows_labeled"]
+    practice.configure(PracticeSettings())
+    rest = json.loads(
+        subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=True).stdout
+    )
+    assert (rest["rows_labeled"], rest["texts_asked"]) == (300, record["rows_pending"])
+    assert practice.totals()["requests"] == 300
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_two_runs_at_once_do_not_pay_twice(
+    job_file, write_texts, practice, prefect_server, tmp_path, labelmill
+):
+    """While one run works, another into the same output leaves with a sentence and code 2."""
+    write_texts([f"足球比赛 {number}" for number in range(100)])
+    practice.configure(PracticeSettings(latency_seconds=2))
+    practice.reset()
+    command = [LABELMILL, "run", job_file(), "--model-base-url", practice.base_url]
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment) as first:
+        while not practice.totals()["requests"]:
+            assert first.poll() is None
+            time.sleep(0.05)
+        second = labelmill("run", job_file(), "--model-base-url", practice.base_url)
+        assert second.returncode == 2
+        assert "is writing into" in second.stderr
+    assert first.returncode == 0
+    assert practice.totals()["requests"] == 100
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_demo_labels_the_ten_documents(labelmill):
+    """The demo's ten documents come out with the labels a reader would give them."""
+    done = labelmill("demo")
+    assert done.returncode == 0, done.stderr
+    root = Path(__file__).parent.parent.parent
+    rows = dict(pl.read_parquet(root / "out/demo/labeled/sample.parquet").select("text", "label").iter_rows())
+    assert rows == {
+        "Python 3.13 发布了新的性能优化特性": "技术",
+        "苹果公司发布了最新的财报，营收超预期": "商业",
+        "电影《流浪地球3》票房突破10亿": "娱乐",
+        "NBA 总决赛第七场比赛精彩纷呈": "体育",
+        "机器学习算法在医疗诊断中的应用": "技术",
+        "特斯拉发布新款电动汽车": "商业",
+        "音乐节吸引了数万名观众": "娱乐",
+        "世界杯足球赛进入淘汰赛阶段": "体育",
+        "人工智能芯片市场竞争激烈": "技术",
+        "好莱坞明星出席慈善晚会": "娱乐",
+    }
+    for text, name in rows.items():
+        assert text in done.stderr
+        assert name in done.stderr
+
+
+def test_help_lists_the_verbs(labelmill):
+    """`labelmill --help` names what there is, and a verb's help its options."""
+    assert "demo" in labelmill("--help").stdout
+    assert "--max-cost-usd" in labelmill("run", "--help").stdout

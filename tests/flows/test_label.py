@@ -1,0 +1,218 @@
+"""The flow, end to end, with a real Prefect server and a real provider on loopback."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from flows.label import label_dataset
+from labelmill.practice import PracticeSettings
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+TEXTS = [f"the {word} of day {number}" for number in range(40) for word in ("match", "market", "team")]
+
+
+@pytest.fixture
+def run(practice):
+    """Run the flow against the session's practice provider and return its state and record."""
+
+    def run_flow(job, settings=None):
+        practice.configure(settings or PracticeSettings())
+        practice.reset()
+        state = label_dataset(job, practice.base_url, return_state=True)
+        return state, state.result(raise_on_failure=False)
+
+    return run_flow
+
+
+def _labeled(record):
+    return pl.read_parquet(f"{record.labeled_path}/**/*.parquet")
+
+
+def test_every_row_comes_back_in_order_and_the_bill_is_the_providers(run, practice, job_of, write_texts):
+    """Every row is labeled, in the source's order, each text is asked once, and tokens equal the provider's count."""
+    source = write_texts([*TEXTS, *TEXTS[:7]])
+    state, record = run(job_of())
+    assert state.is_completed()
+    assert _labeled(record).select(source.columns).equals(source)
+    assert _labeled(record)["label_status"].unique().to_list() == ["ok"]
+    totals = practice.totals()
+    assert record.texts_asked == record.requests == totals["answered"] == len(TEXTS)
+    assert (record.input_tokens, record.output_tokens) == (totals["input_tokens"], totals["output_tokens"])
+    assert record.rows_total == record.rows_labeled == len(TEXTS) + 7
+    assert record.cost_usd == pytest.approx(
+        (record.input_tokens * 0.15 + record.output_tokens * 0.6) / 1e6, rel=1e-12
+    )
+
+
+def test_a_second_run_asks_nothing_and_new_rows_cost_only_themselves(run, practice, job_of, write_texts):
+    """With nothing new no request is sent; three new texts are three requests."""
+    write_texts(TEXTS)
+    run(job_of())
+    _, again = run(job_of())
+    assert practice.totals()["requests"] == again.requests == again.texts_asked == 0
+    assert (again.rows_reused, again.cost_usd) == (len(TEXTS), 0)
+    write_texts([*TEXTS, "a new team", "a new bank", "a new price"])
+    _, third = run(job_of())
+    assert practice.totals()["requests"] == third.texts_asked == 3
+    assert (third.rows_labeled, third.rows_reused) == (len(TEXTS) + 3, len(TEXTS))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": {"sport": "football", "money": "bank"}},
+        {"model": {"name": "gpt-4o"}},
+        {"prompt": {"system": "Sort it:\n{labels}"}},
+    ],
+)
+def test_a_changed_task_relabels(run, practice, job_of, write_texts, change):
+    """Another prompt, label set or model is another task: every text is asked anew, and the old ledger stays."""
+    write_texts(TEXTS[:5])
+    _, first = run(job_of())
+    _, second = run(job_of(**change))
+    assert practice.totals()["requests"] == 5
+    assert second.task_key != first.task_key
+    _, back = run(job_of())
+    assert practice.totals()["requests"] == 0
+    assert back.labels == first.labels
+
+
+def test_chunks_share_one_gate(run, practice, job_of, write_texts):
+    """Requests in flight reach the job's concurrency and never pass it, however many chunks there are."""
+    write_texts(TEXTS)
+    job = job_of(run={"max_concurrency": 6, "rows_per_chunk": 10})
+    _, record = run(job, PracticeSettings(latency_seconds=0.05, latency_sigma=1.0))
+    assert record.rows_labeled == len(TEXTS)
+    assert practice.totals()["peak_in_flight"] == 6
+
+
+def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
+    """A run leaves labeled files, a ledger, run.json, costs.parquet and report.html, and nothing else."""
+    write_texts([*TEXTS[:5], None, "  "])
+    _, record = run(job_of(run={"max_failed_fraction": 0.5}))
+    out = tmp_path / "out"
+    left = sorted(
+        str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != ".lock"
+    )
+    assert left == [
+        f"failed/{record.run_id}.parquet",
+        "labeled/source.parquet",
+        f"ledger/{record.task_key}/{record.run_id}-00000.parquet",
+        *(f"runs/{record.run_id}/{name}" for name in ("costs.parquet", "report.html", "run.json")),
+    ]
+    assert json.loads((out / "runs" / record.run_id / "run.json").read_text()) == json.loads(
+        record.model_dump_json()
+    )
+    costs = pl.read_parquet(out / "runs" / record.run_id / "costs.parquet")
+    assert costs["cost_usd"].sum() == pytest.approx(record.cost_usd)
+    assert costs["input_tokens"].sum() == record.input_tokens
+    assert record.failures == {"empty_text": 2}
+    assert pl.read_parquet(record.failed_path)["failure_kind"].to_list() == ["empty_text"] * 2
+
+
+def test_the_page_a_person_looks_at(run, job_of, write_texts):
+    """The run and its tasks have names that say what they are, and the report and the labels are artifacts."""
+    write_texts(TEXTS)
+    state, record = run(job_of(name="daily news", run={"rows_per_chunk": 50}))
+
+    async def look():
+        async with get_client() as client:
+            flow_run = await client.read_flow_run(state.state_details.flow_run_id)
+            keys = ArtifactFilter(key=ArtifactFilterKey(like_="daily-news"))
+            return flow_run, await client.read_artifacts(artifact_filter=keys)
+
+    flow_run, artifacts = asyncio.run(look())
+    assert flow_run.name == f"daily news {record.started_at_utc:%Y-%m-%d}"
+    reports = {artifact.description: artifact.data for artifact in artifacts}
+    assert f"run `{record.run_id}`" in reports["Report of daily news"]
+    assert "| sport |" in reports["Labels of daily news"]
+
+
+def test_a_price_nobody_knows_is_null_and_said_so(run, job_of, write_texts):
+    """The cost of a model without a listed price is unknown in the record and in the report; it is never 0."""
+    write_texts(TEXTS[:3])
+    _, record = run(job_of(model={"name": "home-made-7b"}))
+    assert record.cost_usd is None
+    assert record.price is None
+    report = Path(record.labeled_path).parent
+    page = (report / "runs" / record.run_id / "report.html").read_text()
+    assert "unknown, not zero" in page
+
+
+def test_a_budget_stops_the_run_and_the_next_goes_on(run, practice, job_of, write_texts):
+    """At the budget the run stops without passing it, publishes what it has, and the next run asks the rest."""
+    write_texts(TEXTS)
+    limit = 0.0015
+    state, record = run(job_of(run={"max_cost_usd": limit, "max_concurrency": 4}))
+    assert (state.name, record.status) == ("BudgetReached", "budget_reached")
+    assert 0 < record.cost_usd <= limit
+    assert record.rows_pending == len(TEXTS) - record.rows_labeled > 0
+    assert _labeled(record)["label_status"].value_counts().height == 2
+    _, rest = run(job_of())
+    assert practice.totals()["requests"] == record.rows_pending
+    assert (rest.status, rest.rows_labeled) == ("completed", len(TEXTS))
+
+
+def test_the_days_budget_counts_earlier_runs(run, practice, job_of, write_texts):
+    """What earlier runs spent today counts against max_cost_usd_per_day."""
+    write_texts(TEXTS)
+    _, first = run(job_of(run={"max_cost_usd": 0.001}))
+    _, second = run(job_of(run={"max_cost_usd_per_day": first.cost_usd}))
+    assert (second.status, practice.totals()["requests"]) == ("budget_reached", 0)
+
+
+def test_a_key_that_is_refused_stops_the_run_at_once(run, practice, job_of, write_texts):
+    """A key the provider doesn't accept ends the run with the provider's words, with no row marked as failed."""
+    write_texts(TEXTS)
+    state, record = run(job_of(run={"max_concurrency": 2}), PracticeSettings(required_key="another"))
+    assert state.is_failed()
+    assert record.status == "failed"
+    assert "401" in record.message
+    assert (record.rows_failed, record.rows_pending) == (0, len(TEXTS))
+    assert practice.totals()["requests"] <= 2
+
+
+def test_too_many_failures_are_a_failed_run_with_its_labels_published(run, job_of, write_texts):
+    """When more rows fail than the job allows the run fails, and what was labeled is published."""
+    write_texts(TEXTS)
+    settings = PracticeSettings(stubborn_faults={"content_filter": 0.3})
+    state, record = run(job_of(run={"max_failed_fraction": 0.1}), settings)
+    assert (state.is_failed(), record.status) == (True, "too_many_failures")
+    assert record.rows_failed + record.rows_labeled == len(TEXTS)
+    assert _labeled(record).filter(pl.col("label_status") == "ok").height == record.rows_labeled > 0
+
+
+@pytest.mark.parametrize("output", ["text", "schema"])
+def test_faults_of_first_attempts_cost_no_row_and_all_is_in_the_bill(
+    run, practice, job_of, write_texts, output
+):
+    """With faults of every kind, each row gets the label of a quiet run, and every token the provider saw is billed."""
+    write_texts(TEXTS)
+    job = job_of(model={"output": output, "timeout_seconds": 1}, run={"max_failed_fraction": 1})
+    _, quiet = run(job)
+    expected = _labeled(quiet).select("text", "label")
+    kinds = "rate_limited rate_limited_bare server_error unavailable connection_reset hang bad_json cut_off truncated off_label empty refusal"
+    settings = PracticeSettings(
+        faults=dict.fromkeys(kinds.split(), 0.05), hang_seconds=60, retry_after_seconds=0.1
+    )
+    noisy_job = job_of(
+        model={"output": output, "timeout_seconds": 1},
+        run={"max_failed_fraction": 1},
+        output={"path": job.output.path + "-noisy"},
+    )
+    _, record = run(noisy_job, settings)
+    totals = practice.totals()
+    assert sum(totals["faults"].values()) > len(TEXTS) / 3
+    assert _labeled(record).select("text", "label").equals(expected)
+    assert (record.requests, record.input_tokens, record.output_tokens) == (
+        totals["requests"],
+        totals["input_tokens"],
+        totals["output_tokens"],
+    )
+    assert record.requests_unseen > 0
