@@ -18,7 +18,7 @@ import polars as pl
 from commands.run import label
 from labelmill.job.model import LabelJob
 from labelmill.model.chain import Toll, chain_of
-from labelmill.model.gate import Gate
+from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget
 from labelmill.practice import PracticeServer, PracticeSettings, start_practice
 from labelmill.practice.dice import latency_of, text_key_of
@@ -103,7 +103,8 @@ def by_run(server: PracticeServer, texts: Sequence[str]) -> None:
 
 def by_batch(server: PracticeServer, texts: Sequence[str]) -> None:
     """One `chain.batch`: nothing is saved before its end."""
-    chain = chain_of(job_of(Path()), server.base_url, "none", Toll(Gate(CONCURRENCY), Budget(None), None))
+    job = job_of(Path())
+    chain = chain_of(job, server.base_url, "none", Toll(Throttle(job.run), Budget(None), None))
     chain.batch(
         [{"text": text} for text in texts], config={"max_concurrency": CONCURRENCY}, return_exceptions=True
     )

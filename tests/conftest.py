@@ -68,7 +68,9 @@ def write_texts(tmp_path):
     """Write a list of texts as the source of `job_of`'s job."""
 
     def write(texts, name="source.parquet"):
-        frame = pl.DataFrame({"id": range(len(texts)), "text": texts}, schema={"id": pl.Int64, "text": pl.String})
+        frame = pl.DataFrame(
+            {"id": range(len(texts)), "text": texts}, schema={"id": pl.Int64, "text": pl.String}
+        )
         frame.write_parquet(tmp_path / name)
         return frame
 

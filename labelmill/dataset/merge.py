@@ -1,6 +1,6 @@
 """Merging back: the source's files with their labels, and what went wrong beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,83 +43,79 @@ class Merger:
 
     def labeled(self, file: SourceFile) -> pl.LazyFrame:
         """The file's rows in their order, all its columns, then `LABEL_COLUMNS`."""
-        joined = self._joined(file)
-        has_label, has_failed = pl.col("_label").is_not_null(), pl.col("_error").is_not_null()
+        has_label, has_failed = pl.col("label").is_not_null(), pl.col("error").is_not_null()
         columns = {
-            "label": pl.col("_label"),
+            "label": pl.col("label"),
             "label_status": pl.when(has_label)
             .then(pl.lit("ok"))
             .when(has_failed)
             .then(pl.lit("failed"))
             .otherwise(pl.lit("pending")),
-            "label_error": pl.when(has_label).then(None).otherwise(pl.col("_error")),
-            "label_confidence": pl.col("_confidence"),
-            "label_model": pl.coalesce(
-                "_model", pl.when(has_label).then(None).otherwise(pl.col("_failed_model"))
-            ),
-            "label_run_id": pl.coalesce("_run_id", "_failed_run_id"),
+            "label_error": pl.when(has_label).then(None).otherwise(pl.col("error")),
+            "label_confidence": pl.col("confidence"),
+            "label_model": pl.when(has_label).then(pl.col("model")).otherwise(pl.col("failed_model")),
+            "label_run_id": pl.when(has_label).then(pl.col("run_id")).otherwise(pl.col("failed_run_id")),
         }
-        own = list(file.schema())
-        return joined.select(
-            *own, *(expr.cast(LABEL_COLUMNS[name]).alias(name) for name, expr in columns.items())
-        )
+        return _beside(file.scan(), self._answers(file).select(**_typed(columns, LABEL_COLUMNS)))
 
     def failed(self, file: SourceFile) -> pl.LazyFrame:
-        """The file's rows that were tried and have no label: its columns, then `FAILURE_COLUMNS`."""
+        """The file's rows that were tried and have no label: its columns and partitions, then `FAILURE_COLUMNS`.
+
+        Where the source is such a file itself, its `FAILURE_COLUMNS` give way to the new ones.
+        """
+        has_failed = pl.col("label").is_null() & pl.col("error").is_not_null()
         columns = {
-            "failure_kind": pl.col("_error"),
-            "failure_message": pl.col("_message"),
-            "failure_requests": pl.col("_requests"),
-            "failure_cost_usd": pl.col("_cost_usd"),
+            "failure_kind": pl.when(has_failed).then(pl.col("error")),
+            "failure_message": pl.col("message"),
+            "failure_requests": pl.col("requests"),
+            "failure_cost_usd": pl.col("cost_usd"),
         }
-        own = list(file.schema())
-        return (
-            self._joined(file)
-            .filter(pl.col("_label").is_null() & pl.col("_error").is_not_null())
-            .select(*own, *(expr.cast(FAILURE_COLUMNS[name]).alias(name) for name, expr in columns.items()))
-        )
+        own = file.scan_with_partitions().drop(FAILURE_COLUMNS.names(), strict=False)
+        failures = self._answers(file).select(**_typed(columns, FAILURE_COLUMNS))
+        return _beside(own, failures).filter(pl.col("failure_kind").is_not_null())
 
-    def _joined(self, file: SourceFile) -> pl.LazyFrame:
-        texts = file.scan_texts(self.template).select(_digest="digest")
-        rows = pl.concat([file.scan(), texts], how="horizontal")
-        labels = self.ledger.labels().rename(
-            {"digest": "_digest", **_hidden("label", "confidence", "model", "run_id")}
+    def _answers(self, file: SourceFile) -> pl.LazyFrame:
+        """What the ledger knows of each row of the file, in order, without the file's own columns.
+
+        Only digests are joined: nothing of the source passes through the join, and no column name can clash.
+        """
+        failures = self.ledger.failures().rename({"model": "failed_model", "run_id": "failed_run_id"})
+        joined = (
+            file.scan_texts(self.template)
+            .select("digest")
+            .join(self.ledger.labels(), on="digest", how="left", maintain_order="left")
+            .join(failures, on="digest", how="left", maintain_order="left")
         )
-        failures = self.ledger.failures().rename(
-            {
-                "digest": "_digest",
-                "model": "_failed_model",
-                "run_id": "_failed_run_id",
-                **_hidden("error", "message", "requests", "cost_usd"),
-            }
-        )
-        joined = rows.join(labels, on="_digest", how="left", maintain_order="left").join(
-            failures, on="_digest", how="left", maintain_order="left"
-        )
-        no_text = pl.col("_digest").is_null()
+        no_text = pl.col("digest").is_null()
         return joined.with_columns(
-            _error=pl.when(no_text).then(pl.lit("empty_text")).otherwise(pl.col("_error")),
-            _message=pl.when(no_text).then(pl.lit("the row has no text")).otherwise(pl.col("_message")),
-            _requests=pl.when(no_text).then(0).otherwise(pl.col("_requests")),
-            _cost_usd=pl.when(no_text).then(0).otherwise(pl.col("_cost_usd")),
+            error=pl.when(no_text).then(pl.lit("empty_text")).otherwise(pl.col("error")),
+            message=pl.when(no_text).then(pl.lit("the row has no text")).otherwise(pl.col("message")),
+            requests=pl.when(no_text).then(0).otherwise(pl.col("requests")),
+            cost_usd=pl.when(no_text).then(0).otherwise(pl.col("cost_usd")),
         )
 
 
-def _hidden(*names: str) -> dict[str, str]:
-    return {name: f"_{name}" for name in names}
+def _typed(columns: Mapping[str, pl.Expr], schema: pl.Schema) -> dict[str, pl.Expr]:
+    return {name: expr.cast(schema[name]) for name, expr in columns.items()}
+
+
+def _beside(left: pl.LazyFrame, right: pl.LazyFrame) -> pl.LazyFrame:
+    return pl.concat([left, right], how="horizontal")
 
 
 def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> list[Path]:
     """Publish the labeled files, each one whole under its source's relative name, and return them.
 
-    Files that the source no longer has are removed from the folder.
+    Files that the source no longer has are removed from the folder, and so is what a killed run had half written.
     """
     for file in files:
         with written_whole(folder / file.relative) as temporary:
             merger.labeled(file).sink_parquet(temporary, maintain_order=True)
     ours = {folder / file.relative for file in files}
-    for stale in set(folder.rglob("*.parquet")) - ours:
-        stale.unlink()
+    suffixes = {".parquet", ".tmp", *(path.suffix for path in ours)}
+    for stale in set(folder.rglob("*")) - ours:
+        if stale.suffix in suffixes and not stale.is_dir():
+            stale.unlink()
     return sorted(ours)
 
 
@@ -128,7 +124,7 @@ def write_failed(files: Sequence[SourceFile], merger: Merger, path: Path) -> int
     rows = pl.concat([merger.failed(file) for file in files], how="diagonal_relaxed")
     with written_whole(path) as temporary:
         rows.sink_parquet(temporary, maintain_order=True)
-        count = int(pl.scan_parquet(temporary).select(pl.len()).collect().item())
+        count = int(pl.scan_parquet(temporary, glob=False).select(pl.len()).collect().item())
     if not count:
         path.unlink()
     return count

@@ -80,7 +80,7 @@ def write_pending(
             .select("row")
             .sink_parquet(places_path)
         )
-        places = pl.scan_parquet(places_path)
+        places = pl.scan_parquet(places_path, glob=False)
         texts = pl.concat(
             file.scan_texts(template)
             .with_row_index("row", offset=first)
@@ -91,12 +91,12 @@ def write_pending(
         texts.sink_parquet(path, maintain_order=True)
     finally:
         places_path.unlink(missing_ok=True)
-    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
 
 
 def read_chunk(path: Path, chunk: Chunk) -> list[tuple[str, str]]:
     """A chunk's row keys and texts."""
-    return pl.scan_parquet(path).slice(chunk.offset, chunk.texts).collect().rows()
+    return pl.scan_parquet(path, glob=False).slice(chunk.offset, chunk.texts).collect().rows()
 
 
 def first_rows_of(counts: Sequence[int]) -> list[int]:

@@ -14,6 +14,7 @@ from labelmill.dataset.template import TextTemplate, text_of
 _WILDCARD = re.compile(r"[*?\[]")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _PARTITION = re.compile(r"^([^=/]+)=(.*)$")
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,14 @@ class SourceFile:
     relative: Path
 
     @property
-    def partitions(self) -> dict[str, str]:
+    def partitions(self) -> dict[str, str | None]:
         """Hive partition values from the file's folders, as text: `date=2026-11-01/` gives `{"date": "2026-11-01"}`."""
         found = (_PARTITION.match(part) for part in self.relative.parent.parts)
-        return {unquote(match[1]): unquote(match[2]) for match in found if match}
+        return {
+            unquote(match[1]): None if match[2] == _NULL_PARTITION else unquote(match[2])
+            for match in found
+            if match
+        }
 
     def scan(self) -> pl.LazyFrame:
         """The file's own rows and columns, in order."""
@@ -41,14 +46,19 @@ class SourceFile:
         """
         return self.scan().collect_schema()
 
+    def scan_with_partitions(self) -> pl.LazyFrame:
+        """The file's rows and columns, then its partition values as String columns; the file's own columns win."""
+        own = self.schema()
+        return self.scan().with_columns(
+            pl.lit(value, dtype=pl.String).alias(name)
+            for name, value in self.partitions.items()
+            if name not in own
+        )
+
     def scan_texts(self, template: TextTemplate) -> pl.LazyFrame:
         """One row per row of the file, in order: its `text` (null where there is none) and its `digest` (UInt128)."""
-        own = self.schema()
-        missing = {name: value for name, value in self.partitions.items() if name not in own}
-        with_partitions = self.scan().with_columns(
-            pl.lit(value).alias(name) for name, value in missing.items()
-        )
-        return with_partitions.select(text=text_of(template)).with_columns(digest=text_digest(pl.col("text")))
+        texts = self.scan_with_partitions().select(text=text_of(template))
+        return texts.with_columns(digest=text_digest(pl.col("text")))
 
     def count(self) -> int:
         """How many rows the file has, from its footer."""
@@ -82,8 +92,11 @@ def source_files(path: str) -> list[SourceFile]:
         found = [file for file in root.rglob("*.parquet") if not _is_hidden(file.relative_to(root))]
     else:
         found = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207  (Path.glob refuses absolute)
+        if not _is_hidden(Path(path).relative_to(root)):
+            found = [file for file in found if not _is_hidden(file.relative_to(root))]
+    # A glob with several ** finds a file more than once.
     return sorted(
-        (SourceFile(file, file.relative_to(root)) for file in found if file.is_file()),
+        {SourceFile(file, file.relative_to(root)) for file in found if file.is_file()},
         key=lambda f: f.relative,
     )
 

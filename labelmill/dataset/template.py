@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import polars as pl
+import polars.selectors as cs
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{|\}")
 
@@ -64,7 +65,8 @@ def text_of(template: TextTemplate) -> pl.Expr:
 
     A null among several columns counts as an empty string.
     """
-    values = [pl.col(column).cast(pl.String) for column in template.columns]
+    # A selector takes a name as it is; pl.col would read "*" and "^...$" as patterns.
+    values = [cs.by_name(column).as_expr().cast(pl.String) for column in template.columns]
     blank = pl.all_horizontal(value.is_null() | (value.str.strip_chars() == "") for value in values)
     if template.is_column:
         text = values[0]

@@ -22,7 +22,7 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
         JobRefused: with every mistake in the job and its dataset.
     """
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft)]
-    if draft.job is not None:
+    if draft.job is not None and draft.section("model") is not None:
         mistakes += _model_mistakes(draft.job, draft.where, endpoint_of(draft.job, model_base_url))
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)

@@ -1,7 +1,8 @@
 """What can be wrong with a job's source and output, as (place, sentence). Files are looked at, nothing is written."""
 
+import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import polars as pl
 from labelmill.dataset.merge import LABEL_COLUMNS
 from labelmill.dataset.source import SourceFile, is_url, root_of, source_files
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
-from labelmill.job.file import near
+from labelmill.job.file import nearest
 from labelmill.job.model import Output, Source
 
 _NAMED_FILES = 5
+_NAMED_COLUMNS = 30
+_MOST_DIGITS = 38
+"""The widest decimal that Polars can write; it reads wider ones."""
 
 
 def source_mistakes(source: Source) -> list[tuple[str, str]]:
@@ -25,29 +29,29 @@ def source_mistakes(source: Source) -> list[tuple[str, str]]:
     except TemplateError as error:
         found.append(("source.text", f"the template can't be read: {error}"))
     if is_url(source.path):
-        found.append(
-            (
-                "source.path",
-                "object-store addresses can't be read by this version; found " + repr(source.path),
-            )
-        )
-        return found
-    files = source_files(source.path)
-    if not files:
-        found.append(("source.path", _nothing_at(source.path)))
+        url = f"object-store addresses can't be read by this version; found {source.path!r}"
+        return [*found, ("source.path", url)]
+    try:
+        files = source_files(source.path)
+        nothing = "" if files else _nothing_at(source.path)
+    except OSError as error:
+        return [*found, ("source.path", f"{source.path!r} can't be read: {error.strerror}")]
+    if nothing:
+        found.append(("source.path", nothing))
     readable, unreadable = _schemas_of(files)
     found += [("source.path", sentence) for sentence in _first_few(unreadable)]
     if template is not None:
         found += [("source.text", sentence) for sentence in _first_few(_column_mistakes(readable, template))]
-    found += [("source.path", sentence) for sentence in _first_few(_taken_names(readable))]
+    for sentences in (_taken_names(readable), _unwritable(readable), _clashes(readable)):
+        found += [("source.path", sentence) for sentence in _first_few(sentences)]
     return found
 
 
 def _nothing_at(path: str) -> str:
     if Path(path).is_dir():
-        return f"there is no *.parquet file in the folder {Path(path).absolute()}"
+        return f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
     if any(mark in path for mark in "*?["):
-        return f"no file matches {path!r}; looked in {root_of(path).absolute()}"
+        return f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
     return f"there is no file or folder {str(Path(path).absolute())!r}"
 
 
@@ -59,20 +63,36 @@ def _schemas_of(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schema
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).splitlines()[0]
             unreadable.append(f"{str(file.path)!r} is not a Parquet file, or it is truncated ({reason})")
+        except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
+            reason = str(error).splitlines()[0]
+            unreadable.append(f"{str(file.path)!r} has a column that Polars can't read ({reason})")
     return schemas, unreadable
 
 
 def _column_mistakes(schemas: Mapping[SourceFile, pl.Schema], template: TextTemplate) -> list[str]:
     found = []
-    for file, schema in schemas.items():
-        columns = {**dict.fromkeys(file.partitions, pl.String()), **schema}
-        for column in template.columns:
+    columns_of = {
+        file: {**dict.fromkeys(file.partitions, pl.String()), **schema} for file, schema in schemas.items()
+    }
+    for file, columns in columns_of.items():
+        for column in dict.fromkeys(template.columns):
             if column not in columns:
-                hint = near(column, list(columns), "columns")
-                found.append(f"{str(file.path)!r} has no column {column!r}{hint}")
-            elif not _is_readable_as_text(columns[column], alone=template.is_column):
+                found.append(f"{str(file.path)!r} has no column {column!r}{_columns_hint(column, columns)}")
+            elif not _is_readable_as_text(columns[column], alone=template.is_column) and not (
+                # Writers give a column that is null throughout the type Null: no text in this file, but in others.
+                columns[column] == pl.Null
+                and any(other.get(column) != pl.Null for other in columns_of.values())
+            ):
                 found.append(f"the column {column!r} of {str(file.path)!r} is {columns[column]}, not text")
     return found
+
+
+def _columns_hint(name: str, columns: Mapping[str, Any]) -> str:
+    shown = list(columns)[:_NAMED_COLUMNS]
+    more = len(columns) - len(shown)
+    listed = ", ".join(map(repr, shown)) + (f" and {more} more" if more else "")
+    close = nearest(name, list(columns))
+    return f"; its columns are {listed or 'none'}" + (f"; did you mean {close!r}?" if close else "")
 
 
 def _is_readable_as_text(dtype: Any, *, alone: bool) -> bool:
@@ -85,9 +105,52 @@ def _taken_names(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
     return [
         f"{str(file.path)!r} has a column {name!r}, which is the name of a column that Labelmill adds; rename it"
         for file, schema in schemas.items()
-        for name in schema
+        for name in dict.fromkeys([*schema, *file.partitions])
         if name in LABEL_COLUMNS
     ]
+
+
+def _unwritable(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
+    return [
+        f"the column {name!r} of {str(file.path)!r} is a decimal of more than {_MOST_DIGITS} digits, "
+        "which can be read but not written again; cast or drop it"
+        for file, schema in schemas.items()
+        for name, dtype in schema.items()
+        if any(isinstance(part, pl.Decimal) and part.precision > _MOST_DIGITS for part in _parts_of(dtype))
+    ]
+
+
+def _parts_of(dtype: Any) -> Iterator[Any]:
+    """A type and all that is nested in it."""
+    yield dtype
+    inner = [getattr(dtype, name, None) for name in ("inner", "key", "value")]
+    for part in [*inner, *(field.dtype for field in getattr(dtype, "fields", ()))]:
+        if part is not None:
+            yield from _parts_of(part)
+
+
+def _clashes(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
+    """Columns whose types in two files have none in common, so that one file can't hold the failed rows of both."""
+    found = []
+    first: dict[str, tuple[SourceFile, Any]] = {}
+    for file, schema in schemas.items():
+        for name, dtype in schema.items():
+            before, known = first.setdefault(name, (file, dtype))
+            if known != dtype and not _go_together(known, dtype):
+                found.append(
+                    f"the column {name!r} is {known} in {str(before.path)!r} and {dtype} in {str(file.path)!r}, "
+                    "which don't go together; cast one of them"
+                )
+    return found
+
+
+def _go_together(one: Any, other: Any) -> bool:
+    try:
+        frames = [pl.LazyFrame(schema={"column": dtype}) for dtype in (one, other)]
+        pl.concat(frames, how="vertical_relaxed").collect()
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 def _first_few(sentences: Sequence[str]) -> list[str]:
@@ -102,25 +165,41 @@ def output_mistakes(output: Output, source: Source | None) -> list[tuple[str, st
         return [
             ("output.path", f"results can be written to folders only by this version; found {output.path!r}")
         ]
-    folder = Path(output.path).resolve()
-    found = []
-    if source is not None and not is_url(source.path):
-        root = root_of(source.path).resolve()
-        whole_folder = Path(source.path).is_dir() or "**" in source.path
-        if folder == root or (whole_folder and folder.is_relative_to(root)):
-            found.append(
-                (
-                    "output.path",
-                    f"{str(folder)!r} is inside the source {str(root)!r}; choose a folder outside",
-                )
-            )
-        elif root.is_relative_to(folder):
-            found.append(("output.path", f"the source {str(root)!r} is inside it; choose another folder"))
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not nearest.is_dir():
-        found.append(
-            ("output.path", f"{str(nearest)!r} is a file, so there can be no folder {str(folder)!r}")
-        )
-    elif not os.access(nearest, os.W_OK | os.X_OK):
-        found.append(("output.path", f"{str(nearest)!r} is not writable"))
-    return found
+    try:
+        folder = Path(output.path).resolve()
+        found = [] if source is None or is_url(source.path) else _overlap(folder, source.path)
+        found += _obstacle(folder)
+    except OSError as error:
+        return [("output.path", f"{output.path!r} can't be written: {error.strerror}")]
+    return [("output.path", sentence) for sentence in found]
+
+
+def _overlap(folder: Path, source_path: str) -> list[str]:
+    root = root_of(source_path).resolve()
+    if folder == root:
+        return [f"{str(folder)!r} is the source's own folder; choose a folder outside"]
+    if folder.is_relative_to(root) and _reaches_below(source_path, folder.relative_to(root)):
+        return [f"{str(folder)!r} is inside the source {str(root)!r}; choose a folder outside"]
+    if root.is_relative_to(folder):
+        return [f"the source {str(root)!r} is inside it; choose another folder"]
+    return []
+
+
+def _reaches_below(source_path: str, relative: Path) -> bool:
+    """Whether a source finds files below a folder of its root."""
+    path = Path(source_path)
+    if path.exists():
+        return path.is_dir()
+    folders = path.parts[len(root_of(source_path).parts) : -1]
+    return "**" in folders or (
+        len(folders) >= len(relative.parts) and all(map(fnmatch.fnmatch, relative.parts, folders))
+    )
+
+
+def _obstacle(folder: Path) -> list[str]:
+    nearest_there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not nearest_there.is_dir():
+        return [f"{str(nearest_there)!r} is a file, so there can be no folder {str(folder)!r}"]
+    if not os.access(nearest_there, os.W_OK | os.X_OK):
+        return [f"{str(nearest_there)!r} is not writable"]
+    return []

@@ -1,7 +1,7 @@
 """What can be wrong with a job's labels and its own wording, as (place, sentence)."""
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labelmill.job.model import Prompt
@@ -31,6 +31,13 @@ def label_mistakes(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+def _fields_in(words: str) -> Iterator[str]:
+    """What stands between braces, whole: `{text:>10}` and `{text!r}` are not `{text}`."""
+    for _, name, spec, conversion in string.Formatter().parse(words):
+        if name is not None:
+            yield name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+
+
 def prompt_mistakes(prompt: Prompt) -> list[tuple[str, str]]:
     """What is wrong with a job's own wording, as (place, sentence)."""
     found = []
@@ -40,14 +47,20 @@ def prompt_mistakes(prompt: Prompt) -> list[tuple[str, str]]:
         if words is None:
             continue
         try:
-            fields[part] = {name for _, name, _, _ in string.Formatter().parse(words) if name is not None}
+            fields[part] = set(_fields_in(words))
         except ValueError as error:
             found.append((f"prompt.{part}", f"its braces don't match ({error}); write a literal brace twice"))
             continue
         unknown = fields[part] - {"labels", "text"}
         if unknown:
             named = ", ".join("{" + name + "}" for name in sorted(unknown))
-            found.append((f"prompt.{part}", f"it names {named}, but there is only {{labels}} and {{text}}"))
+            found.append(
+                (
+                    f"prompt.{part}",
+                    f"it names {named}, but there is only {{labels}} and {{text}}; "
+                    "write a literal brace twice",
+                )
+            )
     if "user" in fields and "text" not in fields["user"]:
         found.append(("prompt.user", "it has no {text}, so the model would not see the row"))
     if "system" in fields and "labels" not in fields["system"] | fields.get("user", set()):

@@ -3,10 +3,10 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,12 +14,16 @@ from pydantic_core import ErrorDetails
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
 
-_SECRET_NAME = re.compile(r"(^|_)(api_?key|key|token|secret|password)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|password|authorization)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
-    r"\b(sk|pk|rk|gsk|xai|hf|ghp)[-_][A-Za-z0-9_-]{12,}|\bAIza[A-Za-z0-9_-]{20,}|\bBearer\s+\S{12,}"
+    # A long piece with a digit in it, so that a folder such as sk-headlines-2026 is no key.
+    r"\b(sk|pk|rk|gsk|xai|hf|ghp)[-_]([A-Za-z0-9]*[-_])*(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}"
+    r"|\bAIza[A-Za-z0-9_-]{20,}|\bBearer\s+\S{12,}|://[^/\s:@]*:[^/\s@]+@"
 )
+_RANDOM_WORD = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}")
 _UNION_TAG = re.compile(r"^(constrained-|literal\[|function-|lax-or-strict|int$|float$|str$)")
 _SHOWN_CHARACTERS = 60
+_DEPTH_OF_A_LABEL = 2
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class JobDraft:
     mistakes: tuple[Mistake, ...]
 
     def section(self, name: str) -> Any:
-        """A section by itself, also where another one is wrong; None where it is missing or wrong itself."""
+        """A section by itself, also where another one is wrong; None where it is missing, wrong or holds a key."""
+        value = self.values.get(name)
+        if _secrets_in(value, name):
+            return None
         if self.job is not None:
             return getattr(self.job, name)
         model = LabelJob.model_fields[name].annotation
-        value = self.values.get(name)
         if isinstance(model, type) and issubclass(model, BaseModel):
             try:
                 return model.model_validate({} if value is None else value)
@@ -53,7 +59,7 @@ def draft_of_file(path: Path) -> JobDraft:
     """
     where = str(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise JobRefused(
             [Mistake(where, f"there is no such job file; looked in {path.absolute().parent}")]
@@ -70,49 +76,80 @@ def draft_of_file(path: Path) -> JobDraft:
 
 def draft_of(values: Mapping[str, Any], where: str) -> JobDraft:
     """Check a job's values against the model: every mistake, each with its place and what was expected."""
-    secrets = [Mistake(f"{where}, {place}", sentence) for place, sentence in _secrets_in(values)]
+    secrets = _secrets_in(values)
+    held = tuple(Mistake(f"{where}, {place}", sentence) for place, sentence in secrets)
     try:
-        job = LabelJob.model_validate(values)
+        return JobDraft(where, values, LabelJob.model_validate(values), held)
     except ValidationError as error:
-        secret_places = {mistake.where for mistake in secrets}
-        found = [
-            _mistake_of(details, where) for details in error.errors(include_url=False, include_context=True)
-        ]
-        unique = dict.fromkeys(mistake for mistake in found if mistake.where not in secret_places)
-        return JobDraft(where, values, None, (*secrets, *unique))
-    return JobDraft(where, values, job, tuple(secrets))
+        errors: dict[str, list[ErrorDetails]] = {}
+        for details in error.errors(include_url=False):
+            errors.setdefault(_place_of(details), []).append(details)
+    places = {place for place, _ in secrets}
+    found = (
+        Mistake(f"{where}, {place}", _sentence_of(place, all_details))
+        for place, all_details in errors.items()
+        if place not in places and not _SECRET_VALUE.search(place)
+    )
+    return JobDraft(where, values, None, (*held, *found))
 
 
-def _mistake_of(details: ErrorDetails, where: str) -> Mistake:
-    place = ".".join(str(part) for part in details["loc"] if not _UNION_TAG.match(str(part)))
-    return Mistake(f"{where}, {place}", _sentence_of(details))
+def _place_of(details: ErrorDetails) -> str:
+    place = [str(part) for part in details["loc"]]
+    # Only a value that is none of several types has the type it isn't at the end; a label may be named "int".
+    if len(place) > _DEPTH_OF_A_LABEL or place[0] != "labels":
+        place = [part for part in place if not _UNION_TAG.match(part)]
+    return ".".join(place)
 
 
-def _sentence_of(details: ErrorDetails) -> str:
-    match details["type"]:
+def _sentence_of(place: str, errors: Sequence[ErrorDetails]) -> str:
+    first = errors[0]
+    match first["type"]:
         case "extra_forbidden":
-            return f"unknown field{near(str(details['loc'][-1]), _fields_at(details['loc'][:-1]))}"
+            return f"unknown field{_fields_hint(first['loc'])}"
         case "missing":
             return "this field is missing"
         case _:
-            message = details["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            return f"found {_shown(details['input'])}, expected {message[:1].lower()}{message[1:]}"
+            expected = " or ".join(dict.fromkeys(_expected(place, details) for details in errors))
+            return f"found {_shown(place, first['input'])}, expected {expected}"
 
 
-def _fields_at(place: tuple[int | str, ...]) -> list[str]:
+def _expected(place: str, details: ErrorDetails) -> str:
+    match details["type"]:
+        case "model_type" | "dict_type":
+            return f"a section, [{place}]"
+        case "string_pattern_mismatch":
+            return _PATTERN_WORDS[place]
+        case _:
+            words = re.sub(r"^(Input should be|\w+ should have|Value error,) ", "", details["msg"])
+            return words[:1].lower() + words[1:]
+
+
+_PATTERN_WORDS = {
+    "name": "a name without /, %, &, <, > and control characters",
+    "model.api_key_env": "the name of an environment variable: letters, digits and _",
+}
+
+
+def _fields_hint(place: tuple[int | str, ...]) -> str:
     model: Any = LabelJob
-    for name in place:
-        model = model.model_fields[str(name)].annotation
-    return list(model.model_fields)
+    for name in place[:-1]:
+        annotation = model.model_fields[str(name)].annotation
+        model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
+    fields = list(model.model_fields)
+    close = nearest(str(place[-1]), fields)
+    return f"; did you mean {close!r}?" if close else f"; the fields here are {', '.join(fields)}"
 
 
-def near(name: str, known: list[str], kind: str = "fields") -> str:
-    """A hint to append: the known name that comes close, or all there are."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; the {kind} here are {', '.join(known)}"
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that comes close to one that isn't known; None where none does."""
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
 
 
-def _shown(value: object) -> str:
+def _shown(place: str, value: object) -> str:
+    if place == "model.api_key_env" or _secrets_in(value, place):
+        return "what may be a key"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
@@ -120,19 +157,24 @@ def _shown(value: object) -> str:
 def _secrets_in(values: Any, place: str = "") -> list[tuple[str, str]]:
     """Places that hold a key, with a sentence each. The key itself is never shown."""
     if isinstance(values, Mapping):
-        found = []
-        for name, value in values.items():
-            inner = f"{place}.{name}" if place else str(name)
-            if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(str(name)):
-                found.append((inner, _HELD_KEY))
-            else:
-                found += _secrets_in(value, inner)
-        return found
+        return [secret for name, value in values.items() for secret in _secrets_under(name, value, place)]
     if isinstance(values, list):
         return [
             secret for index, value in enumerate(values) for secret in _secrets_in(value, f"{place}.{index}")
         ]
-    return [(place, _HELD_KEY)] if isinstance(values, str) and _SECRET_VALUE.search(values) else []
+    if not isinstance(values, str):
+        return []
+    is_key = _SECRET_VALUE.search(values) or (place == "model.api_key_env" and _RANDOM_WORD.fullmatch(values))
+    return [(place, _HELD_KEY)] if is_key else []
+
+
+def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:
+    if _SECRET_VALUE.search(name):
+        return [(place, _HELD_KEY)]
+    inner = f"{place}.{name}" if place else name
+    if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(name):
+        return [(inner, _HELD_KEY)]
+    return _secrets_in(value, inner)
 
 
 _HELD_KEY = (

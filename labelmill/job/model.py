@@ -5,13 +5,36 @@ is documented here and nowhere else.
 """
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from labelmill.practice.settings import PracticeSettings
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _web_address(value: str) -> str:
+    expected = "an address such as 'http://127.0.0.1:11434/v1'"
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        raise ValueError(expected) from None
+    if not usable:
+        raise ValueError(expected)
+    return value
+
+
+def _path(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a path, which can't hold a NUL")
+    return value
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 
 
 class Section(BaseModel):
@@ -25,7 +48,7 @@ class Section(BaseModel):
 class Source(Section):
     """The Parquet dataset to label, and the text of each row."""
 
-    path: str = Field(min_length=1)
+    path: FilePath
     """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Relative paths start at
     the folder the command runs in."""
     text: str = Field(min_length=1)
@@ -44,15 +67,15 @@ class Model(Section):
     structured output (about 10)."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0 gives the most repeatable labels. Some reasoning models accept only 1."""
-    max_tokens: int | Literal["auto"] = "auto"
+    max_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """The longest answer, in tokens. `auto` leaves room for the longest label. Reasoning models need more."""
     confidence: bool = False
     """Ask for token log-probabilities and fill `label_confidence`. Not every endpoint has them."""
-    base_url: str | None = None
+    base_url: Annotated[str, AfterValidator(_web_address)] | None = None
     """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL`, otherwise OpenAI."""
     api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """The name of the environment variable that holds the key. The key itself never stands in a job."""
-    timeout_seconds: float = Field(default=60.0, gt=0)
+    timeout_seconds: Seconds = 60.0
     """How long to wait for one answer."""
 
 
@@ -84,7 +107,13 @@ class Run(Section):
     lane: Literal["live"] = "live"
     """`live` sends a request per text. The provider's Batch API is not supported by this version."""
     max_concurrency: int = Field(default=32, ge=1, le=1000)
-    """Requests in flight at once, in the whole process."""
+    """The most requests in flight at once, in the whole process. Fewer while the provider answers 429."""
+    max_requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """A limit of your own. The provider's is learned from its headers, and the lower of the two holds."""
+    max_tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """The same for tokens, input and output together."""
+    shared_limit: str | None = None
+    """The name of a Prefect global concurrency limit, held once per chunk: for runs on several machines."""
     rows_per_chunk: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Texts per task run. `auto` keeps a run at some hundreds of task runs whatever its size."""
     max_attempts: int = Field(default=5, ge=1, le=20)
@@ -93,20 +122,22 @@ class Run(Section):
     """Answers paid for one text when an answer is outside the label set, empty or cut off."""
     max_failed_fraction: Fraction = 0.05
     """The run ends in `too_many_failures` (exit code 3) when more of the rows than this have failed."""
+    stop_at_failed_fraction: Fraction = 0.5
+    """The run stops when more of its last 100 requests than this have failed (rate limits aside). 1 never stops it."""
     max_cost_usd: Usd | None = None
     """The most that one run may cost. It stops before the request that could pass it."""
     max_cost_usd_per_day: Usd | None = None
     """The most that all runs into this output may cost in one UTC day."""
     max_cost_usd_per_month: Usd | None = None
     """The most that all runs into this output may cost in one UTC month."""
-    poll_seconds: float = Field(default=60.0, gt=0)
+    poll_seconds: Seconds = 60.0
     """The batch lane's; the live lane has no use for it."""
 
 
 class Output(Section):
     """Where everything a run leaves goes."""
 
-    path: str = Field(min_length=1)
+    path: FilePath
     """A folder outside the source. It gets `labeled/`, `failed/`, `ledger/` and `runs/`."""
 
 

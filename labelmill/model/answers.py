@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from labelmill.money.usage import Usage
 PARSER_VERSION = 1
 """Part of the task key: a change in how answers become labels asks for every label anew."""
 
-_WRAPPING = re.compile(
-    r"^[\s\"'`*“”‘’「」『』《》【】\[\]()（）]+|[\s\"'`*“”‘’「」『』《》【】\[\]()（）.。]+$"
-)
+_WRAPPING = " \"'`*“”‘’「」『』《》【】[]()"
+_ENDING = _WRAPPING + ".。"
+_ROOM_CHARACTERS = 1000
 _SHOWN_CHARACTERS = 80
 
 
@@ -61,10 +60,18 @@ class LabelSet:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._name_of = {normalise(name): name for name in names}
+        # Decomposed, a character is a few; and normalising takes the square of the time for some texts.
+        self._longest = _ROOM_CHARACTERS + 4 * max(map(len, self._name_of), default=0)
 
     def match(self, text: str) -> str | None:
         """The label that `text` names; None where it names none. Never the nearest."""
-        return self._name_of.get(normalise(text)) or self._name_of.get(normalise(_WRAPPING.sub("", text)))
+        if len(text) > self._longest:
+            return None
+        said = normalise(text)
+        bare = said.strip(_WRAPPING)
+        # A label's own marks come first: "No." is not "No".
+        readings = (said, bare, bare.rstrip(_ENDING))
+        return next((self._name_of[reading] for reading in readings if reading in self._name_of), None)
 
 
 def normalise(text: str) -> str:
@@ -92,7 +99,7 @@ def label_or_failure(answer: Answer, labels: LabelSet, output: Literal["text", "
 def _label_in_json(content: str) -> str | None:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand brackets are no label either
         return None
     label = value.get("label") if isinstance(value, dict) else None
     return label if isinstance(label, str) else None

@@ -18,9 +18,9 @@ from pydantic import Field, SecretStr
 from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
 from labelmill.model.answers import LabelSet, answer_of, label_or_failure
-from labelmill.model.failures import Failure, may_have_been_paid
-from labelmill.model.gate import Gate
+from labelmill.model.failures import Failure, may_have_been_paid, retry_after_seconds
 from labelmill.model.prompt import prompt_of
+from labelmill.model.throttle import Passage, Throttle
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
@@ -33,21 +33,22 @@ _MAX_BYTES_PER_ESCAPED_CHARACTER = 12
 
 @dataclass(frozen=True)
 class Toll:
-    """What every request passes on its way: a place in the gate, then its worst case from the budget."""
+    """What every request passes on its way: the throttle, then its worst case from the budget."""
 
-    gate: Gate
+    throttle: Throttle
     budget: Budget
     price: Price | None
 
     @contextmanager
-    def passage(self, order: int, worst_case: Usage) -> Iterator[Reservation]:
+    def passage(self, order: int, worst_case: Usage) -> Iterator[tuple[Passage, Reservation]]:
         """Hold a place and the money for one request."""
-        with self.gate.admit(order):
+        worst_cost = cost_of(worst_case, self.price) or Decimal(0)
+        with self.throttle.admit(order, worst_case.input_tokens, worst_case.output_tokens) as passage:
             try:
-                with self.budget.reserve(cost_of(worst_case, self.price) or Decimal(0)) as reservation:
-                    yield reservation
+                with self.budget.reserve(worst_cost) as reservation:
+                    yield passage, reservation
             except BudgetReached as reached:
-                self.gate.stop(reached)
+                self.throttle.gate.stop(reached)
                 raise
 
 
@@ -70,17 +71,28 @@ class TolledChatOpenAI(ChatOpenAI):
     ) -> ChatResult:
         order = run_manager.metadata.get("chunk", 0) if run_manager else 0
         worst_case = worst_case_of(messages, self.max_tokens or 0)
-        with self.toll.passage(order, worst_case) as reservation:
+        with self.toll.passage(order, worst_case) as (passage, reservation):
             try:
                 result = self._answered(messages, stop, run_manager, **kwargs)
             except Exception as error:
                 if may_have_been_paid(error):
                     reservation.settle(cost_of(worst_case, self.toll.price))
+                self._tell_throttle(error)
                 raise
-            message = result.generations[0].message
+            generation = result.generations[0]
+            message = generation.message
             usage = Usage.from_message(message.usage_metadata) if isinstance(message, AIMessage) else None
             reservation.settle(cost_of(usage or worst_case, self.toll.price))
+            headers = (generation.generation_info or {}).get("headers") or {}
+            self.toll.throttle.answered(passage, usage, headers)
             return result
+
+    def _tell_throttle(self, error: Exception) -> None:
+        if isinstance(error, openai.RateLimitError):
+            headers = error.response.headers
+            self.toll.throttle.rate_limited(headers, retry_after_seconds(headers))
+        elif not isinstance(error, openai.BadRequestError):
+            self.toll.throttle.troubled()
 
     def _answered(self, *args: Any, **kwargs: Any) -> ChatResult:
         try:
@@ -157,6 +169,7 @@ def chain_of(
         max_retries=0,
         cache=False,
         use_responses_api=False,
+        include_response_headers=True,
         toll=toll,
         speaks_max_tokens="//api.openai.com" not in base_url,
     )

@@ -1,5 +1,6 @@
 """The endpoint: where a job's requests go and which key they carry."""
 
+import http.client
 import ipaddress
 import json
 import os
@@ -36,8 +37,8 @@ class Endpoint:
         return not self.practice and not is_loopback(self.base_url or OPENAI_BASE_URL)
 
     def api_key(self, environment: Mapping[str, str] = os.environ) -> str:
-        """The key to send."""
-        return environment.get(self.api_key_env) or NO_KEY
+        """The key to send, without the line break that a file or a shell may have left at its end."""
+        return environment.get(self.api_key_env, "").strip() or NO_KEY
 
 
 def endpoint_of(
@@ -65,7 +66,10 @@ def reachable(endpoint: Endpoint, job: LabelJob) -> Iterator[Endpoint]:
 
 def is_loopback(base_url: str) -> bool:
     """Whether an address is this machine's own."""
-    host = urlsplit(base_url).hostname or ""
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -79,5 +83,5 @@ def is_practice(base_url: str) -> bool:
     try:
         with opener.open(f"{parts.scheme}://{parts.netloc}/practice", timeout=_PROBE_SECONDS) as response:
             return json.load(response).get("practice") is True
-    except (OSError, ValueError, AttributeError):
+    except (OSError, http.client.HTTPException, ValueError, AttributeError):
         return False

@@ -6,10 +6,14 @@ Three policies:
 - `GIVE_UP`: asking again would fail again. Remembered in the ledger and not paid for a second time.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 
+import httpx
 import openai
 
 from labelmill.errors import RunStopped
@@ -62,8 +66,25 @@ class Fatal:
     message: str
 
 
-_FATAL_STATUS = {401: "the key was not accepted", 403: "access was denied", 404: "not found"}
-_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
+_FATAL_STATUS = {
+    401: "the key was not accepted",
+    402: "payment is required",
+    403: "access was denied",
+    404: "not found",
+}
+_FATAL_CODES = {
+    "insufficient_quota": "the quota is used up",
+    "billing_hard_limit_reached": "the quota is used up",
+    "model_not_found": "there is no such model",
+    "unsupported_parameter": "a setting of the job is not supported",
+    "unsupported_value": "a setting of the job is not supported",
+}
+"""Codes that tell that every other row would be answered the same, whatever status they come with."""
+_FILTER_CODES = {"content_filter", "content_policy_violation", "data_inspection_failed"}
+_TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length"}
+_MORE_THAN_A_MINUTE = "request too large"
+"""OpenAI's 429 for a request with more tokens than a minute allows, which no waiting heals."""
+_TOO_LONG_WORDS = ("too long", "maximum context length", _MORE_THAN_A_MINUTE)
 _TOO_LARGE = 413
 _SERVER_ERROR = 500
 _MESSAGE_CHARACTERS = 500
@@ -81,7 +102,8 @@ def failure_of(error: BaseException) -> Failure | Fatal:
         case openai.APIStatusError():
             return _failure_of_status(error)
         case openai.APIConnectionError():
-            return Failure("connection", _words(error.__cause__ or error))
+            cause = error.__cause__ or error
+            return Failure("bad_response" if _is_cut_off(cause) else "connection", _words(cause))
         case openai.ContentFilterFinishReasonError():
             return Failure("content_filter", _words(error))
         case _:
@@ -90,20 +112,28 @@ def failure_of(error: BaseException) -> Failure | Fatal:
 
 def _failure_of_status(error: openai.APIStatusError) -> Failure | Fatal:
     body = error.body if isinstance(error.body, dict) else {}
-    code, words = body.get("code"), str(body.get("message") or error.message)[:_MESSAGE_CHARACTERS]
+    code, words = str(body.get("code")), _printable(str(body.get("message") or error.message))
     status = error.status_code
-    if code in _QUOTA_CODES or status in _FATAL_STATUS:
-        reason = "the quota is used up" if code in _QUOTA_CODES else _FATAL_STATUS[status]
+    reason = _FATAL_CODES.get(code) or _FATAL_STATUS.get(status)
+    if reason:
         return Fatal(f"the provider answered {status}, {reason}: {words}")
-    if status == openai.RateLimitError.status_code:
-        return Failure("rate_limited", words, retry_after_seconds(error.response.headers))
     if status >= _SERVER_ERROR or status in {408, 409}:
         return Failure("provider_error", f"{status}: {words}", retry_after_seconds(error.response.headers))
-    if code == "content_filter":
+    told = words.casefold()
+    if status == openai.RateLimitError.status_code and _MORE_THAN_A_MINUTE not in told:
+        return Failure("rate_limited", words, retry_after_seconds(error.response.headers))
+    if code in _FILTER_CODES:
         return Failure("content_filter", words)
-    if code == "context_length_exceeded" or status == _TOO_LARGE or "too long" in words:
+    if code in _TOO_LONG_CODES or status == _TOO_LARGE or any(mark in told for mark in _TOO_LONG_WORDS):
         return Failure("too_long", words)
     return Failure("bad_request", f"{status}: {words}")
+
+
+def _is_cut_off(cause: BaseException) -> bool:
+    """Whether an answer had begun: httpx tells it apart from a closed connection by its words only."""
+    return isinstance(cause, httpx.RemoteProtocolError) and any(
+        words in str(cause) for words in ("complete message body", "incomplete chunked")
+    )
 
 
 def may_have_been_paid(error: BaseException) -> bool:
@@ -123,14 +153,28 @@ def _is_refused(error: BaseException) -> bool:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The wait a provider asks for, in seconds, from `retry-after-ms` or `Retry-After` (seconds); None without one."""
+    """The wait a provider asks for, in seconds; None without one.
+
+    It stands in `retry-after-ms`, or in `Retry-After` as seconds or as a date.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * unit)
+            seconds = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
-    return None
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        until = parsedate_to_datetime(headers["retry-after"])
+    except (KeyError, ValueError):
+        return None
+    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS]
+    return _printable(f"{type(error).__name__}: {error}")
+
+
+def _printable(words: str) -> str:
+    """A provider's words, not too many, and such that they can be written to a file: gateways cut characters in two."""
+    return words[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()

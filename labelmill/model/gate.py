@@ -18,7 +18,7 @@ class Gate:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._free = limit
+        self._in_use = 0
         self._lock = threading.Lock()
         self._queue: list[tuple[int, int, threading.Event]] = []
         self._arrival = itertools.count()
@@ -35,11 +35,24 @@ class Gate:
         Raises:
             RunStopped: the run has stopped; nothing is sent.
         """
-        self._enter(order)
+        turn = threading.Event()
+        with self._lock:
+            heapq.heappush(self._queue, (order, next(self._arrival), turn))
+            self._let_in()
+        turn.wait()
         try:
+            self.raise_if_stopped()
             yield
         finally:
-            self._leave()
+            with self._lock:
+                self._in_use -= 1
+                self._let_in()
+
+    def resize(self, limit: int) -> None:
+        """Change how many may be in flight. Those that are finish; a smaller limit fills up again from below."""
+        with self._lock:
+            self.limit = limit
+            self._let_in()
 
     @property
     def stopped(self) -> RunStopped | None:
@@ -47,34 +60,23 @@ class Gate:
         return self._stopped
 
     def stop(self, stopped: RunStopped) -> None:
-        """Let nothing more through. What is in flight finishes; the first reason counts."""
-        with self._lock:
-            self._stopped = self._stopped or stopped
-            self._stop_signal.set()
-            for _, _, turn in self._queue:
-                turn.set()
-            self._queue.clear()
+        """Let nothing more through. What is in flight finishes; the first reason counts.
+
+        Safe in a signal handler: it takes no lock that the interrupted thread may hold.
+        """
+        self._stopped = self._stopped or stopped
+        self._stop_signal.set()
+
+    def raise_if_stopped(self) -> None:
+        """Raise what the run was stopped with, if it was."""
+        if self._stopped is not None:
+            raise self._stopped
 
     def wait_unless_stopped(self, seconds: float) -> None:
         """Sleep, but no longer than until the run is stopped."""
         self._stop_signal.wait(seconds)
 
-    def _enter(self, order: int) -> None:
-        turn = threading.Event()
-        with self._lock:
-            if self._stopped is None and self._free:
-                self._free -= 1
-                return
-            if self._stopped is None:
-                heapq.heappush(self._queue, (order, next(self._arrival), turn))
-        if self._stopped is None:
-            turn.wait()
-        if self._stopped is not None:
-            raise self._stopped
-
-    def _leave(self) -> None:
-        with self._lock:
-            if self._queue:
-                heapq.heappop(self._queue)[2].set()
-            else:
-                self._free += 1
+    def _let_in(self) -> None:
+        while self._queue and self._in_use < self.limit:
+            self._in_use += 1
+            heapq.heappop(self._queue)[2].set()

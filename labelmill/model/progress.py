@@ -31,9 +31,8 @@ class Snapshot:
     @property
     def seconds_left(self) -> float | None:
         """The time left at the mean rate; None while there is none."""
-        if self.texts is None or not self.done:
-            return None
-        return (self.texts - self.done) / self.texts_per_second
+        rate = self.texts_per_second
+        return (self.texts - self.done) / rate if self.texts is not None and rate else None
 
 
 class Progress:

@@ -25,8 +25,11 @@ class Usage:
 
     @classmethod
     def from_message(cls, metadata: Mapping[str, Any] | None) -> Self | None:
-        """Read LangChain's `usage_metadata`; None where the provider sent none, which is unknown and not zero."""
+        """Read LangChain's `usage_metadata`; None where the provider sent none, which is unknown and not zero.
+
+        Some endpoints count cached tokens beside the input and not in it: no more of them count than there is input.
+        """
         if metadata is None:
             return None
         cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
-        return cls(metadata["input_tokens"], cached, metadata["output_tokens"])
+        return cls(metadata["input_tokens"], min(cached, metadata["input_tokens"]), metadata["output_tokens"])

@@ -84,6 +84,9 @@ def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
     except OSError as error:
         live.gate.stop(RunStopped("failed", f"{journal.path} can't be written: {error.strerror or error}"))
         raise
+    sentence = live.breaker.add(attempt.failure)
+    if sentence:
+        live.gate.stop(RunStopped("failed", sentence))
     if attempt.usage is not None:
         live.progress.pay(attempt.cost_usd)
     if attempt.label is not None:

@@ -10,11 +10,13 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
+from labelmill.model.breaker import Breaker
 from labelmill.model.chain import Toll, chain_of
 from labelmill.model.endpoint import Endpoint
 from labelmill.model.failures import Failure
 from labelmill.model.gate import Gate
 from labelmill.model.progress import Progress
+from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price, price_of
 from labelmill.run.label_run import LabelRun
@@ -23,19 +25,25 @@ from labelmill.store.ledger import spent_since, start_of_day
 
 @dataclass(frozen=True)
 class LiveRun:
-    """One run's gate, budget, price, progress and chain."""
+    """One run's throttle, breaker, budget, price, progress and chain."""
 
     run: LabelRun
-    gate: Gate
+    throttle: Throttle
+    breaker: Breaker
     budget: Budget
     price: Price | None
     progress: Progress
 
+    @property
+    def gate(self) -> Gate:
+        """Where the run is stopped, and seen to be."""
+        return self.throttle.gate
+
     @cached_property
     def chain(self) -> Runnable[dict[str, Any], str | Failure]:
-        """`prompt | model | parser`, behind the gate and the budget."""
+        """`prompt | model | parser`, behind the throttle and the budget."""
         key = Endpoint(self.run.base_url, self.run.job.model.api_key_env, self.run.practice).api_key()
-        return chain_of(self.run.job, self.run.base_url, key, Toll(self.gate, self.budget, self.price))
+        return chain_of(self.run.job, self.run.base_url, key, Toll(self.throttle, self.budget, self.price))
 
 
 _live: dict[str, LiveRun] = {}
@@ -52,8 +60,15 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
         spent_since(run.folder.ledgers, today),
         spent_since(run.folder.ledgers, today.replace(day=1)),
     )
-    gate = Gate(run.job.run.max_concurrency)
-    mine = LiveRun(run, gate, Budget(limit), price_of(run.job, run.base_url), Progress())
+    settings = run.job.run
+    mine = LiveRun(
+        run,
+        Throttle(settings),
+        Breaker(settings.stop_at_failed_fraction),
+        Budget(limit),
+        price_of(run.job, run.base_url),
+        Progress(),
+    )
     with _lock:
         _live[run.run_id] = mine
     try:

@@ -74,8 +74,8 @@ class Outcome:
 def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
     """Add up attempts by text, in the order the texts first appear.
 
-    A cost that is unknown for one attempt is unknown for the text, unless the attempt's tokens were unseen: those
-    are counted in `unseen`, and said so in the bill.
+    A cost that is unknown for one attempt is unknown for the text, unless no answer came: attempts whose tokens
+    nobody saw are counted in `unseen`, and said so in the bill.
     """
     outcomes: dict[str, Outcome] = {}
     answers: dict[str, int] = {}
@@ -89,17 +89,22 @@ def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
             requests=before.requests + 1,
             unseen=before.unseen + unseen,
             usage=before.usage + (attempt.usage or Usage()),
-            cost_usd=before.cost_usd if unseen else _sum(before.cost_usd, attempt.cost_usd),
+            cost_usd=before.cost_usd
+            if unseen and not attempt.answered
+            else _sum(before.cost_usd, attempt.cost_usd),
             final=is_final(attempt, answers[key], max_answers),
         )
     return list(outcomes.values())
 
 
 def is_final(attempt: Attempt, answers: int, max_answers: int) -> bool:
-    """Whether a text needs no further request after this attempt and that many answers."""
+    """Whether a text needs no further request after this attempt and that many answers.
+
+    A kind that another version of Labelmill wrote is not final.
+    """
     if attempt.failure is None:
         return True
-    policy = POLICY_OF_KIND[attempt.failure]
+    policy = POLICY_OF_KIND.get(attempt.failure)
     return policy is Policy.GIVE_UP or (policy is Policy.ASK_AGAIN and answers >= max_answers)
 
 

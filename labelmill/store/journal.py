@@ -25,6 +25,7 @@ class Journal:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         self.attempts = read_attempts(path)
+        self._end_torn_line()
         self._size = os.fstat(self._handle).st_size
 
     def __enter__(self) -> Self:
@@ -53,6 +54,12 @@ class Journal:
             self._size += len(line)
             self.attempts.append(attempt)
 
+    def _end_torn_line(self) -> None:
+        """Keep what a crash left half-written apart from what comes next."""
+        content = self.path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.write(self._handle, b"\n")
+
     def remove(self) -> None:
         """Take the journal away, once a ledger part holds what it held."""
         self.path.unlink(missing_ok=True)
@@ -64,7 +71,7 @@ def read_attempts(path: Path) -> list[Attempt]:
     for line in path.read_bytes().split(b"\n"):
         try:
             attempts.append(Attempt.from_json(json.loads(line)))
-        except (KeyError, TypeError, ValueError, ArithmeticError):
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError):
             continue
     return attempts
 

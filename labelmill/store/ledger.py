@@ -102,13 +102,15 @@ class Ledger:
     def failures(self) -> pl.LazyFrame:
         """The latest failure of each text that failed.
 
-        Columns: `digest` (unique), `error`, `message`, `model`, `run_id`, and over all runs `requests` and `cost_usd`.
-        A text that got its label later is still here.
+        Columns: `digest` (unique), `error`, `message`, `model`, `run_id`, and over all runs `requests` and `cost_usd`
+        (null where any of it is unknown). A text that got its label later is still here.
         """
+        cost = pl.col("cost_usd")
         failed = self.scan().filter(pl.col("label").is_null())
         return failed.group_by(digest=key_digest(pl.col("row_key"))).agg(
             pl.col("error", "message", "model", "run_id").sort_by("answered_at_utc").last(),
-            pl.col("requests", "cost_usd").sum(),
+            pl.col("requests").sum(),
+            cost_usd=pl.when(cost.is_not_null().all()).then(cost.sum()),
         )
 
 
@@ -124,10 +126,10 @@ def _row_of(outcome: Outcome, run_id: str) -> dict[str, Any]:
         "row_key": last.row_key,
         "label": last.label,
         "error": last.failure,
-        "message": last.message,
+        "message": _storable(last.message),
         "final": outcome.final,
         "confidence": last.confidence,
-        "model": last.model,
+        "model": _storable(last.model),
         "run_id": run_id,
         "requests": outcome.requests,
         "unseen": outcome.unseen,
@@ -135,6 +137,11 @@ def _row_of(outcome: Outcome, run_id: str) -> dict[str, Any]:
         "cost_usd": outcome.cost_usd,
         "answered_at_utc": last.at_utc,
     }
+
+
+def _storable(words: str | None) -> str | None:
+    """A provider's words without lone surrogates, which no Parquet file can hold."""
+    return None if words is None else words.encode(errors="replace").decode()
 
 
 def spent_since(ledgers: Path, since: datetime) -> Decimal:

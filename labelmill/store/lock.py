@@ -28,7 +28,8 @@ def locked(path: Path, holder: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockedError(os.read(handle, 1000).decode(errors="replace")) from None
+            # Between taking the lock and writing its name, a holder has none.
+            raise LockedError(os.read(handle, 1000).decode(errors="replace") or "another process") from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, holder.encode(), 0)
         yield
