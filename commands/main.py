@@ -38,6 +38,9 @@ def run(
     max_cost_usd: Annotated[
         float | None, typer.Option(min=0, help="The most this run may cost, in USD.", show_default=False)
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask the texts again that failed for good.")
+    ] = False,
     model_base_url: Annotated[
         str | None, typer.Option(help="Send this run's requests to another address.", show_default=False)
     ] = None,
@@ -45,7 +48,15 @@ def run(
     """Label what is not labeled yet. Running it again is safe and, with nothing new, free."""
     from commands.run import run_job  # noqa: PLC0415  (the help should not wait for Polars and LangChain)
 
-    raise typer.Exit(run_job(job, max_cost_usd=max_cost_usd, model_base_url=model_base_url, as_json=as_json))
+    raise typer.Exit(
+        run_job(
+            job,
+            max_cost_usd=max_cost_usd,
+            model_base_url=model_base_url,
+            retry_failed=retry_failed,
+            as_json=as_json,
+        )
+    )
 
 
 @app.command()

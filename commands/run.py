@@ -39,11 +39,13 @@ def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None)
     return checked_job(draft, model_base_url)
 
 
-def run_job(path: Path, *, max_cost_usd: float | None, model_base_url: str | None, as_json: bool) -> int:
+def run_job(
+    path: Path, *, max_cost_usd: float | None, model_base_url: str | None, retry_failed: bool, as_json: bool
+) -> int:
     """Run a job file and print its record; returns the exit code."""
     try:
         job = read_job(path, max_cost_usd, model_base_url)
-        record = label(job, model_base_url)
+        record = label(job, model_base_url, retry_failed=retry_failed)
     except JobRefused as refused:
         return refuse(refused)
     except KeyboardInterrupt:
@@ -55,7 +57,7 @@ def run_job(path: Path, *, max_cost_usd: float | None, model_base_url: str | Non
     return exit_code_of(record)
 
 
-def label(job: LabelJob, model_base_url: str | None = None) -> RunRecord:
+def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False) -> RunRecord:
     """Run the flow on a checked job, with a progress bar where there is a terminal.
 
     Raises:
@@ -65,7 +67,7 @@ def label(job: LabelJob, model_base_url: str | None = None) -> RunRecord:
     with progress_bar(console), prefect_api():
         from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
 
-        state = label_dataset(job, model_base_url, return_state=True)
+        state = label_dataset(job, model_base_url, retry_failed=retry_failed, return_state=True)
         result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result

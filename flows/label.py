@@ -6,9 +6,12 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from labelmill.dataset.plan import Plan
+from labelmill.errors import RunStopped
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
+from labelmill.run.live import LiveRun
 from labelmill.run.opening import finished_record, open_run
 from labelmill.run.record import RunRecord
 from labelmill.run.signals import draining_signals
@@ -33,29 +36,41 @@ def _name() -> str:
     flow_run_name=_name,
     task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_IN_FLIGHT),  # type: ignore[arg-type]
 )
-def label_dataset(job: LabelJob, model_base_url: str | None = None) -> State[RunRecord]:
+def label_dataset(
+    job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False
+) -> State[RunRecord]:
     """Label what is not labeled yet, and show the bill.
 
     Args:
         job: What to label, with which labels, by which model.
         model_base_url: Sends the requests elsewhere for this run, such as to a gateway.
+        retry_failed: Asks the texts again that failed for good in earlier runs.
     """
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     with open_run(job, model_base_url) as live:
         run = live.run
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
-            live.progress.enter("planning")
-            plan = plan_run(run)
-            live.progress.enter("labeling", plan.texts)
-            chunks = classify_chunk.map(
-                plan.chunks, of=unmapped(len(plan.chunks)), run_id=unmapped(run.run_id)
-            )
-            wait(chunks)
+            plan = plan_run(run, retry_failed=retry_failed)
+            _classify(live, plan)
+            if live.gate.stopped is None:
+                # One salvage pass over what the provider failed at; with nothing to salvage it is empty and free.
+                _classify(live, plan_run(run, after=plan))
             live.progress.enter("merging")
             rows = merge_labels(run)
         record = finished_record(live, rows)
         publish_run(run, record)
     return _state_of(record)
+
+
+def _classify(live: LiveRun, plan: Plan) -> None:
+    """Classify a plan's chunks. All are waited for, whatever becomes of some: their answers are paid."""
+    chunks = classify_chunk.map(
+        plan.chunks, texts=unmapped(plan.path), of=unmapped(plan.last_chunk), run=unmapped(live.run)
+    )
+    wait(chunks)
+    for chunk in chunks:
+        if not chunk.state.is_completed():
+            live.gate.stop(RunStopped("failed", f"a chunk could not be classified: {chunk.state.message}"))
 
 
 def _state_of(record: RunRecord) -> State[RunRecord]:

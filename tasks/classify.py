@@ -1,13 +1,17 @@
 """Classifying: one task run per chunk."""
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 
 from labelmill.dataset.plan import Chunk
 from labelmill.run import classify
 from labelmill.run.classify import ChunkReceipt
+from labelmill.run.label_run import LabelRun
 
 
 def _name() -> str:
@@ -16,6 +20,13 @@ def _name() -> str:
 
 
 @task(name="classify", task_run_name=_name, cache_policy=NO_CACHE, tags=["labelmill"])
-def classify_chunk(chunk: Chunk, of: int, run_id: str) -> ChunkReceipt:  # noqa: ARG001  (`of` is for the name)
-    """Ask for one chunk's labels and leave them in the ledger. Safe to run again: nothing is asked twice."""
-    return classify.classify_chunk(run_id, chunk)
+def classify_chunk(chunk: Chunk, texts: Path, of: int, run: LabelRun) -> ChunkReceipt:  # noqa: ARG001  (`of` names it)
+    """Ask for one chunk's labels and leave them in the ledger. Safe to run again: nothing is asked twice.
+
+    With `run.shared_limit` a chunk holds one slot of that global concurrency limit while it works; a limit that
+    doesn't exist fails the run rather than limit nothing.
+    """
+    name = run.job.run.shared_limit
+    slot = concurrency(name, strict=True, raise_on_lease_renewal_failure=False) if name else nullcontext()
+    with slot:
+        return classify.classify_chunk(run.run_id, texts, chunk)

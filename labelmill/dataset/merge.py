@@ -124,7 +124,9 @@ def write_failed(files: Sequence[SourceFile], merger: Merger, path: Path) -> int
     rows = pl.concat([merger.failed(file) for file in files], how="diagonal_relaxed")
     with written_whole(path) as temporary:
         rows.sink_parquet(temporary, maintain_order=True)
-        count = int(pl.scan_parquet(temporary, glob=False).select(pl.len()).collect().item())
+        count = int(
+            pl.scan_parquet(temporary, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
+        )
     if not count:
         path.unlink()
     return count

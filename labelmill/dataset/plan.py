@@ -36,6 +36,12 @@ class Plan:
     path: Path
     texts: int
     chunks: tuple[Chunk, ...]
+    first_chunk: int = 0
+
+    @property
+    def last_chunk(self) -> int:
+        """The number after its last chunk's: how many there are, with those of the plan before it."""
+        return self.first_chunk + len(self.chunks)
 
 
 def rows_per_chunk_of(texts: int, max_concurrency: int, asked: int | Literal["auto"]) -> int:
@@ -45,11 +51,12 @@ def rows_per_chunk_of(texts: int, max_concurrency: int, asked: int | Literal["au
     return max(1, least, wanted)
 
 
-def chunks_of(texts: int, rows_per_chunk: int) -> tuple[Chunk, ...]:
-    """Cut `texts` texts into chunks, numbered from 0; only the last may be shorter."""
+def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, ...]:
+    """Cut `texts` texts into chunks, numbered from `first`; only the last may be shorter."""
     offsets = range(0, texts, rows_per_chunk)
     return tuple(
-        Chunk(number, offset, min(rows_per_chunk, texts - offset)) for number, offset in enumerate(offsets)
+        Chunk(number, offset, min(rows_per_chunk, texts - offset))
+        for number, offset in enumerate(offsets, first)
     )
 
 
@@ -80,7 +87,7 @@ def write_pending(
             .select("row")
             .sink_parquet(places_path)
         )
-        places = pl.scan_parquet(places_path, glob=False)
+        places = pl.scan_parquet(places_path, glob=False, hive_partitioning=False)
         texts = pl.concat(
             file.scan_texts(template)
             .with_row_index("row", offset=first)
@@ -91,12 +98,17 @@ def write_pending(
         texts.sink_parquet(path, maintain_order=True)
     finally:
         places_path.unlink(missing_ok=True)
-    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(path, glob=False, hive_partitioning=False).select(pl.len()).collect().item())
 
 
 def read_chunk(path: Path, chunk: Chunk) -> list[tuple[str, str]]:
     """A chunk's row keys and texts."""
-    return pl.scan_parquet(path, glob=False).slice(chunk.offset, chunk.texts).collect().rows()
+    return (
+        pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        .slice(chunk.offset, chunk.texts)
+        .collect()
+        .rows()
+    )
 
 
 def first_rows_of(counts: Sequence[int]) -> list[int]:

@@ -98,7 +98,8 @@ def _columns_hint(name: str, columns: Mapping[str, Any]) -> str:
 def _is_readable_as_text(dtype: Any, *, alone: bool) -> bool:
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return True
-    return not alone and not (dtype.is_nested() or isinstance(dtype, pl.Binary | pl.Object | pl.Null))
+    written_out = dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, pl.Boolean)
+    return not alone and written_out and not isinstance(dtype, pl.Duration)
 
 
 def _taken_names(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:

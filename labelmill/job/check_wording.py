@@ -54,13 +54,8 @@ def prompt_mistakes(prompt: Prompt) -> list[tuple[str, str]]:
         unknown = fields[part] - {"labels", "text"}
         if unknown:
             named = ", ".join("{" + name + "}" for name in sorted(unknown))
-            found.append(
-                (
-                    f"prompt.{part}",
-                    f"it names {named}, but there is only {{labels}} and {{text}}; "
-                    "write a literal brace twice",
-                )
-            )
+            only = "there is only {labels} and {text}; write a literal brace twice"
+            found.append((f"prompt.{part}", f"it names {named}, but {only}"))
     if "user" in fields and "text" not in fields["user"]:
         found.append(("prompt.user", "it has no {text}, so the model would not see the row"))
     if "system" in fields and "labels" not in fields["system"] | fields.get("user", set()):

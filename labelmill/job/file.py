@@ -77,7 +77,7 @@ def draft_of_file(path: Path) -> JobDraft:
 def draft_of(values: Mapping[str, Any], where: str) -> JobDraft:
     """Check a job's values against the model: every mistake, each with its place and what was expected."""
     secrets = _secrets_in(values)
-    held = tuple(Mistake(f"{where}, {place}", sentence) for place, sentence in secrets)
+    held = tuple(Mistake(f"{where}, {place}" if place else where, sentence) for place, sentence in secrets)
     try:
         return JobDraft(where, values, LabelJob.model_validate(values), held)
     except ValidationError as error:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-import httpx
 import openai
 
 from labelmill.errors import RunStopped
@@ -84,7 +83,8 @@ _FILTER_CODES = {"content_filter", "content_policy_violation", "data_inspection_
 _TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length"}
 _MORE_THAN_A_MINUTE = "request too large"
 """OpenAI's 429 for a request with more tokens than a minute allows, which no waiting heals."""
-_TOO_LONG_WORDS = ("too long", "maximum context length", _MORE_THAN_A_MINUTE)
+_TOO_LONG_WORDS = ("too long", "maximum context length", "context window", _MORE_THAN_A_MINUTE)
+_NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 _TOO_LARGE = 413
 _SERVER_ERROR = 500
 _MESSAGE_CHARACTERS = 500
@@ -96,23 +96,44 @@ def failure_of(error: BaseException) -> Failure | Fatal:
     Anything that is not the provider's or the network's doing counts as `bad_response`: it was raised while an
     answer was read.
     """
-    match error:
+    origin = _origin_of(error)
+    match origin:
         case openai.APITimeoutError():
             return Failure("timeout", "the provider did not answer in time")
         case openai.APIStatusError():
-            return _failure_of_status(error)
+            return _failure_of_status(origin)
         case openai.APIConnectionError():
-            cause = error.__cause__ or error
-            return Failure("bad_response" if _is_cut_off(cause) else "connection", _words(cause))
+            return _failure_of_connection(origin.__cause__ or origin)
         case openai.ContentFilterFinishReasonError():
-            return Failure("content_filter", _words(error))
+            return Failure("content_filter", _words(origin))
+        case UnicodeEncodeError(encoding="ascii"):
+            return Fatal("the request can't be sent: the key holds characters that are not ASCII")
         case _:
-            return Failure("bad_response", _words(error))
+            return Failure("bad_response", _words(origin))
+
+
+def _origin_of(error: BaseException) -> BaseException:
+    """The openai client's own error, where LangChain has wrapped it in another."""
+    while isinstance(error.__cause__, openai.OpenAIError):
+        error = error.__cause__
+    return error
+
+
+def _failure_of_connection(cause: BaseException) -> Failure | Fatal:
+    """Told by names and words: the client's HTTP library is its own affair, and changes."""
+    if type(cause).__name__ == "UnsupportedProtocol":
+        return Fatal(f"the request can't be sent: {_words(cause)}")
+    if "Illegal header" in str(cause):  # its words would show the key
+        return Fatal("the request can't be sent: the key holds a line break or another character that no key has")
+    # An answer had begun, and has been paid.
+    cut_off = any(words in str(cause) for words in ("complete message body", "incomplete chunked"))
+    return Failure("bad_response" if cut_off else "connection", _words(cause))
 
 
 def _failure_of_status(error: openai.APIStatusError) -> Failure | Fatal:
-    body = error.body if isinstance(error.body, dict) else {}
-    code, words = str(body.get("code")), _printable(str(body.get("message") or error.message))
+    body = error.body if isinstance(error.body, dict) else {"message": error.body}
+    code, said = str(body.get("code")), body.get("message") or body.get("detail") or error.message
+    words = _printable(str(said))
     status = error.status_code
     reason = _FATAL_CODES.get(code) or _FATAL_STATUS.get(status)
     if reason:
@@ -129,27 +150,12 @@ def _failure_of_status(error: openai.APIStatusError) -> Failure | Fatal:
     return Failure("bad_request", f"{status}: {words}")
 
 
-def _is_cut_off(cause: BaseException) -> bool:
-    """Whether an answer had begun: httpx tells it apart from a closed connection by its words only."""
-    return isinstance(cause, httpx.RemoteProtocolError) and any(
-        words in str(cause) for words in ("complete message body", "incomplete chunked")
-    )
-
-
 def may_have_been_paid(error: BaseException) -> bool:
     """Whether tokens may have been paid that nobody saw: the request went out, and no refusal came back."""
-    if isinstance(error, openai.APIStatusError | RunStopped):
+    origin = _origin_of(error)
+    if isinstance(origin, openai.APIStatusError | RunStopped) or isinstance(failure_of(origin), Fatal):
         return False
-    return not (isinstance(error, openai.APIConnectionError) and _is_refused(error))
-
-
-def _is_refused(error: BaseException) -> bool:
-    seen: BaseException | None = error
-    while seen is not None:
-        if type(seen).__name__ in {"ConnectError", "ConnectTimeout", "PoolTimeout"}:
-            return True
-        seen = seen.__cause__
-    return False
+    return type(origin.__cause__).__name__ not in _NEVER_SENT
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -53,6 +53,13 @@ class Progress:
             known = self._now.texts if texts is None else texts
             self._now = replace(self._now, phase=phase, texts=known, started_at=started)
 
+    def reopen(self, texts: int) -> None:
+        """Go on with texts that had failed."""
+        with self._lock:
+            now = self._now
+            again = min(texts, now.failed)
+            self._now = replace(now, phase="asking again", done=now.done - again, failed=now.failed - again)
+
     def add(self, *, labeled: int = 0, failed: int = 0) -> None:
         """Count texts that are done."""
         with self._lock:

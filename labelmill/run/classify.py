@@ -3,6 +3,7 @@
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from langchain_core.runnables import RunnableConfig
 
@@ -31,7 +32,7 @@ class ChunkReceipt:
         return self.texts - self.labeled - self.failed
 
 
-def classify_chunk(run_id: str, chunk: Chunk) -> ChunkReceipt:
+def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """Ask for a chunk's labels and leave them in the ledger.
 
     However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
@@ -44,7 +45,7 @@ def classify_chunk(run_id: str, chunk: Chunk) -> ChunkReceipt:
     try:
         with Journal(live.run.ledger.journal_path(run_id, chunk.number)) as journal:
             try:
-                labeled, failed = _ask(live, chunk, journal)
+                labeled, failed = _ask(live, texts, chunk, journal)
             finally:
                 live.run.ledger.add(journal, live.run.job.run.max_answers)
     except OSError as error:
@@ -58,8 +59,8 @@ def classify_chunk(run_id: str, chunk: Chunk) -> ChunkReceipt:
     return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
 
 
-def _ask(live: LiveRun, chunk: Chunk, journal: Journal) -> tuple[int, int]:
-    questions = [Question(key, text) for key, text in read_chunk(live.run.plan_path, chunk)]
+def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[int, int]:
+    questions = [Question(key, text) for key, text in read_chunk(texts, chunk)]
     jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
     recorder = Recorder(
         live.run.job, live.price, lambda attempt: _record(live, journal, attempt), live.gate.stop

@@ -62,11 +62,6 @@ class LabelRun(BaseModel):
         """Where the run's record goes."""
         return self.folder.run(self.run_id)
 
-    @property
-    def plan_path(self) -> Path:
-        """The texts to ask, for as long as the run lives."""
-        return self.record_folder / "pending.parquet"
-
 
 def new_run_id(now: datetime) -> str:
     """A run's id: its start in UTC, and four hex digits for runs that start in the same second. Sorts by time."""

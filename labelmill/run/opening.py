@@ -52,13 +52,14 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
             _record_failure(mine)
             raise
         finally:
-            run.plan_path.unlink(missing_ok=True)
+            for plan in run.record_folder.glob("pending*"):
+                plan.unlink()
 
 
 def _clear_up(run: LabelRun) -> None:
     """Take over what dead runs left: their answers into the ledger, their copies of texts away."""
     run.ledger.fold_abandoned(run.job.run.max_answers)
-    for left in run.folder.runs.glob("*/pending.*"):
+    for left in run.folder.runs.glob("*/pending*"):
         left.unlink()
 
 

@@ -121,7 +121,7 @@ def work_of(parts: pl.LazyFrame) -> Work:
     """Add up ledger rows."""
     unknown = pl.col("cost_usd").is_null().any()
     sums = parts.select(
-        texts_asked=pl.len(),
+        texts_asked=pl.col("row_key").n_unique(),
         requests=pl.col("requests").sum(),
         requests_unseen=pl.col("unseen").sum(),
         input_tokens=pl.col("input_tokens").sum(),

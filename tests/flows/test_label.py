@@ -199,7 +199,7 @@ def test_faults_of_first_attempts_cost_no_row_and_all_is_in_the_bill(
     expected = _labeled(quiet).select("text", "label")
     kinds = "rate_limited rate_limited_bare server_error unavailable connection_reset hang bad_json cut_off truncated off_label empty refusal"
     settings = PracticeSettings(
-        faults=dict.fromkeys(kinds.split(), 0.05), hang_seconds=60, retry_after_seconds=0.1
+        faults=dict.fromkeys(kinds.split(), 0.03), hang_seconds=60, retry_after_seconds=0.1
     )
     noisy_job = job_of(
         model={"output": output, "timeout_seconds": 1},
@@ -208,7 +208,7 @@ def test_faults_of_first_attempts_cost_no_row_and_all_is_in_the_bill(
     )
     _, record = run(noisy_job, settings)
     totals = practice.totals()
-    assert sum(totals["faults"].values()) > len(TEXTS) / 3
+    assert sum(totals["faults"].values()) > len(TEXTS) / 5
     assert _labeled(record).select("text", "label").equals(expected)
     assert (record.requests, record.input_tokens, record.output_tokens) == (
         totals["requests"],

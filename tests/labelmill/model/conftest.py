@@ -55,11 +55,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.server.headers_seen.append(dict(self.headers))
+        self.server.headers_seen.append(self.headers)
         status, body, headers = (*next(self.server.replies), {})[:3]
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {"content-type": "application/json", "content-length": len(raw), **headers}.items():
+        for name, value in {
+            "content-type": "application/json",
+            "content-length": len(raw),
+            **headers,
+        }.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(raw)

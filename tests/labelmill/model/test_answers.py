@@ -203,7 +203,9 @@ def test_a_long_label_still_matches_decomposed_and_wrapped():
 
 def test_an_answer_keeps_what_the_provider_said_of_it():
     """Content, refusal, finish reason, model, usage and the probability of the tokens come from the message."""
-    logprobs = {"content": [{"token": "Sp", "logprob": math.log(0.5)}, {"token": "ort", "logprob": math.log(0.8)}]}
+    logprobs = {
+        "content": [{"token": "Sp", "logprob": math.log(0.5)}, {"token": "ort", "logprob": math.log(0.8)}]
+    }
     message = AIMessage(
         "Sport",
         additional_kwargs={"refusal": None},

@@ -1,0 +1,108 @@
+"""The endpoint: where requests go, whether they need a key, and what counts as practice."""
+
+import socket
+import threading
+
+import pytest
+
+from labelmill.model.endpoint import (
+    NO_KEY,
+    OPENAI_BASE_URL,
+    Endpoint,
+    endpoint_of,
+    is_loopback,
+    is_practice,
+    reachable,
+)
+
+
+@pytest.mark.parametrize(
+    ("flag", "own", "environment", "expected"),
+    [
+        ("https://a/v1", "https://b/v1", {"OPENAI_BASE_URL": "https://c/v1"}, "https://a/v1"),
+        (None, "https://b/v1", {"OPENAI_BASE_URL": "https://c/v1"}, "https://b/v1"),
+        (None, None, {"OPENAI_BASE_URL": "https://c/v1"}, "https://c/v1"),
+        (None, None, {"OPENAI_BASE_URL": ""}, OPENAI_BASE_URL),
+        (None, None, {}, OPENAI_BASE_URL),
+    ],
+)
+def test_the_nearest_word_on_the_address_counts(job_of, flag, own, environment, expected):
+    """The command line's comes first, then the job's, then the environment's, then OpenAI."""
+    job = job_of(model={"provider": "openai", "base_url": own})
+    endpoint = endpoint_of(job, flag, environment)
+    assert (endpoint.base_url, endpoint.practice, endpoint.needs_key) == (expected, False, True)
+
+
+def test_a_practice_job_never_goes_to_the_environments_address(job_of):
+    """Its requests go to the command line's address or a provider of its own, and need no key."""
+    job = job_of(model={"base_url": "https://b/v1"})
+    endpoint = endpoint_of(job, None, {"OPENAI_BASE_URL": "https://c/v1"})
+    assert (endpoint.base_url, endpoint.practice, endpoint.needs_key) == (None, True, False)
+    assert endpoint_of(job, "http://127.0.0.1:9/v1", {}).base_url == "http://127.0.0.1:9/v1"
+
+
+def test_the_key_is_looked_up_when_it_is_needed_and_kept_nowhere():
+    """The job's variable is read, a line break at its end is dropped, and without one a stand-in is sent."""
+    endpoint = Endpoint("https://a/v1", "MY_KEY", practice=False)
+    assert endpoint.api_key({"MY_KEY": "sk-1\n", "OPENAI_API_KEY": "sk-2"}) == "sk-1"
+    assert endpoint.api_key({"OPENAI_API_KEY": "sk-2"}) == endpoint.api_key({"MY_KEY": " "}) == NO_KEY
+    assert "sk-" not in repr(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "loopback"),
+    [
+        ("http://127.0.0.1:11434/v1", True),
+        ("http://127.9.9.9/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://LOCALHOST/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("https://api.openai.com/v1", False),
+        ("http://192.168.0.9/v1", False),
+        ("http://localhost.evil.example/v1", False),
+        ("http://127.0.0.1.evil.example/v1", False),
+        ("http://127.0.0.1@evil.example/v1", False),
+        ("http://[::1/v1", False),
+        ("localhost:8000/v1", False),
+        ("", False),
+    ],
+)
+def test_only_this_machines_own_addresses_are_loopback(base_url, loopback):
+    """Names that only look like this machine's are not, and an address that can't be read is no crash."""
+    assert is_loopback(base_url) is loopback
+
+
+def test_a_practice_provider_is_known_by_asking_it(practice, job_of, scripted):
+    """Pointed at by address, practice is still practice; another server on loopback is not."""
+    job = job_of(model={"provider": "openai", "base_url": practice.base_url})
+    assert endpoint_of(job, None, {}).practice
+    assert not endpoint_of(job, scripted.base_url, {}).practice
+
+
+@pytest.mark.parametrize("said", [b"", b"+PONG\r\n", b"HTTP/1.1 200 OK\r\n\r\n[1]", b"HTTP/1.1 200 OK\r\n\r\n{"])
+def test_a_server_that_speaks_something_else_is_no_practice(said):
+    """Whatever answers on a port, asking it is no crash."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert not is_practice(f"http://127.0.0.1:{server.getsockname()[1]}/v1")
+        thread.join()
+
+
+def test_a_practice_provider_is_started_for_as_long_as_it_is_needed(job_of):
+    """`reachable` starts one with the job's settings and ends it; an endpoint with an address is left as it is."""
+    job = job_of(practice={"known_models": ["m-1"]})
+    with reachable(endpoint_of(job, None, {}), job) as endpoint:
+        assert is_practice(endpoint.base_url)
+        assert endpoint.practice
+    assert not is_practice(endpoint.base_url)
+    named = Endpoint("http://127.0.0.1:9/v1", "K", practice=True)
+    with reachable(named, job) as same:
+        assert same is named

@@ -1,0 +1,141 @@
+"""The gate: never more in flight than it allows, the earliest chunk first, nothing after a stop."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from labelmill.errors import RunStopped
+from labelmill.model.gate import Gate
+
+PATIENCE_SECONDS = 10
+
+
+def wait_until(condition):
+    """Wait for another thread to get somewhere."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+class Crowd:
+    """Threads that go through a gate, with what was seen of them."""
+
+    def __init__(self, gate):
+        self.gate = gate
+        self.passed, self.stopped, self.waiting = [], [], 0
+        self.inside = self.peak = 0
+        self.lock = threading.Lock()
+        self.threads = []
+
+    def send(self, order, work=lambda: None):
+        """Let one thread ask to pass."""
+
+        def go():
+            with self.lock:
+                self.waiting += 1
+            try:
+                with self.gate.admit(order):
+                    with self.lock:
+                        self.passed.append(order)
+                        self.inside += 1
+                        self.peak = max(self.peak, self.inside)
+                    try:
+                        work()
+                    finally:
+                        with self.lock:
+                            self.inside -= 1
+            except RunStopped as reason:
+                with self.lock:
+                    self.stopped.append(reason)
+            except KeyError:
+                pass
+
+        thread = threading.Thread(target=go)
+        self.threads.append(thread)
+        thread.start()
+
+    def send_and_settle(self, order, work=lambda: None):
+        """Send one thread and give it time to queue up."""
+        before = self.waiting
+        self.send(order, work)
+        wait_until(lambda: self.waiting > before)
+        time.sleep(0.02)
+
+    def join(self):
+        """Wait for all; none may hang."""
+        for thread in self.threads:
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_than_the_limit_are_ever_inside_also_when_requests_fail(limit):
+    """Places are given back however a request ends, never twice, and all pass in the end."""
+    dice = random.Random(limit)
+    crowd = Crowd(Gate(limit))
+
+    def work():
+        time.sleep(dice.random() * 0.002)
+        if dice.random() < 0.4:
+            raise KeyError
+
+    for number in range(60):
+        crowd.send(number % 7, work)
+    crowd.join()
+    assert len(crowd.passed) == 60
+    assert crowd.peak == limit
+    for _ in range(limit):
+        crowd.send(0)
+    crowd.join()
+    assert (len(crowd.passed), crowd.inside) == (60 + limit, 0)
+
+
+def test_the_earlier_chunk_goes_first_and_within_a_chunk_who_came_first():
+    """Of those that wait, the lowest order passes next, whenever it came."""
+    crowd = Crowd(Gate(1))
+    leave = threading.Event()
+    crowd.send_and_settle(9, leave.wait)
+    for order in (3, 1, 2, 1, 0, 3):
+        crowd.send_and_settle(order)
+    leave.set()
+    crowd.join()
+    assert crowd.passed == [9, 0, 1, 1, 2, 3, 3]
+
+
+def test_a_stop_lets_what_is_in_flight_finish_and_nothing_pass_after():
+    """Those that wait and those that come later get the first reason; those inside end as they would have."""
+    gate = Gate(2)
+    crowd = Crowd(gate)
+    leave = threading.Event()
+    for _ in range(2):
+        crowd.send_and_settle(0, leave.wait)
+    for order in range(5):
+        crowd.send_and_settle(order)
+    first = RunStopped("cancelled", "first")
+    assert gate.stopped is None
+    gate.stop(first)
+    gate.stop(RunStopped("failed", "second"))
+    assert gate.stopped is first
+    crowd.send(0)
+    leave.set()
+    crowd.join()
+    assert crowd.passed == [0, 0]
+    assert crowd.stopped == [first] * 6
+    with pytest.raises(RunStopped, match="first"), gate.admit(0):
+        pytest.fail("it passed a stopped gate")
+
+
+def test_a_pause_ends_when_the_run_is_stopped():
+    """Whoever waits between rounds is woken by a stop, long before the time is over."""
+    gate = Gate(1)
+    gate.wait_unless_stopped(0)
+    woken = threading.Event()
+    waiter = threading.Thread(target=lambda: (gate.wait_unless_stopped(600), woken.set()))
+    waiter.start()
+    assert not woken.is_set()
+    gate.stop(RunStopped("cancelled", "m"))
+    assert woken.wait(PATIENCE_SECONDS)
+    waiter.join()
