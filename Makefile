@@ -5,18 +5,21 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format docs bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: .venv/ready ## make .venv with everything locked, and .venv/bin/labelmill
+setup: .venv/installed ## make .venv with everything locked, and .venv/bin/labelmill
 
-.venv/ready: requirements-dev.lock pyproject.toml
+.venv/dependencies: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Labelmill needs Python 3.11 or newer; %s is %d.%d. Name another with: make setup PYTHON=python3.12" % (sys.executable, *v))'
 	@echo "Setting up .venv (a minute or two, the first time only) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+.venv/installed: .venv/dependencies pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -34,6 +37,9 @@ check: setup ## lint, formatting, strict types
 format: setup ## apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup ## write docs/job.md anew from the job's model
+	@$(BIN)/python -m labelmill.job.reference > docs/job.md
 
 bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -91,7 +91,7 @@ _SERVER_ENV = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PRE
 _SERVE = """
 import os, sys, threading
 def follow_parent():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(0)
 threading.Thread(target=follow_parent, daemon=True).start()
 import uvicorn

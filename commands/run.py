@@ -94,7 +94,7 @@ def show(record: RunRecord) -> None:
         f"\n[bold]{escape(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
     )
     for notice in notices(record):
-        console.print(f"[yellow]{escape(notice)}[/]")
+        console.print(f"[yellow]{escape(notice)}[/]", soft_wrap=True)
     facts = Table.grid(padding=(0, 2))
     for what, value in [*rows_of(record), *bill_of(record)]:
         facts.add_row(what, escape(value))

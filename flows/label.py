@@ -52,8 +52,8 @@ def label_dataset(
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
             plan = plan_run(run, retry_failed=retry_failed)
             _classify(live, plan)
-            if live.gate.stopped is None:
-                # One salvage pass over what the provider failed at; with nothing to salvage it is empty and free.
+            if live.gate.stopped is None and live.progress.now().failed:
+                # One salvage pass over what the provider failed at.
                 _classify(live, plan_run(run, after=plan))
             live.progress.enter("merging")
             rows = merge_labels(run)

@@ -29,7 +29,10 @@ class JobRefused(LabelmillError):  # noqa: N818  (the name is the sentence)
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         self.mistakes = mistakes
-        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        super().__init__(mistakes)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.mistakes))
 
 
 class RunStopped(LabelmillError):  # noqa: N818
@@ -43,7 +46,10 @@ class RunStopped(LabelmillError):  # noqa: N818
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         self.message = message
-        super().__init__(message)
+        super().__init__(reason, message)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class BudgetReached(RunStopped):
@@ -51,3 +57,4 @@ class BudgetReached(RunStopped):
 
     def __init__(self, message: str) -> None:
         super().__init__("budget_reached", message)
+        self.args = (message,)  # what pickle calls this class with

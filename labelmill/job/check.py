@@ -10,7 +10,7 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check_dataset import output_mistakes, source_mistakes
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
-from labelmill.job.model import LabelJob, Output, Prompt, Run, Source
+from labelmill.job.model import LabelJob, Output, Prompt, Run, Source, web_address
 from labelmill.model.endpoint import Endpoint, endpoint_of
 from labelmill.money.prices import price_of
 
@@ -23,7 +23,10 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     """
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft)]
     if draft.job is not None and draft.section("model") is not None:
-        mistakes += _model_mistakes(draft.job, draft.where, endpoint_of(draft.job, model_base_url))
+        endpoint = endpoint_of(draft.job, model_base_url)
+        mistakes += _address_mistakes(draft, endpoint, model_base_url) or _model_mistakes(
+            draft.job, draft.where, endpoint
+        )
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)
     return draft.job
@@ -42,6 +45,26 @@ def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
     if isinstance(output, Output):
         found += output_mistakes(output, source if isinstance(source, Source) else None)
     return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]
+
+
+def _address_mistakes(draft: JobDraft, endpoint: Endpoint, model_base_url: str | None) -> list[Mistake]:
+    """What is wrong with the address that requests would go to; it is not shown where it may hold a key."""
+    if endpoint.base_url is None:
+        return []
+    in_job = model_base_url is None and draft.job is not None and draft.job.model.base_url is not None
+    where = f"{draft.where}, model.base_url" if in_job else "--model-base-url or OPENAI_BASE_URL"
+    if "@" in endpoint.base_url:
+        return [
+            Mistake(
+                where,
+                "an address must not hold a user name or a password; put the key into the environment or into .env",
+            )
+        ]
+    try:
+        web_address(endpoint.base_url)
+    except ValueError as error:
+        return [Mistake(where, f"found {endpoint.base_url!r}, expected {error}")]
+    return []
 
 
 def _model_mistakes(job: LabelJob, where: str, endpoint: Endpoint) -> list[Mistake]:

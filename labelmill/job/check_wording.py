@@ -21,7 +21,7 @@ def label_mistakes(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
         key = normalise(name)
         if not key:
             found.append(("labels", f"the label {name!r} is blank"))
-        elif "\n" in name:
+        elif name.splitlines() != [name]:
             found.append(("labels", f"the label {name!r} holds a line break, which a short answer can't"))
         elif key in seen:
             found.append(

@@ -21,7 +21,7 @@ _SECRET_VALUE = re.compile(
     r"|\bAIza[A-Za-z0-9_-]{20,}|\bBearer\s+\S{12,}|://[^/\s:@]*:[^/\s@]+@"
 )
 _RANDOM_WORD = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}")
-_UNION_TAG = re.compile(r"^(constrained-|literal\[|function-|lax-or-strict|int$|float$|str$)")
+_UNION_TAG = re.compile(r"^(constrained-|literal\[|function-|lax-or-strict|int$|float$|str$|\[key\]$)")
 _SHOWN_CHARACTERS = 60
 _DEPTH_OF_A_LABEL = 2
 

@@ -16,7 +16,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _web_address(value: str) -> str:
+def web_address(value: str) -> str:
+    """An endpoint's address as it is.
+
+    Raises:
+        ValueError: it is none; says what was expected.
+    """
     expected = "an address such as 'http://127.0.0.1:11434/v1'"
     try:
         parts = urlsplit(value)
@@ -71,7 +76,7 @@ class Model(Section):
     """The longest answer, in tokens. `auto` leaves room for the longest label. Reasoning models need more."""
     confidence: bool = False
     """Ask for token log-probabilities and fill `label_confidence`. Not every endpoint has them."""
-    base_url: Annotated[str, AfterValidator(_web_address)] | None = None
+    base_url: Annotated[str, AfterValidator(web_address)] | None = None
     """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL`, otherwise OpenAI."""
     api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """The name of the environment variable that holds the key. The key itself never stands in a job."""

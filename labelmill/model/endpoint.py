@@ -36,6 +36,11 @@ class Endpoint:
         """Whether requests must carry a key: true for everything but practice and this machine's own addresses."""
         return not self.practice and not is_loopback(self.base_url or OPENAI_BASE_URL)
 
+    def hide_key(self, words: str) -> str:
+        """The same words without the key, should a provider have repeated it in its answer."""
+        key = self.api_key()
+        return words if key == NO_KEY else words.replace(key, "[key]")
+
     def api_key(self, environment: Mapping[str, str] = os.environ) -> str:
         """The key to send, without the line break that a file or a shell may have left at its end."""
         return environment.get(self.api_key_env, "").strip() or NO_KEY

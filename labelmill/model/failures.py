@@ -124,7 +124,9 @@ def _failure_of_connection(cause: BaseException) -> Failure | Fatal:
     if type(cause).__name__ == "UnsupportedProtocol":
         return Fatal(f"the request can't be sent: {_words(cause)}")
     if "Illegal header" in str(cause):  # its words would show the key
-        return Fatal("the request can't be sent: the key holds a line break or another character that no key has")
+        return Fatal(
+            "the request can't be sent: the key holds a line break or another character that no key has"
+        )
     # An answer had begun, and has been paid.
     cut_off = any(words in str(cause) for words in ("complete message body", "incomplete chunked"))
     return Failure("bad_response" if cut_off else "connection", _words(cause))

@@ -35,15 +35,15 @@ def tightest_limit(run: Run, spent_today_usd: Decimal, spent_this_month_usd: Dec
 
 
 class Reservation:
-    """Money set aside for one request."""
+    """Money set aside for one request; `usd` is what of it was spent, nothing until it is settled."""
 
-    def __init__(self, usd: Decimal) -> None:
-        self.usd = usd
+    def __init__(self, worst_case_usd: Decimal) -> None:
+        self.worst_case_usd = worst_case_usd
+        self.usd = Decimal(0)
 
     def settle(self, cost_usd: Decimal | None) -> None:
         """Say what the request really cost. Unknown (None) keeps the worst case: it may have been paid."""
-        if cost_usd is not None:
-            self.usd = cost_usd
+        self.usd = self.worst_case_usd if cost_usd is None else cost_usd
 
 
 class Budget:
@@ -65,7 +65,7 @@ class Budget:
             BudgetReached: it doesn't fit, and nothing is in flight that could change that.
         """
         self._take(worst_case_usd)
-        reservation = Reservation(Decimal(0))
+        reservation = Reservation(worst_case_usd)
         try:
             yield reservation
         finally:

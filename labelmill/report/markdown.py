@@ -3,22 +3,19 @@
 import re
 from collections.abc import Iterable
 
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
+from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, visible
 from labelmill.run.record import RunRecord
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$])")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_ESCAPES = str.maketrans(
+    {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
+_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 _BAR_WIDTH = 20
 
 
 def escaped(text: str) -> str:
-    """Text from outside as plain text in a Markdown table: no mark, tag, line break or direction switch survives."""
-    return (
-        _MARKS.sub(r"\\\1", _UNSEEN.sub(" ", text))
-        .replace("\\<", "&lt;")
-        .replace("\\>", "&gt;")
-        .replace("\\&", "&amp;")
-    )
+    """Text from outside as plain text in a Markdown table: no mark, tag, link or line break survives."""
+    return _LINKS.sub(r"\\", visible(text).translate(_ESCAPES))
 
 
 def cost_report(record: RunRecord) -> str:

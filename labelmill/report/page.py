@@ -1,41 +1,69 @@
 """`report.html`: the report of a run as one page that opens without a network."""
 
-from html import escape
+import html
 
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
+from labelmill.report.wording import (
+    STATUS_WORDS,
+    bill_of,
+    duration,
+    notices,
+    percent,
+    price_words,
+    rows_of,
+    usd,
+    visible,
+)
 from labelmill.run.record import RunRecord
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1d2433;--soft:#667085;--line:#e4e7ec;--bar:#3b6ea8;--back:#fff;--warn:#fff6e0}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#98a2b3;--line:#344054;--bar:#6ea8e0;--back:#12161f;
---warn:#33290f}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:46rem;margin:2rem auto;
-padding:0 1rem}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:1.8rem 0 .4rem}p.soft{color:var(--soft);margin:.2rem 0 1rem}
-p.notice{background:var(--warn);border-left:4px solid #d9a514;padding:.6rem .8rem;border-radius:4px}
-table{border-collapse:collapse;width:100%}td,th{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:left}
-td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td.bar{width:45%}td.bar svg{display:block;width:100%;height:12px}rect{fill:var(--bar)}
+:root{color-scheme:light dark;--ink:#1d2433;--soft:#667085;--line:#e4e7ec;--back:#fff;--tile:#f6f7f9;--label:#3b6ea8;
+--failure:#c4572e;--warn:#fff6e0;--good:#1a7f4b;--bad:#b3361e;--held:#8a6100}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#98a2b3;--line:#344054;--back:#12161f;--tile:#1b212d;
+--label:#6ea8e0;--failure:#e08a63;--warn:#33290f;--good:#5ec48f;--bad:#f08a70;--held:#e0b64a}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:50rem;margin:2rem auto;
+padding:0 1rem;overflow-wrap:anywhere}
+h1{font-size:1.6rem;line-height:1.25;margin:0}h2{font-size:1.05rem;margin:1.9rem 0 .4rem}
+.status{font-size:.9rem;font-weight:600;border:1px solid;border-radius:1rem;padding:.1rem .7rem;margin-left:.5rem;
+vertical-align:.25em;white-space:nowrap;color:var(--bad)}
+.status.completed{color:var(--good)}.status.budget_reached,.status.cancelled{color:var(--held)}
+.soft{color:var(--soft);margin:.2rem 0 1rem}footer.soft{margin:2rem 0}footer.soft,.price{font-size:.9rem}
+.price{text-align:right}
+.notice{background:var(--warn);border-left:4px solid #d9a514;padding:.6rem .8rem;border-radius:4px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.8rem;margin-top:1.2rem}
+.tile{background:var(--tile);border-radius:8px;padding:.7rem .9rem}.tile b{display:block;font-size:1.45rem;line-height:1.3}
+.tile span{color:var(--soft);font-size:.9rem}
+.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:0 2.5rem;align-items:start}
+table{border-collapse:collapse;width:100%}td{padding:.3rem .2rem;border-bottom:1px solid var(--line)}
+td.part{padding-left:1.2rem;color:var(--soft)}
+td.number{text-align:right;font-variant-numeric:tabular-nums;padding-left:1rem}
+.facts td:first-child,.bars td.number{white-space:nowrap}.bars td.number{width:1%}
+td.bar{width:50%;padding-left:1.2rem}td.bar svg{display:block;width:100%;height:12px}
+.label rect{fill:var(--label)}.failure rect{fill:var(--failure)}
 """
 
 
 def report_page(record: RunRecord) -> str:
     """A run's report as a self-contained HTML page. Everything from outside is escaped."""
-    name = escape(record.job.name)
+    name = escaped(record.job.name)
     finished = f"{record.finished_at_utc:%Y-%m-%d %H:%M} UTC"
     parts = [
-        f"<h1>{name}: {STATUS_WORDS[record.status]}</h1>",
-        f'<p class="soft">{escape(record.job.model.name)} · run {record.run_id} · {finished}</p>',
-        *(f'<p class="notice">{escape(notice)}</p>' for notice in notices(record)),
-        "<h2>Rows</h2>" + _table(rows_of(record)),
-        "<h2>Bill of this run</h2>" + _table(bill_of(record)),
+        f'<h1>{name} <span class="status {record.status}">{STATUS_WORDS[record.status]}</span></h1>',
+        f'<p class="soft">{escaped(record.job.model.name)} · run {record.run_id} · {finished}</p>',
+        *(f'<p class="notice">{escaped(notice)}</p>' for notice in notices(record)),
+        _tiles(record),
+        '<div class="columns">',
+        f"<section><h2>Rows</h2>{_facts(rows_of(record))}</section>",
+        f"<section><h2>Bill of this run</h2>{_facts(_bill_in_short(record))}</section>",
+        "</div>",
+        f'<p class="soft price">Price: {escaped(price_words(record))}</p>',
     ]
     if record.labels:
-        parts.append("<h2>Labels</h2>" + _bars(record.labels, record.rows_labeled))
+        parts.append("<h2>Labels</h2>" + _bars(record.labels, record.rows_labeled, "label"))
     if record.failures:
-        parts.append("<h2>Failures</h2>" + _bars(record.failures, record.rows_failed))
+        parts.append("<h2>Failures</h2>" + _bars(record.failures, record.rows_failed, "failure"))
     parts.append(
-        f'<p class="soft">Labels in {escape(record.labeled_path)} · Labelmill {record.labelmill_version}</p>'
+        f'<footer class="soft">Labels in {escaped(record.labeled_path)} · '
+        f"Labelmill {record.labelmill_version}</footer>"
     )
     body = "\n".join(parts)
     return (
@@ -45,19 +73,47 @@ def report_page(record: RunRecord) -> str:
     )
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
+def escaped(text: str) -> str:
+    """Text from outside as plain text on the page: no tag, line break or direction switch survives."""
+    return html.escape(visible(text))
+
+
+def _tiles(record: RunRecord) -> str:
+    """What most readers come for, in large."""
+    tiles = [
+        (percent(record.rows_labeled, record.rows_total), "of the rows labeled"),
+        (f"{record.texts_asked:,}", "texts asked"),
+        (usd(record.cost_usd), "cost, had it been paid" if record.practice else "cost of this run"),
+        (duration(record.seconds), "time"),
+    ]
+    cells = (f'<div class="tile"><b>{escaped(value)}</b><span>{what}</span></div>' for value, what in tiles)
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def _facts(rows: list[tuple[str, str]]) -> str:
     cells = (
-        f'<tr><td>{escape(what)}</td><td class="number">{escape(value)}</td></tr>' for what, value in rows
+        f'<tr><td{_part(what)}>{escaped(what)}</td><td class="number">{escaped(value)}</td></tr>'
+        for what, value in rows
     )
-    return f"<table>{''.join(cells)}</table>"
+    return f'<table class="facts">{"".join(cells)}</table>'
 
 
-def _bars(counts: dict[str, int], whole: int) -> str:
+def _bill_in_short(record: RunRecord) -> list[tuple[str, str]]:
+    """The bill without its one long line, which stands below it."""
+    return [(what, value) for what, value in bill_of(record) if what != "price"]
+
+
+def _part(what: str) -> str:
+    """Set in a row that is part of the one above it."""
+    return ' class="part"' if what.startswith("of these") else ""
+
+
+def _bars(counts: dict[str, int], whole: int, kind: str) -> str:
     most = max(counts.values())
     rows = (
-        f'<tr><td>{escape(name)}</td><td class="number">{count:,}</td><td class="number">{percent(count, whole)}</td>'
-        f'<td class="bar"><svg viewBox="0 0 100 12" preserveAspectRatio="none">'
+        f'<tr><td>{escaped(name)}</td><td class="number">{count:,}</td><td class="number">{percent(count, whole)}</td>'
+        f'<td class="bar"><svg viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect width="{100 * count / most:.1f}" height="12"/></svg></td></tr>'
         for name, count in counts.items()
     )
-    return f"<table>{''.join(rows)}</table>"
+    return f'<table class="bars {kind}">{"".join(rows)}</table>'

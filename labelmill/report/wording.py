@@ -1,9 +1,14 @@
 """Numbers and notices as people read them, the same in every report."""
 
+import re
 from decimal import Decimal
 
 from labelmill.run.record import RunRecord
 
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+"""Control characters, switches of direction, lone surrogates, spaces without width; joiners are part of a word."""
 _CENT = Decimal("0.01")
 _SIGNIFICANT_DIGITS = 4
 
@@ -14,6 +19,11 @@ STATUS_WORDS = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+
+
+def visible(text: str) -> str:
+    """Text from outside on one line and in its own direction: what can't be seen becomes a space."""
+    return _UNSEEN.sub(" ", text)
 
 
 def usd(amount: float | Decimal | None) -> str:
@@ -59,8 +69,8 @@ def notices(record: RunRecord) -> list[str]:
         )
     if record.requests_unseen:
         said.append(
-            f"{record.requests_unseen} requests ended without an answer that could be read (timeouts, broken "
-            "connections); the provider may have charged for them, and the cost shown does not hold them."
+            f"{record.requests_unseen} requests ended without a count of their tokens (timeouts, broken connections, "
+            "a provider that sends none); it may have charged for them, and the tokens and the cost shown do not hold them."
         )
     return said
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from langchain_core.runnables import RunnableConfig
@@ -63,7 +63,10 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
     questions = [Question(key, text) for key, text in read_chunk(texts, chunk)]
     jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
     recorder = Recorder(
-        live.run.job, live.price, lambda attempt: _record(live, journal, attempt), live.gate.stop
+        live.run.job,
+        live.price,
+        record=lambda attempt: _record(live, journal, attempt),
+        stop=lambda stopped: live.gate.stop(RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))),
     )
     shared: RunnableConfig = {"callbacks": [recorder], "max_concurrency": live.run.job.run.max_concurrency}
     labeled = failed = 0
@@ -80,6 +83,8 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
 
 
 def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
+    if attempt.message:
+        attempt = replace(attempt, message=live.endpoint.hide_key(attempt.message))
     try:
         journal.append(attempt)
     except OSError as error:

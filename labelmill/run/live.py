@@ -39,11 +39,15 @@ class LiveRun:
         """Where the run is stopped, and seen to be."""
         return self.throttle.gate
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its requests go."""
+        return Endpoint(self.run.base_url, self.run.job.model.api_key_env, self.run.practice)
+
     @cached_property
     def chain(self) -> Runnable[dict[str, Any], str | Failure]:
         """`prompt | model | parser`, behind the throttle and the budget."""
-        key = Endpoint(self.run.base_url, self.run.job.model.api_key_env, self.run.practice).api_key()
-        return chain_of(self.run.job, self.run.base_url, key, Toll(self.throttle, self.budget, self.price))
+        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), Toll(self.throttle, self.budget, self.price))
 
 
 _live: dict[str, LiveRun] = {}

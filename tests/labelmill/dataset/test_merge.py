@@ -205,7 +205,7 @@ def test_large_files_keep_their_order(tmp_path, record_answers, write_source):
     texts = [f"text {number * 7919 % 50_000}" for number in range(200_000)]
     frame = pl.DataFrame({"id": range(len(texts)), "text": texts})
     files = write_source(tmp_path / "source", frame)
-    labels = {f"text {number}": f"label {number}" for number in range(0, 500)}
+    labels = {f"text {number}": f"label {number}" for number in range(500)}
     (labeled,) = _labeled(
         files, Merger(record_answers(tmp_path / "ledger", labels), TEXT), tmp_path / "labeled"
     )

@@ -67,23 +67,26 @@ ANSWERS = {
 
 def _meaning(dtype):
     """What a type means, without how wide its offsets and indices are; Polars has one width for each."""
-    if pa.types.is_dictionary(dtype):
-        return ("dictionary", _meaning(dtype.value_type))
-    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
-        return "text"
+    types = pa.types
     # Polars keeps time of day in nanoseconds and has no binary of fixed size: wider, and nothing is lost.
-    if pa.types.is_time(dtype):
-        return "time"
-    if pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype) or pa.types.is_fixed_size_binary(dtype):
-        return "binary"
-    if pa.types.is_map(dtype):
+    plain = {
+        "text": (types.is_string, types.is_large_string),
+        "binary": (types.is_binary, types.is_large_binary, types.is_fixed_size_binary),
+        "time": (types.is_time,),
+    }
+    for meaning, tests in plain.items():
+        if any(test(dtype) for test in tests):
+            return meaning
+    if types.is_dictionary(dtype):
+        return ("dictionary", _meaning(dtype.value_type))
+    if types.is_map(dtype):
         return ("map", _meaning(dtype.key_type), _meaning(dtype.item_type))
-    if pa.types.is_fixed_size_list(dtype):
-        return ("fixed list", dtype.list_size, _meaning(dtype.value_type))
-    if pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
-        return ("list", _meaning(dtype.value_type))
-    if pa.types.is_struct(dtype):
-        return ("struct", *((field.name, _meaning(field.type)) for field in dtype))
+    if types.is_nested(dtype):
+        kind = "list" if types.is_list(dtype) or types.is_large_list(dtype) else str(dtype).partition("<")[0]
+        fields = [dtype.field(index) for index in range(dtype.num_fields)]
+        names = [field.name for field in fields] if types.is_struct(dtype) else []
+        size = dtype.list_size if types.is_fixed_size_list(dtype) else None
+        return (kind, size, names, [_meaning(field.type) for field in fields])
     return str(dtype)
 
 

@@ -12,6 +12,16 @@ from labelmill.model.chain import Toll, chain_of
 from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget
 from labelmill.money.prices import price_of
+from labelmill.practice import PracticeSettings
+
+
+@pytest.fixture
+def practice(practice):
+    """The session's practice provider as if just started, and left as it was found."""
+    practice.configure(PracticeSettings())
+    practice.reset()
+    yield practice
+    practice.configure(PracticeSettings())
 
 
 @pytest.fixture

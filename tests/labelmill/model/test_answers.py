@@ -233,7 +233,6 @@ def test_without_token_probabilities_there_is_no_confidence(logprobs):
 @pytest.mark.parametrize("output", ["text", "schema"])
 def test_confidence_is_the_probability_of_the_practice_providers_answer(practice, job_of, chain_at, output):
     """Over real HTTP the probability lies between 0 and 1, and is higher where more words speak for the label."""
-    practice.reset()
     job = job_of(model={"confidence": True, "output": output})
     steps = chain_at(job, practice.base_url).steps
     ask = (steps[0] | steps[1]).invoke

@@ -24,14 +24,6 @@ from labelmill.practice.tokens import split_tokens
 TEXTS = [f"the {word} number {number}" for number in range(20) for word in ("match", "market", "nothing")]
 
 
-@pytest.fixture
-def fresh(practice):
-    """The practice provider as if just started."""
-    practice.configure(PracticeSettings())
-    practice.reset()
-    return practice
-
-
 def model_of(chain):
     """The chain without its parser: messages out."""
     return chain.steps[0] | chain.steps[1]
@@ -86,15 +78,15 @@ def test_an_invoke_is_one_request_also_when_it_fails(scripted, job_of, chain_at,
 
 
 @pytest.mark.parametrize("output", ["text", "schema"])
-def test_tokens_counted_are_the_providers_own_to_the_last_one(fresh, job_of, chain_at, output):
+def test_tokens_counted_are_the_providers_own_to_the_last_one(practice, job_of, chain_at, output):
     """The usage of all answers, cut off, refused and off-label ones included, adds up to the provider's totals."""
     paid_faults = (FaultKind.TRUNCATED, FaultKind.OFF_LABEL, FaultKind.EMPTY, FaultKind.REFUSAL)
-    fresh.configure(PracticeSettings(faults=dict.fromkeys(paid_faults, 0.2)))
-    ask = model_of(chain_at(job_of(model={"output": output}), fresh.base_url))
+    practice.configure(PracticeSettings(faults=dict.fromkeys(paid_faults, 0.2)))
+    ask = model_of(chain_at(job_of(model={"output": output}), practice.base_url))
     counted = Usage()
     for message in ask.batch([{"text": text} for text in TEXTS], {"max_concurrency": 8}):
         counted += answer_of(message).usage
-    totals = fresh.totals()
+    totals = practice.totals()
     assert totals["answered"] == totals["requests"] == len(TEXTS)
     assert len(totals["faults"]) == 4
     assert (counted.input_tokens, counted.cached_input_tokens, counted.output_tokens) == (
@@ -121,16 +113,16 @@ def test_an_answer_the_client_would_throw_away_comes_back_with_its_usage(
     assert failure.kind == kind
 
 
-def test_langchains_global_cache_is_not_asked(fresh, job_of, chain_at):
+def test_langchains_global_cache_is_not_asked(practice, job_of, chain_at):
     """A cache the user has set for other chains doesn't hide requests from the bill."""
     before = get_llm_cache()
     set_llm_cache(InMemoryCache())
     try:
-        chain = chain_at(job_of(), fresh.base_url)
+        chain = chain_at(job_of(), practice.base_url)
         assert [chain.invoke({"text": "the match"}) for _ in range(2)] == ["sport", "sport"]
     finally:
         set_llm_cache(before)
-    assert fresh.totals()["requests"] == 2
+    assert practice.totals()["requests"] == 2
 
 
 @settings(max_examples=40, deadline=None)
@@ -148,10 +140,10 @@ def test_the_worst_case_is_never_less_than_a_tokenizer_makes(texts, max_tokens):
 HOSTILE_TEXTS = ["", "\x00", "足球" * 200, "🏳️‍🌈" * 50, "a" * 5000, "\u202e{x}", "<|endoftext|>" * 9, "ﷺ" * 99]
 
 
-def test_the_worst_case_covers_what_the_provider_really_counts(fresh, job_of, toll_of, chain_at):
+def test_the_worst_case_covers_what_the_provider_really_counts(practice, job_of, toll_of, chain_at):
     """Over real HTTP no answer of the text lane costs more than was set aside for it."""
     job = job_of()
-    chain = chain_at(job, fresh.base_url)
+    chain = chain_at(job, practice.base_url)
     price = toll_of(job).price
     for text in HOSTILE_TEXTS:
         messages = chain.steps[0].invoke({"text": text}).to_messages()
@@ -164,26 +156,26 @@ def test_the_worst_case_covers_what_the_provider_really_counts(fresh, job_of, to
 
 @pytest.mark.parametrize("output", ["text", "schema"])
 @pytest.mark.parametrize("label", ["a", "技术与科学" * 5, "🏳️‍🌈", 'say "hi" \\ there', "x" * 200])
-def test_auto_max_tokens_leaves_room_for_the_longest_label(fresh, job_of, chain_at, label, output):
+def test_auto_max_tokens_leaves_room_for_the_longest_label(practice, job_of, chain_at, label, output):
     """A label of any script and length comes back whole under `max_tokens = "auto"`."""
     job = job_of(labels={label: "match", "other": "market"}, model={"output": output})
-    assert chain_at(job, fresh.base_url).invoke({"text": "the match"}) == label
+    assert chain_at(job, practice.base_url).invoke({"text": "the match"}) == label
     assert max_tokens_of(job) >= len(label.encode())
     assert max_tokens_of(job_of(model={"max_tokens": 3})) == 3
 
 
-def test_at_the_budget_the_run_stops_and_no_request_is_sent_beyond_it(fresh, job_of, toll_of, chain_at):
+def test_at_the_budget_the_run_stops_and_no_request_is_sent_beyond_it(practice, job_of, toll_of, chain_at):
     """What the provider billed never passes the limit, the gate is stopped, and what was not sent says why."""
     job = job_of(run={"max_concurrency": 4})
     limit = Limit(Decimal("0.0004"), "max_cost_usd", Decimal("0.0004"))
     toll = toll_of(job, limit)
-    results = chain_at(job, fresh.base_url, toll=toll).batch(
+    results = chain_at(job, practice.base_url, toll=toll).batch(
         [{"text": text} for text in TEXTS], {"max_concurrency": 4}, return_exceptions=True
     )
     unsent = [result for result in results if isinstance(result, RunStopped)]
     assert isinstance(toll.throttle.gate.stopped, BudgetReached)
     assert unsent
-    totals = fresh.totals()
+    totals = practice.totals()
     assert totals["answered"] == len(results) - len(unsent) > 0
     billed = cost_of(
         Usage(totals["input_tokens"], totals["cached_input_tokens"], totals["output_tokens"]), toll.price
@@ -191,30 +183,30 @@ def test_at_the_budget_the_run_stops_and_no_request_is_sent_beyond_it(fresh, job
     assert billed <= limit.left_usd
 
 
-def test_requests_in_flight_never_pass_max_concurrency(fresh, job_of, toll_of, chain_at):
+def test_requests_in_flight_never_pass_max_concurrency(practice, job_of, toll_of, chain_at):
     """Two batches that share a toll stay together under the job's limit."""
-    fresh.configure(PracticeSettings(latency_seconds=0.02))
+    practice.configure(PracticeSettings(latency_seconds=0.02))
     job = job_of(run={"max_concurrency": 3})
-    chain = chain_at(job, fresh.base_url, toll=toll_of(job))
+    chain = chain_at(job, practice.base_url, toll=toll_of(job))
     inputs = [{"text": text} for text in TEXTS[:15]]
     batches = [threading.Thread(target=chain.batch, args=(inputs, {"max_concurrency": 8})) for _ in range(2)]
     for batch in batches:
         batch.start()
     for batch in batches:
         batch.join()
-    assert (fresh.totals()["answered"], fresh.totals()["peak_in_flight"] <= 3) == (30, True)
+    assert (practice.totals()["answered"], practice.totals()["peak_in_flight"] <= 3) == (30, True)
 
 
-def test_a_stopped_run_sends_nothing(fresh, job_of, toll_of, chain_at):
+def test_a_stopped_run_sends_nothing(practice, job_of, toll_of, chain_at):
     """Once stopped, every request raises the reason in front of the provider."""
     job = job_of()
     toll = toll_of(job)
     toll.throttle.gate.stop(RunStopped("cancelled", "stopped by SIGINT"))
-    results = chain_at(job, fresh.base_url, toll=toll).batch(
+    results = chain_at(job, practice.base_url, toll=toll).batch(
         [{"text": "a"}, {"text": "b"}], return_exceptions=True
     )
     assert [str(result) for result in results] == ["stopped by SIGINT"] * 2
-    assert fresh.totals()["requests"] == 0
+    assert practice.totals()["requests"] == 0
 
 
 def test_an_endpoint_without_usage_leaves_it_unknown(scripted, completion, job_of, toll_of, chain_at):

@@ -79,7 +79,9 @@ def test_a_practice_provider_is_known_by_asking_it(practice, job_of, scripted):
     assert not endpoint_of(job, scripted.base_url, {}).practice
 
 
-@pytest.mark.parametrize("said", [b"", b"+PONG\r\n", b"HTTP/1.1 200 OK\r\n\r\n[1]", b"HTTP/1.1 200 OK\r\n\r\n{"])
+@pytest.mark.parametrize(
+    "said", [b"", b"+PONG\r\n", b"HTTP/1.1 200 OK\r\n\r\n[1]", b"HTTP/1.1 200 OK\r\n\r\n{"]
+)
 def test_a_server_that_speaks_something_else_is_no_practice(said):
     """Whatever answers on a port, asking it is no crash."""
     with socket.create_server(("127.0.0.1", 0)) as server:

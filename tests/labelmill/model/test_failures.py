@@ -57,7 +57,6 @@ def test_each_fault_has_its_kind_and_policy_and_the_next_attempt_its_label(
 ):
     """In both output modes: one request, the right kind and policy, and a label on the second attempt."""
     practice.configure(PracticeSettings(faults={fault: 1.0}, retry_after_seconds=0.02))
-    practice.reset()
     timeout_seconds = 0.3 if fault is FaultKind.HANG else 30
     job = job_of(model={"output": output, "timeout_seconds": timeout_seconds, "max_tokens": 50})
     chain = chain_at(job, practice.base_url)
@@ -93,10 +92,8 @@ def test_what_no_row_can_survive_is_fatal_in_the_providers_own_words(
 ):
     """A wrong key, an unknown model and a spent quota stop the run, are told as the provider told them, and cost nothing."""
     practice.configure(PracticeSettings(**settings))
-    practice.reset()
     error = error_from(chain_at(job_of(), practice.base_url))
     failure = failure_of(error)
-    practice.configure(PracticeSettings())
     assert isinstance(failure, Fatal)
     assert status in failure.message
     assert words in failure.message

@@ -19,7 +19,6 @@ def ask(practice, job_of, chain_at, toll_of):
 
     def asked(texts, settings=None, record=None, base_url=None, **sections):
         practice.configure(settings or PracticeSettings())
-        practice.reset()
         job = job_of(**sections)
         toll = toll_of(job)
         attempts, stops = [], []
@@ -54,7 +53,9 @@ def test_each_answer_becomes_the_attempt_of_its_row(ask, practice, output):
     assert stops == []
 
 
-@pytest.mark.parametrize("fault", [FaultKind.OFF_LABEL, FaultKind.TRUNCATED, FaultKind.EMPTY, FaultKind.REFUSAL])
+@pytest.mark.parametrize(
+    "fault", [FaultKind.OFF_LABEL, FaultKind.TRUNCATED, FaultKind.EMPTY, FaultKind.REFUSAL]
+)
 def test_an_answer_that_is_no_label_is_paid_all_the_same(ask, fault):
     """Off-label, cut-off, empty and refused answers are recorded with their tokens and cost."""
     _, (attempt,), _ = ask(["the match"], PracticeSettings(faults={fault: 1.0}))
@@ -100,7 +101,9 @@ def test_a_request_that_was_never_sent_is_no_attempt(job_of, practice, chain_at,
     attempts, stops = [], []
     recorder = Recorder(job, toll.price, attempts.append, stops.append)
     config = configs_of([Question("k", "t")], {"callbacks": [recorder]}, 0)
-    results = chain_at(job, practice.base_url, toll=toll).batch([{"text": "t"}], config=config, return_exceptions=True)
+    results = chain_at(job, practice.base_url, toll=toll).batch(
+        [{"text": "t"}], config=config, return_exceptions=True
+    )
     assert isinstance(results[0], RunStopped)
     assert (attempts, stops, recorder._row_keys) == ([], [], {})
 

@@ -83,7 +83,8 @@ def test_a_round_sorts_every_result(job_of):
 
 
 @pytest.mark.parametrize(
-    ("result", "raised"), [(OSError(28, "full"), OSError), (None, TypeError), (KeyboardInterrupt(), KeyboardInterrupt)]
+    ("result", "raised"),
+    [(OSError(28, "full"), OSError), (None, TypeError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
 def test_what_is_no_providers_doing_is_raised(job_of, result, raised):
     """A full disk or an interrupt is nobody's failed row."""
@@ -109,9 +110,10 @@ def test_each_input_is_marked_with_its_row_and_chunk():
 
 def test_rounds_over_real_faults_end_with_every_text_labeled_or_failed(practice, job_of, chain_at):
     """Asked in rounds, texts whose first attempt fails get their label, and those that always fail are given up."""
-    first = dict.fromkeys(set(FaultKind) - {FaultKind.HANG, FaultKind.CONTENT_FILTER, FaultKind.TOO_LONG}, 0.08)
+    first = dict.fromkeys(
+        set(FaultKind) - {FaultKind.HANG, FaultKind.CONTENT_FILTER, FaultKind.TOO_LONG}, 0.08
+    )
     practice.configure(PracticeSettings(faults=first, stubborn_faults={FaultKind.OFF_LABEL: 0.1}))
-    practice.reset()
     job = job_of(model={"max_tokens": 40})
     chain = chain_at(job, practice.base_url)
     questions = [Question(str(number), f"the match number {number}") for number in range(50)]
@@ -123,7 +125,6 @@ def test_rounds_over_real_faults_end_with_every_text_labeled_or_failed(practice,
         results = chain.batch(inputs, {"max_concurrency": 8}, return_exceptions=True)
         ended = next_round(questions, results, job, jitter)
         labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
-    practice.configure(PracticeSettings())
     assert labeled + failed == 50
     assert 0 < failed < 15
     assert 2 <= rounds <= job.run.max_attempts + job.run.max_answers

@@ -1,0 +1,137 @@
+"""The reference of the job file, written from the model: `python -m labelmill.job.reference > docs/job.md`."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from labelmill.job.model import LabelJob
+
+Schema = Mapping[str, Any]
+
+_HEAD = """\
+# The job file
+
+<!-- Written by `make docs` from labelmill/job/model.py and labelmill/practice/settings.py. Edit those instead. -->
+
+A job file is TOML. `name`, `[source]`, `[labels]`, `[model]` and `[output]` are required; the other tables may be left
+out. An unknown field is a mistake. So is a key: keys come from the environment or from `.env`. TOML has no word for
+"none": to have none of something, leave its field out.
+"""
+_HEADINGS = ("field", "type", "default", "limits", "what it means")
+_TYPE_WORDS = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true` or `false`",
+}
+_LIMIT_WORDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "pattern": "matches `{}`",
+}
+
+
+def job_reference() -> str:
+    """Every field of a job file in Markdown, one section per TOML table."""
+    schema = LabelJob.model_json_schema()
+    required = schema["required"]
+    parts = {name: _resolved(part, schema) for name, part in schema["properties"].items()}
+    plain = {name: part for name, part in parts.items() if part["type"] != "object"}
+    sections = [_HEAD, f"## Before the first table\n\n{_fields(plain, required)}"]
+    for name, part in parts.items():
+        if name not in plain:
+            sections.append(_section(name, part, schema, is_required=name in required))
+    return "\n".join(sections)
+
+
+def _section(name: str, part: Schema, schema: Schema, *, is_required: bool) -> str:
+    words = f"## `[{name}]`\n\n{_sentence(part)} {'Required.' if is_required else 'May be left out.'}\n"
+    if "properties" not in part:
+        return words
+    words += "\n" + _fields(part["properties"], part.get("required", ()))
+    return words + _known_names(part["properties"], schema)
+
+
+def _fields(fields: Schema, required: list[str] | tuple[()]) -> str:
+    rows = [_HEADINGS, ("---",) * len(_HEADINGS)]
+    for name, field in fields.items():
+        default = "required" if name in required else _default(field.get("default"))
+        rows.append((f"`{name}`", _type(field), default, _limits(field), _sentence(field)))
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def _known_names(fields: Schema, schema: Schema) -> str:
+    """The names that may stand in the fields which are tables themselves."""
+    names_of = {
+        name: _resolved(field["propertyNames"], schema)["enum"]
+        for name, field in fields.items()
+        if "propertyNames" in field
+    }
+    if not names_of:
+        return ""
+    known = dict.fromkeys(name for names in names_of.values() for name in names)
+    return f"\nNames in {_listed(names_of, ' and ')}: {_listed(known)}.\n"
+
+
+def _resolved(part: Schema, schema: Schema) -> Schema:
+    """The part with what it refers to, in its own words where it has any; of a table that may be left out, the table."""
+    for choice in part.get("anyOf", ()):
+        if "$ref" in choice:
+            return _resolved({**part, **choice, "anyOf": ()}, schema)
+    if "$ref" not in part:
+        return part
+    referred: Schema = schema["$defs"][part["$ref"].rsplit("/", 1)[1]]
+    return {**referred, **{name: part[name] for name in ("description", "default") if name in part}}
+
+
+def _choices(field: Schema) -> list[Schema]:
+    """What a field may be, without the null that stands for leaving it out."""
+    return [choice for choice in field.get("anyOf") or [field] if choice.get("type") != "null"]
+
+
+def _type(field: Schema) -> str:
+    return " or ".join(_type_of_choice(choice) for choice in _choices(field))
+
+
+def _type_of_choice(choice: Schema) -> str:
+    values = choice.get("enum") or ([choice["const"]] if "const" in choice else [])
+    if values:
+        return _listed((json.dumps(value) for value in values), " or ")
+    if choice["type"] == "array":
+        return f"list of {_type(choice['items'])}"
+    if choice["type"] == "object":
+        return f"table: a name and a {_type(choice['additionalProperties'])} each"
+    return _TYPE_WORDS[choice["type"]]
+
+
+def _limits(field: Schema) -> str:
+    return ", ".join(words for choice in _choices(field) for words in _limits_of_choice(choice))
+
+
+def _limits_of_choice(choice: Schema) -> list[str]:
+    each = choice.get("additionalProperties")
+    if isinstance(each, Mapping):
+        return [f"each {_limits(each)}"]
+    found = [words.format(choice[name]) for name, words in _LIMIT_WORDS.items() if name in choice]
+    return [words.replace("at least 1 characters", "not empty") for words in found]
+
+
+def _listed(names: Iterable[object], between: str = ", ") -> str:
+    return between.join(f"`{name}`" for name in names)
+
+
+def _default(value: object) -> str:
+    return "" if value is None else f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def _sentence(part: Schema) -> str:
+    return " ".join(part.get("description", "").split())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(job_reference())

@@ -1,0 +1,172 @@
+"""Publishing: whole files under the source's names, and nothing else."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from labelmill.dataset.merge import Merger, write_failed, write_labeled
+from labelmill.dataset.source import SourceFile, source_files
+from labelmill.dataset.template import read_template
+from labelmill.store.ledger import Ledger
+
+TEXT = read_template("text")
+
+
+@pytest.fixture
+def merger(tmp_path, record_answers):
+    """A merger that knows that `a` is sport."""
+    return Merger(record_answers(tmp_path / "ledger", {"a": "sport"}), TEXT)
+
+
+def _all_files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_files_keep_their_names_and_partitions(tmp_path, write_source, merger):
+    """`labeled/` has the source's folders and names, encoded as they were, and gives the partitions to its readers."""
+    source = tmp_path / "source"
+    for folder in ("主题=科技/date=2026-11-01", "主题=a%20b/date=2026-11-02", "plain"):
+        write_source(source / folder, {"text": ["a", "b"]})
+    files = source_files(str(source))
+    written = write_labeled(files, merger, tmp_path / "labeled")
+    assert written == [tmp_path / "labeled" / file.relative for file in files]
+    assert _all_files(tmp_path / "labeled") == _all_files(source)
+    hive = pl.read_parquet(tmp_path / "labeled" / "主题=*" / "**" / "*.parquet", hive_partitioning=True)
+    assert sorted(set(hive["主题"])) == ["a b", "科技"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a[1].parquet", "*.parquet", "50%25.parquet", "a b.pq", "中文.parquet", "noend"]
+)
+def test_any_name_can_be_written(tmp_path, merger, name):
+    """Brackets, stars, per cent signs, spaces and Chinese in a file's or a folder's name are only letters."""
+    source = tmp_path / f"in {name}" / name
+    source.parent.mkdir()
+    pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "plain")
+    (tmp_path / "plain").rename(source)
+    folder = tmp_path / f"out {name}"
+    files = source_files(str(source))
+    write_labeled(files, merger, folder / "labeled")
+    assert _all_files(folder) == [f"labeled/{name}"]
+    (labeled,) = source_files(str(folder / "labeled" / name))
+    assert labeled.scan().collect()["label"].to_list() == ["sport"]
+    assert write_failed(files, merger, folder / "failed" / "run.parquet") == 0
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path, write_source, record_answers):
+    """A reader that holds the old file goes on reading the old one; the next one to open it reads the new one whole."""
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
+    ledger = Ledger(tmp_path / "ledger")
+    (path,) = write_labeled(files, Merger(ledger, TEXT), tmp_path / "labeled")
+    with path.open("rb") as held:
+        record_answers(tmp_path / "ledger", {"a": "sport", "b": "money"})
+        write_labeled(files, Merger(ledger, TEXT), tmp_path / "labeled")
+        assert pl.read_parquet(held)["label"].to_list() == [None, None]
+    assert pl.read_parquet(path)["label"].to_list() == ["sport", "money"]
+    assert _all_files(tmp_path / "labeled") == ["0.parquet"]
+
+
+def test_publishing_again_changes_nothing(tmp_path, write_source, merger):
+    """With nothing new, publishing twice gives the same bytes."""
+    files = write_source(tmp_path / "source", {"text": ["a", "b", None] * 100})
+    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    before = path.read_bytes()
+    write_labeled(files, merger, tmp_path / "labeled")
+    assert path.read_bytes() == before
+
+
+def test_an_error_in_the_middle_leaves_the_old_file(tmp_path, write_source, merger):
+    """Where a source file turns out to be broken, what was published stays, and no half file is left."""
+    files = write_source(tmp_path / "source", {"text": ["a"]}, {"text": ["a"]})
+    write_labeled(files, merger, tmp_path / "labeled")
+    before = (tmp_path / "labeled" / "1.parquet").read_bytes()
+    whole = (tmp_path / "source" / "1.parquet").read_bytes()
+    broken = whole[:4] + bytes(len(whole) // 3) + whole[4 + len(whole) // 3 :]
+    (tmp_path / "source" / "1.parquet").write_bytes(broken)
+    with pytest.raises((pl.exceptions.PolarsError, OSError)):
+        write_labeled(files, merger, tmp_path / "labeled")
+    assert (tmp_path / "labeled" / "1.parquet").read_bytes() == before
+    assert _all_files(tmp_path / "labeled") == ["0.parquet", "1.parquet"]
+
+
+def test_what_the_source_no_longer_has_is_removed(tmp_path, write_source, merger):
+    """Labels of files that are gone from the source don't linger, whatever their suffix, nor do a dead run's halves."""
+    labeled = tmp_path / "labeled"
+    write_source(tmp_path / "old" / "date=1", {"text": ["a"]})
+    write_labeled(source_files(str(tmp_path / "old")), merger, labeled)
+    (labeled / "date=1" / ".0.parquet.123.tmp").write_bytes(b"half")
+    (labeled / "README.txt").write_text("a note of the user's")
+    (tmp_path / "new").mkdir()
+    for name in ("a.pq", "b.pq"):
+        pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "new" / name)
+    files = source_files(str(tmp_path / "new" / "*.pq"))
+    write_labeled(files, merger, labeled)
+    assert _all_files(labeled) == ["README.txt", "a.pq", "b.pq"]
+    write_labeled(files[:1], merger, labeled)
+    assert _all_files(labeled) == ["README.txt", "a.pq"]
+
+
+def test_a_link_in_the_way_is_removed_and_not_followed(tmp_path, write_source, merger):
+    """A link among the published files goes away like a file; what it led to stays."""
+    precious = tmp_path / "precious.parquet"
+    precious.write_bytes(b"precious")
+    files = write_source(tmp_path / "source", {"text": ["a"]})
+    (tmp_path / "labeled").mkdir()
+    (tmp_path / "labeled" / "0.parquet").symlink_to(precious)
+    (tmp_path / "labeled" / "stale.parquet").symlink_to(precious)
+    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    assert not path.is_symlink()
+    assert not (tmp_path / "labeled" / "stale.parquet").is_symlink()
+    assert precious.read_bytes() == b"precious"
+
+
+def test_no_failed_rows_leave_no_file(tmp_path, write_source, merger):
+    """`failed/` has a file only where rows have failed, and an older one of that name goes."""
+    path = tmp_path / "failed" / "run.parquet"
+    files = write_source(tmp_path / "source", {"text": ["a", None]})
+    assert write_failed(files, merger, path) == 1
+    assert pl.read_parquet(path)["failure_kind"].to_list() == ["empty_text"]
+    files = write_source(tmp_path / "source", {"text": ["a", "new"]})
+    assert write_failed(files, merger, path) == 0
+    assert _all_files(path.parent) == []
+
+
+def test_a_file_without_rows_is_published(tmp_path, write_source, merger):
+    """An empty file has an empty twin with all columns."""
+    files = write_source(tmp_path / "source", pl.DataFrame(schema={"text": pl.String, "n": pl.Int8}))
+    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    frame = pl.read_parquet(path)
+    assert frame.height == 0
+    assert frame.schema["n"] == pl.Int8
+    assert frame.schema["label_confidence"] == pl.Float64
+    assert write_failed(files, merger, tmp_path / "failed.parquet") == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, write_source, merger):
+    """A write error is raised and never passed over."""
+    files = write_source(tmp_path / "source", {"text": ["a"]})
+    (tmp_path / "labeled").mkdir(mode=0o500)
+    with pytest.raises(OSError, match="denied"):
+        write_labeled(files, merger, tmp_path / "labeled")
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path, write_source, merger):
+    """Where the folder's name is taken by a file, the error is raised and the file stays."""
+    files = write_source(tmp_path / "source", {"text": ["a"]})
+    (tmp_path / "labeled").write_text("in the way")
+    with pytest.raises(OSError, match=r"exists|directory"):
+        write_labeled(files, merger, tmp_path / "labeled")
+    assert (tmp_path / "labeled").read_text() == "in the way"
+
+
+def test_a_source_file_that_went_away_is_an_error(tmp_path, write_source, merger):
+    """A file that vanished between planning and merging is not published as an empty one."""
+    files = [
+        *write_source(tmp_path / "source", {"text": ["a"]}),
+        SourceFile(tmp_path / "gone", Path("gone")),
+    ]
+    with pytest.raises((OSError, pl.exceptions.PolarsError)):
+        write_labeled(files, merger, tmp_path / "labeled")

@@ -1,0 +1,227 @@
+"""The budget: never passed, never given up too early, and honest about what is unknown."""
+
+import random
+import threading
+import time
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelmill.errors import BudgetReached
+from labelmill.job.model import Run
+from labelmill.money.budget import Budget, Limit, tightest_limit
+
+PATIENCE_SECONDS = 10
+cents = st.integers(0, 500).map(lambda cent: Decimal(cent) / 100)
+
+
+def limit_of(usd):
+    """A run's limit."""
+    return Limit(Decimal(str(usd)), "max_cost_usd", Decimal(str(usd)))
+
+
+def fail_midway():
+    """End a request as an error does."""
+    raise KeyError
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    limit=cents,
+    requests=st.lists(
+        st.tuples(
+            cents, st.floats(0, 1), st.sampled_from(["settle", "unknown", "raise", "raise after settling"])
+        ),
+        max_size=20,
+    ),
+)
+def test_no_sequence_of_requests_passes_the_limit(limit, requests):
+    """While no request costs more than its worst case, what is committed stays within the limit, and is what was paid."""
+    budget = Budget(limit_of(limit))
+    paid = Decimal(0)
+    for worst_case, share, ending in requests:
+        actual = (worst_case * Decimal(share)).quantize(Decimal("0.000001")).min(worst_case)
+        fits = paid + worst_case <= limit
+        try:
+            with budget.reserve(worst_case) as reservation:
+                assert fits
+                assert budget._committed == paid + worst_case <= limit
+                if ending == "settle":
+                    reservation.settle(actual)
+                    paid += actual
+                elif ending == "unknown":
+                    reservation.settle(None)
+                    paid += worst_case
+                elif ending == "raise after settling":
+                    reservation.settle(actual)
+                    paid += actual
+                    fail_midway()
+                else:
+                    fail_midway()
+        except BudgetReached:
+            assert not fits
+        except KeyError:
+            pass
+        assert budget._committed == paid <= limit
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_threads_together_stay_within_the_limit_and_use_it_up(seed):
+    """However settlements interleave, the sum stays within the limit, and nobody gives up while it would still fit."""
+    budget = Budget(limit_of(10))
+    paid, refused, lock = [], [], threading.Lock()
+    worst = Decimal(1)
+
+    def ask(number):
+        dice = random.Random(f"{seed}-{number}")
+        try:
+            with budget.reserve(worst) as reservation:
+                time.sleep(dice.random() * 0.003)
+                actual = Decimal(dice.randrange(101)) / 100
+                reservation.settle(actual)
+                with lock:
+                    paid.append(actual)
+        except BudgetReached:
+            with lock:
+                refused.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+    assert len(paid) + len(refused) == 60
+    assert refused
+    assert 10 - worst < sum(paid) <= 10
+
+
+def test_a_request_waits_for_those_in_flight_before_it_gives_up():
+    """What is in flight may give money back; only when nothing is left to wait for is the budget reached."""
+    budget = Budget(limit_of(1))
+    order = []
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with budget.reserve(Decimal("0.8")) as reservation:
+            inside.set()
+            leave.wait(PATIENCE_SECONDS)
+            order.append("first settles")
+            reservation.settle(Decimal("0.1"))
+
+    def second():
+        with budget.reserve(Decimal("0.9")) as reservation:
+            order.append("second passes")
+            reservation.settle(Decimal("0.9"))
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert inside.wait(PATIENCE_SECONDS)
+    threads[1].start()
+    time.sleep(0.02)
+    leave.set()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+    assert order == ["first settles", "second passes"]
+    with pytest.raises(BudgetReached), budget.reserve(Decimal("0.000001")):
+        pytest.fail("it passed a budget that is used up")
+
+
+def test_a_settlement_that_gives_nothing_back_ends_the_wait():
+    """Whoever waits in vain is told, and doesn't hang."""
+    budget = Budget(limit_of(1))
+    inside, leave, told = threading.Event(), threading.Event(), []
+
+    def hold():
+        with budget.reserve(Decimal(1)) as reservation:
+            inside.set()
+            leave.wait(PATIENCE_SECONDS)
+            reservation.settle(Decimal(1))
+
+    def wait():
+        try:
+            with budget.reserve(Decimal("0.1")):
+                told.append("passed")
+        except BudgetReached as reached:
+            told.append(reached.reason)
+
+    threads = [threading.Thread(target=hold), threading.Thread(target=wait), threading.Thread(target=wait)]
+    threads[0].start()
+    assert inside.wait(PATIENCE_SECONDS)
+    for thread in threads[1:]:
+        thread.start()
+    leave.set()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+    assert told == ["budget_reached"] * 2
+
+
+def test_an_unknown_cost_keeps_the_worst_case():
+    """What may have been paid counts as paid."""
+    budget = Budget(limit_of(1))
+    with budget.reserve(Decimal("0.6")) as reservation:
+        reservation.settle(None)
+    assert budget._committed == Decimal("0.6")
+    with pytest.raises(BudgetReached), budget.reserve(Decimal("0.5")):
+        pytest.fail("it passed")
+
+
+def test_the_sentence_names_the_limit_and_both_amounts():
+    """Who meets the budget learns which of the job's fields it was, and how far things stand."""
+    budget = Budget(Limit(Decimal("0.5"), "max_cost_usd_per_day", Decimal("2.5")))
+    with budget.reserve(Decimal("0.5")) as reservation:
+        reservation.settle(Decimal("0.25"))
+    with pytest.raises(BudgetReached) as reached, budget.reserve(Decimal("0.3")):
+        pytest.fail("it passed")
+    assert reached.value.reason == "budget_reached"
+    assert "max_cost_usd_per_day = 2.5" in reached.value.message
+    assert "$0.250000" in reached.value.message
+    assert "$0.300000" in reached.value.message
+
+
+def test_without_a_limit_everything_passes_and_is_added_up():
+    """No budget refuses nothing."""
+    budget = Budget(None)
+    for _ in range(3):
+        with budget.reserve(Decimal(1_000_000)) as reservation:
+            reservation.settle(Decimal("0.1"))
+    assert budget._committed == Decimal("0.3")
+
+
+@pytest.mark.parametrize(
+    ("run", "today", "month", "field", "left"),
+    [
+        ({}, 1, 1, None, None),
+        ({"max_cost_usd": 0.1}, 9, 9, "max_cost_usd", "0.1"),
+        ({"max_cost_usd": 5, "max_cost_usd_per_day": 6}, 2, 2, "max_cost_usd_per_day", "4"),
+        ({"max_cost_usd": 5, "max_cost_usd_per_day": 6}, 1, 1, "max_cost_usd", "5"),
+        (
+            {"max_cost_usd_per_day": 1, "max_cost_usd_per_month": 10},
+            0,
+            "9.5",
+            "max_cost_usd_per_month",
+            "0.5",
+        ),
+        ({"max_cost_usd_per_month": 1}, 0, 3, "max_cost_usd_per_month", "-2"),
+        ({"max_cost_usd": 0}, 0, 0, "max_cost_usd", "0"),
+    ],
+)
+def test_the_limit_that_would_be_met_first_counts(run, today, month, field, left):
+    """A run has its own allowance; days and months have what past runs left of theirs; none is no limit."""
+    limit = tightest_limit(Run(**run), Decimal(today), Decimal(month))
+    if field is None:
+        assert limit is None
+    else:
+        assert (limit.field, limit.left_usd) == (field, Decimal(left))
+        assert limit.limit_usd == Decimal(str(run[field]))
+
+
+def test_a_budget_that_is_overspent_or_zero_lets_nothing_through():
+    """A limit below what was spent refuses the first request that could cost anything."""
+    for left in (Decimal(0), Decimal(-1)):
+        with pytest.raises(BudgetReached), Budget(limit_of(left)).reserve(Decimal("0.0000001")):
+            pytest.fail("it passed")

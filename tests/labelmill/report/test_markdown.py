@@ -1,0 +1,144 @@
+"""The Markdown report: read back by a Markdown parser, with everything from outside as plain text."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from labelmill.report.markdown import bar, cost_report, escaped, label_distribution
+from labelmill.report.wording import visible
+
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+PLAIN = {"text", "text_special", "softbreak"}
+
+
+def parsed(markdown):
+    """A document's tables, as lists of rows of cell texts, and the types of all inline tokens in it."""
+    tables, kinds = [], set()
+    for token in MARKDOWN.parse(markdown):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type == "inline":
+            kinds |= {child.type for child in token.children}
+            text = "".join(child.content for child in token.children)
+            if token.level >= 4 and tables and "text" in {child.type for child in token.children} | {"text"}:
+                tables[-1][-1].append(text)
+        elif token.type.startswith("html"):
+            kinds.add(token.type)
+    return tables, kinds
+
+
+def shown(text):
+    """A text as a reader sees it in a cell."""
+    return visible(text).strip()
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(max_size=40) | st.text(st.sampled_from("|`*_<>[]()!\\&#;~$ab\n\x00\u202e"), max_size=30))
+def test_any_text_comes_out_of_a_table_cell_as_it_is(text):
+    """A Markdown parser reads an escaped text back as that text, in one cell, with no mark-up in it."""
+    tables, kinds = parsed(f"| a | b |\n| --- | --- |\n| x{escaped(text)}x | end |\n")
+    assert tables == [[["a", "b"], [f"x{visible(text)}x", "end"]]]
+    assert kinds <= PLAIN
+
+
+def test_lone_surrogates_are_not_in_what_is_written():
+    """An artifact can be encoded whatever a text held."""
+    assert escaped("a\ud800b\udfffc").encode() == b"a b c"
+
+
+def test_no_address_becomes_a_link():
+    """Readers that make links of bare addresses find none."""
+    for text in ("http://evil.example", "HTTPS://evil.example", "www.evil.example", "ftp://a"):
+        said = escaped(text)
+        assert "://" not in said
+        assert "www." not in said
+        assert parsed(said)[1] <= PLAIN
+
+
+def test_hostile_labels_stand_in_the_distribution_as_plain_text(record_of, hostile):
+    """Each row of the table has its cells, the label reads as it is, and nothing in it is mark-up."""
+    record = record_of(labels={hostile: 600, "money": 350})
+    for markdown in (label_distribution(record), cost_report(record)):
+        tables, kinds = parsed(markdown)
+        assert kinds <= PLAIN | {"code_inline"}
+        distribution = next(table for table in tables if table[0][0] == "label")
+        assert distribution == [
+            ["label", "rows", "share", ""],
+            [shown(hostile), "600", "63.2%", bar(600, 600)],
+            ["money", "350", "36.8%", bar(350, 600)],
+        ]
+
+
+def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(record_of, job_of, hostile):
+    """Model, path, message, failure kinds and the price's source can't break the report or hide in it."""
+    price = {**record_of().price, "source": hostile}
+    record = record_of(
+        job=job_of(model={"name": hostile}),
+        message=hostile,
+        status="failed",
+        labeled_path=hostile,
+        failures={hostile: 30},
+        price=price,
+        requests_unseen=3,
+    )
+    markdown = cost_report(record)
+    tables, kinds = parsed(markdown)
+    assert kinds <= PLAIN | {"code_inline"}
+    assert [table[0] for table in tables] == [
+        ["", "rows"],
+        ["", "this run"],
+        ["label", "rows", "share", ""],
+        ["kind", "rows"],
+    ]
+    assert all(len(row) == len(table[0]) for table in tables for row in table)
+    assert tables[3][1] == [shown(hostile), "30"]
+    assert not {"\x00", "\u202e", "\u2066", "\u061c", "\x1b"} & set(markdown)
+    headings = [token for token in MARKDOWN.parse(markdown) if token.type == "heading_open"]
+    assert len(headings) == 5
+
+
+def test_a_report_says_what_the_record_says(record_of):
+    """Status, rows, bill, labels and failures are all there, with the record's numbers."""
+    markdown = cost_report(record_of(status="too_many_failures", message="30 of 1000 rows failed"))
+    tables, _ = parsed(markdown)
+    assert markdown.startswith("# test: too many failures\n")
+    assert "30 of 1000 rows failed" in markdown
+    assert ["labeled", "950 (95.0%)"] in tables[0]
+    assert ["cost", "$0.0794"] in tables[1]
+    assert tables[3] == [["kind", "rows"], ["off_label", "25"], ["refused", "5"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"practice": True}, "not a language model"),
+        ({"price": None, "cost_usd": None}, "unknown, not zero"),
+        ({"requests_unseen": 3}, "3 requests ended without a count"),
+    ],
+)
+def test_what_must_be_said_is_a_quote_above_the_numbers(record_of, fields, words):
+    """Every notice stands before the first table, also in an unknown price's bill, which shows no dollar."""
+    markdown = cost_report(record_of(**fields))
+    quotes = [line for line in markdown.splitlines() if line.startswith("> ")]
+    assert any(words in line for line in quotes)
+    assert markdown.index(quotes[-1]) < markdown.index("| ")
+    assert ("$" in markdown) is ("price" not in fields)
+
+
+def test_a_run_in_which_nothing_came_out_still_reports(record_of):
+    """No labels and no failures are no empty tables, and the distribution of nothing is its head."""
+    record = record_of(labels={}, failures={}, rows_labeled=0, rows_failed=0, rows_total=0)
+    tables, _ = parsed(cost_report(record))
+    assert len(tables) == 2
+    assert parsed(label_distribution(record))[0] == [[["label", "rows", "share", ""]]]
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "length"), [(0, 5, 0), (1, 10**6, 1), (5, 10, 10), (10, 10, 20), (0, 0, 0)]
+)
+def test_a_bar_shows_anything_above_zero(count, most, length):
+    """One row in a million still has a block; none has none."""
+    assert bar(count, most) == "█" * length

@@ -1,0 +1,113 @@
+"""The report page: whole, alone, and with everything from outside as plain text."""
+
+from html.parser import HTMLParser
+
+import pytest
+
+from labelmill.report.page import report_page
+from labelmill.report.wording import visible
+
+VOID = {"meta", "rect"}
+ACTIVE = {"script", "link", "img", "iframe", "base", "use", "image", "object", "embed", "form", "a"}
+FETCHING = {"src", "href", "xlink:href", "srcset", "data", "action", "style"}
+
+
+class Page(HTMLParser):
+    """A page's tags, attributes and texts; raises where tags don't match."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.texts, self.open, self.rows = [], set(), [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        """Remember it, and that it must be closed."""
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_startendtag(self, tag, attrs):
+        """A tag that closes itself."""
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag):
+        """It must be the last one opened."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        """Text, and in a cell the cell's."""
+        if "style" not in self.open:
+            self.texts.append(data)
+        if self.open and self.open[-1] == "td":
+            self.rows[-1].append(data)
+
+
+def test_hostile_texts_are_plain_text_on_the_page(record_of, job_of, hostile):
+    """Labels, kinds, names, messages and paths add no tag and no attribute, and read as they are."""
+    record = record_of(
+        job=job_of(model={"name": hostile}),
+        message=hostile,
+        status="failed",
+        labels={hostile: 600, "money": 350},
+        failures={hostile: 30},
+        labeled_path=hostile,
+        price={**record_of().price, "source": hostile},
+    )
+    html = report_page(record)
+    page, harmless = Page(html), Page(report_page(record_of(failures={"a": 1}, message="m", status="failed")))
+    assert page.tags == harmless.tags
+    assert page.attributes == harmless.attributes
+    assert [visible(hostile), "600", "63.2%"] in page.rows
+    assert [visible(hostile), "30", "100.0%"] in page.rows
+    assert sum(visible(hostile) in text for text in page.texts) >= 5
+    assert not {"\x00", "\u202e", "\u2066", "\u061c", "\u200f", "\x1b"} & set(html)
+
+
+def test_the_page_needs_no_network(record_of):
+    """No script, no image, no style sheet, no font, no link: nothing is fetched."""
+    html = report_page(record_of())
+    page = Page(html)
+    assert not FETCHING & page.attributes
+    assert not ACTIVE & set(page.tags)
+    assert not [name for name in page.attributes if name.startswith("on")]
+    for fetched in ("//", "url(", "@import", "http"):
+        assert fetched not in html
+
+
+def test_the_page_says_what_the_record_says(record_of):
+    """Title, status, rows, bill, labels and failures are there with the record's numbers."""
+    page = Page(report_page(record_of(status="budget_reached", message="max_cost_usd = 1.0 would be passed")))
+    assert "stopped at the budget" in "".join(page.texts)
+    assert "test, 20260301-120000-ab12" in page.texts
+    assert ["labeled", "950 (95.0%)"] in page.rows
+    assert ["cost", "$0.0794"] in page.rows
+    assert ["sport", "600", "63.2%"] in page.rows
+    assert ["refused", "5", "16.7%"] in page.rows
+    assert any("max_cost_usd = 1.0 would be passed" in text for text in page.texts)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"practice": True}, "not a language model"),
+        ({"price": None, "cost_usd": None}, "unknown, not zero"),
+        ({"requests_unseen": 3}, "3 requests ended without a count"),
+    ],
+)
+def test_what_must_be_said_is_on_the_page_before_the_numbers(record_of, fields, words):
+    """Practice, unknown prices and unseen requests are told, and an unknown price shows no dollar."""
+    html = report_page(record_of(**fields))
+    assert html.index(words) < html.index("<table")
+    assert ("$" in html) is ("price" not in fields)
+
+
+def test_a_run_in_which_nothing_came_out_still_has_a_page(record_of):
+    """No labels and no failures leave two tables."""
+    page = Page(report_page(record_of(labels={}, failures={}, rows_total=0, rows_labeled=0, rows_failed=0)))
+    assert page.tags.count("table") == 2

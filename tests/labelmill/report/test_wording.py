@@ -1,0 +1,146 @@
+"""Numbers and notices: never rounded to nothing, never silent about what is unknown."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelmill.report.wording import (
+    STATUS_WORDS,
+    bill_of,
+    duration,
+    notices,
+    percent,
+    price_words,
+    rows_of,
+    usd,
+    visible,
+)
+from labelmill.run.record import RunRecord
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (None, "unknown"),
+        (0, "$0.00"),
+        (Decimal("0E-12"), "$0.00"),
+        (0.0000795, "$0.0000795"),
+        (Decimal("0.0000795"), "$0.0000795"),
+        (1e-12, "$0.000000000001"),
+        (0.0015, "$0.0015"),
+        (0.0123456, "$0.0123"),
+        (0.5, "$0.5000"),
+        (1, "$1.00"),
+        (1234567.891, "$1,234,567.89"),
+    ],
+)
+def test_money_is_shown_with_the_digits_that_matter(amount, shown):
+    """Small amounts keep four digits, large ones cents, unknown ones are said to be so."""
+    assert usd(amount) == shown
+
+
+@settings(max_examples=50, deadline=None)
+@given(amount=st.decimals("1e-15", "1e6", allow_nan=False) | st.floats(1e-15, 1e6))
+def test_money_is_never_rounded_to_nothing(amount):
+    """Whatever is more than nothing is shown as more than nothing, and within half a percent of what it is."""
+    shown = Decimal(usd(amount).removeprefix("$").replace(",", ""))
+    assert shown > 0
+    assert abs(shown / Decimal(str(amount)) - 1) <= Decimal("0.005")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0.0 s"), (4.24, "4.2 s"), (83.2, "1 min 23 s"), (3599.7, "1 h 00 min"), (7500, "2 h 05 min")],
+)
+def test_time_is_shown_in_units_people_use(seconds, shown):
+    """Seconds, then minutes, then hours, with carries."""
+    assert duration(seconds) == shown
+
+
+def test_a_share_of_nothing_is_a_dash():
+    """No rows is no percentage, and no division."""
+    assert (percent(1, 3), percent(0, 0)) == ("33.3%", "–")
+
+
+def test_every_status_has_its_words():
+    """Whatever a record's status can be can be said."""
+    assert set(STATUS_WORDS) == set(RunRecord.model_fields["status"].annotation.__args__)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain 技术 é", "plain 技术 é"),
+        ("a\nb\tc\x00d", "a b c d"),
+        ("\u202ea\u2066b\u200fc\u061cd\u2028e", " a b c d e"),
+        ("\ud800", " "),
+        ("👩\u200d👧", "👩\u200d👧"),
+    ],
+)
+def test_what_can_not_be_seen_becomes_a_space(text, shown):
+    """One line, one direction, nothing hidden; letters and joined emoji stay."""
+    assert visible(text) == shown
+
+
+def test_a_plain_run_needs_no_notice(record_of):
+    """Where all is well and known, nothing is said."""
+    assert notices(record_of()) == []
+
+
+def test_practice_is_said_and_that_nothing_was_paid(record_of):
+    """Nobody may take practice labels for a model's or its cost for a bill."""
+    record = record_of(practice=True)
+    (said,) = notices(record)
+    assert "Practice" in said
+    assert "not a language model" in said
+    assert "Nothing was paid" in said
+    assert ("cost, had it been paid", "$0.0794") in bill_of(record)
+    assert "cost" in dict(bill_of(record_of()))
+
+
+def test_an_unknown_price_is_said_and_never_zero(record_of):
+    """No amount of money appears anywhere in the bill, and a notice says what to do."""
+    record = record_of(price=None, cost_usd=None)
+    (said,) = notices(record)
+    assert "unknown, not zero" in said
+    assert "[price]" in said
+    bill = dict(bill_of(record))
+    assert bill["cost"] == bill["cost per 1,000 texts"] == bill["price"] == "unknown"
+    assert not any("$" in value for value in bill.values())
+    assert notices(record_of(price=None, cost_usd=None, requests=0, texts_asked=0)) == []
+
+
+def test_requests_whose_tokens_nobody_saw_are_said(record_of):
+    """The bill names what it doesn't hold."""
+    (said,) = notices(record_of(requests_unseen=7))
+    assert "7 requests" in said
+    assert "may have charged" in said
+
+
+def test_why_a_run_ended_early_comes_first(record_of):
+    """The message of the record is the first notice."""
+    record = record_of(status="budget_reached", message="max_cost_usd = 1", requests_unseen=1, practice=True)
+    assert "max_cost_usd = 1" in notices(record)[0]
+    assert len(notices(record)) == 3
+
+
+def test_prices_are_shown_with_their_source_or_as_tiers(record_of):
+    """Each rate and where it is from; rates that depend on the length are said to."""
+    assert price_words(record_of()) == (
+        "$0.1500 in, $0.0750 cached in, $0.6000 out per million tokens (genai-prices 0.2.3)"
+    )
+    tiers = {**record_of().price, "input_usd_per_mtok": None}
+    assert price_words(record_of(price=tiers)) == "in tiers (genai-prices 0.2.3)"
+    assert price_words(record_of(price=None)) == "unknown"
+
+
+def test_the_bill_and_the_rows_are_the_records(record_of):
+    """Nothing is counted anew for a report."""
+    bill, rows = dict(bill_of(record_of())), dict(rows_of(record_of()))
+    assert (bill["requests"], bill["input tokens"], bill["output tokens"]) == ("910", "450,000", "20,000")
+    assert bill["cost per 1,000 texts"] == "$0.0882"
+    assert (rows["rows in the dataset"], rows["labeled"], rows["pending"]) == ("1,000", "950 (95.0%)", "20")
+    idle = dict(bill_of(record_of(texts_asked=0, requests=0, cost_usd=0)))
+    assert (idle["cost"], idle["cost per 1,000 texts"]) == ("$0.00", "–")

@@ -1,0 +1,124 @@
+"""Files that are whole or not there, whatever happens while they are written."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from labelmill.store.files import write_text_whole, written_whole
+
+DIE_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from labelmill.store.files import written_whole
+
+with written_whole(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def names_in(folder):
+    """All files in a folder, hidden ones too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_under_its_name(tmp_path):
+    """Until the block ends there is only a hidden temporary file beside it; afterwards only the file."""
+    path = tmp_path / "deep" / "er" / "a.txt"
+    with written_whole(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == path.parent
+        assert temporary.name.startswith(".")
+        assert not temporary.match("*.txt")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert names_in(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+def test_when_writing_fails_nothing_changes(tmp_path, error):
+    """The old file stays as it was, and no temporary one is left."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write():
+        with written_whole(path) as temporary:
+            temporary.write_text("half of the n")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    """A file that was never written doesn't pass for one, and the old one stays."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), written_whole(path):
+        pass
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+    """Readers that look for the file by name or ending never see the half-written one."""
+    path = tmp_path / "a.parquet"
+    path.write_text("old")
+    done = subprocess.run([sys.executable, "-c", DIE_WHILE_WRITING, str(path)], check=False)
+    assert done.returncode == -9
+    assert path.read_text() == "old"
+    assert list(tmp_path.glob("*.parquet")) == [path]
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_a_reader_sees_one_file_or_the_other_and_never_a_part(tmp_path):
+    """While a file is replaced again and again, every reading is one whole version."""
+    path = tmp_path / "a.txt"
+    versions = [str(number) * 50_000 for number in range(10)]
+    write_text_whole(path, versions[0])
+    seen, done = set(), threading.Event()
+
+    def read():
+        seen.add(path.read_text())
+        while not done.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for version in versions:
+        write_text_whole(path, version)
+    done.set()
+    reader.join()
+    assert set() < seen <= set(versions)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
+def test_a_read_only_folder_is_an_error(tmp_path):
+    """Where nothing can be written, nothing is, and the error says so."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError), written_whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    tmp_path.chmod(0o700)
+    assert names_in(tmp_path) == []
+
+
+def test_a_file_in_the_folders_place_is_an_error(tmp_path):
+    """A path that leads through a file can't be written, and the file stays."""
+    (tmp_path / "a").write_text("file")
+    with pytest.raises(OSError, match="a"):
+        write_text_whole(tmp_path / "a" / "b.txt", "x")
+    assert (tmp_path / "a").read_text() == "file"
+
+
+def test_any_text_can_be_written(tmp_path):
+    """Lone surrogates become question marks; everything else is UTF-8 as it was, line breaks and NULs included."""
+    path = tmp_path / "a.txt"
+    write_text_whole(path, "a\ud800b\r\n\x00技术\u202e")
+    assert path.read_bytes() == "a?b\r\n\x00技术\u202e".encode()
