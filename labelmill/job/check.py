@@ -10,7 +10,7 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check_dataset import output_mistakes, source_mistakes
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
-from labelmill.job.model import LabelJob, Output, Prompt, Run, Source, web_address
+from labelmill.job.model import LabelJob, Model, Output, Prompt, Run, Source, web_address
 from labelmill.model.endpoint import Endpoint, endpoint_of
 from labelmill.money.prices import price_of
 
@@ -22,11 +22,11 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
         JobRefused: with every mistake in the job and its dataset.
     """
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft)]
-    if draft.job is not None and draft.section("model") is not None:
-        endpoint = endpoint_of(draft.job, model_base_url)
-        mistakes += _address_mistakes(draft, endpoint, model_base_url) or _model_mistakes(
-            draft.job, draft.where, endpoint
-        )
+    model = draft.section("model")
+    if isinstance(model, Model):
+        endpoint = endpoint_of(model, model_base_url)
+        address = _address_mistakes(draft, model, endpoint, model_base_url)
+        mistakes += address or [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)
     return draft.job
@@ -47,19 +47,17 @@ def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
     return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]
 
 
-def _address_mistakes(draft: JobDraft, endpoint: Endpoint, model_base_url: str | None) -> list[Mistake]:
+def _address_mistakes(
+    draft: JobDraft, model: Model, endpoint: Endpoint, model_base_url: str | None
+) -> list[Mistake]:
     """What is wrong with the address that requests would go to; it is not shown where it may hold a key."""
     if endpoint.base_url is None:
         return []
-    in_job = model_base_url is None and draft.job is not None and draft.job.model.base_url is not None
+    in_job = model_base_url is None and model.base_url is not None
     where = f"{draft.where}, model.base_url" if in_job else "--model-base-url or OPENAI_BASE_URL"
     if "@" in endpoint.base_url:
-        return [
-            Mistake(
-                where,
-                "an address must not hold a user name or a password; put the key into the environment or into .env",
-            )
-        ]
+        sentence = "an address must not hold a user name or a password; put the key into the environment or into .env"
+        return [Mistake(where, sentence)]
     try:
         web_address(endpoint.base_url)
     except ValueError as error:
@@ -67,27 +65,24 @@ def _address_mistakes(draft: JobDraft, endpoint: Endpoint, model_base_url: str |
     return []
 
 
-def _model_mistakes(job: LabelJob, where: str, endpoint: Endpoint) -> list[Mistake]:
-    found = []
-    if endpoint.needs_key and not os.environ.get(endpoint.api_key_env):
-        found.append(
-            Mistake(
-                endpoint.api_key_env,
-                f"{where} needs a key for {endpoint.base_url}, and neither the environment nor .env has "
-                f'{endpoint.api_key_env}; to try the job without one, set model.provider = "practice"',
-            )
-        )
-    limits = [
-        name
-        for name in Run.model_fields
-        if name.startswith("max_cost_usd") and getattr(job.run, name) is not None
-    ]
-    if limits and price_of(job, endpoint.base_url) is None:
-        found.append(
-            Mistake(
-                f"{where}, run.{limits[0]}",
-                f"a budget can't be kept, since the price of {job.model.name!r} is unknown; "
-                "add a [price] section with input_usd_per_mtok and output_usd_per_mtok",
-            )
-        )
-    return found
+def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:
+    if not endpoint.needs_key or os.environ.get(endpoint.api_key_env):
+        return []
+    sentence = (
+        f"{draft.where} needs a key for {endpoint.base_url}, and neither the environment nor .env has "
+        f'{endpoint.api_key_env}; to try the job without one, set model.provider = "practice"'
+    )
+    return [Mistake(endpoint.api_key_env, sentence)]
+
+
+def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[Mistake]:
+    run, own = draft.section("run"), draft.section("price")
+    names = [name for name in Run.model_fields if name.startswith("max_cost_usd")]
+    limits = [name for name in names if getattr(run, name, None) is not None]
+    if not limits or price_of(model, own, endpoint.base_url) is not None:
+        return []
+    sentence = (
+        f"a budget can't be kept, since the price of {model.name!r} is unknown; "
+        "add a [price] section with input_usd_per_mtok and output_usd_per_mtok"
+    )
+    return [Mistake(f"{draft.where}, run.{limits[0]}", sentence)]

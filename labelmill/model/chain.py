@@ -1,6 +1,6 @@
 """The chain: `prompt | model | parser`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,17 +18,13 @@ from pydantic import Field, SecretStr
 from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
 from labelmill.model.answers import LabelSet, answer_of, label_or_failure
-from labelmill.model.failures import Failure, may_have_been_paid, retry_after_seconds
+from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
 from labelmill.model.prompt import prompt_of
 from labelmill.model.throttle import Passage, Throttle
+from labelmill.model.worst_case import max_tokens_of, response_format_of, worst_case_of
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
-
-_TOKENS_PER_MESSAGE = 8
-"""More than any chat format known to wrap a message in (OpenAI's counting recipe says 3, and 3 for the reply)."""
-_JSON_BYTES = len('{"label": ""}') + 8
-_MAX_BYTES_PER_ESCAPED_CHARACTER = 12
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ class Toll:
         with self.throttle.admit(order, worst_case.input_tokens, worst_case.output_tokens) as passage:
             try:
                 with self.budget.reserve(worst_cost) as reservation:
+                    self.throttle.gate.raise_if_stopped()
                     yield passage, reservation
             except BudgetReached as reached:
                 self.throttle.gate.stop(reached)
@@ -70,7 +67,7 @@ class TolledChatOpenAI(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         order = run_manager.metadata.get("chunk", 0) if run_manager else 0
-        worst_case = worst_case_of(messages, self.max_tokens or 0)
+        worst_case = worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format"))
         with self.toll.passage(order, worst_case) as (passage, reservation):
             try:
                 result = self._answered(messages, stop, run_manager, **kwargs)
@@ -88,11 +85,13 @@ class TolledChatOpenAI(ChatOpenAI):
             return result
 
     def _tell_throttle(self, error: Exception) -> None:
-        if isinstance(error, openai.RateLimitError):
-            headers = error.response.headers
-            self.toll.throttle.rate_limited(headers, retry_after_seconds(headers))
-        elif not isinstance(error, openai.BadRequestError):
-            self.toll.throttle.troubled()
+        match failure_of(error):
+            case Failure(kind="rate_limited", retry_after_seconds=wait) if isinstance(
+                error, openai.APIStatusError
+            ):
+                self.toll.throttle.rate_limited(error.response.headers, wait)
+            case Failure(policy=Policy.RETRY):
+                self.toll.throttle.troubled()
 
     def _answered(self, *args: Any, **kwargs: Any) -> ChatResult:
         try:
@@ -108,46 +107,6 @@ class TolledChatOpenAI(ChatOpenAI):
             # Many compatible endpoints ignore the newer name, and with it the limit that the budget relies on.
             payload["max_tokens"] = payload.pop("max_completion_tokens")
         return payload
-
-
-def worst_case_of(messages: list[BaseMessage], max_tokens: int) -> Usage:
-    """The most tokens a request can come to.
-
-    A byte-level tokenizer never makes more tokens than there are bytes, so this needs no tokenizer at hand.
-    """
-    text_bytes = sum(len(message.text.encode(errors="surrogatepass")) for message in messages)
-    return Usage(text_bytes + _TOKENS_PER_MESSAGE * (len(messages) + 1), 0, max_tokens)
-
-
-def max_tokens_of(job: LabelJob) -> int:
-    """The longest answer asked for, in tokens: the job's own, or room for its longest label however it is cut."""
-    if job.model.max_tokens != "auto":
-        return job.model.max_tokens
-    longest = max(len(name.encode()) for name in job.labels)
-    if job.model.output == "text":
-        return longest + 2
-    escaped = max(
-        len(name) * _MAX_BYTES_PER_ESCAPED_CHARACTER if not name.isascii() else len(name)
-        for name in job.labels
-    )
-    return max(longest, escaped) + _JSON_BYTES
-
-
-def response_format_of(labels: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON schema of an answer, as the provider's `response_format`."""
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": "label",
-            "strict": True,
-            "schema": {
-                "type": "object",
-                "properties": {"label": {"type": "string", "enum": list(labels)}},
-                "required": ["label"],
-                "additionalProperties": False,
-            },
-        },
-    }
 
 
 def chain_of(

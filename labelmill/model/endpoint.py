@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from labelmill.job.model import LabelJob
+from labelmill.job.model import Model
 from labelmill.practice.launch import start_practice
+from labelmill.practice.settings import PracticeSettings
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 NO_KEY = "no-key-needed"
@@ -47,25 +48,25 @@ class Endpoint:
 
 
 def endpoint_of(
-    job: LabelJob, model_base_url: str | None = None, environment: Mapping[str, str] = os.environ
+    model: Model, model_base_url: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> Endpoint:
     """Where a job's requests go: the command line's word, else the job's, else `OPENAI_BASE_URL`, else OpenAI.
 
     A job of the practice provider goes to the command line's address or to a provider of its own, and nowhere else.
     """
-    if job.model.provider == "practice":
-        return Endpoint(model_base_url, job.model.api_key_env, practice=True)
-    base_url = model_base_url or job.model.base_url or environment.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
-    return Endpoint(base_url, job.model.api_key_env, practice=is_loopback(base_url) and is_practice(base_url))
+    if model.provider == "practice":
+        return Endpoint(model_base_url, model.api_key_env, practice=True)
+    base_url = model_base_url or model.base_url or environment.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
+    return Endpoint(base_url, model.api_key_env, practice=is_loopback(base_url) and is_practice(base_url))
 
 
 @contextmanager
-def reachable(endpoint: Endpoint, job: LabelJob) -> Iterator[Endpoint]:
+def reachable(endpoint: Endpoint, practice: PracticeSettings) -> Iterator[Endpoint]:
     """Yield an endpoint that has an address, starting a practice provider for as long as it is needed."""
     if endpoint.base_url is not None:
         yield endpoint
         return
-    with start_practice(job.practice) as server:
+    with start_practice(practice) as server:
         yield Endpoint(server.base_url, endpoint.api_key_env, practice=True)
 
 

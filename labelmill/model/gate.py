@@ -39,14 +39,13 @@ class Gate:
         with self._lock:
             heapq.heappush(self._queue, (order, next(self._arrival), turn))
             self._let_in()
-        turn.wait()
         try:
+            turn.wait()
             self.raise_if_stopped()
             yield
         finally:
             with self._lock:
-                self._in_use -= 1
-                self._let_in()
+                self._leave(turn)
 
     def resize(self, limit: int) -> None:
         """Change how many may be in flight. Those that are finish; a smaller limit fills up again from below."""
@@ -75,6 +74,14 @@ class Gate:
     def wait_unless_stopped(self, seconds: float) -> None:
         """Sleep, but no longer than until the run is stopped."""
         self._stop_signal.wait(seconds)
+
+    def _leave(self, turn: threading.Event) -> None:
+        if turn.is_set():
+            self._in_use -= 1
+            self._let_in()
+        else:  # interrupted while waiting
+            self._queue = [waiting for waiting in self._queue if waiting[2] is not turn]
+            heapq.heapify(self._queue)
 
     def _let_in(self) -> None:
         while self._queue and self._in_use < self.limit:

@@ -15,6 +15,7 @@ from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.model.answers import Answer, LabelSet, answer_of, label_or_failure
 from labelmill.model.failures import Failure, Fatal, failure_of, may_have_been_paid
+from labelmill.model.worst_case import max_tokens_of, response_format_of, worst_case_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
@@ -46,30 +47,34 @@ class Recorder(BaseCallbackHandler):
         self._price = price
         self._record = record
         self._stop = stop
-        self._row_keys: dict[UUID, str] = {}
+        self._max_tokens = max_tokens_of(job)
+        self._response_format = response_format_of(job.labels) if job.model.output == "schema" else None
+        self._requests: dict[UUID, tuple[str, Decimal | None]] = {}
         self._lock = threading.Lock()
 
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],  # noqa: ARG002
-        messages: list[list[BaseMessage]],  # noqa: ARG002
+        messages: list[list[BaseMessage]],
         *,
         run_id: UUID,
         metadata: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Remember which row a request is for."""
+        """Remember which row a request is for, and what it may cost at most."""
+        worst_case = worst_case_of(messages[0], self._max_tokens, self._response_format)
         with self._lock:
-            self._row_keys[run_id] = (metadata or {})["row_key"]
+            self._requests[run_id] = ((metadata or {})["row_key"], cost_of(worst_case, self._price))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         """Record an answer, whatever it says."""
         message = cast("ChatGeneration", response.generations[0][0]).message
-        self._record(self._attempt_of(self._row_key(run_id), answer_of(cast("AIMessage", message))))
+        row_key, worst_cost = self._take(run_id)
+        self._record(self._attempt_of(row_key, answer_of(cast("AIMessage", message)), worst_cost))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Record a request that failed; one that was never sent is no attempt, and a fatal one stops the run."""
-        row_key = self._row_key(run_id)
+        row_key, worst_cost = self._take(run_id)
         if isinstance(error, RunStopped):
             return
         failure = failure_of(error)
@@ -85,10 +90,11 @@ class Recorder(BaseCallbackHandler):
                 message=failure.message,
                 usage=None if unseen else Usage(),
                 cost_usd=None if unseen else Decimal(0),
+                unseen_usd=worst_cost if unseen else None,
             )
         )
 
-    def _attempt_of(self, row_key: str, answer: Answer) -> Attempt:
+    def _attempt_of(self, row_key: str, answer: Answer, worst_cost: Decimal | None) -> Attempt:
         result = label_or_failure(answer, self._labels, self._output)
         failure = result if isinstance(result, Failure) else None
         return Attempt(
@@ -102,11 +108,12 @@ class Recorder(BaseCallbackHandler):
             model=answer.model,
             usage=answer.usage,
             cost_usd=cost_of(answer.usage, self._price),
+            unseen_usd=worst_cost if answer.usage is None else None,
         )
 
-    def _row_key(self, run_id: UUID) -> str:
+    def _take(self, run_id: UUID) -> tuple[str, Decimal | None]:
         with self._lock:
-            return self._row_keys.pop(run_id)
+            return self._requests.pop(run_id)
 
 
 def _now() -> datetime:

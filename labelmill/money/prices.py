@@ -12,7 +12,7 @@ from typing import Any
 import genai_prices
 from genai_prices.types import PriceCalculation
 
-from labelmill.job.model import LabelJob
+from labelmill.job.model import Model
 from labelmill.job.model import Price as OwnPrice
 from labelmill.money.usage import Usage
 
@@ -37,7 +37,7 @@ def cost_of(usage: Usage | None, price: Price | None) -> Decimal | None:
     return None if usage is None or price is None else price.cost_of(usage)
 
 
-def price_of(job: LabelJob, base_url: str | None = None) -> Price | None:
+def price_of(model: Model, own: OwnPrice | None = None, base_url: str | None = None) -> Price | None:
     """The price a job's tokens are counted at; None where it is unknown.
 
     The practice provider costs nothing: its tokens are priced as the named model's, to show what a real run would
@@ -46,13 +46,13 @@ def price_of(job: LabelJob, base_url: str | None = None) -> Price | None:
 
     Source: genai-prices, <https://github.com/pydantic/genai-prices>.
     """
-    if job.price is not None:
-        return _own_price(job.price)
+    if own is not None:
+        return _own_price(own)
     if base_url:
-        listed = _listed_price(job.model.name, {"provider_api_url": base_url})
+        listed = _listed_price(model.name, {"provider_api_url": base_url})
         if listed:
             return listed
-    return _listed_price(job.model.name, {"provider_id": "openai"})
+    return _listed_price(model.name, {"provider_id": "openai"})
 
 
 def _own_price(own: OwnPrice) -> Price:

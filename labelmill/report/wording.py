@@ -33,10 +33,9 @@ def usd(amount: float | Decimal | None) -> str:
     exact = Decimal(str(amount))
     if exact == 0 or exact >= 1:
         return f"${exact:,.2f}"
-    if exact >= _CENT:
-        return f"${exact:.4f}"
-    digits = _SIGNIFICANT_DIGITS - 1 - exact.adjusted()
-    return f"${exact:.{digits}f}".rstrip("0")
+    digits = _SIGNIFICANT_DIGITS - 1 - exact.adjusted() if exact < _CENT else _SIGNIFICANT_DIGITS
+    whole, _, fraction = f"{exact:.{digits}f}".partition(".")
+    return f"${whole}.{fraction.rstrip('0'):0<2}"
 
 
 def percent(part: int, whole: int) -> str:
@@ -70,7 +69,8 @@ def notices(record: RunRecord) -> list[str]:
     if record.requests_unseen:
         said.append(
             f"{record.requests_unseen} requests ended without a count of their tokens (timeouts, broken connections, "
-            "a provider that sends none); it may have charged for them, and the tokens and the cost shown do not hold them."
+            f"a provider that sends none). It may have charged for them, at most {usd(record.unseen_usd or None)}; the "
+            "tokens and the cost shown do not hold them."
         )
     return said
 

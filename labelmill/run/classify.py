@@ -66,7 +66,9 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
         live.run.job,
         live.price,
         record=lambda attempt: _record(live, journal, attempt),
-        stop=lambda stopped: live.gate.stop(RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))),
+        stop=lambda stopped: live.gate.stop(
+            RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))
+        ),
     )
     shared: RunnableConfig = {"callbacks": [recorder], "max_concurrency": live.run.job.run.max_concurrency}
     labeled = failed = 0
@@ -93,7 +95,7 @@ def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
     sentence = live.breaker.add(attempt.failure)
     if sentence:
         live.gate.stop(RunStopped("failed", sentence))
-    if attempt.usage is not None:
+    if attempt.usage is not None or attempt.answered:
         live.progress.pay(attempt.cost_usd)
     if attempt.label is not None:
         live.progress.add(labeled=1)

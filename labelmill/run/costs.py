@@ -27,6 +27,7 @@ def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
             failed=pl.col("label").is_null().sum().cast(pl.Int64),
             requests=pl.col("requests").sum(),
             requests_unseen=pl.col("unseen").sum(),
+            unseen_usd=pl.col("unseen_usd").sum().cast(pl.Float64),
             input_tokens=pl.col("input_tokens").sum(),
             cached_input_tokens=pl.col("cached_input_tokens").sum(),
             output_tokens=pl.col("output_tokens").sum(),

@@ -13,7 +13,7 @@ from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.job.model import LabelJob
 from labelmill.job.task_key import task_key_of
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import Ledger
+from labelmill.store.ledger import PRACTICE_PREFIX, Ledger
 
 
 class LabelRun(BaseModel):
@@ -30,7 +30,7 @@ class LabelRun(BaseModel):
     @cached_property
     def task_key(self) -> str:
         """The key of the job's ledger. Practice answers are kept apart from a model's."""
-        return ("practice-" if self.practice else "") + task_key_of(self.job)
+        return (PRACTICE_PREFIX if self.practice else "") + task_key_of(self.job)
 
     @cached_property
     def folder(self) -> OutputFolder:

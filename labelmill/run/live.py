@@ -47,7 +47,12 @@ class LiveRun:
     @cached_property
     def chain(self) -> Runnable[dict[str, Any], str | Failure]:
         """`prompt | model | parser`, behind the throttle and the budget."""
-        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), Toll(self.throttle, self.budget, self.price))
+        return chain_of(
+            self.run.job,
+            self.run.base_url,
+            self.endpoint.api_key(),
+            Toll(self.throttle, self.budget, self.price),
+        )
 
 
 _live: dict[str, LiveRun] = {}
@@ -61,8 +66,8 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
     today = start_of_day(now)
     limit = tightest_limit(
         run.job.run,
-        spent_since(run.folder.ledgers, today),
-        spent_since(run.folder.ledgers, today.replace(day=1)),
+        spent_since(run.folder.ledgers, today, practice=run.practice),
+        spent_since(run.folder.ledgers, today.replace(day=1), practice=run.practice),
     )
     settings = run.job.run
     mine = LiveRun(
@@ -70,7 +75,7 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
         Throttle(settings),
         Breaker(settings.stop_at_failed_fraction),
         Budget(limit),
-        price_of(run.job, run.base_url),
+        price_of(run.job.model, run.job.price, run.base_url),
         Progress(),
     )
     with _lock:

@@ -12,6 +12,7 @@ from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
 from labelmill.run.record import RowCounts, RunRecord, record_of, work_of, write_record
 from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import Ledger
 from labelmill.store.lock import LockedError, locked
 
 
@@ -34,7 +35,7 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
         except LockedError as error:
             sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
             raise JobRefused([Mistake("output.path", sentence)]) from None
-        endpoint = stack.enter_context(reachable(endpoint_of(job, model_base_url), job))
+        endpoint = stack.enter_context(reachable(endpoint_of(job.model, model_base_url), job.practice))
         run = LabelRun(
             job=job,
             run_id=run_id,
@@ -58,7 +59,9 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
 
 def _clear_up(run: LabelRun) -> None:
     """Take over what dead runs left: their answers into the ledger, their copies of texts away."""
-    run.ledger.fold_abandoned(run.job.run.max_answers)
+    for ledger in run.folder.ledgers.glob("*/"):
+        # Those of other tasks too: what they cost counts against the day's and the month's budget.
+        Ledger(ledger).fold_abandoned(run.job.run.max_answers)
     for left in run.folder.runs.glob("*/pending*"):
         left.unlink()
 

@@ -44,6 +44,7 @@ class Work(BaseModel):
     cached_input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Decimal | None = Decimal(0)
+    unseen_usd: Decimal = Decimal(0)
 
 
 class RunRecord(BaseModel):
@@ -51,8 +52,8 @@ class RunRecord(BaseModel):
 
     `rows_*`, `labels` and `failures` count rows of the whole dataset (`rows_reused` are those labeled by earlier runs,
     and part of `rows_labeled`). `texts_asked`, `requests`, tokens and `cost_usd` are this run's work;
-    `requests_unseen` are requests that may have been paid and whose tokens nobody saw. `cost_usd` is null where it is
-    unknown; with `practice` it is what the named model would have cost, and nothing was paid.
+    `requests_unseen` are requests that may have been paid and whose tokens nobody saw, `unseen_usd` is what they may
+    have cost at most and is not in `cost_usd`. `cost_usd` is null where it is unknown; with `practice` it is what the named model would have cost, and nothing was paid.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +76,7 @@ class RunRecord(BaseModel):
     cached_input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    unseen_usd: float
     price: dict[str, Any] | None
     seconds: float
     labels: dict[str, int]
@@ -128,6 +130,7 @@ def work_of(parts: pl.LazyFrame) -> Work:
         cached_input_tokens=pl.col("cached_input_tokens").sum(),
         output_tokens=pl.col("output_tokens").sum(),
         cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
+        unseen_usd=pl.col("unseen_usd").sum(),
     ).collect()
     return Work(**sums.row(0, named=True))
 
@@ -172,7 +175,8 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         rows_reused=rows.reused,
         rows_failed=rows.failed,
         rows_pending=rows.pending,
-        **work.model_dump(exclude={"cost_usd"}),
+        **work.model_dump(exclude={"cost_usd", "unseen_usd"}),
+        unseen_usd=float(work.unseen_usd),
         cost_usd=None if work.cost_usd is None else float(work.cost_usd),
         price=price.entry if price else None,
         seconds=round((finished - run.started_at_utc).total_seconds(), 3),

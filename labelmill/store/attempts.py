@@ -15,7 +15,8 @@ class Attempt:
     """One request for one text, as a line of the journal.
 
     Either `label` is set, or `failure` (a kind) with a `message`. `usage` is None where tokens may have been paid
-    that nobody saw; `cost_usd` is None where that is so or the price is unknown.
+    that nobody saw; `cost_usd` is None where that is so or the price is unknown, and `unseen_usd` is then what it may
+    have cost at most.
     """
 
     row_key: str
@@ -28,6 +29,7 @@ class Attempt:
     model: str | None = None
     usage: Usage | None = None
     cost_usd: Decimal | None = None
+    unseen_usd: Decimal | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The attempt as plain JSON values, without what is None."""
@@ -36,6 +38,7 @@ class Attempt:
             "at_utc": self.at_utc.isoformat(),
             "usage": None if self.usage is None else vars(self.usage),
             "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
+            "unseen_usd": None if self.unseen_usd is None else str(self.unseen_usd),
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -52,6 +55,7 @@ class Attempt:
                 "at_utc": datetime.fromisoformat(values["at_utc"]),
                 "usage": Usage(**values["usage"]) if "usage" in values else None,
                 "cost_usd": Decimal(values["cost_usd"]) if "cost_usd" in values else None,
+                "unseen_usd": Decimal(values["unseen_usd"]) if "unseen_usd" in values else None,
             }
         )
 
@@ -60,7 +64,8 @@ class Attempt:
 class Outcome:
     """What is known of one text after some attempts: its last attempt, what all of them came to, and whether it ends.
 
-    `final` is False where the next run should ask again. `unseen` counts the attempts whose tokens nobody saw.
+    `final` is False where the next run should ask again. `unseen` counts the attempts whose tokens nobody saw, and
+    `unseen_usd` is what these may have cost at most.
     """
 
     last: Attempt
@@ -68,6 +73,7 @@ class Outcome:
     unseen: int
     usage: Usage
     cost_usd: Decimal | None
+    unseen_usd: Decimal
     final: bool
 
 
@@ -82,7 +88,7 @@ def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
     for attempt in attempts:
         key = attempt.row_key
         answers[key] = answers.get(key, 0) + attempt.answered
-        before = outcomes.get(key, Outcome(attempt, 0, 0, Usage(), Decimal(0), final=False))
+        before = outcomes.get(key, Outcome(attempt, 0, 0, Usage(), Decimal(0), Decimal(0), final=False))
         unseen = attempt.usage is None
         outcomes[key] = Outcome(
             last=attempt,
@@ -92,6 +98,7 @@ def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
             cost_usd=before.cost_usd
             if unseen and not attempt.answered
             else _sum(before.cost_usd, attempt.cost_usd),
+            unseen_usd=before.unseen_usd + (attempt.unseen_usd or 0),
             final=is_final(attempt, answers[key], max_answers),
         )
     return list(outcomes.values())

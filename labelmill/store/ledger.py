@@ -35,9 +35,13 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "cached_input_tokens": pl.Int64,
     "output_tokens": pl.Int64,
     "cost_usd": MONEY,
+    "unseen_usd": MONEY,
     "answered_at_utc": pl.Datetime("us", "UTC"),
 }
 SCHEMA = pl.Schema(_COLUMNS)
+
+PRACTICE_PREFIX = "practice-"
+"""What the task keys of practice begin with: its answers are kept apart from a model's."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def _row_of(outcome: Outcome, run_id: str) -> dict[str, Any]:
         "unseen": outcome.unseen,
         **vars(outcome.usage),
         "cost_usd": outcome.cost_usd,
+        "unseen_usd": outcome.unseen_usd,
         "answered_at_utc": last.at_utc,
     }
 
@@ -144,10 +149,20 @@ def _storable(words: str | None) -> str | None:
     return None if words is None else words.encode(errors="replace").decode()
 
 
-def spent_since(ledgers: Path, since: datetime) -> Decimal:
-    """What all tasks in a ledger folder have cost since a moment (UTC), in USD; unknown costs are left out."""
-    total = _scan(sorted(ledgers.glob("*/*.parquet"))).filter(pl.col("answered_at_utc") >= since)
-    return total.select(pl.col("cost_usd").sum()).collect().item() or Decimal(0)
+def spent_since(ledgers: Path, since: datetime, *, practice: bool = False) -> Decimal:
+    """What all tasks in a ledger folder have cost since a moment (UTC), in USD.
+
+    Requests whose usage nobody saw count at the most they may have cost; costs without a price are left out. Practice
+    and paid work don't count against each other.
+    """
+    parts = sorted(
+        part
+        for part in ledgers.glob("*/*.parquet")
+        if part.parent.name.startswith(PRACTICE_PREFIX) == practice
+    )
+    recent = _scan(parts).filter(pl.col("answered_at_utc") >= since)
+    spent = recent.select(pl.col("cost_usd").sum() + pl.col("unseen_usd").sum()).collect()
+    return spent.item() or Decimal(0)
 
 
 def start_of_day(now: datetime) -> datetime:

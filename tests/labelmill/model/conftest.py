@@ -29,7 +29,7 @@ def toll_of():
     """Build the toll of a job: its throttle, a budget without a limit unless one is given, its price."""
 
     def build(job, limit=None):
-        return Toll(Throttle(job.run), Budget(limit), price_of(job))
+        return Toll(Throttle(job.run), Budget(limit), price_of(job.model, job.price))
 
     return build
 

@@ -29,16 +29,16 @@ from labelmill.model.endpoint import (
 def test_the_nearest_word_on_the_address_counts(job_of, flag, own, environment, expected):
     """The command line's comes first, then the job's, then the environment's, then OpenAI."""
     job = job_of(model={"provider": "openai", "base_url": own})
-    endpoint = endpoint_of(job, flag, environment)
+    endpoint = endpoint_of(job.model, flag, environment)
     assert (endpoint.base_url, endpoint.practice, endpoint.needs_key) == (expected, False, True)
 
 
 def test_a_practice_job_never_goes_to_the_environments_address(job_of):
     """Its requests go to the command line's address or a provider of its own, and need no key."""
     job = job_of(model={"base_url": "https://b/v1"})
-    endpoint = endpoint_of(job, None, {"OPENAI_BASE_URL": "https://c/v1"})
+    endpoint = endpoint_of(job.model, None, {"OPENAI_BASE_URL": "https://c/v1"})
     assert (endpoint.base_url, endpoint.practice, endpoint.needs_key) == (None, True, False)
-    assert endpoint_of(job, "http://127.0.0.1:9/v1", {}).base_url == "http://127.0.0.1:9/v1"
+    assert endpoint_of(job.model, "http://127.0.0.1:9/v1", {}).base_url == "http://127.0.0.1:9/v1"
 
 
 def test_the_key_is_looked_up_when_it_is_needed_and_kept_nowhere():
@@ -75,8 +75,8 @@ def test_only_this_machines_own_addresses_are_loopback(base_url, loopback):
 def test_a_practice_provider_is_known_by_asking_it(practice, job_of, scripted):
     """Pointed at by address, practice is still practice; another server on loopback is not."""
     job = job_of(model={"provider": "openai", "base_url": practice.base_url})
-    assert endpoint_of(job, None, {}).practice
-    assert not endpoint_of(job, scripted.base_url, {}).practice
+    assert endpoint_of(job.model, None, {}).practice
+    assert not endpoint_of(job.model, scripted.base_url, {}).practice
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_server_that_speaks_something_else_is_no_practice(said):
 def test_a_practice_provider_is_started_for_as_long_as_it_is_needed(job_of):
     """`reachable` starts one with the job's settings and ends it; an endpoint with an address is left as it is."""
     job = job_of(practice={"known_models": ["m-1"]})
-    with reachable(endpoint_of(job, None, {}), job) as endpoint:
+    with reachable(endpoint_of(job.model, None, {}), job.practice) as endpoint:
         assert is_practice(endpoint.base_url)
         assert endpoint.practice
     assert not is_practice(endpoint.base_url)

@@ -30,7 +30,7 @@ def ask(practice, job_of, chain_at, toll_of):
             0,
         )
         results = chain.batch([{"text": text} for text in texts], config=configs, return_exceptions=True)
-        assert recorder._row_keys == {}
+        assert recorder._requests == {}
         return results, attempts, stops
 
     return asked
@@ -105,7 +105,7 @@ def test_a_request_that_was_never_sent_is_no_attempt(job_of, practice, chain_at,
         [{"text": "t"}], config=config, return_exceptions=True
     )
     assert isinstance(results[0], RunStopped)
-    assert (attempts, stops, recorder._row_keys) == ([], [], {})
+    assert (attempts, stops, recorder._requests) == ([], [], {})
 
 
 def test_an_attempt_that_can_not_be_written_reaches_the_caller(ask):

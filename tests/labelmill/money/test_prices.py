@@ -13,17 +13,21 @@ OPENAI = "https://api.openai.com/v1"
 tokens = st.integers(0, 10_000_000)
 
 
+def _price_of(job, base_url=None):
+    return price_of(job.model, job.price, base_url)
+
+
 def test_the_bill_of_one_answer_is_exact(job_of):
     """450 input and 20 output tokens of gpt-4o-mini cost $0.0000795, not a digit more or less."""
     for base_url in (None, OPENAI, "http://127.0.0.1:9/v1"):
-        price = price_of(job_of(), base_url)
+        price = _price_of(job_of(), base_url)
         assert cost_of(Usage(450, 0, 20), price) == Decimal("0.0000795")
         assert str(cost_of(Usage(450, 0, 20), price)) == "0.0000795"
 
 
 def test_cached_tokens_cost_what_the_list_says(job_of):
     """Of the input, cached tokens are counted at their own price and the rest at the full one."""
-    price = price_of(job_of())
+    price = _price_of(job_of())
     assert cost_of(Usage(450, 100, 20), price) == Decimal("0.000072")
     assert price.entry["cached_input_usd_per_mtok"] == 0.075
     assert (price.entry["input_usd_per_mtok"], price.entry["output_usd_per_mtok"]) == (0.15, 0.6)
@@ -44,21 +48,21 @@ def test_cached_tokens_cost_what_the_list_says(job_of):
 )
 def test_a_model_without_a_listed_price_has_none_and_costs_never_zero(job_of, name, base_url):
     """Models that nobody lists, and those listed without a price per token in and out, cost an unknown amount."""
-    price = price_of(job_of(model={"name": name}), base_url)
+    price = _price_of(job_of(model={"name": name}), base_url)
     assert price is None
     assert cost_of(Usage(450, 0, 20), price) is None
 
 
 def test_a_model_listed_without_a_cache_price_pays_cached_tokens_in_full(job_of):
     """Where the list has no price for cached tokens they are not free, and the record says what was used."""
-    price = price_of(job_of(model={"name": "gpt-4"}))
+    price = _price_of(job_of(model={"name": "gpt-4"}))
     assert cost_of(Usage(1000, 1000, 0), price) == cost_of(Usage(1000, 0, 0), price) == Decimal("0.03")
     assert price.entry["cached_input_usd_per_mtok"] == price.entry["input_usd_per_mtok"]
 
 
 def test_prices_in_tiers_are_used_though_no_single_rate_can_be_shown(job_of):
     """A model priced in tiers costs more a token in a long request, and its record's rates are null, not zero."""
-    price = price_of(
+    price = _price_of(
         job_of(model={"name": "gemini-2.5-pro"}), "https://generativelanguage.googleapis.com/v1beta/openai"
     )
     assert price.entry["input_usd_per_mtok"] is None
@@ -68,20 +72,20 @@ def test_prices_in_tiers_are_used_though_no_single_rate_can_be_shown(job_of):
 def test_an_endpoints_own_list_comes_before_openais(job_of):
     """A provider known by its address is priced by its own list, an unknown gateway by OpenAI's."""
     job = job_of(model={"name": "llama-3.3-70b-versatile"})
-    assert price_of(job, "https://api.groq.com/openai/v1").entry["provider"] == "groq"
-    assert price_of(job, OPENAI) is None
-    assert price_of(job_of(), "https://gateway.example/v1").entry["provider"] == "openai"
+    assert _price_of(job, "https://api.groq.com/openai/v1").entry["provider"] == "groq"
+    assert _price_of(job, OPENAI) is None
+    assert _price_of(job_of(), "https://gateway.example/v1").entry["provider"] == "openai"
 
 
 def test_the_jobs_own_price_comes_first(job_of):
     """A [price] section counts for any model at any address, and stands in the record."""
     own = {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.3}
     for name in ("gpt-4o-mini", "no-such-model"):
-        price = price_of(job_of(model={"name": name}, price=own), OPENAI)
+        price = _price_of(job_of(model={"name": name}, price=own), OPENAI)
         assert cost_of(Usage(1, 0, 0), price) == Decimal("0.0000001")
         assert cost_of(Usage(10, 10, 1), price) == Decimal("0.0000013")
         assert price.entry == {"source": "job", **own, "cached_input_usd_per_mtok": 0.1}
-    cached = price_of(job_of(price={**own, "cached_input_usd_per_mtok": 0}))
+    cached = _price_of(job_of(price={**own, "cached_input_usd_per_mtok": 0}))
     assert cost_of(Usage(10, 10, 0), cached) == 0
 
 
@@ -109,7 +113,7 @@ def test_own_prices_add_up_exactly(one, more, rates):
 
 def test_what_is_unknown_stays_unknown(job_of):
     """No usage or no price gives no cost."""
-    assert cost_of(None, price_of(job_of())) is None
+    assert cost_of(None, _price_of(job_of())) is None
     assert cost_of(Usage(1, 0, 1), None) is None
     assert cost_of(None, None) is None
-    assert cost_of(Usage(), price_of(job_of())) == 0
+    assert cost_of(Usage(), _price_of(job_of())) == 0

@@ -63,6 +63,7 @@ def record_of(job_of):
             "cached_input_tokens": 1_000,
             "output_tokens": 20_000,
             "cost_usd": 0.079425,
+            "unseen_usd": 0.0,
             "price": PRICE,
             "seconds": 83.2,
             "labels": {"sport": 600, "money": 350},

@@ -31,7 +31,9 @@ from labelmill.run.record import RunRecord
         (1e-12, "$0.000000000001"),
         (0.0015, "$0.0015"),
         (0.0123456, "$0.0123"),
-        (0.5, "$0.5000"),
+        (0.5, "$0.50"),
+        (0.075, "$0.075"),
+        (0.12344, "$0.1234"),
         (1, "$1.00"),
         (1234567.891, "$1,234,567.89"),
     ],
@@ -129,7 +131,7 @@ def test_why_a_run_ended_early_comes_first(record_of):
 def test_prices_are_shown_with_their_source_or_as_tiers(record_of):
     """Each rate and where it is from; rates that depend on the length are said to."""
     assert price_words(record_of()) == (
-        "$0.1500 in, $0.0750 cached in, $0.6000 out per million tokens (genai-prices 0.2.3)"
+        "$0.15 in, $0.075 cached in, $0.60 out per million tokens (genai-prices 0.2.3)"
     )
     tiers = {**record_of().price, "input_usd_per_mtok": None}
     assert price_words(record_of(price=tiers)) == "in tiers (genai-prices 0.2.3)"
