@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
@@ -42,13 +42,13 @@ class JobDraft:
             return None
         if self.job is not None:
             return getattr(self.job, name)
-        model = LabelJob.model_fields[name].annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            try:
-                return model.model_validate({} if value is None else value)
-            except ValidationError:
-                return None
-        return value
+        field = LabelJob.model_fields[name]
+        if value is None:
+            return None if field.is_required() else field.get_default()
+        try:
+            return TypeAdapter[Any](field.annotation or Any).validate_python(value)
+        except ValidationError:
+            return None
 
 
 def draft_of_file(path: Path) -> JobDraft:
