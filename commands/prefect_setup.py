@@ -3,6 +3,7 @@
 Nothing here imports Prefect before its settings stand in the environment, which is where it reads them.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def prefect_api() -> Iterator[str]:
                 },
             )
 
+    # Prefect would point to a page of this server, which has no pages and is gone when the run ends.
+    logging.getLogger("prefect.flow_runs").addFilter(
+        lambda line: not line.getMessage().startswith("View at ")
+    )
     server = OwnSessionServer()
     server.start(timeout=int(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()))
     try:

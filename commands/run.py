@@ -76,7 +76,7 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
 
 def exit_code_of(record: RunRecord) -> int:
     """The exit code of a run. One that failed before anything was spent is the user's to mend."""
-    if record.status == "failed" and not record.requests:
+    if record.status == "failed" and not record.input_tokens and not record.requests_unseen:
         return EXIT_USER
     return EXIT_CODES[record.status]
 

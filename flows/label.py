@@ -7,7 +7,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.dataset.plan import Plan
-from labelmill.errors import RunStopped
+from labelmill.errors import JobRefused, RunStopped
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
@@ -16,6 +16,7 @@ from labelmill.run.opening import finished_record, open_run
 from labelmill.run.record import RunRecord
 from labelmill.run.signals import draining_signals
 from tasks.classify import classify_chunk
+from tasks.limits import check_shared_limit
 from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
@@ -38,7 +39,7 @@ def _name() -> str:
 )
 def label_dataset(
     job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False
-) -> State[RunRecord]:
+) -> State[RunRecord | JobRefused]:
     """Label what is not labeled yet, and show the bill.
 
     Args:
@@ -46,7 +47,16 @@ def label_dataset(
         model_base_url: Sends the requests elsewhere for this run, such as to a gateway.
         retry_failed: Asks the texts again that failed for good in earlier runs.
     """
+    try:
+        record = _label(job, model_base_url, retry_failed=retry_failed)
+    except JobRefused as refused:
+        return Failed(data=refused, message=str(refused))
+    return _state_of(record)
+
+
+def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> RunRecord:
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
+    check_shared_limit(job)
     with open_run(job, model_base_url) as live:
         run = live.run
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
@@ -59,7 +69,7 @@ def label_dataset(
             rows = merge_labels(run)
         record = finished_record(live, rows)
         publish_run(run, record)
-    return _state_of(record)
+    return record
 
 
 def _classify(live: LiveRun, plan: Plan) -> None:
@@ -73,7 +83,7 @@ def _classify(live: LiveRun, plan: Plan) -> None:
             live.gate.stop(RunStopped("failed", f"a chunk could not be classified: {chunk.state.message}"))
 
 
-def _state_of(record: RunRecord) -> State[RunRecord]:
+def _state_of(record: RunRecord) -> State[RunRecord | JobRefused]:
     message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}".strip()
     match record.status:
         case "completed":

@@ -61,7 +61,10 @@ class Source(Section):
 
 
 class Model(Section):
-    """The language model and its settings. Changing any but the knobs asks for every label anew."""
+    """The language model and its settings.
+
+    Changing any of them but `timeout_seconds` and `api_key_env` asks for every label anew.
+    """
 
     provider: Literal["openai", "practice"] = "openai"
     """`openai` is any OpenAI-compatible endpoint; `practice` is built in, needs no key, and is not a language model."""
@@ -124,7 +127,7 @@ class Run(Section):
     max_attempts: int = Field(default=5, ge=1, le=20)
     """Requests for one text when the provider fails: rate limits, timeouts, server errors."""
     max_answers: int = Field(default=2, ge=1, le=5)
-    """Answers paid for one text when an answer is outside the label set, empty or cut off."""
+    """Answers paid for one text when an answer is outside the label set, empty, cut off or a refusal."""
     max_failed_fraction: Fraction = 0.05
     """The run ends in `too_many_failures` (exit code 3) when more of the rows than this have failed."""
     stop_at_failed_fraction: Fraction = 0.5

@@ -4,7 +4,9 @@ import threading
 from collections import Counter, deque
 
 WINDOW = 100
-"""Requests looked back on; fewer decide nothing."""
+"""Requests looked back on; fewer decide nothing, but for an endpoint that is not there."""
+UNREACHED = 20
+"""Requests without a single answer after which nobody seems to be there."""
 
 
 class Breaker:
@@ -23,6 +25,8 @@ class Breaker:
             self._failures.append(failure)
             looked_at = list(self._failures)
         kinds = Counter(kind for kind in looked_at if kind is not None)
+        if kinds["connection"] == len(looked_at) == UNREACHED:
+            return f"nothing answers: {UNREACHED} requests could not connect, and none could"
         if len(looked_at) < WINDOW or kinds.total() <= self._most:
             return None
         named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

@@ -35,10 +35,11 @@ def cost_report(record: RunRecord) -> str:
 
 def label_distribution(record: RunRecord) -> str:
     """Rows per label over the whole dataset, with percentages, as a Markdown table."""
-    most = max(record.labels.values(), default=0)
+    labels = record.labels or {}
+    most = max(labels.values(), default=0)
     rows = [
         (escaped(label), f"{count:,}", percent(count, record.rows_labeled), bar(count, most))
-        for label, count in record.labels.items()
+        for label, count in labels.items()
     ]
     return table(("label", "rows", "share", ""), rows)
 

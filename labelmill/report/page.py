@@ -58,9 +58,9 @@ def report_page(record: RunRecord) -> str:
         f'<p class="soft price">Price: {escaped(price_words(record))}</p>',
     ]
     if record.labels:
-        parts.append("<h2>Labels</h2>" + _bars(record.labels, record.rows_labeled, "label"))
+        parts.append("<h2>Labels</h2>" + _bars(record.labels, sum(record.labels.values()), "label"))
     if record.failures:
-        parts.append("<h2>Failures</h2>" + _bars(record.failures, record.rows_failed, "failure"))
+        parts.append("<h2>Failures</h2>" + _bars(record.failures, sum(record.failures.values()), "failure"))
     parts.append(
         f'<footer class="soft">Labels in {escaped(record.labeled_path)} · '
         f"Labelmill {record.labelmill_version}</footer>"

@@ -6,8 +6,8 @@ from labelmill.report.wording import duration, percent, usd
 
 def progress_line(now: Snapshot) -> str:
     """Where a run stands: texts done, rate, cost so far, time left."""
-    if now.texts is None:
-        return now.phase
+    if not now.texts:
+        return now.phase if now.texts is None else f"{now.phase}: nothing to ask"
     words = [
         f"{now.phase}: {now.done:,} of {now.texts:,} texts ({percent(now.done, now.texts)})",
         f"{now.texts_per_second:.1f} a second",

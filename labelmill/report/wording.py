@@ -13,6 +13,7 @@ _CENT = Decimal("0.01")
 _SIGNIFICANT_DIGITS = 4
 
 STATUS_WORDS = {
+    "running": "running",
     "completed": "completed",
     "budget_reached": "stopped at the budget",
     "too_many_failures": "too many failures",
@@ -38,13 +39,20 @@ def usd(amount: float | Decimal | None) -> str:
     return f"${whole}.{fraction.rstrip('0'):0<2}"
 
 
-def percent(part: int, whole: int) -> str:
-    """A share in percent; a dash of nothing."""
-    return f"{part / whole:.1%}" if whole else "–"
+def percent(part: int | None, whole: int | None) -> str:
+    """A share in percent; a dash of nothing and of what is unknown."""
+    return "–" if part is None or not whole else f"{part / whole:.1%}"
 
 
-def duration(seconds: float) -> str:
+def count(number: int | None) -> str:
+    """A number of things; a dash where it is unknown."""
+    return "–" if number is None else f"{number:,}"
+
+
+def duration(seconds: float | None) -> str:
     """A length of time: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None:
+        return "–"
     if seconds < 60:  # noqa: PLR2004  (a minute has 60 seconds)
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -55,8 +63,8 @@ def notices(record: RunRecord) -> list[str]:
     """What must be said beside a run's numbers so that nobody takes them for more than they are."""
     said = []
     if record.message:
-        said.append(f"The run ended early or not well: {record.message}")
-    if record.practice:
+        said.append(f"How it ended: {record.message}.")
+    if record.practice and record.rows_labeled:
         said.append(
             "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "
             f"was paid. Tokens are its own estimate, and the cost is what {record.job.model.name} would have cost."
@@ -92,11 +100,11 @@ def rows_of(record: RunRecord) -> list[tuple[str, str]]:
     """A run's rows, as (what, how many)."""
     total = record.rows_total
     return [
-        ("rows in the dataset", f"{total:,}"),
-        ("labeled", f"{record.rows_labeled:,} ({percent(record.rows_labeled, total)})"),
-        ("of these from earlier runs", f"{record.rows_reused:,}"),
-        ("failed", f"{record.rows_failed:,}"),
-        ("pending", f"{record.rows_pending:,}"),
+        ("rows in the dataset", count(total)),
+        ("labeled", f"{count(record.rows_labeled)} ({percent(record.rows_labeled, total)})"),
+        ("of these from earlier runs", count(record.rows_reused)),
+        ("failed", count(record.rows_failed)),
+        ("pending", count(record.rows_pending)),
     ]
 
 

@@ -47,7 +47,7 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
             try:
                 labeled, failed = _ask(live, texts, chunk, journal)
             finally:
-                live.run.ledger.add(journal, live.run.job.run.max_answers)
+                live.run.ledger.add(journal, live.run.job.run)
     except OSError as error:
         live.gate.stop(
             RunStopped("failed", f"{live.run.folder.path} can't be written: {error.strerror or error}")
@@ -94,7 +94,7 @@ def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
         raise
     sentence = live.breaker.add(attempt.failure)
     if sentence:
-        live.gate.stop(RunStopped("failed", sentence))
+        live.gate.stop(RunStopped("failed", f"{sentence} (requests go to {live.run.base_url})"))
     if attempt.usage is not None or attempt.answered:
         live.progress.pay(attempt.cost_usd)
     if attempt.label is not None:

@@ -10,9 +10,18 @@ from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of, reachable
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
-from labelmill.run.record import RowCounts, RunRecord, record_of, work_of, write_record
+from labelmill.run.record import (
+    RowCounts,
+    RunRecord,
+    Work,
+    read_record,
+    record_of,
+    status_of,
+    work_of,
+    write_record,
+)
+from labelmill.run.takeover import take_over_dead_runs
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import Ledger
 from labelmill.store.lock import LockedError, locked
 
 
@@ -44,35 +53,24 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
             started_at_utc=started,
         )
         run.record_folder.mkdir(parents=True, exist_ok=True)
-        _clear_up(run)
+        take_over_dead_runs(run)
         mine = stack.enter_context(live(run))
+        write_record(record_of(run, None, Work(), mine.price, ("running", None), None), run.record_folder)
         try:
             yield mine
         except BaseException as error:
             mine.gate.stop(RunStopped("failed", f"{type(error).__name__}: {error}"[:500]))
-            _record_failure(mine)
+            written = read_record(run.record_folder)
+            if written is None or written.status == "running":
+                write_record(finished_record(mine, None), run.record_folder)
             raise
         finally:
             for plan in run.record_folder.glob("pending*"):
                 plan.unlink()
 
 
-def _clear_up(run: LabelRun) -> None:
-    """Take over what dead runs left: their answers into the ledger, their copies of texts away."""
-    for ledger in run.folder.ledgers.glob("*/"):
-        # Those of other tasks too: what they cost counts against the day's and the month's budget.
-        Ledger(ledger).fold_abandoned(run.job.run.max_answers)
-    for left in run.folder.runs.glob("*/pending*"):
-        left.unlink()
-
-
-def _record_failure(mine: LiveRun) -> None:
-    run = mine.run
-    if not (run.record_folder / "run.json").exists():
-        write_record(finished_record(mine, RowCounts()), run.record_folder)
-
-
-def finished_record(mine: LiveRun, rows: RowCounts) -> RunRecord:
-    """The record of a run that ends now."""
+def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:
+    """The record of a run that ends now; `rows` is None where it could not publish."""
     work = work_of(mine.run.ledger.scan_run(mine.run.run_id))
-    return record_of(mine.run, rows, work, mine.price, mine.gate.stopped, datetime.now(UTC))
+    ending = status_of(rows or RowCounts(), mine.run.job.run.max_failed_fraction, mine.gate.stopped)
+    return record_of(mine.run, rows, work, mine.price, ending, datetime.now(UTC))

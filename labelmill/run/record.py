@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill import __version__
 from labelmill.errors import RunStopped
@@ -15,7 +15,7 @@ from labelmill.money.prices import Price
 from labelmill.run.label_run import LabelRun
 from labelmill.store.files import write_text_whole
 
-Status = Literal["completed", "budget_reached", "too_many_failures", "failed", "cancelled"]
+Status = Literal["running", "completed", "budget_reached", "too_many_failures", "failed", "cancelled"]
 
 
 class RowCounts(BaseModel):
@@ -51,9 +51,13 @@ class RunRecord(BaseModel):
     """What a run leaves for those who read it later; the content of `run.json`.
 
     `rows_*`, `labels` and `failures` count rows of the whole dataset (`rows_reused` are those labeled by earlier runs,
-    and part of `rows_labeled`). `texts_asked`, `requests`, tokens and `cost_usd` are this run's work;
-    `requests_unseen` are requests that may have been paid and whose tokens nobody saw, `unseen_usd` is what they may
-    have cost at most and is not in `cost_usd`. `cost_usd` is null where it is unknown; with `practice` it is what the named model would have cost, and nothing was paid.
+    and part of `rows_labeled`); they are null where a run ended before it had published. `texts_asked`, `requests`,
+    tokens and `cost_usd` are this run's work; `requests_unseen` are requests that may have been paid and whose tokens
+    nobody saw, `unseen_usd` is what they may have cost at most and is not in `cost_usd`. `cost_usd` is null where it is
+    unknown; with `practice` it is what the named model would have cost, and nothing was paid.
+
+    A record says `running` from the start; should the process die, the next run into the same folder makes it `failed`
+    and counts what the dead run had paid for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,11 +68,11 @@ class RunRecord(BaseModel):
     practice: bool
     job: LabelJob
     task_key: str
-    rows_total: int
-    rows_labeled: int
-    rows_reused: int
-    rows_failed: int
-    rows_pending: int
+    rows_total: int | None
+    rows_labeled: int | None
+    rows_reused: int | None
+    rows_failed: int | None
+    rows_pending: int | None
     texts_asked: int
     requests: int
     requests_unseen: int
@@ -78,11 +82,11 @@ class RunRecord(BaseModel):
     cost_usd: float | None
     unseen_usd: float
     price: dict[str, Any] | None
-    seconds: float
-    labels: dict[str, int]
-    failures: dict[str, int]
+    seconds: float | None
+    labels: dict[str, int] | None
+    failures: dict[str, int] | None
     started_at_utc: datetime
-    finished_at_utc: datetime
+    finished_at_utc: datetime | None
     labeled_path: str
     failed_path: str | None
     labelmill_version: str = __version__
@@ -155,14 +159,15 @@ def status_of(
 
 def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes together)
     run: LabelRun,
-    rows: RowCounts,
+    rows: RowCounts | None,
     work: Work,
     price: Price | None,
-    stopped: RunStopped | None,
-    finished: datetime,
+    ending: tuple[Status, str | None],
+    finished: datetime | None,
 ) -> RunRecord:
-    """Put a run's record together."""
-    status, message = status_of(rows, run.job.run.max_failed_fraction, stopped)
+    """Put a run's record together. `rows` is None where nothing was published, `finished` while the run goes on."""
+    status, message = ending
+    counts = rows.model_dump() if rows else dict.fromkeys(RowCounts.model_fields)
     return RunRecord(
         run_id=run.run_id,
         status=status,
@@ -170,25 +175,33 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         practice=run.practice,
         job=run.job,
         task_key=run.task_key,
-        rows_total=rows.total,
-        rows_labeled=rows.labeled,
-        rows_reused=rows.reused,
-        rows_failed=rows.failed,
-        rows_pending=rows.pending,
-        **work.model_dump(exclude={"cost_usd", "unseen_usd"}),
-        unseen_usd=float(work.unseen_usd),
-        cost_usd=None if work.cost_usd is None else float(work.cost_usd),
+        **{f"rows_{name}": counts[name] for name in ("total", "labeled", "reused", "failed", "pending")},
+        **facts_of(work),
         price=price.entry if price else None,
-        seconds=round((finished - run.started_at_utc).total_seconds(), 3),
-        labels=rows.labels,
-        failures=rows.failures,
+        seconds=round((finished - run.started_at_utc).total_seconds(), 3) if finished else None,
+        labels=counts["labels"],
+        failures=counts["failures"],
         started_at_utc=run.started_at_utc,
         finished_at_utc=finished,
-        labeled_path=str(run.folder.labeled),
-        failed_path=str(run.folder.failed(run.run_id)) if rows.failed else None,
+        labeled_path=str(run.folder.labeled.absolute()),
+        failed_path=str(run.folder.failed(run.run_id).absolute()) if counts["failed"] else None,
     )
+
+
+def facts_of(work: Work) -> dict[str, Any]:
+    """A run's work as fields of its record; money as plain numbers."""
+    cost = None if work.cost_usd is None else float(work.cost_usd)
+    return {**work.model_dump(), "cost_usd": cost, "unseen_usd": float(work.unseen_usd)}
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write `run.json`, whole or not at all."""
     write_text_whole(folder / "run.json", record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Read `run.json`; None where there is none, or one that another version of Labelmill wrote."""
+    try:
+        return RunRecord.model_validate_json((folder / "run.json").read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
+from labelmill.job.model import Run
 from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
 
@@ -64,7 +65,8 @@ class Attempt:
 class Outcome:
     """What is known of one text after some attempts: its last attempt, what all of them came to, and whether it ends.
 
-    `final` is False where the next run should ask again. `unseen` counts the attempts whose tokens nobody saw, and
+    `final` is False where the next run should ask again, `ended` where its own run stopped before it had tried
+    everything: such a text is pending rather than failed. `unseen` counts the attempts whose tokens nobody saw, and
     `unseen_usd` is what these may have cost at most.
     """
 
@@ -75,9 +77,10 @@ class Outcome:
     cost_usd: Decimal | None
     unseen_usd: Decimal
     final: bool
+    ended: bool
 
 
-def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
+def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:
     """Add up attempts by text, in the order the texts first appear.
 
     A cost that is unknown for one attempt is unknown for the text, unless no answer came: attempts whose tokens
@@ -88,7 +91,11 @@ def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
     for attempt in attempts:
         key = attempt.row_key
         answers[key] = answers.get(key, 0) + attempt.answered
-        before = outcomes.get(key, Outcome(attempt, 0, 0, Usage(), Decimal(0), Decimal(0), final=False))
+        before = outcomes.get(
+            key, Outcome(attempt, 0, 0, Usage(), Decimal(0), Decimal(0), final=False, ended=False)
+        )
+        final = is_final(attempt, answers[key], run.max_answers)
+        unanswered = before.requests + 1 - answers[key]
         unseen = attempt.usage is None
         outcomes[key] = Outcome(
             last=attempt,
@@ -99,7 +106,8 @@ def outcomes_of(attempts: Iterable[Attempt], max_answers: int) -> list[Outcome]:
             if unseen and not attempt.answered
             else _sum(before.cost_usd, attempt.cost_usd),
             unseen_usd=before.unseen_usd + (attempt.unseen_usd or 0),
-            final=is_final(attempt, answers[key], max_answers),
+            final=final,
+            ended=final or (not attempt.answered and unanswered >= run.max_attempts),
         )
     return list(outcomes.values())
 

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from labelmill.dataset.row_key import key_digest
+from labelmill.job.model import Run
 from labelmill.store.attempts import Outcome, outcomes_of
 from labelmill.store.files import written_whole
 from labelmill.store.journal import Journal, is_abandoned
@@ -26,6 +27,7 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "error": pl.String,
     "message": pl.String,
     "final": pl.Boolean,
+    "ended": pl.Boolean,
     "confidence": pl.Float64,
     "model": pl.String,
     "run_id": pl.String,
@@ -54,23 +56,23 @@ class Ledger:
         """Where a chunk's attempts go while it runs."""
         return self.folder / f"{run_id}-{chunk:05d}.jsonl"
 
-    def add(self, journal: Journal, max_answers: int) -> None:
+    def add(self, journal: Journal, run: Run) -> None:
         """Turn a chunk's journal into a ledger part, then take the journal away."""
         if journal.attempts:
             run_id = journal.path.stem.rsplit("-", 1)[0]
-            frame = frame_of(outcomes_of(journal.attempts, max_answers), run_id)
+            frame = frame_of(outcomes_of(journal.attempts, run), run_id)
             with written_whole(journal.path.with_suffix(".parquet")) as temporary:
                 frame.write_parquet(temporary)
         journal.remove()
 
-    def fold_abandoned(self, max_answers: int) -> int:
+    def fold_abandoned(self, run: Run) -> int:
         """Fold in the journals that dead runs left; returns how many attempts they held."""
         attempts = 0
         for path in sorted(self.folder.glob("*.jsonl")):
             if is_abandoned(path):
                 with Journal(path) as journal:
                     attempts += len(journal.attempts)
-                    self.add(journal, max_answers)
+                    self.add(journal, run)
         return attempts
 
     def scan(self) -> pl.LazyFrame:
@@ -107,15 +109,18 @@ class Ledger:
         """The latest failure of each text that failed.
 
         Columns: `digest` (unique), `error`, `message`, `model`, `run_id`, and over all runs `requests` and `cost_usd`
-        (null where any of it is unknown). A text that got its label later is still here.
+        (null where any of it is unknown). A text that got its label later is still here; one that a stopped run had not
+        finished trying is not.
         """
-        cost = pl.col("cost_usd")
-        failed = self.scan().filter(pl.col("label").is_null())
-        return failed.group_by(digest=key_digest(pl.col("row_key"))).agg(
-            pl.col("error", "message", "model", "run_id").sort_by("answered_at_utc").last(),
+        cost, ended = pl.col("cost_usd"), pl.col("ended")
+        latest = pl.col("error", "message", "model", "run_id").filter(ended)
+        unlabeled = self.scan().filter(pl.col("label").is_null())
+        per_text = unlabeled.group_by(digest=key_digest(pl.col("row_key"))).agg(
+            latest.sort_by(pl.col("answered_at_utc").filter(ended)).last(),
             pl.col("requests").sum(),
             cost_usd=pl.when(cost.is_not_null().all()).then(cost.sum()),
         )
+        return per_text.filter(pl.col("error").is_not_null())
 
 
 def frame_of(outcomes: Iterable[Outcome], run_id: str) -> pl.DataFrame:
@@ -132,6 +137,7 @@ def _row_of(outcome: Outcome, run_id: str) -> dict[str, Any]:
         "error": last.failure,
         "message": _storable(last.message),
         "final": outcome.final,
+        "ended": outcome.ended,
         "confidence": last.confidence,
         "model": _storable(last.model),
         "run_id": run_id,

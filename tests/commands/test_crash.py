@@ -87,6 +87,12 @@ def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, t
     record = json.loads(printed)
     assert (record["status"], record["rows_labeled"]) == ("completed", ROWS)
     assert practice.totals()["requests"] == ROWS + lost
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("out/runs/*/run.json")]
+    assert {(each["status"], each["run_id"] == record["run_id"]) for each in records} == {
+        ("failed", False),
+        ("completed", True),
+    }
+    assert sum(each["requests"] for each in records) == ROWS
     assert not list(tmp_path.glob("out/ledger/*/*.jsonl"))
     assert not list(tmp_path.glob("out/runs/*/pending*"))
     labeled = pl.read_parquet(tmp_path / "out/labeled/source.parquet")

@@ -183,6 +183,7 @@ def test_two_runs_at_once_do_not_pay_twice(
         second = labelmill("run", job_file(), "--model-base-url", practice.base_url)
         assert second.returncode == 2
         assert "is writing into" in second.stderr
+        assert "Traceback" not in second.stderr
     assert first.returncode == 0
     assert practice.totals()["requests"] == 100
 

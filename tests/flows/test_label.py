@@ -216,3 +216,38 @@ def test_faults_of_first_attempts_cost_no_row_and_all_is_in_the_bill(
         totals["output_tokens"],
     )
     assert record.requests_unseen > 0
+
+
+def test_a_shared_limit_that_does_not_exist_is_a_sentence_before_anything_is_asked(
+    run, practice, job_of, write_texts
+):
+    """A job that names a Prefect limit which isn't there is refused, with the command that makes it."""
+    write_texts(TEXTS[:3])
+    state, refused = run(job_of(run={"shared_limit": "nowhere"}))
+    assert state.is_failed()
+    assert "prefect gcl create nowhere" in str(refused)
+    assert practice.totals()["requests"] == 0
+
+
+def test_chunks_hold_a_shared_limit(run, practice, job_of, write_texts):
+    """With a shared limit of one, one chunk at a time is asked."""
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name("one-at-a-time", 1)
+    write_texts(TEXTS[:30])
+    job = job_of(run={"shared_limit": "one-at-a-time", "rows_per_chunk": 10, "max_concurrency": 100})
+    _, record = run(job, PracticeSettings(latency_seconds=0.2))
+    assert record.rows_labeled == 30
+    assert practice.totals()["peak_in_flight"] <= 10
+
+
+def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(run, job_of, write_texts):
+    """A text whose provider failed when the run was stopped is pending, not failed: nobody tried it to the end."""
+    write_texts(TEXTS)
+    settings = PracticeSettings(stubborn_faults={"server_error": 0.5}, latency_seconds=0.01)
+    _, record = run(
+        job_of(run={"stop_at_failed_fraction": 0.4, "max_concurrency": 4, "max_attempts": 20}), settings
+    )
+    assert record.status == "failed"
+    assert "of the last 100 requests failed" in record.message
+    assert (record.rows_failed, record.failures) == (0, {})
+    assert record.rows_pending == len(TEXTS) - record.rows_labeled > 0

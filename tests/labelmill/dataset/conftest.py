@@ -8,6 +8,7 @@ import pytest
 
 from labelmill.dataset.row_key import row_key_of
 from labelmill.dataset.source import source_files
+from labelmill.job.model import Run
 from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
@@ -35,7 +36,7 @@ def record_answers():
                         row_key_of(text), when, failure=kind, message=f"{kind}!", answered=answered, **paid
                     )
                 )
-            ledger.add(journal, max_answers=1)
+            ledger.add(journal, Run(max_answers=1, max_attempts=1))
         return ledger
 
     return record

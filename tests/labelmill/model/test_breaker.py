@@ -31,3 +31,14 @@ def test_one_never_stops():
     """A fraction of 1 turns the breaker off."""
     breaker = Breaker(1.0)
     assert all(breaker.add("timeout") is None for _ in range(WINDOW * 2))
+
+
+def test_an_endpoint_that_is_not_there_is_noticed_early():
+    """When the first requests can't even connect, the run stops long before the window is full."""
+    breaker = Breaker(0.5)
+    said = [breaker.add("connection") for _ in range(20)]
+    assert said[:-1] == [None] * 19
+    assert said[-1].startswith("nothing answers")
+    one_answer = Breaker(0.5)
+    one_answer.add(None)
+    assert [one_answer.add("connection") for _ in range(30)] == [None] * 30

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelmill.job.model import Run
 from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt, is_final, outcomes_of
@@ -78,7 +79,7 @@ def test_anything_else_is_refused(values):
 @given(many=st.lists(attempts(), max_size=25), max_answers=st.integers(1, 4))
 def test_outcomes_add_up_whatever_the_order_of_texts(many, max_answers):
     """Requests, unseen attempts, tokens and money of all texts together are those of all attempts; the last one decides."""
-    outcomes = outcomes_of(many, max_answers)
+    outcomes = outcomes_of(many, Run(max_answers=max_answers))
     assert [outcome.last.row_key for outcome in outcomes] == list(dict.fromkeys(a.row_key for a in many))
     for outcome in outcomes:
         own = [attempt for attempt in many if attempt.row_key == outcome.last.row_key]
@@ -90,7 +91,7 @@ def test_outcomes_add_up_whatever_the_order_of_texts(many, max_answers):
         assert outcome.cost_usd == (None if None in costs else sum(costs, Decimal(0)))
         assert outcome.final == is_final(own[-1], sum(attempt.answered for attempt in own), max_answers)
     interleaved = sorted(many, key=lambda attempt: attempt.row_key)
-    assert {o.last.row_key: o for o in outcomes_of(interleaved, max_answers)} == {
+    assert {o.last.row_key: o for o in outcomes_of(interleaved, Run(max_answers=max_answers))} == {
         o.last.row_key: o for o in outcomes
     }
 
@@ -113,7 +114,7 @@ def test_a_text_is_done_with_as_its_last_failures_policy_says(kind):
 
 def test_a_kind_of_another_version_is_asked_again_and_breaks_nothing():
     """A journal that a later or earlier Labelmill left can always be folded."""
-    (outcome,) = outcomes_of([Attempt(KEYS[0], NOON, failure="melted", message="m")], 2)
+    (outcome,) = outcomes_of([Attempt(KEYS[0], NOON, failure="melted", message="m")], Run())
     assert not outcome.final
 
 
@@ -121,7 +122,27 @@ def test_an_answer_without_usage_makes_the_cost_unknown_and_not_zero():
     """An endpoint that sends no usage was paid all the same; an answer that never came is counted as unseen instead."""
     answered = Attempt(KEYS[0], NOON, label="sport", answered=True)
     lost = Attempt(KEYS[0], NOON, failure="timeout", message="m")
-    (outcome,) = outcomes_of([answered], 2)
+    (outcome,) = outcomes_of([answered], Run())
     assert (outcome.cost_usd, outcome.unseen) == (None, 1)
-    (outcome,) = outcomes_of([lost], 2)
+    (outcome,) = outcomes_of([lost], Run())
     assert (outcome.cost_usd, outcome.unseen) == (Decimal(0), 1)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "ended"),
+    [
+        (["timeout"] * 4, False),
+        (["timeout"] * 5, True),
+        (["off_label"], False),
+        (["off_label", "off_label"], True),
+        (["content_filter"], True),
+        (["off_label", "timeout", "timeout"], False),
+    ],
+)
+def test_a_text_that_was_not_tried_to_the_end_has_not_ended(kinds, ended):
+    """A run that stops in the middle leaves such texts pending; five requests or two answers are the end."""
+    attempts_made = [
+        Attempt(KEYS[0], NOON, failure=kind, message="m", answered=kind == "off_label") for kind in kinds
+    ]
+    (outcome,) = outcomes_of(attempts_made, Run(max_attempts=5, max_answers=2))
+    assert outcome.ended == ended

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelmill.job.model import Run
 from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt, outcomes_of
 from labelmill.store.journal import Journal
 from labelmill.store.ledger import MONEY, SCHEMA, Ledger, frame_of, spent_since, start_of_day
 
+RUN = Run(max_attempts=1, max_answers=2)
+ONE_TRY = Run(max_attempts=1, max_answers=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PRICE = Decimal("0.0000795")
 
@@ -58,12 +61,12 @@ def journal_of(ledger, attempts, run_id="run", chunk=0):
     return journal.path
 
 
-def add(ledger, attempts, run_id="run", chunk=0, max_answers=2):
+def add(ledger, attempts, run_id="run", chunk=0, run=RUN):
     """Write a part the ordinary way."""
     with Journal(ledger.journal_path(run_id, chunk)) as journal:
         for attempt in attempts:
             journal.append(attempt)
-        ledger.add(journal, max_answers)
+        ledger.add(journal, run)
 
 
 def digests(frame):
@@ -84,7 +87,7 @@ def test_an_empty_ledger_has_its_schema_everywhere(ledger):
     assert ledger.labels().collect().is_empty()
     assert ledger.failures().collect().is_empty()
     assert ledger.known_digests().collect().is_empty()
-    assert ledger.fold_abandoned(2) == 0
+    assert ledger.fold_abandoned(RUN) == 0
     assert spent_since(ledger.folder.parent, NOON) == 0
 
 
@@ -127,14 +130,14 @@ def test_a_dead_runs_journal_is_folded_in_whole_and_once(tmp_path_factory, attem
     torn = lines[-1][: min(cut, len(lines[-1]) - 2)]
     path.write_bytes(b"".join(lines[:-1]) + torn)
     content, whole = path.read_bytes(), attempts[:-1]
-    assert ledger.fold_abandoned(2) == len(whole)
+    assert ledger.fold_abandoned(RUN) == len(whole)
     rows = ledger.scan().collect()
     if again:  # killed between writing the part and removing the journal
         path.write_bytes(content)
-        ledger.fold_abandoned(2)
+        ledger.fold_abandoned(RUN)
     assert ledger.scan().collect().equals(rows)
     assert [part.name for part in ledger.folder.iterdir()] == (["run-00003.parquet"] if whole else [])
-    assert rows.equals(frame_of(outcomes_of(whole, 2), "run"))
+    assert rows.equals(frame_of(outcomes_of(whole, RUN), "run"))
     assert rows["requests"].sum() == len(whole)
     assert rows["output_tokens"].sum() == sum((attempt.usage or Usage()).output_tokens for attempt in whole)
     assert (rows["cost_usd"].sum() or 0) == sum(attempt.cost_usd or 0 for attempt in whole)
@@ -145,12 +148,12 @@ def test_a_journal_that_a_living_process_holds_is_left_alone(ledger, held_elsewh
     journal_of(ledger, [labeled(1)], "dead")
     held = journal_of(ledger, [labeled(2), labeled(3)], "alive")
     with held_elsewhere("journal", held) as holder:
-        assert ledger.fold_abandoned(2) == 1
+        assert ledger.fold_abandoned(RUN) == 1
         assert held.exists()
         assert digests(ledger.labels()) == [1]
         holder.kill()
         holder.wait()
-    assert ledger.fold_abandoned(2) == 2
+    assert ledger.fold_abandoned(RUN) == 2
     assert digests(ledger.labels()) == [1, 2, 3]
 
 
@@ -158,7 +161,7 @@ def test_a_journal_with_nothing_whole_in_it_goes(ledger):
     """A run that died in its first write leaves a torn line; folding takes it away and writes no part."""
     path = journal_of(ledger, [labeled(1)])
     path.write_bytes(path.read_bytes()[:40])
-    assert ledger.fold_abandoned(2) == 0
+    assert ledger.fold_abandoned(RUN) == 0
     assert list(ledger.folder.iterdir()) == []
 
 
@@ -166,7 +169,7 @@ def test_a_journal_with_nothing_whole_in_it_goes(ledger):
 def test_whatever_a_provider_said_can_be_folded_in(ledger, message):
     """A journal that holds what Parquet can't must not stop every later run."""
     journal_of(ledger, [failed(1, message=message), labeled(2, model="m-\udfff")])
-    assert ledger.fold_abandoned(2) == 2
+    assert ledger.fold_abandoned(RUN) == 2
     assert ledger.scan().collect().height == 2
 
 
@@ -191,9 +194,9 @@ def test_the_earliest_label_stays(ledger):
 
 def test_the_latest_failure_counts_and_all_its_cost(ledger):
     """Kind and message are the latest by time, requests and money are those of all runs, exact."""
-    add(ledger, [failed(1, "timeout", NOON + timedelta(hours=5)), failed(2)], "b")
-    add(ledger, [failed(1, "refused", NOON + timedelta(hours=9), message="no"), lost(3)], "a")
-    add(ledger, [failed(1, "truncated", NOON), labeled(4)], "c")
+    add(ledger, [failed(1, "timeout", NOON + timedelta(hours=5)), failed(2)], "b", run=ONE_TRY)
+    add(ledger, [failed(1, "refused", NOON + timedelta(hours=9), message="no"), lost(3)], "a", run=ONE_TRY)
+    add(ledger, [failed(1, "truncated", NOON), labeled(4)], "c", run=ONE_TRY)
     rows = {int(row["digest"]): row for row in ledger.failures().collect().to_dicts()}
     assert sorted(rows) == [1, 2, 3]
     assert (rows[1]["error"], rows[1]["message"], rows[1]["run_id"]) == ("refused", "no", "a")
@@ -202,10 +205,20 @@ def test_the_latest_failure_counts_and_all_its_cost(ledger):
     assert ledger.failures().collect_schema()["cost_usd"].is_decimal()
 
 
+def test_a_text_that_a_stopped_run_had_not_finished_trying_has_not_failed(ledger):
+    """Half tried it is pending; once it has failed, what the half cost is part of what it cost."""
+    add(ledger, [failed(1)], "a", run=RUN)
+    assert ledger.failures().collect().is_empty()
+    add(ledger, [failed(1, at=NOON + timedelta(hours=1))], "b", run=ONE_TRY)
+    add(ledger, [failed(1, "truncated", NOON + timedelta(hours=2))], "c", run=RUN)
+    (row,) = ledger.failures().collect().to_dicts()
+    assert (row["error"], row["run_id"], row["requests"], row["cost_usd"]) == ("off_label", "b", 3, 3 * PRICE)
+
+
 def test_an_unknown_cost_of_a_failed_text_is_null_and_not_zero(ledger):
     """One unknown cost makes the text's whole cost unknown; other texts keep theirs."""
-    add(ledger, [failed(1, cost=None), failed(2)], "a")
-    add(ledger, [failed(1)], "b")
+    add(ledger, [failed(1, cost=None), failed(2)], "a", run=ONE_TRY)
+    add(ledger, [failed(1)], "b", run=ONE_TRY)
     costs = {int(row["digest"]): row["cost_usd"] for row in ledger.failures().collect().to_dicts()}
     assert costs == {1: None, 2: PRICE}
 
@@ -250,8 +263,8 @@ def test_a_ledger_that_can_not_be_written_keeps_its_journal(ledger):
     blocker = Path(path.with_suffix(".parquet"))
     blocker.mkdir()
     with pytest.raises(OSError, match="directory"):
-        ledger.fold_abandoned(2)
+        ledger.fold_abandoned(RUN)
     assert sorted(found.name for found in ledger.folder.iterdir()) == ["run-00000.jsonl", "run-00000.parquet"]
     blocker.rmdir()
-    assert ledger.fold_abandoned(2) == 1
+    assert ledger.fold_abandoned(RUN) == 1
     assert digests(ledger.labels()) == [1]

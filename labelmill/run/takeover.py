@@ -1,0 +1,29 @@
+"""Taking over from dead runs: their answers, their copies of texts, their bill."""
+
+from labelmill.run.label_run import LabelRun
+from labelmill.run.record import RunRecord, facts_of, read_record, work_of, write_record
+from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import Ledger
+
+
+def take_over_dead_runs(run: LabelRun) -> None:
+    """Fold in the journals that dead runs left, take their copies of texts away, and close their records.
+
+    To be called under the output folder's lock, which tells that whoever has not ended is dead.
+    """
+    for ledger in run.folder.ledgers.glob("*/"):
+        # Those of other tasks too: what they cost counts against the day's and the month's budget.
+        Ledger(ledger).fold_abandoned(run.job.run)
+    for left in run.folder.runs.glob("*/pending*"):
+        left.unlink()
+    for path in run.folder.runs.glob("*/run.json"):
+        record = read_record(path.parent)
+        if record is not None and record.status == "running":
+            write_record(closed_record(record, run.folder), path.parent)
+
+
+def closed_record(record: RunRecord, folder: OutputFolder) -> RunRecord:
+    """The record of a run whose process died: failed, with what the ledger knows that it paid."""
+    work = work_of(Ledger(folder.ledger(record.task_key)).scan_run(record.run_id))
+    message = "its process died before the run had ended; what it paid for is in the ledger"
+    return record.model_copy(update={"status": "failed", "message": message, **facts_of(work)})

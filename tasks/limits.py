@@ -1,0 +1,24 @@
+"""Limits that live in Prefect."""
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.model import LabelJob
+
+
+def check_shared_limit(job: LabelJob) -> None:
+    """See that the job's global concurrency limit exists: Prefect would limit nothing, or fail after planning.
+
+    Raises:
+        JobRefused: it doesn't.
+    """
+    name = job.run.shared_limit
+    if name is None:
+        return
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            sentence = f"Prefect has no global concurrency limit {name!r}; make it with: prefect gcl create {name} --limit 4"
+            raise JobRefused([Mistake("run.shared_limit", sentence)]) from None
