@@ -79,14 +79,18 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def label_or_failure(answer: Answer, labels: LabelSet, output: Literal["text", "schema"]) -> str | Failure:
+def label_or_failure(
+    answer: Answer, labels: LabelSet, reading: Literal["text", "schema", "either"]
+) -> str | Failure:
     """Read an answer: the label it names, or why it names none."""
     if answer.refusal:
         return Failure("refused", f"the model refused: {_shown(answer.refusal)}")
     if answer.finish_reason == "content_filter":
         return Failure("content_filter", "the provider's filter withheld the answer")
-    text = answer.content if output == "text" else _label_in_json(answer.content)
-    label = labels.match(text) if text is not None else None
+    said = [] if reading == "text" else [_label_in_json(answer.content)]
+    if reading != "schema":
+        said.append(answer.content)
+    label = next((found for text in said if text is not None and (found := labels.match(text))), None)
     if label is not None and answer.finish_reason != "length":
         return label
     if answer.finish_reason == "length":

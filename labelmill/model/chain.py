@@ -17,11 +17,12 @@ from pydantic import Field, SecretStr
 
 from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
+from labelmill.model.answer_form import AnswerForm, form_of
 from labelmill.model.answers import LabelSet, answer_of, label_or_failure
 from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
 from labelmill.model.prompt import prompt_of
 from labelmill.model.throttle import Passage, Throttle
-from labelmill.model.worst_case import max_tokens_of, response_format_of, worst_case_of
+from labelmill.model.worst_case import worst_case_of
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
@@ -110,19 +111,22 @@ class TolledChatOpenAI(ChatOpenAI):
 
 
 def chain_of(
-    job: LabelJob, base_url: str, api_key: str, toll: Toll
+    job: LabelJob, base_url: str, api_key: str, toll: Toll, form: AnswerForm | None = None
 ) -> Runnable[dict[str, Any], str | Failure]:
     """The chain that labels one text: `{"text": ...}` in, a label or a failure out.
+
+    It asks for answers in the job's own form unless another is given.
 
     Its own retries are off and LangChain's cache is not asked: every request is seen by the toll, and every answer
     was paid.
     """
+    form = form or form_of(job)
     model: Runnable[Any, AIMessage] = TolledChatOpenAI(
         model=job.model.name,
         base_url=base_url,
         api_key=SecretStr(api_key),
         temperature=job.model.temperature,
-        max_completion_tokens=max_tokens_of(job),
+        max_completion_tokens=form.max_tokens,
         timeout=job.model.timeout_seconds,
         logprobs=True if job.model.confidence else None,
         max_retries=0,
@@ -132,10 +136,10 @@ def chain_of(
         toll=toll,
         speaks_max_tokens="//api.openai.com" not in base_url,
     )
-    if job.model.output == "schema":
-        model = model.bind(response_format=response_format_of(job.labels))
-    return prompt_of(job) | model | RunnableLambda(partial(_read, labels=LabelSet(job.labels), job=job))
+    if form.response_format:
+        model = model.bind(response_format=form.response_format)
+    return prompt_of(job) | model | RunnableLambda(partial(_read, labels=LabelSet(job.labels), form=form))
 
 
-def _read(message: AIMessage, labels: LabelSet, job: LabelJob) -> str | Failure:
-    return label_or_failure(answer_of(message), labels, job.model.output)
+def _read(message: AIMessage, labels: LabelSet, form: AnswerForm) -> str | Failure:
+    return label_or_failure(answer_of(message), labels, form.reading)

@@ -13,9 +13,10 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
+from labelmill.model.answer_form import AnswerForm, form_of
 from labelmill.model.answers import Answer, LabelSet, answer_of, label_or_failure
 from labelmill.model.failures import Failure, Fatal, failure_of, may_have_been_paid
-from labelmill.model.worst_case import max_tokens_of, response_format_of, worst_case_of
+from labelmill.model.worst_case import worst_case_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
@@ -30,6 +31,7 @@ class Recorder(BaseCallbackHandler):
         record: takes each attempt. What it raises (a full disk) reaches the chain's caller: a paid answer that can't
             be kept must not pass silently.
         stop: takes what ends the run, such as a key that is not accepted.
+        form: how answers are asked for and read, where it is not the job's own way.
     """
 
     raise_error = True
@@ -41,14 +43,13 @@ class Recorder(BaseCallbackHandler):
         price: Price | None,
         record: Callable[[Attempt], None],
         stop: Callable[[RunStopped], None],
+        form: AnswerForm | None = None,
     ) -> None:
-        self._output = job.model.output
+        self._form = form or form_of(job)
         self._labels = LabelSet(job.labels)
         self._price = price
         self._record = record
         self._stop = stop
-        self._max_tokens = max_tokens_of(job)
-        self._response_format = response_format_of(job.labels) if job.model.output == "schema" else None
         self._requests: dict[UUID, tuple[str, Decimal | None]] = {}
         self._lock = threading.Lock()
 
@@ -62,7 +63,7 @@ class Recorder(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """Remember which row a request is for, and what it may cost at most."""
-        worst_case = worst_case_of(messages[0], self._max_tokens, self._response_format)
+        worst_case = worst_case_of(messages[0], self._form.max_tokens, self._form.response_format)
         with self._lock:
             self._requests[run_id] = ((metadata or {})["row_key"], cost_of(worst_case, self._price))
 
@@ -95,7 +96,7 @@ class Recorder(BaseCallbackHandler):
         )
 
     def _attempt_of(self, row_key: str, answer: Answer, worst_cost: Decimal | None) -> Attempt:
-        result = label_or_failure(answer, self._labels, self._output)
+        result = label_or_failure(answer, self._labels, self._form.reading)
         failure = result if isinstance(result, Failure) else None
         return Attempt(
             row_key,

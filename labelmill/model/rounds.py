@@ -26,6 +26,7 @@ class Question:
     attempts: int = 0
     answers: int = 0
     correction: tuple[BaseMessage, ...] = field(default=())
+    under_schema: bool = False
 
     def as_input(self) -> dict[str, Any]:
         """The chain's input."""
@@ -77,7 +78,10 @@ def after_failure(question: Question, failure: Failure, job: LabelJob) -> Questi
         return replace(question, attempts=question.attempts + 1)
     if failure.policy is Policy.ASK_AGAIN and question.answers + 1 < job.run.max_answers:
         correction = HumanMessage(correction_of(job, failure.kind))
-        return replace(question, answers=question.answers + 1, correction=(correction,))
+        return replace(question, answers=question.answers + 1, correction=(correction,), under_schema=True)
+    if failure.kind == "bad_request" and question.under_schema:
+        # The endpoint has no schemas; a refused request costs nothing.
+        return replace(question, under_schema=False)
     return None
 
 

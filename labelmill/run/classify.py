@@ -4,11 +4,13 @@ import random
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
 from labelmill.dataset.plan import Chunk, read_chunk
 from labelmill.errors import RunStopped
+from labelmill.model.answer_form import correction_form_of, form_of
 from labelmill.model.recorder import Recorder
 from labelmill.model.rounds import Question, configs_of, next_round
 from labelmill.run.live import LiveRun, live_run
@@ -62,26 +64,41 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
 def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[int, int]:
     questions = [Question(key, text) for key, text in read_chunk(texts, chunk)]
     jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
-    recorder = Recorder(
-        live.run.job,
-        live.price,
-        record=lambda attempt: _record(live, journal, attempt),
-        stop=lambda stopped: live.gate.stop(
-            RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))
-        ),
-    )
-    shared: RunnableConfig = {"callbacks": [recorder], "max_concurrency": live.run.job.run.max_concurrency}
     labeled = failed = 0
     while questions and live.gate.stopped is None:
-        inputs = [question.as_input() for question in questions]
-        configs = configs_of(questions, shared, chunk.number)
-        results = live.chain.batch(inputs, config=configs, return_exceptions=True)
+        # Corrections, which ask in another form, go first: they are few and have waited.
+        questions.sort(key=lambda question: not question.under_schema)
+        corrections = sum(question.under_schema for question in questions)
+        results = [
+            *_batch(live, questions[:corrections], chunk, journal, correction=True),
+            *_batch(live, questions[corrections:], chunk, journal, correction=False),
+        ]
         ended = next_round(questions, results, live.run.job, jitter)
         labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
         live.progress.add(failed=ended.failed)
         if questions:
             live.gate.wait_unless_stopped(ended.wait_seconds)
     return labeled, failed
+
+
+def _batch(
+    live: LiveRun, questions: list[Question], chunk: Chunk, journal: Journal, *, correction: bool
+) -> list[Any]:
+    job = live.run.job
+    recorder = Recorder(
+        job,
+        live.price,
+        record=lambda attempt: _record(live, journal, attempt),
+        stop=lambda stopped: live.gate.stop(
+            RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))
+        ),
+        form=correction_form_of(job) if correction else form_of(job),
+    )
+    shared: RunnableConfig = {"callbacks": [recorder], "max_concurrency": job.run.max_concurrency}
+    chain = live.correction_chain if correction else live.chain
+    inputs = [question.as_input() for question in questions]
+    configs = configs_of(questions, shared, chunk.number)
+    return chain.batch(inputs, config=configs, return_exceptions=True)
 
 
 def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
+from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.model.breaker import Breaker
 from labelmill.model.chain import Toll, chain_of
 from labelmill.model.endpoint import Endpoint
@@ -47,12 +48,16 @@ class LiveRun:
     @cached_property
     def chain(self) -> Runnable[dict[str, Any], str | Failure]:
         """`prompt | model | parser`, behind the throttle and the budget."""
-        return chain_of(
-            self.run.job,
-            self.run.base_url,
-            self.endpoint.api_key(),
-            Toll(self.throttle, self.budget, self.price),
-        )
+        return self._chain(form_of(self.run.job))
+
+    @cached_property
+    def correction_chain(self) -> Runnable[dict[str, Any], str | Failure]:
+        """The same for texts whose answer was no label."""
+        return self._chain(correction_form_of(self.run.job))
+
+    def _chain(self, form: AnswerForm) -> Runnable[dict[str, Any], str | Failure]:
+        toll = Toll(self.throttle, self.budget, self.price)
+        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), toll, form)
 
 
 _live: dict[str, LiveRun] = {}

@@ -189,33 +189,45 @@ def test_too_many_failures_are_a_failed_run_with_its_labels_published(run, job_o
 
 
 @pytest.mark.parametrize("output", ["text", "schema"])
-def test_faults_of_first_attempts_cost_no_row_and_all_is_in_the_bill(
-    run, practice, job_of, write_texts, output
-):
-    """With faults of every kind, each row gets the label of a quiet run, and every token the provider saw is billed."""
-    write_texts(TEXTS)
-    job = job_of(model={"output": output, "timeout_seconds": 1}, run={"max_failed_fraction": 1})
-    _, quiet = run(job)
+def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, write_texts, output):
+    """With a fifth of first attempts failing in every way, and rows that always fail, the rest is as in a quiet run.
+
+    Labeled and failed rows are all rows, and every token that the provider counted is in the bill.
+    """
+    texts = [
+        f"the {word} of day {number}" for number in range(100) for word in ("match", "market", "team", "bank")
+    ]
+    write_texts(texts)
+    model = {"output": output, "timeout_seconds": 1}
+    knobs = {"max_failed_fraction": 1, "max_attempts": 3}
+    _, quiet = run(job_of(model=model, run=knobs))
     expected = _labeled(quiet).select("text", "label")
-    kinds = "rate_limited rate_limited_bare server_error unavailable connection_reset hang bad_json cut_off truncated off_label empty refusal"
+    once = "rate_limited rate_limited_bare server_error unavailable connection_reset hang bad_json cut_off truncated off_label empty refusal"
     settings = PracticeSettings(
-        faults=dict.fromkeys(kinds.split(), 0.03), hang_seconds=60, retry_after_seconds=0.1
+        faults=dict.fromkeys(once.split(), 0.2 / 12),
+        stubborn_faults={"content_filter": 0.03, "too_long": 0.03, "off_label": 0.03, "unavailable": 0.03},
+        hang_seconds=60,
+        retry_after_seconds=0.1,
+        seed=4,
     )
-    noisy_job = job_of(
-        model={"output": output, "timeout_seconds": 1},
-        run={"max_failed_fraction": 1},
-        output={"path": job.output.path + "-noisy"},
+    _, record = run(
+        job_of(model=model, run=knobs, output={"path": quiet.job.output.path + "-noisy"}), settings
     )
-    _, record = run(noisy_job, settings)
-    totals = practice.totals()
-    assert sum(totals["faults"].values()) > len(TEXTS) / 5
-    assert _labeled(record).select("text", "label").equals(expected)
+    totals, rows = practice.totals(), _labeled(record)
+    assert set(once.split()) <= set(totals["faults"])
+    assert record.rows_labeled + record.rows_failed == len(texts)
+    assert set(record.failures) == {"content_filter", "too_long", "off_label", "provider_error"}
+    failed = rows.filter(pl.col("label_status") == "failed")["text"]
+    assert len(failed) < len(texts) / 4
+    quiet_rest = expected.filter(~pl.col("text").is_in(failed.implode()))
+    assert rows.filter(pl.col("label_status") == "ok").select("text", "label").equals(quiet_rest)
     assert (record.requests, record.input_tokens, record.output_tokens) == (
         totals["requests"],
         totals["input_tokens"],
         totals["output_tokens"],
     )
     assert record.requests_unseen > 0
+    assert record.unseen_usd > 0
 
 
 def test_a_shared_limit_that_does_not_exist_is_a_sentence_before_anything_is_asked(

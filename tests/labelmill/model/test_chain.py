@@ -12,9 +12,10 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda
 
 from labelmill.errors import BudgetReached, RunStopped
+from labelmill.model.answer_form import form_of
 from labelmill.model.answers import answer_of
-from labelmill.model.chain import max_tokens_of, worst_case_of
 from labelmill.model.failures import Failure
+from labelmill.model.worst_case import worst_case_of
 from labelmill.money.budget import Limit
 from labelmill.money.prices import cost_of
 from labelmill.money.usage import Usage
@@ -37,7 +38,11 @@ def test_the_request_asks_for_a_short_certain_answer(scripted, completion, job_o
     (body,) = scripted.bodies
     assert body.keys() == {"model", "messages", "temperature", "max_tokens"} | (body.keys() & {"stream"})
     assert not body.get("stream")
-    assert (body["model"], body["temperature"], body["max_tokens"]) == ("gpt-4o-mini", 0, max_tokens_of(job))
+    assert (body["model"], body["temperature"], body["max_tokens"]) == (
+        "gpt-4o-mini",
+        0,
+        form_of(job).max_tokens,
+    )
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["messages"][1]["content"] == "a {text}"
     assert scripted.headers_seen[0]["Authorization"] == "Bearer k-1"
@@ -148,7 +153,7 @@ def test_the_worst_case_covers_what_the_provider_really_counts(practice, job_of,
     for text in HOSTILE_TEXTS:
         messages = chain.steps[0].invoke({"text": text}).to_messages()
         usage = answer_of(chain.steps[1].invoke(messages)).usage
-        worst = worst_case_of(messages, max_tokens_of(job))
+        worst = worst_case_of(messages, form_of(job).max_tokens)
         assert worst.input_tokens >= usage.input_tokens
         assert worst.output_tokens >= usage.output_tokens
         assert cost_of(worst, price) >= cost_of(usage, price)
@@ -160,8 +165,8 @@ def test_auto_max_tokens_leaves_room_for_the_longest_label(practice, job_of, cha
     """A label of any script and length comes back whole under `max_tokens = "auto"`."""
     job = job_of(labels={label: "match", "other": "market"}, model={"output": output})
     assert chain_at(job, practice.base_url).invoke({"text": "the match"}) == label
-    assert max_tokens_of(job) >= len(label.encode())
-    assert max_tokens_of(job_of(model={"max_tokens": 3})) == 3
+    assert form_of(job).max_tokens >= len(label.encode())
+    assert form_of(job_of(model={"max_tokens": 3})).max_tokens == 3
 
 
 def test_at_the_budget_the_run_stops_and_no_request_is_sent_beyond_it(practice, job_of, toll_of, chain_at):
@@ -218,7 +223,7 @@ def test_an_endpoint_without_usage_leaves_it_unknown(scripted, completion, job_o
     chain = chain_at(job, scripted.base_url, toll=toll)
     messages = chain.steps[0].invoke({"text": "x"}).to_messages()
     assert answer_of(chain.steps[1].invoke(messages)).usage is None
-    assert toll.budget._committed == cost_of(worst_case_of(messages, max_tokens_of(job)), toll.price)
+    assert toll.budget._committed == cost_of(worst_case_of(messages, form_of(job).max_tokens), toll.price)
 
 
 def test_a_parser_that_gets_a_message_gives_a_label_or_a_failure(job_of, chain_at):

@@ -128,3 +128,14 @@ def test_rounds_over_real_faults_end_with_every_text_labeled_or_failed(practice,
     assert labeled + failed == 50
     assert 0 < failed < 15
     assert 2 <= rounds <= job.run.max_attempts + job.run.max_answers
+
+
+def test_a_correction_is_asked_under_the_schema_and_without_it_where_the_endpoint_has_none(job_of):
+    """After an answer that was no label the schema is asked for; a 400 to that is no answer and costs no try."""
+    job = job_of(run={"max_answers": 2})
+    again = after_failure(Question("v1:a", "text"), Failure("off_label", "no"), job)
+    assert (again.under_schema, again.answers) == (True, 1)
+    plain = after_failure(again, Failure("bad_request", "400: no response_format here"), job)
+    assert (plain.under_schema, plain.answers, plain.correction) == (False, 1, again.correction)
+    assert after_failure(plain, Failure("bad_request", "400: still no"), job) is None
+    assert after_failure(plain, Failure("off_label", "no"), job) is None
