@@ -10,7 +10,7 @@ from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
-from labelmill.errors import JobRefused
+from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
@@ -48,6 +48,9 @@ def run_job(
         record = label(job, model_base_url, retry_failed=retry_failed)
     except JobRefused as refused:
         return refuse(refused)
+    except CannotWrite as cannot:
+        console.print(f"[bold red]error[/] {escape(str(cannot))}", soft_wrap=True)
+        return EXIT_OTHER
     except KeyboardInterrupt:
         console.print("stopped before anything was asked")
         return EXIT_OTHER

@@ -7,7 +7,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.dataset.plan import Plan
-from labelmill.errors import JobRefused, RunStopped
+from labelmill.errors import CannotWrite, JobRefused, LabelmillError, RunStopped
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
@@ -39,7 +39,7 @@ def _name() -> str:
 )
 def label_dataset(
     job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False
-) -> State[RunRecord | JobRefused]:
+) -> State[RunRecord | LabelmillError]:
     """Label what is not labeled yet, and show the bill.
 
     Args:
@@ -49,8 +49,11 @@ def label_dataset(
     """
     try:
         record = _label(job, model_base_url, retry_failed=retry_failed)
-    except JobRefused as refused:
-        return Failed(data=refused, message=str(refused))
+    except (JobRefused, CannotWrite) as sentence:
+        return Failed(data=sentence, message=str(sentence))
+    except OSError as error:
+        cannot = CannotWrite.because(error, job.output.path)
+        return Failed(data=cannot, message=str(cannot))
     return _state_of(record)
 
 
@@ -83,7 +86,7 @@ def _classify(live: LiveRun, plan: Plan) -> None:
             live.gate.stop(RunStopped("failed", f"a chunk could not be classified: {chunk.state.message}"))
 
 
-def _state_of(record: RunRecord) -> State[RunRecord | JobRefused]:
+def _state_of(record: RunRecord) -> State[RunRecord | LabelmillError]:
     message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}".strip()
     match record.status:
         case "completed":

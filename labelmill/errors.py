@@ -2,11 +2,13 @@
 
 LabelmillError
 ├── JobRefused        the user can mend it; nothing was spent
+├── CannotWrite       the disk is full or read-only; what is on it stays
 └── RunStopped        the run sends no further request; `reason` says why
     └── BudgetReached the next request could cost more than is left
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 
 class LabelmillError(Exception):
@@ -33,6 +35,18 @@ class JobRefused(LabelmillError):  # noqa: N818  (the name is the sentence)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.mistakes))
+
+
+class CannotWrite(LabelmillError):  # noqa: N818
+    """A file can't be written: one sentence says where and why. Answers that were paid are in the ledger."""
+
+    @classmethod
+    def because(cls, error: OSError, folder: object) -> Self:
+        """Put an OSError into a sentence."""
+        return cls(
+            f"{error.filename or folder} can't be written: {error.strerror or error}; "
+            "what was paid is kept, and the next run goes on from it"
+        )
 
 
 class RunStopped(LabelmillError):  # noqa: N818

@@ -6,9 +6,11 @@ from prefect.cache_policies import NO_CACHE
 from labelmill.dataset.plan import Plan, chunks_of, rows_per_chunk_of, write_pending
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run
+from tasks.disk import tells_of_the_disk
 
 
 @task(name="plan", cache_policy=NO_CACHE)
+@tells_of_the_disk
 def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = False) -> Plan:
     """Compare the source with the ledger and cut what is missing into chunks.
 

@@ -14,9 +14,11 @@ from labelmill.run.costs import write_costs
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord, write_record
 from labelmill.store.files import write_text_whole
+from tasks.disk import tells_of_the_disk
 
 
 @task(name="publish", cache_policy=NO_CACHE)
+@tells_of_the_disk
 def publish_run(run: LabelRun, record: RunRecord) -> None:
     """Write `run.json`, `costs.parquet` and `report.html`, then show the report and the label distribution in Prefect."""
     write_record(record, run.record_folder)

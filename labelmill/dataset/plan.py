@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from labelmill.dataset.row_key import row_key
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
+from labelmill.store.files import disk_errors
 
 MOST_CHUNKS = 200
 """Task runs of a run: what a Prefect server and its pages take without effort."""
@@ -78,7 +80,8 @@ def write_pending(
         file.scan_texts(template).select("digest").with_row_index("row", offset=first)
         for file, first in numbered
     )
-    try:
+    with ExitStack() as cleanup, disk_errors():
+        cleanup.callback(places_path.unlink, missing_ok=True)
         (
             digests.filter(pl.col("digest").is_not_null())
             .join(known_digests, on="digest", how="anti")
@@ -96,8 +99,6 @@ def write_pending(
             for file, first in numbered
         )
         texts.sink_parquet(path, maintain_order=True)
-    finally:
-        places_path.unlink(missing_ok=True)
     return int(pl.scan_parquet(path, glob=False, hive_partitioning=False).select(pl.len()).collect().item())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
-from labelmill.errors import JobRefused, Mistake, RunStopped
+from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of, reachable
 from labelmill.run.label_run import LabelRun, new_run_id
@@ -59,7 +59,8 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
         try:
             yield mine
         except BaseException as error:
-            mine.gate.stop(RunStopped("failed", f"{type(error).__name__}: {error}"[:500]))
+            words = str(error) if isinstance(error, LabelmillError) else f"{type(error).__name__}: {error}"
+            mine.gate.stop(RunStopped("failed", words[:500]))
             written = read_record(run.record_folder)
             if written is None or written.status == "running":
                 write_record(finished_record(mine, None), run.record_folder)

@@ -1,9 +1,14 @@
 """Files that are whole or not there: written under a temporary name, synced, renamed."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from polars.exceptions import PolarsError
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -15,12 +20,26 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with disk_errors():
+            yield temporary
         _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Let what Polars raises of a full or broken disk be the OSError that it is."""
+    try:
+        yield
+    except PolarsError as error:
+        found = _SYSTEM_ERROR.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number)) from error
 
 
 def write_text_whole(path: Path, text: str) -> None:

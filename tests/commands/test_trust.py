@@ -24,7 +24,8 @@ def run_in(tmp_path, prefect_server):
     """Run a job over the given texts in a process of its own; returns the finished process and its output folder."""
 
     def run(texts, base_url, *, provider="openai", more="", **options):
-        pl.DataFrame({"text": texts}).write_parquet(tmp_path / "source.parquet")
+        blobs = pl.Series("blob", [os.urandom(4000) for _ in texts])
+        pl.DataFrame({"text": texts, "blob": blobs}).write_parquet(tmp_path / "source.parquet")
         (tmp_path / "job.toml").write_text(
             f"""
 name = "trust"
@@ -155,3 +156,29 @@ def test_a_full_disk_stops_spending_and_loses_nothing_that_was_written(run_in, p
     again, _ = run_in(texts, practice.base_url)
     assert again.returncode == 0
     assert json.loads(again.stdout)["texts_asked"] == 400 - kept
+
+
+def test_a_disk_that_is_full_when_the_labels_are_published_is_a_sentence(run_in, practice):
+    """Labels that can't be published are kept in the ledger: the next run publishes them and asks nothing."""
+    texts = [f"match {number}" for number in range(30)]
+    practice.configure(PracticeSettings())
+    practice.reset()
+
+    def small_disk():
+        # Enough for the plan, the journal and the ledger; the labeled file has the source's blobs as well.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+
+    done, out = run_in(texts, practice.base_url, preexec_fn=small_disk)
+    assert done.returncode == 1
+    assert "can't be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (out / "labeled" / "source.parquet").exists()
+    again, out = run_in(texts, practice.base_url)
+    record = json.loads(again.stdout)
+    assert (again.returncode, record["rows_labeled"], record["texts_asked"]) == (0, 30, 0)
+    assert practice.totals()["requests"] == 30
+    dead = [json.loads(path.read_text()) for path in out.glob("runs/*/run.json")]
+    assert sorted((each["status"], each["requests"], each["rows_total"]) for each in dead) == [
+        ("completed", 0, 30),
+        ("failed", 30, None),
+    ]
