@@ -60,6 +60,20 @@ def run(
 
 
 @app.command()
+def costs(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,
+    reprice: Annotated[
+        bool, typer.Option("--reprice", help="Price the tokens of the past again, at today's prices.")
+    ] = False,
+) -> None:
+    """Show what past runs cost, by run, day and month. It asks no provider and changes nothing."""
+    from commands.costs import show_costs  # noqa: PLC0415
+
+    raise typer.Exit(show_costs(job, as_json=as_json, repriced=reprice))
+
+
+@app.command()
 def demo() -> None:
     """Label the sample in data/ with the practice provider: no key, no cost."""
     from commands.demo import run_demo  # noqa: PLC0415

@@ -77,11 +77,11 @@ class Ledger:
 
     def scan(self) -> pl.LazyFrame:
         """Everything in the ledger: one row per text and part, with the schema `SCHEMA`."""
-        return _scan(sorted(self.folder.glob("*.parquet")))
+        return scan_parts(sorted(self.folder.glob("*.parquet")))
 
     def scan_run(self, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
         """What one run added; with each row's part in `path_column`, where one is named."""
-        return _scan(sorted(self.folder.glob(f"{run_id}-*.parquet")), path_column)
+        return scan_parts(sorted(self.folder.glob(f"{run_id}-*.parquet")), path_column)
 
     def known_digests(self, *, retry_failed: bool = False) -> pl.LazyFrame:
         """The digests of the texts that need no request: one column `digest` (UInt128), possibly repeated.
@@ -166,7 +166,7 @@ def spent_since(ledgers: Path, since: datetime, *, practice: bool = False) -> De
         for part in ledgers.glob("*/*.parquet")
         if part.parent.name.startswith(PRACTICE_PREFIX) == practice
     )
-    recent = _scan(parts).filter(pl.col("answered_at_utc") >= since)
+    recent = scan_parts(parts).filter(pl.col("answered_at_utc") >= since)
     spent = recent.select(pl.col("cost_usd").sum() + pl.col("unseen_usd").sum()).collect()
     return spent.item() or Decimal(0)
 
@@ -176,7 +176,8 @@ def start_of_day(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _scan(parts: list[Path], path_column: str | None = None) -> pl.LazyFrame:
+def scan_parts(parts: list[Path], path_column: str | None = None) -> pl.LazyFrame:
+    """Ledger parts as one frame; with each row's part in `path_column`, where one is named."""
     if not parts:
         return pl.LazyFrame(schema={**SCHEMA, **({path_column: pl.String} if path_column else {})})
     return pl.scan_parquet(parts, hive_partitioning=False, glob=False, include_file_paths=path_column)

@@ -1,0 +1,87 @@
+"""`labelmill costs`: what past runs cost."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from dotenv import find_dotenv, load_dotenv
+from rich.console import Console
+from rich.markup import escape
+
+from commands.run import EXIT_OTHER, refuse
+from commands.run import console as stderr
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.file import draft_of_file
+from labelmill.job.model import LabelJob
+from labelmill.job.task_key import task_key_of
+from labelmill.report.history_words import PRACTICE_NOTE, history_view
+from labelmill.run.history import history_of, read_runs, read_work, scan_history
+from labelmill.run.repricing import TodaysPrices, reprice
+from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import PRACTICE_PREFIX
+
+_WIDTH_OF_A_FILE = 180
+"""Columns for a table that goes into a file or a pipe, where nothing is cut off."""
+
+
+def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
+    """Print what the runs of a job file cost; returns the exit code. Nothing is written, and no provider is asked."""
+    load_dotenv(find_dotenv(usecwd=True))
+    try:
+        job = _job_of(path)
+        history = costs_of(job, str(path), repriced=repriced)
+    except JobRefused as refused:
+        return refuse(refused)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        stderr.print(f"[bold red]error[/] the ledger can't be read: {escape(reason)}", soft_wrap=True)
+        return EXIT_OTHER
+    if as_json:
+        sys.stdout.write(json.dumps(history, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    if history["paid"]:
+        console.print(history_view(f"{job.name}: paid work", history["paid"]))
+    if history["practice"]:
+        console.print(history_view(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
+    return 0
+
+
+def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, Any]:
+    """The history of a job's output: `paid` and `practice`, each None where there is none of it.
+
+    Raises:
+        JobRefused: there are no runs in it.
+    """
+    folder = OutputFolder.of(job)
+    runs = read_runs(folder)
+    rows = scan_history(folder.ledgers, job.run.max_answers)
+    work = read_work(rows)
+    if repriced:
+        key = task_key_of(job)
+        address = job.model.base_url or os.environ.get("OPENAI_BASE_URL")
+        prices = TodaysPrices(job, (key, PRACTICE_PREFIX + key), runs, address)
+        work = reprice(read_work(rows, by_tokens=True) if prices.need_texts(work) else work, prices)
+    history = {
+        "job": job.name,
+        "output": str(folder.path),
+        "repriced": repriced,
+        "paid": history_of(work, runs, practice=False),
+        "practice": history_of(work, runs, practice=True),
+    }
+    if not (history["paid"] or history["practice"]):
+        sentence = f"there are no runs in {str(folder.path)!r} yet; `labelmill run {where}` makes the first"
+        raise JobRefused([Mistake(f"{where}, output.path", sentence)])
+    return history
+
+
+def _job_of(path: Path) -> LabelJob:
+    draft = draft_of_file(path)
+    if draft.job is None or draft.mistakes:
+        raise JobRefused(list(draft.mistakes))
+    return draft.job

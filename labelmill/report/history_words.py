@@ -1,0 +1,122 @@
+"""What past runs cost, as a terminal shows it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from labelmill.report.markdown import bar
+from labelmill.report.wording import usd
+
+DAYS_SHOWN = 30
+RUNS_SHOWN = 30
+PRACTICE_NOTE = "nothing was paid; the cost is what the named model would have cost"
+NO_RECORD = "no record: killed, or running"
+
+
+def history_view(title: str, history: dict[str, Any]) -> RenderableType:
+    """The history of one kind of work: its runs, days and months, and a chart of the cost per day."""
+    total = history["total"]
+    runs = history["runs"][-RUNS_SHOWN:]
+    earlier = len(history["runs"]) - len(runs)
+    parts: list[RenderableType] = [
+        f"[bold]{escape(title)}[/]",
+        _table("run", "run_id", runs, total, "status"),
+        *([f"{earlier:,} earlier runs are in the total and in --json"] if earlier else []),
+        _table("day (UTC)", "day", history["days"][-DAYS_SHOWN:]),
+        _table("month (UTC)", "month", history["months"]),
+        *(f"[yellow]{escape(said)}[/]" for said in notices(total)),
+        f"[bold]cost per day[/], the last {DAYS_SHOWN} days with work",
+        cost_chart(history["days"][-DAYS_SHOWN:]),
+    ]
+    return Group(*parts)
+
+
+def notices(total: dict[str, Any]) -> list[str]:
+    """What must be said beside a total so that nobody takes it for more than it is."""
+    said = []
+    if total["cost_usd"] is None:
+        said.append(
+            f"The total is unknown: for some texts the price or the tokens are not known. "
+            f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
+        )
+    if total["requests_unseen"]:
+        said.append(
+            f"{total['requests_unseen']:,} requests ended without a count of their tokens; they may have cost at most "
+            f"{usd(total['unseen_usd'])} more, which is not in the cost."
+        )
+    return said
+
+
+def cost_chart(days: Iterable[dict[str, Any]]) -> Table:
+    """A bar of block characters per day; a day of unknown cost shows the bar of what is known of it."""
+    days = list(days)
+    most = max((day["cost_known_usd"] for day in days), default=0)
+    chart = Table.grid(padding=(0, 2))
+    for day in days:
+        chart.add_row(day["day"], bar(day["cost_known_usd"], most), cost_words(day))
+    return chart
+
+
+def cost_words(row: dict[str, Any]) -> str:
+    """A cost; an unknown one with what is known of it."""
+    if row["cost_usd"] is None and row["cost_known_usd"]:
+        return f"unknown, {usd(row['cost_known_usd'])} or more"
+    return usd(row["cost_usd"])
+
+
+def _table(
+    heading: str,
+    key: str,
+    rows: Iterable[dict[str, Any]],
+    total: dict[str, Any] | None = None,
+    status: str | None = None,
+) -> Table:
+    rows = list(rows)
+    repriced = any("repriced_usd" in row for row in rows)
+    table = Table(show_footer=total is not None)
+    table.add_column(heading, "total", no_wrap=True)
+    if status:
+        table.add_column("status")
+    columns = _columns(repriced)
+    footers = _cells(total, repriced) if total else [""] * len(columns)
+    for name, footer in zip(columns, footers, strict=True):
+        table.add_column(name, footer, justify="right")
+    for row in rows:
+        ending = [(row[status] or NO_RECORD).replace("_", " ")] if status else []
+        table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, repriced))
+    return table
+
+
+def _columns(repriced: bool) -> list[str]:  # noqa: FBT001  (a shape, in one place)
+    costs = ["cost then", "cost at today's prices"] if repriced else ["cost"]
+    return [
+        "texts",
+        "labels",
+        "requests",
+        "input tokens",
+        "cached",
+        "output tokens",
+        *costs,
+        "per 1,000 labels",
+        "unseen, at most",
+    ]
+
+
+def _cells(row: dict[str, Any], repriced: bool) -> list[str]:  # noqa: FBT001
+    per_thousand, cached = row["cost_per_1000_labels_usd"], row["cached_fraction"]
+    costs = [cost_words(row), *([usd(row["repriced_usd"])] if repriced else [])]
+    unknown_rate = row["cost_usd"] is None and row["labels"]
+    return [
+        f"{row['texts']:,}",
+        f"{row['labels']:,}",
+        f"{row['requests']:,}",
+        f"{row['input_tokens']:,}",
+        "–" if cached is None else f"{cached:.1%}",
+        f"{row['output_tokens']:,}",
+        *costs,
+        "unknown" if unknown_rate else ("–" if per_thousand is None else usd(per_thousand)),
+        usd(row["unseen_usd"]) if row["requests_unseen"] else "–",
+    ]

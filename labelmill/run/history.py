@@ -1,0 +1,207 @@
+"""What past runs asked and paid, added up from the ledgers of an output folder.
+
+The ledgers know every run, also those that were killed and left no `run.json`; the records only add how a run ended.
+Nothing is written, and the rows are added up by Polars as they stream by.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from labelmill.store.attempts import outcomes_of
+from labelmill.store.folder import OutputFolder
+from labelmill.store.journal import read_attempts
+from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
+
+CELL = ("task_key", "run_id", "day", "model")
+"""What a row of `read_work` stands for: a run's work on one UTC day, by model as the provider names it."""
+TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
+_KNOWN = "cost_known_usd"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run's record says beside its work. `model` is the job's `[model]` section as it was then."""
+
+    run_id: str
+    status: str | None
+    practice: bool
+    task_key: str | None
+    model: dict[str, Any]
+    started_at_utc: datetime | None
+
+
+def read_runs(folder: OutputFolder) -> list[RunFacts]:
+    """The records of an output folder, in the order of their runs; those that can't be read are left out.
+
+    They are read as plain JSON: a record that another version wrote still tells what it has in common.
+    """
+    facts = []
+    for path in sorted(folder.runs.glob("*/run.json")):
+        try:
+            record = json.loads(path.read_bytes())
+            facts.append(
+                RunFacts(
+                    run_id=str(record["run_id"]),
+                    status=record.get("status"),
+                    practice=bool(record.get("practice")),
+                    task_key=record.get("task_key"),
+                    model=dict((record.get("job") or {}).get("model") or {}),
+                    started_at_utc=datetime.fromisoformat(record["started_at_utc"]),
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return facts
+
+
+def scan_history(ledgers: Path, max_answers: int) -> pl.LazyFrame:
+    """All rows of all tasks in a ledger folder, with `task_key`; journals that no run has folded in yet are read too."""
+    tasks = [_scan_task(folder, max_answers) for folder in sorted(ledgers.glob("*/"))]
+    if not tasks:
+        return pl.LazyFrame(schema={**SCHEMA, "task_key": pl.String})
+    return pl.concat(tasks)
+
+
+def _scan_task(folder: Path, max_answers: int) -> pl.LazyFrame:
+    # Journals first: one that becomes a part in the meantime is then found as either.
+    journals = sorted(folder.glob("*.jsonl"))
+    parts = {*folder.glob("*.parquet")}
+    frames = []
+    for journal in journals:
+        part = journal.with_suffix(".parquet")
+        if part in parts:
+            continue
+        try:
+            attempts = read_attempts(journal)
+        except FileNotFoundError:
+            parts |= {part} if part.exists() else set()
+            continue
+        frames.append(frame_of(outcomes_of(attempts, max_answers), journal.stem.rsplit("-", 1)[0]).lazy())
+    return pl.concat([scan_parts(sorted(parts)), *frames]).with_columns(task_key=pl.lit(folder.name))
+
+
+def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
+    """Add ledger rows up by `CELL`; with `by_tokens` also by a text's tokens, which prices in tiers need.
+
+    Columns beside those: `practice`, `rows`, `texts`, `labels`, `requests`, `requests_unseen`, `TOKENS` (of all its texts),
+    `cost_known_usd` (what is known of the cost), `costs_unknown` (texts of unknown cost), `usage_unknown` (those of
+    them that no price can change, since tokens are missing), `unseen_usd`, `unseen_unknown` (texts with unseen requests
+    whose worst case has no price).
+    """
+    per_text = tuple(f"text_{name}" for name in TOKENS) if by_tokens else ()
+    rows = rows.with_columns(
+        day=pl.col("answered_at_utc").dt.date(),
+        **{f"text_{name}": pl.col(name) for name in (TOKENS if by_tokens else ())},
+    )
+    unknown, unseen = pl.col("cost_usd").is_null(), pl.col("unseen") > 0
+    work = rows.group_by(*CELL, *per_text).agg(
+        # A text that a run's salvage pass asked again has a row for each; the one that isn't final doesn't count then.
+        rows=pl.len(),
+        labels=pl.col("label").is_not_null().sum(),
+        requests=pl.col("requests").sum(),
+        requests_unseen=pl.col("unseen").sum(),
+        **{name: pl.col(name).sum() for name in TOKENS},
+        cost_known_usd=pl.col("cost_usd").sum(),
+        costs_unknown=unknown.sum(),
+        usage_unknown=(unknown & unseen).sum(),
+        unseen_usd=pl.col("unseen_usd").sum(),
+        unseen_unknown=(unseen & (pl.col("unseen_usd").fill_null(0) == 0)).sum(),
+    )
+    keys = ("task_key", "run_id", "row_key")
+    open_rows = rows.filter(~pl.col("final"))
+    # Texts are told apart only where a run has left one open: keeping every key of ten million rows takes gigabytes.
+    asked_twice = pl.concat(
+        [
+            open_rows.with_columns(copy=pl.int_range(pl.len()).over(keys))
+            .filter(pl.col("copy") > 0)
+            .select(*CELL, *per_text),
+            open_rows.join(rows.filter("final"), on=keys, how="semi")
+            .unique(keys, keep="first", maintain_order=True)
+            .select(*CELL, *per_text),
+        ]
+    )
+    again = asked_twice.group_by(*CELL, *per_text).len("again")
+    # One after the other: collected together, the rows they share would be kept in memory.
+    counted, twice = work.collect(engine="streaming"), again.collect(engine="streaming")
+    return (
+        counted.join(twice, on=[*CELL, *per_text], how="left", nulls_equal=True)
+        .with_columns(
+            texts=(pl.col("rows").cast(pl.Int64) - pl.col("again").fill_null(0).cast(pl.Int64)),
+            practice=pl.col("task_key").str.starts_with(PRACTICE_PREFIX),
+        )
+        .drop("again")
+    )
+
+
+def sums_by(work: pl.DataFrame, *keys: str) -> list[dict[str, Any]]:
+    """Add work up by some of its keys (none gives the total), sorted by them; one dictionary each.
+
+    `cost_usd` is None where any part of it is unknown, and `cost_known_usd` is then what is known of it; the same holds
+    for `unseen_usd` (at most) and, where work was priced again, for `repriced_usd`.
+    """
+    if work.is_empty():
+        return []
+    counts = ("texts", "labels", "requests", "requests_unseen", *TOKENS)
+    sums = [pl.col(name).sum().cast(pl.Int64) for name in counts]
+    sums += [pl.col(name).sum() for name in (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown")]
+    if "repriced_usd" in work.columns:
+        sums.append(pl.when(pl.col("repriced_usd").is_not_null().all()).then(pl.col("repriced_usd").sum()))
+    grouped = work.group_by(*keys).agg(sums).sort(keys) if keys else work.select(sums)
+    return [_with_shares(row) for row in grouped.iter_rows(named=True)]
+
+
+def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
+    known, unseen = float(row.pop(_KNOWN)), float(row["unseen_usd"])
+    cost = None if row.pop("costs_unknown") else known
+    row["unseen_usd"] = None if row.pop("unseen_unknown") else unseen
+    row["cached_fraction"] = row["cached_input_tokens"] / row["input_tokens"] if row["input_tokens"] else None
+    row["cost_usd"], row[_KNOWN] = cost, known
+    row["cost_per_1000_labels_usd"] = (
+        cost * 1000 / row["labels"] if cost is not None and row["labels"] else None
+    )
+    if "repriced_usd" in row:
+        row["repriced_usd"] = None if row["repriced_usd"] is None else float(row["repriced_usd"])
+    return row
+
+
+def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) -> dict[str, Any] | None:
+    """The history of practice or of paid work: `total`, `runs`, `days` and `months` (UTC); None where there is none.
+
+    A run without a record has the status None: it was killed, or is still running. A run that asked nothing has only
+    zeros.
+    """
+    mine = work.filter(pl.col("practice") == practice)
+    facts = {run.run_id: run for run in runs if run.practice == practice}
+    if mine.is_empty() and not facts:
+        return None
+    mine = mine.with_columns(month=pl.col("day").dt.strftime("%Y-%m"), day=pl.col("day").cast(pl.String))
+    by_run = {row["run_id"]: row for row in sums_by(mine, "run_id")}
+    idle = _with_shares(dict.fromkeys(_COLUMNS_OF_A_SUM, 0))
+    if "repriced_usd" in work.columns:
+        idle["repriced_usd"] = 0.0
+    listed = [
+        {
+            "run_id": run_id,
+            "status": facts[run_id].status if run_id in facts else None,
+            **(by_run.get(run_id) or idle),
+        }
+        for run_id in sorted({*by_run, *facts})
+    ]
+    return {
+        "total": (sums_by(mine) or [idle])[0],
+        "runs": listed,
+        "days": sums_by(mine, "day"),
+        "months": sums_by(mine, "month"),
+    }
+
+
+_COLUMNS_OF_A_SUM = (
+    *("texts", "labels", "requests", "requests_unseen", *TOKENS),
+    *(_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown"),
+)

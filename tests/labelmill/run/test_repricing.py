@@ -1,0 +1,109 @@
+"""Repricing: the tokens of the past at today's prices."""
+
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from labelmill.money.prices import price_of
+from labelmill.money.usage import Usage
+from labelmill.run.history import read_runs, read_work, scan_history, sums_by
+from labelmill.run.repricing import TodaysPrices, is_tiered, reprice
+from labelmill.store.folder import OutputFolder
+
+TIERED = "gemini-2.5-pro"
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def repriced(tmp_path, job_of):
+    """Price the output's work again: `repriced(model=..., price=...)` are the job's sections today."""
+
+    def read(model="gpt-4o-mini", price=None, base_url=None):
+        folder = OutputFolder(tmp_path / "out")
+        job = job_of(model={"name": model}, **({"price": price} if price else {}))
+        rows = scan_history(folder.ledgers, max_answers=2)
+        prices = TodaysPrices(job, [KEY] if model else [], read_runs(folder), base_url)
+        work = read_work(rows)
+        work = read_work(rows, by_tokens=True) if prices.need_texts(work) else work
+        return reprice(work, prices)
+
+    return read
+
+
+def _total(work):
+    (total,) = sums_by(work)
+    return total
+
+
+def test_the_jobs_own_price_is_taken_today(repriced, write_part):
+    """What was counted at one price is shown at the job's price of today, beside the old one."""
+    write_part("run1", [{}, {"cost_usd": None}])
+    total = _total(
+        repriced(
+            price={"input_usd_per_mtok": 1.0, "cached_input_usd_per_mtok": 0.5, "output_usd_per_mtok": 10}
+        )
+    )
+    assert total["cost_usd"] is None
+    assert total["repriced_usd"] == pytest.approx((2 * 60 * 1.0 + 2 * 40 * 0.5 + 2 * 2 * 10) / 1e6)
+
+
+def test_a_listed_price_of_sums_is_the_sum_of_prices(repriced, write_part, job_of):
+    """A price without tiers gives the same for the sums as for each text."""
+    usages = [Usage(100 * n, 10 * n, n) for n in range(1, 6)]
+    write_part("run1", [vars(usage) for usage in usages])
+    price = price_of(job_of().model)
+    assert _total(repriced())["repriced_usd"] == float(sum(map(price.cost_of, usages)))
+
+
+def test_a_price_in_tiers_is_taken_per_text(repriced, write_part, job_of):
+    """Two texts below a tier's edge don't pass it together."""
+    price = price_of(
+        job_of(model={"name": TIERED}).model,
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+    )
+    assert is_tiered(price)
+    usage = Usage(150_000, 0, 10)
+    write_part("run1", [vars(usage)] * 2)
+    work = repriced(TIERED, base_url="https://generativelanguage.googleapis.com/v1beta/openai")
+    assert work["rows"].to_list() == [2]
+    assert work["repriced_usd"].sum() == 2 * price.cost_of(usage)
+    assert work["repriced_usd"].sum() < price.cost_of(usage + usage)
+
+
+def test_a_task_keeps_the_model_of_its_record(repriced, write_part, write_run):
+    """A task of another model is priced at that model's price, whatever the job says today."""
+    own = {"input_usd_per_mtok": 1000.0, "output_usd_per_mtok": 1000.0}
+    write_part(
+        "run1", [{"input_tokens": 1_000_000, "cached_input_tokens": 0, "output_tokens": 0}], task_key="f" * 16
+    )
+    write_run("run1", task_key="f" * 16, model="gpt-4o")
+    assert repriced(price=own)["repriced_usd"].to_list() == [Decimal("2.5")]
+
+
+def test_without_a_record_the_reported_model_is_priced(repriced, write_part):
+    """A killed run of a task that has no record is priced by the name the provider reported."""
+    rows = [
+        {"input_tokens": 1_000_000, "cached_input_tokens": 0, "output_tokens": 0, "model": "practice:gpt-4o"}
+    ]
+    write_part("run1", rows, task_key="practice-" + "f" * 16)
+    assert repriced()["repriced_usd"].to_list() == [Decimal("2.5")]
+
+
+def test_what_no_price_can_know_stays_unknown(repriced, write_part):
+    """A model without a price, and an answer without a count of its tokens, are unknown today too."""
+    write_part("run1", [{}], task_key="f" * 16)
+    write_part("run2", [{"cost_usd": None, "unseen": 1}])
+    write_part("run3", [{"model": "nobody-knows-me"}], task_key="e" * 16)
+    by_run = {row["run_id"]: row["repriced_usd"] for row in sums_by(repriced(), "run_id")}
+    assert by_run["run1"] is not None
+    assert by_run["run2"] is None
+    assert by_run["run3"] is None
+
+
+def test_failures_without_tokens_cost_nothing_at_any_price(repriced, write_part):
+    """Requests that were never paid need no price."""
+    failed = {"label": None, "model": None, "input_tokens": 0, "cached_input_tokens": 0, "output_tokens": 0}
+    write_part("run1", [{**failed, "cost_usd": Decimal(0)}], task_key="e" * 16)
+    assert repriced()["repriced_usd"].dtype == pl.Decimal(38, 12)
+    assert repriced()["repriced_usd"].to_list() == [Decimal(0)]
