@@ -60,7 +60,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
     """
     folder = OutputFolder.of(job)
     runs = read_runs(folder)
-    rows = scan_history(folder.ledgers, job.run.max_answers)
+    rows = scan_history(folder.ledgers, job.run)
     work = read_work(rows)
     if repriced:
         key = task_key_of(job)

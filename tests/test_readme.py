@@ -52,17 +52,50 @@ def demo_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def partitioned_folder(demo_folder):
+    """The same output of a hive-partitioned source: the folders' names are a column."""
+    labeled = demo_folder / "out" / "demo" / "labeled"
+    rows = pl.read_parquet(labeled / "sample.parquet")
+    (labeled / "sample.parquet").unlink()
+    for day, part in (("2026-11-22", rows.head(2)), ("2026-11-23", rows.tail(3))):
+        (labeled / f"day={day}").mkdir()
+        part.write_parquet(labeled / f"day={day}" / "part.parquet")
+    return demo_folder
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_each_reading_snippet_runs_as_it_stands(reader, demo_folder, capsys):
     """The snippet for a reader runs after the demo and shows the labels of the rows that have one."""
     (snippet,) = [block for block in _blocks("python") if block.startswith(f"# {reader}\n")]
-    script = demo_folder / "snippet.py"
-    script.write_text(snippet, encoding="utf-8")
-    runpy.run_path(str(script))
+    runpy.run_path(str(_written(demo_folder, snippet)))
     printed = capsys.readouterr().out
     assert "技术" in printed
     assert "商业" in printed
     assert "3" in printed
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_each_reading_snippet_reads_hive_partitions_too(reader, partitioned_folder, capsys):
+    """A labeled folder with partitions is read by the same snippets, with the partition as a column."""
+    (snippet,) = [block for block in _blocks("python") if block.startswith(f"# {reader}\n")]
+    counted = runpy.run_path(str(_written(partitioned_folder, snippet)))
+    printed = capsys.readouterr().out
+    assert "技术" in printed
+    assert "3" in printed
+    columns = {
+        "Polars": lambda: counted["rows"].columns,
+        "DuckDB": lambda: counted["duckdb"].sql("FROM 'out/demo/labeled/**/*.parquet'").columns,
+        "pandas": lambda: list(counted["rows"].columns),
+        "PyArrow": lambda: counted["dataset"].schema.names,
+    }
+    assert "day" in columns[reader]()
+
+
+def _written(folder, snippet):
+    script = folder / "snippet.py"
+    script.write_text(snippet, encoding="utf-8")
+    return script
 
 
 def test_no_snippet_goes_untested():
@@ -88,12 +121,12 @@ def test_make_verbs_named_in_the_readme_are_in_the_makefile():
 
 
 def test_commands_and_options_named_in_the_readme_are_in_the_help():
-    """Each `labelmill VERB` is a command, and each option belongs to `labelmill run`."""
+    """Each `labelmill VERB` is a command, and each option belongs to one of those named."""
     commands = typer.main.get_command(app).commands
     named = set(re.findall(r"\blabelmill ([a-z]+)\b(?=[` ])", README))
     assert named
     assert named <= commands.keys()
-    options = {option for parameter in commands["run"].params for option in parameter.opts}
+    options = {option for verb in named for parameter in commands[verb].params for option in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--limit"} <= options
 
 

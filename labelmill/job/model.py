@@ -138,6 +138,9 @@ class Run(Section):
     """The most that all runs into this output may cost in one UTC day."""
     max_cost_usd_per_month: Usd | None = None
     """The most that all runs into this output may cost in one UTC month."""
+    trace_texts: bool = False
+    """With `LANGSMITH_TRACING=true`, send the texts and the answers along. Otherwise LangSmith gets names, times, tokens
+    and row keys only."""
     poll_seconds: Seconds = 60.0
     """The batch lane's; the live lane has no use for it."""
 

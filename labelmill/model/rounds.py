@@ -98,8 +98,9 @@ def wait_after(question: Question, failure: Failure, jitter: random.Random) -> f
 
 
 def configs_of(questions: Sequence[Question], shared: RunnableConfig, chunk: int) -> list[RunnableConfig]:
-    """The config of each input of `chain.batch`: `shared`, and which row it is for."""
-    return [{**shared, "metadata": {"row_key": question.row_key, "chunk": chunk}} for question in questions]
+    """The config of each input of `chain.batch`: `shared` with its metadata, and which row it is for."""
+    known = {**shared.get("metadata", {}), "chunk": chunk}
+    return [{**shared, "metadata": {**known, "row_key": question.row_key}} for question in questions]
 
 
 def _failure(result: object) -> Failure | None:

@@ -8,12 +8,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from labelmill.report.markdown import bar
-from labelmill.report.wording import usd
+from labelmill.report.wording import STATUS_WORDS, usd
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
 PRACTICE_NOTE = "nothing was paid; the cost is what the named model would have cost"
-NO_RECORD = "no record: killed, or running"
+NO_RECORD = "no record"
+ENDINGS = {**STATUS_WORDS, "running": "running, or killed"}
 
 
 def history_view(title: str, history: dict[str, Any]) -> RenderableType:
@@ -85,7 +86,7 @@ def _table(
     for name, footer in zip(columns, footers, strict=True):
         table.add_column(name, footer, justify="right")
     for row in rows:
-        ending = [(row[status] or NO_RECORD).replace("_", " ")] if status else []
+        ending = [ENDINGS.get(row[status], row[status]) or NO_RECORD] if status else []
         table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, repriced))
     return table
 

@@ -94,11 +94,16 @@ def _batch(
         ),
         form=correction_form_of(job) if correction else form_of(job),
     )
-    shared: RunnableConfig = {"callbacks": [recorder], "max_concurrency": job.run.max_concurrency}
+    shared: RunnableConfig = {
+        "callbacks": [recorder, *live.tracing.callbacks],
+        "metadata": {"job": job.name, "run_id": live.run.run_id},
+        "max_concurrency": job.run.max_concurrency,
+    }
     chain = live.correction_chain if correction else live.chain
     inputs = [question.as_input() for question in questions]
     configs = configs_of(questions, shared, chunk.number)
-    return chain.batch(inputs, config=configs, return_exceptions=True)
+    with live.tracing.around_batch():
+        return chain.batch(inputs, config=configs, return_exceptions=True)
 
 
 def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:

@@ -1,6 +1,6 @@
 """What past runs asked and paid, added up from the ledgers of an output folder.
 
-The ledgers know every run, also those that were killed and left no `run.json`; the records only add how a run ended.
+The ledgers know every run, also those that were killed or whose `run.json` is gone; the records only add how a run ended.
 Nothing is written, and the rows are added up by Polars as they stream by.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from labelmill.job.model import Run
 from labelmill.store.attempts import outcomes_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.journal import read_attempts
@@ -60,15 +61,15 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
     return facts
 
 
-def scan_history(ledgers: Path, max_answers: int) -> pl.LazyFrame:
+def scan_history(ledgers: Path, run: Run) -> pl.LazyFrame:
     """All rows of all tasks in a ledger folder, with `task_key`; journals that no run has folded in yet are read too."""
-    tasks = [_scan_task(folder, max_answers) for folder in sorted(ledgers.glob("*/"))]
+    tasks = [_scan_task(folder, run) for folder in sorted(ledgers.glob("*/"))]
     if not tasks:
         return pl.LazyFrame(schema={**SCHEMA, "task_key": pl.String})
     return pl.concat(tasks)
 
 
-def _scan_task(folder: Path, max_answers: int) -> pl.LazyFrame:
+def _scan_task(folder: Path, run: Run) -> pl.LazyFrame:
     # Journals first: one that becomes a part in the meantime is then found as either.
     journals = sorted(folder.glob("*.jsonl"))
     parts = {*folder.glob("*.parquet")}
@@ -82,7 +83,7 @@ def _scan_task(folder: Path, max_answers: int) -> pl.LazyFrame:
         except FileNotFoundError:
             parts |= {part} if part.exists() else set()
             continue
-        frames.append(frame_of(outcomes_of(attempts, max_answers), journal.stem.rsplit("-", 1)[0]).lazy())
+        frames.append(frame_of(outcomes_of(attempts, run), journal.stem.rsplit("-", 1)[0]).lazy())
     return pl.concat([scan_parts(sorted(parts)), *frames]).with_columns(task_key=pl.lit(folder.name))
 
 
@@ -173,7 +174,8 @@ def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
 def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) -> dict[str, Any] | None:
     """The history of practice or of paid work: `total`, `runs`, `days` and `months` (UTC); None where there is none.
 
-    A run without a record has the status None: it was killed, or is still running. A run that asked nothing has only
+    A run without a record has the status None. One whose status is `running` may also have been killed: the next run
+    finds that out. A run that asked nothing has only
     zeros.
     """
     mine = work.filter(pl.col("practice") == practice)

@@ -18,6 +18,7 @@ from labelmill.model.failures import Failure
 from labelmill.model.gate import Gate
 from labelmill.model.progress import Progress
 from labelmill.model.throttle import Throttle
+from labelmill.model.tracing import Tracing, tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price, price_of
 from labelmill.run.label_run import LabelRun
@@ -26,7 +27,7 @@ from labelmill.store.ledger import spent_since, start_of_day
 
 @dataclass(frozen=True)
 class LiveRun:
-    """One run's throttle, breaker, budget, price, progress and chain."""
+    """One run's throttle, breaker, budget, price, progress, tracing and chain."""
 
     run: LabelRun
     throttle: Throttle
@@ -34,6 +35,7 @@ class LiveRun:
     budget: Budget
     price: Price | None
     progress: Progress
+    tracing: Tracing
 
     @property
     def gate(self) -> Gate:
@@ -75,21 +77,23 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
         spent_since(run.folder.ledgers, today.replace(day=1), practice=run.practice),
     )
     settings = run.job.run
-    mine = LiveRun(
-        run,
-        Throttle(settings),
-        Breaker(settings.stop_at_failed_fraction),
-        Budget(limit),
-        price_of(run.job.model, run.job.price, run.base_url),
-        Progress(),
-    )
-    with _lock:
-        _live[run.run_id] = mine
-    try:
-        yield mine
-    finally:
+    with tracing(keep_texts=settings.trace_texts) as traced:
+        mine = LiveRun(
+            run,
+            Throttle(settings),
+            Breaker(settings.stop_at_failed_fraction),
+            Budget(limit),
+            price_of(run.job.model, run.job.price, run.base_url),
+            Progress(),
+            traced,
+        )
         with _lock:
-            del _live[run.run_id]
+            _live[run.run_id] = mine
+        try:
+            yield mine
+        finally:
+            with _lock:
+                del _live[run.run_id]
 
 
 def live_run(run_id: str) -> LiveRun:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from commands.main import app
+from labelmill.job.model import Run
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt, outcomes_of
 from labelmill.store.ledger import frame_of, start_of_day
@@ -54,7 +55,9 @@ def past_run(tmp_path):
         ),
         Attempt("v1:b", now, label="money", answered=True, model="gpt-4o-mini", usage=usage, cost_usd=None),
     ]
-    frame_of(outcomes_of(attempts, 2), "20261123-run1").write_parquet(folder / "20261123-run1-00000.parquet")
+    frame_of(outcomes_of(attempts, Run()), "20261123-run1").write_parquet(
+        folder / "20261123-run1-00000.parquet"
+    )
     return "20261123-run1"
 
 
@@ -68,7 +71,7 @@ def test_costs_are_shown_though_the_source_is_gone(job_file, past_run):
     assert shown.exit_code == 0
     assert past_run in shown.stdout
     assert "paid work" in shown.stdout
-    assert "killed" in shown.stdout
+    assert "no record" in shown.stdout
     assert "unknown, $0.50 or more" in shown.stdout
     assert "████" in shown.stdout
 

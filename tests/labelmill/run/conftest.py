@@ -14,6 +14,7 @@ FACTS = {
     "error": None,
     "message": None,
     "final": True,
+    "ended": True,
     "confidence": None,
     "model": "gpt-4o-mini-2024-07-18",
     "requests": 1,

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from labelmill.job.model import Run
 from labelmill.money.usage import Usage
 from labelmill.run.history import history_of, read_runs, read_work, scan_history
 from labelmill.store.attempts import Attempt
@@ -20,7 +21,7 @@ def read(tmp_path):
 
     def history(*, practice=False):
         folder = OutputFolder(tmp_path / "out")
-        work = read_work(scan_history(folder.ledgers, max_answers=2))
+        work = read_work(scan_history(folder.ledgers, Run()))
         return history_of(work, read_runs(folder), practice=practice)
 
     return history

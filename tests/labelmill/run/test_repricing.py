@@ -5,6 +5,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from labelmill.job.model import Run
 from labelmill.money.prices import price_of
 from labelmill.money.usage import Usage
 from labelmill.run.history import read_runs, read_work, scan_history, sums_by
@@ -22,7 +23,7 @@ def repriced(tmp_path, job_of):
     def read(model="gpt-4o-mini", price=None, base_url=None):
         folder = OutputFolder(tmp_path / "out")
         job = job_of(model={"name": model}, **({"price": price} if price else {}))
-        rows = scan_history(folder.ledgers, max_answers=2)
+        rows = scan_history(folder.ledgers, Run())
         prices = TodaysPrices(job, [KEY] if model else [], read_runs(folder), base_url)
         work = read_work(rows)
         work = read_work(rows, by_tokens=True) if prices.need_texts(work) else work
