@@ -12,6 +12,9 @@ from langchain_core.messages import AIMessage
 from labelmill.model.failures import Failure
 from labelmill.money.usage import Usage
 
+SECONDS = "answer_seconds"
+"""Where a message's metadata says how long its answer took."""
+
 PARSER_VERSION = 1
 """Part of the task key: a change in how answers become labels asks for every label anew."""
 
@@ -26,7 +29,7 @@ class Answer:
     """One paid answer, as the journal keeps it: nothing in it has been interpreted yet.
 
     `confidence` is the probability of the answer's tokens, or None where none were asked for; `usage` is None where
-    the provider sent none.
+    the provider sent none; `seconds` is how long it took from the request being sent, without waits before it.
     """
 
     content: str
@@ -35,6 +38,7 @@ class Answer:
     model: str | None
     confidence: float | None
     usage: Usage | None
+    seconds: float | None = None
 
 
 def answer_of(message: AIMessage) -> Answer:
@@ -47,6 +51,7 @@ def answer_of(message: AIMessage) -> Answer:
         model=facts.get("model_name"),
         confidence=_probability(facts.get("logprobs")),
         usage=Usage.from_message(message.usage_metadata),
+        seconds=facts.get(SECONDS),
     )
 
 

@@ -1,5 +1,6 @@
 """The chain: `prompt | model | parser`."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pydantic import Field, SecretStr
 from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
-from labelmill.model.answers import LabelSet, answer_of, label_or_failure
+from labelmill.model.answers import SECONDS, LabelSet, answer_of, label_or_failure
 from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
 from labelmill.model.prompt import prompt_of
 from labelmill.model.throttle import Passage, Throttle
@@ -70,6 +71,7 @@ class TolledChatOpenAI(ChatOpenAI):
         order = run_manager.metadata.get("chunk", 0) if run_manager else 0
         worst_case = worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format"))
         with self.toll.passage(order, worst_case) as (passage, reservation):
+            sent = time.monotonic()
             try:
                 result = self._answered(messages, stop, run_manager, **kwargs)
             except Exception as error:
@@ -79,6 +81,8 @@ class TolledChatOpenAI(ChatOpenAI):
                 raise
             generation = result.generations[0]
             message = generation.message
+            # Measured here and not by a callback: LangChain's start event comes before the wait at the toll.
+            message.response_metadata[SECONDS] = time.monotonic() - sent
             usage = Usage.from_message(message.usage_metadata) if isinstance(message, AIMessage) else None
             reservation.settle(cost_of(usage or worst_case, self.toll.price))
             headers = (generation.generation_info or {}).get("headers") or {}

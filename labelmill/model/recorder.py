@@ -110,6 +110,7 @@ class Recorder(BaseCallbackHandler):
             usage=answer.usage,
             cost_usd=cost_of(answer.usage, self._price),
             unseen_usd=worst_cost if answer.usage is None else None,
+            seconds=None if answer.seconds is None else round(answer.seconds, 4),
         )
 
     def _take(self, run_id: UUID) -> tuple[str, Decimal | None]:

@@ -32,6 +32,16 @@ class RowCounts(BaseModel):
     failures: dict[str, int] = {}
 
 
+class Seconds(BaseModel):
+    """How long answers took, in seconds: half of them at most `p50`, 95 in 100 at most `p95`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    p50: float
+    p95: float
+    max: float
+
+
 class Work(BaseModel):
     """What one run asked and paid, as its ledger parts have it. `cost_usd` is None where any price was unknown."""
 
@@ -45,6 +55,7 @@ class Work(BaseModel):
     output_tokens: int = 0
     cost_usd: Decimal | None = Decimal(0)
     unseen_usd: Decimal = Decimal(0)
+    answer_seconds: Seconds | None = None
 
 
 class RunRecord(BaseModel):
@@ -54,7 +65,8 @@ class RunRecord(BaseModel):
     and part of `rows_labeled`); they are null where a run ended before it had published. `texts_asked`, `requests`,
     tokens and `cost_usd` are this run's work; `requests_unseen` are requests that may have been paid and whose tokens
     nobody saw, `unseen_usd` is what they may have cost at most and is not in `cost_usd`. `cost_usd` is null where it is
-    unknown; with `practice` it is what the named model would have cost, and nothing was paid.
+    unknown; with `practice` it is what the named model would have cost, and nothing was paid. `answer_seconds` is null where
+    nothing was answered.
 
     A record says `running` from the start; should the process die, the next run into the same folder makes it `failed`
     and counts what the dead run had paid for.
@@ -83,6 +95,7 @@ class RunRecord(BaseModel):
     unseen_usd: float
     price: dict[str, Any] | None
     seconds: float | None
+    answer_seconds: Seconds | None = None
     labels: dict[str, int] | None
     failures: dict[str, int] | None
     started_at_utc: datetime
@@ -135,8 +148,13 @@ def work_of(parts: pl.LazyFrame) -> Work:
         output_tokens=pl.col("output_tokens").sum(),
         cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
         unseen_usd=pl.col("unseen_usd").sum(),
+        p50=pl.col("seconds").quantile(0.5, "higher"),
+        p95=pl.col("seconds").quantile(0.95, "higher"),
+        max=pl.col("seconds").max(),
     ).collect()
-    return Work(**sums.row(0, named=True))
+    work = sums.row(0, named=True)
+    took = {name: work.pop(name) for name in Seconds.model_fields}
+    return Work(**work, answer_seconds=None if took["max"] is None else Seconds(**took))
 
 
 def status_of(

@@ -17,7 +17,7 @@ class Attempt:
 
     Either `label` is set, or `failure` (a kind) with a `message`. `usage` is None where tokens may have been paid
     that nobody saw; `cost_usd` is None where that is so or the price is unknown, and `unseen_usd` is then what it may
-    have cost at most.
+    have cost at most. `seconds` is how long the provider took to answer, without our waits; None where no answer came.
     """
 
     row_key: str
@@ -31,6 +31,7 @@ class Attempt:
     usage: Usage | None = None
     cost_usd: Decimal | None = None
     unseen_usd: Decimal | None = None
+    seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The attempt as plain JSON values, without what is None."""
@@ -67,7 +68,7 @@ class Outcome:
 
     `final` is False where the next run should ask again, `ended` where its own run stopped before it had tried
     everything: such a text is pending rather than failed. `unseen` counts the attempts whose tokens nobody saw, and
-    `unseen_usd` is what these may have cost at most.
+    `unseen_usd` is what these may have cost at most. `seconds` is how long the latest answer took, None without one.
     """
 
     last: Attempt
@@ -78,6 +79,7 @@ class Outcome:
     unseen_usd: Decimal
     final: bool
     ended: bool
+    seconds: float | None = None
 
 
 def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:
@@ -108,6 +110,7 @@ def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:
             unseen_usd=before.unseen_usd + (attempt.unseen_usd or 0),
             final=final,
             ended=final or (not attempt.answered and unanswered >= run.max_attempts),
+            seconds=before.seconds if attempt.seconds is None else attempt.seconds,
         )
     return list(outcomes.values())
 

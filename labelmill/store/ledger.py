@@ -38,6 +38,7 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "output_tokens": pl.Int64,
     "cost_usd": MONEY,
     "unseen_usd": MONEY,
+    "seconds": pl.Float64,
     "answered_at_utc": pl.Datetime("us", "UTC"),
 }
 SCHEMA = pl.Schema(_COLUMNS)
@@ -146,6 +147,7 @@ def _row_of(outcome: Outcome, run_id: str) -> dict[str, Any]:
         **vars(outcome.usage),
         "cost_usd": outcome.cost_usd,
         "unseen_usd": outcome.unseen_usd,
+        "seconds": outcome.seconds,
         "answered_at_utc": last.at_utc,
     }
 
@@ -180,4 +182,13 @@ def scan_parts(parts: list[Path], path_column: str | None = None) -> pl.LazyFram
     """Ledger parts as one frame; with each row's part in `path_column`, where one is named."""
     if not parts:
         return pl.LazyFrame(schema={**SCHEMA, **({path_column: pl.String} if path_column else {})})
-    return pl.scan_parquet(parts, hive_partitioning=False, glob=False, include_file_paths=path_column)
+    # Parts that another version wrote may lack a column, which is then null, or have one that is not known here.
+    return pl.scan_parquet(
+        parts,
+        schema=SCHEMA,
+        hive_partitioning=False,
+        glob=False,
+        include_file_paths=path_column,
+        missing_columns="insert",
+        extra_columns="ignore",
+    )

@@ -146,3 +146,12 @@ def test_more_cached_tokens_than_input_do_not_lose_the_answer(ask, scripted, com
     assert results == ["sport"]
     assert attempt.usage == Usage(11, 11, 2)
     assert attempt.cost_usd > 0
+
+
+def test_an_answers_seconds_are_the_providers_and_not_our_wait(ask):
+    """With one place and two texts the second waits its turn; each answer still took what the provider took."""
+    slow = PracticeSettings(latency_seconds=0.2)
+    _, attempts, _ = ask(["the match", "the market"], slow, run={"max_concurrency": 1})
+    assert all(0.2 <= attempt.seconds < 0.35 for attempt in attempts)
+    _, (lost,), _ = ask(["the team"], PracticeSettings(faults={FaultKind.SERVER_ERROR: 1.0}))
+    assert lost.seconds is None

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from labelmill.errors import RunStopped
-from labelmill.run.record import RowCounts, Work, count_rows, status_of, work_of
+from labelmill.run.record import RowCounts, Seconds, Work, count_rows, status_of, work_of
 from labelmill.store.ledger import MONEY, SCHEMA
 
 
@@ -95,3 +95,11 @@ def test_one_unknown_cost_makes_the_sum_unknown():
 def test_no_work_costs_nothing():
     """A run that asked nothing cost 0, which is known."""
     assert work_of(pl.LazyFrame(schema=SCHEMA)) == Work()
+
+
+def test_how_long_answers_took_is_counted_over_those_that_came():
+    """The median, the 95th of a hundred and the longest; a text without an answer is left out."""
+    parts = [_part(row_key=str(number), seconds=number / 100) for number in range(1, 101)]
+    work = work_of(pl.concat([*parts, _part(row_key="lost", requests=1)]).lazy())
+    assert work.answer_seconds == Seconds(p50=0.51, p95=0.96, max=1.0)
+    assert work_of(_part(row_key="lost").lazy()).answer_seconds is None

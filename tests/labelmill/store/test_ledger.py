@@ -268,3 +268,17 @@ def test_a_ledger_that_can_not_be_written_keeps_its_journal(ledger):
     blocker.rmdir()
     assert ledger.fold_abandoned(RUN) == 1
     assert digests(ledger.labels()) == [1]
+
+
+def test_a_part_of_another_version_is_read_with_what_it_has(tmp_path):
+    """A part without the answer's seconds, or with a column that is not known here, is no obstacle."""
+    ledger = Ledger(tmp_path)
+    frame = pl.DataFrame({"row_key": ["v1:0"], "label": ["sport"]})
+    missing = [
+        pl.lit(None, dtype=kind).alias(name) for name, kind in SCHEMA.items() if name not in frame.columns
+    ]
+    whole = frame.with_columns(missing).select(SCHEMA.names())
+    whole.drop("seconds").write_parquet(tmp_path / "old-00000.parquet")
+    whole.with_columns(from_the_future=1).write_parquet(tmp_path / "new-00000.parquet")
+    assert ledger.scan().collect().schema == SCHEMA
+    assert ledger.scan().collect()["label"].to_list() == ["sport", "sport"]
