@@ -21,6 +21,7 @@ from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
 from tasks.publish import publish_run
+from tasks.tags import job_tags
 
 CHUNKS_IN_FLIGHT = 4
 """Enough that three fill the gate while one waits for its slowest answer."""
@@ -60,7 +61,7 @@ def label_dataset(
 def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> RunRecord:
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     check_shared_limit(job)
-    with open_run(job, model_base_url) as live:
+    with job_tags(job.name), open_run(job, model_base_url) as live:
         run = live.run
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
             plan = plan_run(run, retry_failed=retry_failed)

@@ -2,6 +2,7 @@
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from labelmill.dataset.merge import write_failed, write_labeled
 from labelmill.run.label_run import LabelRun
@@ -9,7 +10,7 @@ from labelmill.run.record import RowCounts, count_rows
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="merge", cache_policy=NO_CACHE)
+@task(name="merge", task_run_name="merge", cache_policy=NO_CACHE)
 @tells_of_the_disk
 def merge_labels(run: LabelRun) -> RowCounts:
     """Publish the labeled dataset and the rows that failed, and count what was written."""
@@ -17,4 +18,8 @@ def merge_labels(run: LabelRun) -> RowCounts:
     rows = count_rows(labeled, run.run_id)
     if rows.failed:
         write_failed(run.files, run.merger, run.folder.failed(run.run_id))
+    get_run_logger().info(
+        "Published %s rows in %s files: %s labeled, %s failed, %s pending",
+        *(f"{count:,}" for count in (rows.total, len(labeled), rows.labeled, rows.failed, rows.pending)),
+    )
     return rows

@@ -1,46 +1,68 @@
 """Publishing: the record of the run, for programs and for people."""
 
-import hashlib
-import re
-import unicodedata
+from datetime import UTC, datetime
+from pathlib import Path
 
+import polars as pl
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
-from labelmill.report.markdown import cost_report, label_distribution
+from labelmill.report.findings import Findings, findings_of
+from labelmill.report.markdown import cost_report, escaped
 from labelmill.report.page import report_page
+from labelmill.report.tables import costs_table, failures_table, labels_table
+from labelmill.report.wording import STATUS_WORDS, percent, usd
 from labelmill.run.costs import write_costs
 from labelmill.run.label_run import LabelRun
+from labelmill.run.manifest import write_manifest
 from labelmill.run.record import RunRecord, write_record
 from labelmill.store.files import write_text_whole
+from tasks.artifact_keys import artifact_key_of
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="publish", cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 @tells_of_the_disk
 def publish_run(run: LabelRun, record: RunRecord) -> None:
-    """Write `run.json`, `costs.parquet` and `report.html`, then show the report and the label distribution in Prefect."""
-    write_record(record, run.record_folder)
-    write_costs(run, record)
-    write_text_whole(run.record_folder / "report.html", report_page(record))
-    job = artifact_key_of(record.job.name)
-    create_markdown_artifact(
-        cost_report(record), key=f"{job}-report", description=f"Report of {record.job.name}"
-    )
-    create_markdown_artifact(
-        label_distribution(record), key=f"{job}-labels", description=f"Labels of {record.job.name}"
-    )
+    """Write what the run leaves for programs, then its report, then show it all in Prefect.
 
-
-def artifact_key_of(name: str) -> str:
-    """A job's name as Prefect allows it in an artifact's key: `a-z`, `0-9` and `-`.
-
-    A name that loses characters on the way gets a short hash, so that two jobs never share a history.
+    `run.json`, `costs.parquet` and the manifest of `labeled/` come first: they are there whatever becomes of the rest.
     """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if slug == name:
-        return slug
-    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
-    return f"{slug}-{digest}" if slug else f"job-{digest}"
+    write_record(record, run.record_folder)
+    costs = write_costs(run, record)
+    write_manifest(record, [file.relative for file in run.files], datetime.now(UTC))
+    findings = findings_of(run, record)
+    page = run.record_folder / "report.html"
+    write_text_whole(page, report_page(record, findings))
+    _show(record, findings, costs, page)
+    log = get_run_logger()
+    labeled = f"{record.rows_labeled:,} of {record.rows_total:,} rows labeled"
+    share, cost = percent(record.rows_labeled, record.rows_total), usd(record.cost_usd)
+    log.info("%s: %s (%s), cost of this run %s", STATUS_WORDS[record.status], labeled, share, cost)
+    log.info("Labels in %s; the report is among this run's artifacts and in %s", record.labeled_path, page)
+
+
+def _show(record: RunRecord, findings: Findings, costs: pl.DataFrame, page: Path) -> None:
+    """Leave the run's artifacts, each under the job's key, so that its versions are the job's history."""
+    name, key = escaped(record.job.name), artifact_key_of(record.job.name)
+    create_markdown_artifact(
+        cost_report(record, findings), key=f"{key}-report", description=f"Report of {name}"
+    )
+    tables = {
+        "costs": (costs_table(costs), f"Cost by chunk of {name}"),
+        "labels": (labels_table(record, findings), f"Labels of {name}"),
+        "failures": (failures_table(record, findings), f"Failures of {name}"),
+    }
+    for what, (rows, description) in tables.items():
+        create_table_artifact(rows, key=f"{key}-{what}", description=description)  # type: ignore[arg-type]
+    links = {"labeled": (Path(record.labeled_path), "Labeled data"), "page": (page, "Report page")}
+    for what, (path, title) in links.items():
+        # The path stands beside the link because browsers follow no file:// link from a page of a server.
+        create_link_artifact(
+            path.absolute().as_uri(),
+            link_text=f"{title} of {name}",
+            key=f"{key}-{what}",
+            description=f"{title} of {name}: {escaped(str(path.absolute()))}",
+        )

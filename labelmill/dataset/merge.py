@@ -23,6 +23,9 @@ LABEL_COLUMNS = pl.Schema(
 )
 """What `labeled/` adds to the source's columns, whether or not anything failed."""
 
+MANIFEST = "_manifest.json"
+"""The file in `labeled/` that says what is there. Its name begins with `_`, so that no reader of Parquet takes it."""
+
 FAILURE_COLUMNS = pl.Schema(
     {
         "failure_kind": pl.String,
@@ -107,7 +110,10 @@ def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> 
     """Publish the labeled files, each one whole under its source's relative name, and return them.
 
     Files that the source no longer has are removed from the folder, and so is what a killed run had half written.
+    The manifest goes first, before any file is replaced, and is written anew by the run's end: where there is one, it
+    is true of every file beside it, and where there is none, a run is writing or was killed.
     """
+    (folder / MANIFEST).unlink(missing_ok=True)
     for file in files:
         with written_whole(folder / file.relative) as temporary:
             merger.labeled(file).sink_parquet(temporary, maintain_order=True)

@@ -19,6 +19,37 @@ class Limit:
     limit_usd: Decimal
 
 
+@dataclass(frozen=True)
+class LimitUse:
+    """One of the job's limits, and how much of it was spent."""
+
+    field: str
+    limit_usd: Decimal
+    spent_usd: Decimal
+
+    @property
+    def fraction(self) -> Decimal:
+        """The part of the limit that was spent; a limit of nothing is all used."""
+        return self.spent_usd / self.limit_usd if self.limit_usd else Decimal(1)
+
+
+def limit_uses(
+    run: Run, spent_by_run_usd: Decimal, spent_today_usd: Decimal, spent_this_month_usd: Decimal
+) -> list[LimitUse]:
+    """How much of each limit that the job has was spent, the one with the least left first."""
+    spent = {
+        "max_cost_usd": spent_by_run_usd,
+        "max_cost_usd_per_day": spent_today_usd,
+        "max_cost_usd_per_month": spent_this_month_usd,
+    }
+    uses = [
+        LimitUse(field, Decimal(str(value)), already)
+        for field, already in spent.items()
+        if (value := getattr(run, field)) is not None
+    ]
+    return sorted(uses, key=lambda use: use.limit_usd - use.spent_usd)
+
+
 def tightest_limit(run: Run, spent_today_usd: Decimal, spent_this_month_usd: Decimal) -> Limit | None:
     """The limit of the three that a run would meet first; None where the job has none."""
     spent = {

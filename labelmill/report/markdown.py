@@ -1,56 +1,97 @@
 """The report of a run in Markdown, as the Prefect UI shows it."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 
+from labelmill.report.changes import (
+    changes_of,
+    examples_of,
+    figures_of,
+    gone_labels,
+    label_change,
+    limits_of,
+)
+from labelmill.report.findings import Findings, PastRun
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, visible
 from labelmill.run.record import RunRecord
 
 _ESCAPES = str.maketrans(
     {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
-_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
-_BAR_WIDTH = 20
+_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_APART = "<!-- -->"
+"""Keeps an address from becoming a link: Prefect's pages look for addresses after escapes are gone."""
+_MOST_LABELS = 100
+NOTHING_MORE = Findings()
 
 
 def escaped(text: str) -> str:
     """Text from outside as plain text in a Markdown table: no mark, tag, link or line break survives."""
-    return _LINKS.sub(r"\\", visible(text).translate(_ESCAPES))
+    return _LINKS.sub(_APART, visible(text).translate(_ESCAPES))
 
 
-def cost_report(record: RunRecord) -> str:
-    """How a run went and what it cost, in Markdown."""
+def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
+    """How a run went, what it cost and what is different from the last one, in Markdown."""
     title = f"# {escaped(record.job.name)}: {STATUS_WORDS[record.status]}"
     said = [f"> {escaped(notice)}\n" for notice in notices(record)]
     model = f"Model {escaped(record.job.model.name)}, run `{record.run_id}`, labels in {escaped(record.labeled_path)}"
     parts = [title, *said, model, "## Rows", table(("", "rows"), rows_of(record))]
     parts += ["## Bill", table(("", "this run"), [(what, escaped(value)) for what, value in bill_of(record)])]
+    if findings.limits:
+        parts += ["## Budget", table(("limit", "at most", "spent", "used"), escape_all(limits_of(findings)))]
     if record.labels:
-        parts += ["## Labels", label_distribution(record)]
+        parts += ["## Labels", label_distribution(record, findings.last)]
+    parts += ["## Since the last run", *_changes(record, findings.last)]
     if record.failures:
         failures = [(escaped(kind), f"{count:,}") for kind, count in record.failures.items()]
         parts += ["## Failures", table(("kind", "rows"), failures)]
+    if findings.examples:
+        examples = table(("kind", "text", "message"), escape_all(examples_of(findings)), numbers=False)
+        parts += ["Some of them:", examples]
+    for words, svg in figures_of(record, findings):
+        parts += [f"## {words}", f"![{words}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"]
     return "\n\n".join(parts) + "\n"
 
 
-def label_distribution(record: RunRecord) -> str:
-    """Rows per label over the whole dataset, with percentages, as a Markdown table."""
-    labels = record.labels or {}
-    most = max(labels.values(), default=0)
+def label_distribution(record: RunRecord, last: PastRun | None = None) -> str:
+    """Rows per label over the whole dataset, with percentages and the change since the last run, as a Markdown table.
+
+    Of very many labels the largest are shown, and how many more there are.
+    """
+    labels = list((record.labels or {}).items())
     rows = [
-        (escaped(label), f"{count:,}", percent(count, record.rows_labeled), bar(count, most))
-        for label, count in labels.items()
+        (
+            escaped(label),
+            f"{count:,}",
+            percent(count, record.rows_labeled),
+            label_change(label, record, last) if last else "–",
+        )
+        for label, count in labels[:_MOST_LABELS]
     ]
-    return table(("label", "rows", "share", ""), rows)
+    if more := labels[_MOST_LABELS:]:
+        count = sum(count for _, count in more)
+        rows.append((f"{len(more):,} more", f"{count:,}", percent(count, record.rows_labeled), "–"))
+    return table(("label", "rows", "share", "since the last run"), rows)
 
 
-def bar(count: int, most: int) -> str:
-    """A bar of block characters; anything above zero shows at least one block."""
-    return "█" * (max(1, round(_BAR_WIDTH * count / most)) if count else 0)
+def _changes(record: RunRecord, last: PastRun | None) -> list[str]:
+    if last is None:
+        return ["This is the first run of this job in this folder."]
+    compared = table(("", "last run", "this run", "change"), changes_of(record, last))
+    when = f"Compared with run `{last.run_id}`" if re.fullmatch(r"[\w-]+", last.run_id) else "Compared"
+    gone = gone_labels(record, last)[:_MOST_LABELS]
+    words = f" No longer there: {', '.join(escaped(label) for label in gone)}." if gone else ""
+    return [f"{when} of {last.started_at_utc:%Y-%m-%d %H:%M} UTC.{words}", compared]
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def escape_all(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Rows of a table with every cell escaped."""
+    return [tuple(escaped(cell) for cell in row) for row in rows]
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> str:
     """A Markdown table; numbers, which stand in the columns after the first, are aligned to the right."""
-    rule = [":--", *["--:"] * (min(len(head), 3) - 1), *[":--"] * (len(head) - 3)]
+    rule = [":--", *["--:" if numbers else ":--"] * (len(head) - 1)]
     lines = [head, tuple(rule), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

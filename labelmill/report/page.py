@@ -1,7 +1,11 @@
 """`report.html`: the report of a run as one page that opens without a network."""
 
 import html
+from collections.abc import Sequence
 
+from labelmill.report.changes import changes_of, examples_of, figures_of, limits_of
+from labelmill.report.charts import XMLNS
+from labelmill.report.findings import Findings, PastRun
 from labelmill.report.wording import (
     STATUS_WORDS,
     bill_of,
@@ -38,11 +42,19 @@ td.part{padding-left:1.2rem;color:var(--soft)}
 td.number{text-align:right;font-variant-numeric:tabular-nums;padding-left:1rem}
 .facts td:first-child,.bars td.number{white-space:nowrap}.bars td.number{width:1%}
 td.bar{width:50%;padding-left:1.2rem}td.bar svg{display:block;width:100%;height:12px}
+th{text-align:right;font-weight:500;color:var(--soft);padding:.2rem .2rem .2rem 1rem}
+th:first-child,.words th{text-align:left;padding-left:.2rem}.words td{vertical-align:top;padding-right:1rem}
+.words{margin-top:1rem}.words td:first-child{white-space:nowrap}
+figure{margin:1.9rem 0 0}figcaption{font-weight:600;font-size:1.05rem;margin-bottom:.6rem}
+figure svg{max-width:100%;height:auto}figure text{fill:var(--soft)}
 .label rect{fill:var(--label)}.failure rect{fill:var(--failure)}
 """
 
 
-def report_page(record: RunRecord) -> str:
+NOTHING_MORE = Findings()
+
+
+def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     """A run's report as a self-contained HTML page. Everything from outside is escaped."""
     name = escaped(record.job.name)
     finished = f"{record.finished_at_utc:%Y-%m-%d %H:%M} UTC"
@@ -57,10 +69,21 @@ def report_page(record: RunRecord) -> str:
         "</div>",
         f'<p class="soft price">Price: {escaped(price_words(record))}</p>',
     ]
+    if findings.limits:
+        parts.append("<h2>Budget</h2>" + _table(("limit", "at most", "spent", "used"), limits_of(findings)))
     if record.labels:
         parts.append("<h2>Labels</h2>" + _bars(record.labels, sum(record.labels.values()), "label"))
+    if findings.last:
+        parts += _changes(record, findings.last)
+    parts += [
+        # In a page an SVG needs no namespace, and its words take the page's colour.
+        f"<figure><figcaption>{escaped(words)}</figcaption>{svg.replace(XMLNS, '')}</figure>"
+        for words, svg in figures_of(record, findings, has_bars=True)
+    ]
     if record.failures:
         parts.append("<h2>Failures</h2>" + _bars(record.failures, sum(record.failures.values()), "failure"))
+    if findings.examples:
+        parts.append(_table(("kind", "text", "message"), examples_of(findings), "words"))
     parts.append(
         f'<footer class="soft">Labels in {escaped(record.labeled_path)} · '
         f"Labelmill {record.labelmill_version}</footer>"
@@ -101,6 +124,21 @@ def _facts(rows: list[tuple[str, str]]) -> str:
 def _bill_in_short(record: RunRecord) -> list[tuple[str, str]]:
     """The bill without its one long line, which stands below it."""
     return [(what, value) for what, value in bill_of(record) if what != "price"]
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], kind: str = "numbers") -> str:
+    number = "" if kind == "words" else ' class="number"'
+    titles = "".join(f"<th>{escaped(title)}</th>" for title in head)
+    lines = (
+        f"<tr><td>{escaped(row[0])}</td>{''.join(f'<td{number}>{escaped(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    return f'<table class="{kind}"><tr>{titles}</tr>{"".join(lines)}</table>'
+
+
+def _changes(record: RunRecord, last: PastRun) -> list[str]:
+    heading = f"<h2>Since the last run ({last.started_at_utc:%Y-%m-%d %H:%M} UTC)</h2>"
+    return [heading + _table(("", "last run", "this run", "change"), changes_of(record, last))]
 
 
 def _part(what: str) -> str:

@@ -1,12 +1,13 @@
 """Numbers and notices as people read them, the same in every report."""
 
 import re
+import unicodedata
 from decimal import Decimal
 
 from labelmill.run.record import RunRecord
 
 _UNSEEN = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    r"[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 """Control characters, switches of direction, lone surrogates, spaces without width; joiners are part of a word."""
 _CENT = Decimal("0.01")
@@ -25,6 +26,16 @@ STATUS_WORDS = {
 def visible(text: str) -> str:
     """Text from outside on one line and in its own direction: what can't be seen becomes a space."""
     return _UNSEEN.sub(" ", text)
+
+
+def shortened(text: str, cells: int) -> str:
+    """Text cut to a width, with an ellipsis where something is left out; a Chinese character takes two cells."""
+    width = 0
+    for index, letter in enumerate(text):
+        width += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if width > cells:
+            return text[: max(0, index - 1)].rstrip() + "…"
+    return text
 
 
 def usd(amount: float | Decimal | None) -> str:
@@ -57,6 +68,13 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"  # noqa: PLR2004
+
+
+def seconds_words(seconds: float) -> str:
+    """A short time: `85 ms`, `1.2 s`, `45 s`, `3 min 20 s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return duration(seconds) if seconds < 10 or seconds >= 60 else f"{seconds:.0f} s"  # noqa: PLR2004
 
 
 def notices(record: RunRecord) -> list[str]:
@@ -122,4 +140,15 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("cost per 1,000 texts", usd(per_thousand) if record.texts_asked else "–"),
         ("price", price_words(record)),
         ("time", duration(record.seconds)),
+        *_answer_times(record),
+    ]
+
+
+def _answer_times(record: RunRecord) -> list[tuple[str, str]]:
+    if record.answer_seconds is None:
+        return []
+    took = record.answer_seconds
+    return [
+        ("time to an answer, median", seconds_words(took.p50)),
+        ("time to an answer, 95 in 100 within", seconds_words(took.p95)),
     ]

@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import re
+from base64 import b64decode
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import FlowRunFilter
 
 from flows.label import label_dataset
 from labelmill.practice import PracticeSettings
+from tasks.artifact_keys import artifact_key_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -28,6 +32,12 @@ def run(practice):
         return state, state.result(raise_on_failure=False)
 
     return run_flow
+
+
+def figures_in(report):
+    """The charts in a report, each as SVG that an XML parser takes."""
+    images = re.findall(r"\]\(data:image/svg\+xml;base64,([^)]+)\)", report)
+    return [ET.fromstring(b64decode(image)) for image in images]  # noqa: S314  (our own)
 
 
 def _labeled(record):
@@ -93,7 +103,7 @@ def test_chunks_share_one_gate(run, practice, job_of, write_texts):
 
 
 def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
-    """A run leaves labeled files, a ledger, run.json, costs.parquet and report.html, and nothing else."""
+    """A run leaves labeled files, a ledger, run.json, costs.parquet and report.html, a manifest, and nothing else."""
     write_texts([*TEXTS[:5], None, "  "])
     _, record = run(job_of(run={"max_failed_fraction": 0.5}))
     out = tmp_path / "out"
@@ -102,6 +112,7 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
     )
     assert left == [
         f"failed/{record.run_id}.parquet",
+        "labeled/_manifest.json",
         "labeled/source.parquet",
         f"ledger/{record.task_key}/{record.run_id}-00000.parquet",
         *(f"runs/{record.run_id}/{name}" for name in ("costs.parquet", "report.html", "run.json")),
@@ -117,21 +128,93 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
 
 
 def test_the_page_a_person_looks_at(run, job_of, write_texts):
-    """The run and its tasks have names that say what they are, and the report and the labels are artifacts."""
-    write_texts(TEXTS)
-    state, record = run(job_of(name="daily news", run={"rows_per_chunk": 50}))
+    """The run is named and tagged, and its report, tables, links and progress are artifacts under the job's key."""
+    write_texts([*TEXTS, None])
+    settings = PracticeSettings(stubborn_faults={"off_label": 0.1})
+    job = job_of(
+        name="daily news", run={"rows_per_chunk": 50, "max_failed_fraction": 1, "max_cost_usd_per_day": 1}
+    )
+    run(job, settings)
+    state, record = run(job, settings)
 
     async def look():
+        flow_run_id = state.state_details.flow_run_id
         async with get_client() as client:
-            flow_run = await client.read_flow_run(state.state_details.flow_run_id)
-            keys = ArtifactFilter(key=ArtifactFilterKey(like_="daily-news"))
-            return flow_run, await client.read_artifacts(artifact_filter=keys)
+            mine = FlowRunFilter(id={"any_": [flow_run_id]})
+            found = await client.read_artifacts(flow_run_filter=mine)
+            tasks = []
+            for _ in range(50):
+                # Task runs reach the server as events, a moment later.
+                tasks = await client.read_task_runs(flow_run_filter=mine)
+                if len(tasks) >= 3:
+                    break
+                await asyncio.sleep(0.2)
+            return await client.read_flow_run(flow_run_id), found, tasks
 
-    flow_run, artifacts = asyncio.run(look())
+    flow_run, artifacts, task_runs = asyncio.run(look())
     assert flow_run.name == f"daily news {record.started_at_utc:%Y-%m-%d}"
-    reports = {artifact.description: artifact.data for artifact in artifacts}
-    assert f"run `{record.run_id}`" in reports["Report of daily news"]
-    assert "| sport |" in reports["Labels of daily news"]
+    assert set(flow_run.tags) == {"daily news", "labelmill"}
+    assert {task_run.name.split("-")[0] for task_run in task_runs} == {"plan", "merge", "publish"}
+    assert set.intersection(*(set(task_run.tags) for task_run in task_runs)) >= {"daily news", "labelmill"}
+    found = {
+        artifact.key.removeprefix(artifact_key_of("daily news") + "-"): artifact for artifact in artifacts
+    }
+    assert found.keys() == {"report", "costs", "labels", "failures", "labeled", "page", "progress"}
+    report = found["report"].data
+    assert f"run `{record.run_id}`" in report
+    assert "Compared with run" in report
+    assert "max\\_cost\\_usd\\_per\\_day" in report
+    assert "(no text)" in report
+    assert report.count("](data:image/svg+xml;base64,") == len(figures_in(report)) == 2
+    labels = json.loads(found["labels"].data)
+    assert {row["label"]: row["rows"] for row in labels} == {
+        name: f"{count:,}" for name, count in record.labels.items()
+    }
+    assert {row["kind"] for row in json.loads(found["failures"].data)} == {"off_label", "empty_text"}
+    assert found["progress"].data == 100
+    assert Path(record.labeled_path).as_uri() in found["labeled"].data
+    assert "report.html" in found["page"].data
+
+
+def test_texts_of_customers_are_in_the_report_and_in_no_log_line(run, job_of, write_texts, caplog):
+    """Examples of failures show the beginning of a text where people look for it; log lines and messages don't."""
+    write_texts(["the match of my secret", "the market"])
+    settings = PracticeSettings(stubborn_faults={"off_label": 1.0})
+    state, record = run(job_of(run={"max_failed_fraction": 1}), settings)
+    page = Path(record.labeled_path).parent / "runs" / record.run_id / "report.html"
+    assert "the match of my secret" in page.read_text()
+    assert "my secret" not in (page.parent / "run.json").read_text() + caplog.text + (state.message or "")
+
+
+def test_the_manifest_says_what_is_there(run, job_of, write_texts):
+    """It names every file with its rows, the run and its status, and whether anything is left to ask."""
+    write_texts([*TEXTS, None])
+    _, record = run(job_of(run={"max_failed_fraction": 1}))
+    folder = Path(record.labeled_path)
+    manifest = json.loads((folder / "_manifest.json").read_text())
+    assert (manifest["run_id"], manifest["status"], manifest["is_complete"]) == (
+        record.run_id,
+        "completed",
+        True,
+    )
+    assert manifest["rows"] == {"total": len(TEXTS) + 1, "ok": len(TEXTS), "failed": 1, "pending": 0}
+    size = (folder / "source.parquet").stat().st_size
+    assert manifest["files"] == [{"path": "source.parquet", "rows": len(TEXTS) + 1, "bytes": size}]
+    _, partial = run(job_of(labels={"sport": "match", "money": "bank"}, run={"max_cost_usd": 0}))
+    manifest = json.loads((folder / "_manifest.json").read_text())
+    assert (manifest["run_id"], manifest["is_complete"]) == (partial.run_id, False)
+
+
+def test_a_progress_artifact_that_can_not_be_written_hurts_nothing(run, job_of, write_texts, monkeypatch):
+    """With the artifact API broken from the first update on, every row is labeled all the same."""
+
+    def broken(*_args, **_more):
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr("tasks.progress.create_progress_artifact", broken)
+    write_texts(TEXTS[:5])
+    state, record = run(job_of())
+    assert (state.is_completed(), record.rows_labeled) == (True, 5)
 
 
 def test_a_price_nobody_knows_is_null_and_said_so(run, job_of, write_texts):

@@ -1,11 +1,18 @@
 """The Markdown report: read back by a Markdown parser, with everything from outside as plain text."""
 
+import re
+from base64 import b64decode
+from decimal import Decimal
+from xml.etree import ElementTree as ET
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from labelmill.report.markdown import bar, cost_report, escaped, label_distribution
+from labelmill.money.budget import LimitUse
+from labelmill.report.findings import Example, Findings, PastRun
+from labelmill.report.markdown import cost_report, escaped, label_distribution
 from labelmill.report.wording import visible
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -21,8 +28,10 @@ def parsed(markdown):
         elif token.type == "tr_open":
             tables[-1].append([])
         elif token.type == "inline":
-            kinds |= {child.type for child in token.children}
-            text = "".join(child.content for child in token.children)
+            # An empty comment keeps an address from becoming a link.
+            children = [child for child in token.children if child.content != "<!-- -->"]
+            kinds |= {child.type for child in children}
+            text = "".join(child.content for child in children)
             if token.level >= 4 and tables and "text" in {child.type for child in token.children} | {"text"}:
                 tables[-1][-1].append(text)
         elif token.type.startswith("html"):
@@ -51,10 +60,17 @@ def test_lone_surrogates_are_not_in_what_is_written():
 
 def test_no_address_becomes_a_link():
     """Readers that make links of bare addresses find none."""
-    for text in ("http://evil.example", "HTTPS://evil.example", "www.evil.example", "ftp://a"):
+    for text in (
+        "http://evil.example",
+        "HTTPS://evil.example",
+        "www.evil.example",
+        "ftp://a",
+        "me@evil.example",
+    ):
         said = escaped(text)
         assert "://" not in said
         assert "www." not in said
+        assert "me@" not in said
         assert parsed(said)[1] <= PLAIN
 
 
@@ -63,12 +79,12 @@ def test_hostile_labels_stand_in_the_distribution_as_plain_text(record_of, hosti
     record = record_of(labels={hostile: 600, "money": 350})
     for markdown in (label_distribution(record), cost_report(record)):
         tables, kinds = parsed(markdown)
-        assert kinds <= PLAIN | {"code_inline"}
+        assert kinds <= PLAIN | {"code_inline", "image"}
         distribution = next(table for table in tables if table[0][0] == "label")
         assert distribution == [
-            ["label", "rows", "share", ""],
-            [shown(hostile), "600", "63.2%", bar(600, 600)],
-            ["money", "350", "36.8%", bar(350, 600)],
+            ["label", "rows", "share", "since the last run"],
+            [shown(hostile), "600", "63.2%", "–"],
+            ["money", "350", "36.8%", "–"],
         ]
 
 
@@ -86,18 +102,18 @@ def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(reco
     )
     markdown = cost_report(record)
     tables, kinds = parsed(markdown)
-    assert kinds <= PLAIN | {"code_inline"}
+    assert kinds <= PLAIN | {"code_inline", "image"}
     assert [table[0] for table in tables] == [
         ["", "rows"],
         ["", "this run"],
-        ["label", "rows", "share", ""],
+        ["label", "rows", "share", "since the last run"],
         ["kind", "rows"],
     ]
     assert all(len(row) == len(table[0]) for table in tables for row in table)
     assert tables[3][1] == [shown(hostile), "30"]
     assert not {"\x00", "\u202e", "\u2066", "\u061c", "\x1b"} & set(markdown)
     headings = [token for token in MARKDOWN.parse(markdown) if token.type == "heading_open"]
-    assert len(headings) == 5
+    assert len(headings) == 7
 
 
 def test_a_report_says_what_the_record_says(record_of):
@@ -133,12 +149,51 @@ def test_a_run_in_which_nothing_came_out_still_reports(record_of):
     record = record_of(labels={}, failures={}, rows_labeled=0, rows_failed=0, rows_total=0)
     tables, _ = parsed(cost_report(record))
     assert len(tables) == 2
-    assert parsed(label_distribution(record))[0] == [[["label", "rows", "share", ""]]]
+    assert parsed(label_distribution(record))[0] == [[["label", "rows", "share", "since the last run"]]]
 
 
-@pytest.mark.parametrize(
-    ("count", "most", "length"), [(0, 5, 0), (1, 10**6, 1), (5, 10, 10), (10, 10, 20), (0, 0, 0)]
-)
-def test_a_bar_shows_anything_above_zero(count, most, length):
-    """One row in a million still has a block; none has none."""
-    assert bar(count, most) == "█" * length
+@pytest.fixture
+def findings(record_of):
+    """An earlier run, a limit, an example and answers' times."""
+
+    def build(text="the match", message="said no", label="sport"):
+        past = record_of(labels={label: 500, "gone": 500}, rows_total=900, cost_usd=0.05).model_dump(
+            mode="json"
+        )
+        return Findings(
+            past=(PastRun.model_validate({**past, "run_id": "20260228-120000-ab12"}),),
+            limits=(LimitUse("max_cost_usd", Decimal(1), Decimal("0.25")),),
+            examples={"refused": (Example(text, message), Example(None, "the row has no text"))},
+            seconds_bins=((0.1, 3), (0.2, 1)),
+        )
+
+    return build
+
+
+def test_what_changed_and_how_much_of_the_budget_is_used(record_of, findings):
+    """Limits, rows, cost and each label's share are set against the last run, and what is gone is named."""
+    markdown = cost_report(record_of(), findings())
+    tables = {tuple(table[0]): table[1:] for table in parsed(markdown)[0]}
+    assert tables["limit", "at most", "spent", "used"] == [["max_cost_usd", "$1.00", "$0.25", "25.0%"]]
+    changes = tables["", "last run", "this run", "change"]
+    assert ["rows in the dataset", "900", "1,000", "+100"] in changes
+    assert ["cost", "$0.05", "$0.0794", "+$0.0294"] in changes
+    shares = tables["label", "rows", "share", "since the last run"]
+    assert shares == [["sport", "600", "63.2%", "+13.2 pp"], ["money", "350", "36.8%", "new"]]
+    assert "No longer there: gone." in markdown
+
+
+def test_hostile_examples_and_earlier_labels_are_plain_text(record_of, findings, hostile):
+    """Texts, messages and labels of failures and of the last run can't break the report, nor its images."""
+    markdown = cost_report(record_of(labels={hostile: 9}), findings(hostile, hostile, hostile))
+    tables, kinds = parsed(markdown)
+    assert kinds <= PLAIN | {"code_inline", "image"}
+    examples = next(table for table in tables if table[0] == ["kind", "text", "message"])
+    assert [len(row) for row in examples] == [3, 3, 3]
+    assert examples[2] == ["refused", "(no text)", "the row has no text"]
+    sources = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", markdown)
+    assert len(sources) == 3
+    for source in sources:
+        head, image = source.split(",", 1)
+        assert head == "data:image/svg+xml;base64"
+        ET.fromstring(b64decode(image))  # noqa: S314  (our own)

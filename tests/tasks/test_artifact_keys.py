@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tasks.publish import artifact_key_of
+from tasks.artifact_keys import artifact_key_of
 
 
 @pytest.mark.parametrize(

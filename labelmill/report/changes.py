@@ -1,0 +1,89 @@
+"""What a report says of limits, earlier runs and single failures, the same in Markdown and on the page."""
+
+from labelmill.report.charts import costs_chart, labels_chart, points_words, seconds_chart
+from labelmill.report.findings import Findings, PastRun
+from labelmill.report.wording import shortened, usd
+from labelmill.run.record import RunRecord
+
+_TEXT_CELLS = 120
+_MESSAGE_CELLS = 160
+
+
+def limits_of(findings: Findings) -> list[tuple[str, str, str, str]]:
+    """The job's limits on cost, the tightest first, as (which, limit, spent, share spent)."""
+    return [
+        (use.field, usd(use.limit_usd), usd(use.spent_usd), f"{use.fraction:.1%}") for use in findings.limits
+    ]
+
+
+def changes_of(record: RunRecord, last: PastRun) -> list[tuple[str, str, str, str]]:
+    """What is different from the last run, as (what, last run, this run, change)."""
+    counts = [
+        ("rows in the dataset", last.rows_total, record.rows_total),
+        ("labeled", last.rows_labeled, record.rows_labeled),
+        ("failed", last.rows_failed, record.rows_failed),
+    ]
+    rows = [
+        (what, f"{was:,}", f"{now:,}", f"{now - was:+,}" if now != was else "±0") for what, was, now in counts
+    ]
+    return [
+        *rows,
+        ("cost", usd(last.cost_usd), usd(record.cost_usd), _cost_change(last.cost_usd, record.cost_usd)),
+    ]
+
+
+def label_change(label: str, record: RunRecord, last: PastRun) -> str:
+    """The change of one label's share of the labeled rows, in percentage points; `new` where the last run had none."""
+    if label not in last.labels:
+        return "new"
+    return points_words(_share(label, record.labels) - _share(label, last.labels))
+
+
+def gone_labels(record: RunRecord, last: PastRun) -> list[str]:
+    """Labels that the last run had and this one hasn't."""
+    return [label for label in last.labels if label not in record.labels]
+
+
+def examples_of(findings: Findings) -> list[tuple[str, str, str]]:
+    """A few failures of each kind, as (kind, beginning of the text, message)."""
+    return [
+        (
+            kind,
+            shortened(" ".join((example.text or "(no text)").split()), _TEXT_CELLS),
+            shortened(" ".join(example.message.split()), _MESSAGE_CELLS),
+        )
+        for kind, examples in findings.examples.items()
+        for example in examples
+    ]
+
+
+def figures_of(record: RunRecord, findings: Findings, *, has_bars: bool = False) -> list[tuple[str, str]]:
+    """The charts that a report has something to show in, as (title, SVG).
+
+    A report that `has_bars` beside its labels needs their chart only where there is a last run to compare with.
+    """
+    figures = []
+    if record.labels and findings.last:
+        figures.append(("Labels against the last run", labels_chart(record.labels, findings.last.labels)))
+    elif record.labels and not has_bars:
+        figures.append(("Labels, by share of the labeled rows", labels_chart(record.labels)))
+    if findings.past:
+        costs = [(f"{past.started_at_utc:%Y-%m-%d}", past.cost_usd) for past in findings.past]
+        costs.append((f"{record.started_at_utc:%Y-%m-%d}", record.cost_usd))
+        figures.append((f"Cost of the last {len(costs)} runs", costs_chart(costs)))
+    if findings.seconds_bins:
+        figures.append(("Time to an answer", seconds_chart(findings.seconds_bins)))
+    return figures
+
+
+def _share(label: str, counts: dict[str, int]) -> float:
+    whole = sum(counts.values())
+    return counts.get(label, 0) / whole if whole else 0.0
+
+
+def _cost_change(was: float | None, now: float | None) -> str:
+    if was is None or now is None:
+        return "unknown"
+    if was == now:
+        return "±0"
+    return ("+" if now > was else "−") + usd(abs(now - was))

@@ -1,0 +1,139 @@
+"""What a report tells beside the record: earlier runs, the limits' use, examples of failures, how long answers took."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labelmill.dataset.template import TextTemplate, text_of
+from labelmill.money.budget import LimitUse, limit_uses
+from labelmill.run.label_run import LabelRun
+from labelmill.run.record import RunRecord
+from labelmill.store.ledger import spent_since, start_of_day
+
+_EXAMPLES = 3
+_TEXT_CHARACTERS = 200
+_BINS = 20
+_RUNNING = "running"
+MOST_PAST_RUNS = 29
+"""With this run they make the thirty of the cost chart."""
+
+
+class PastRun(BaseModel):
+    """What a report needs of an earlier run's `run.json`, whichever version wrote it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    status: str
+    practice: bool = False
+    job: Mapping[str, Any]
+    rows_total: int
+    rows_labeled: int
+    rows_failed: int
+    cost_usd: float | None
+    labels: dict[str, int]
+    started_at_utc: datetime
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row that failed: the beginning of its text (None where it has none), and what was said."""
+
+    text: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a report tells beside the record. `past` is the job's earlier runs, the oldest first."""
+
+    past: tuple[PastRun, ...] = ()
+    limits: tuple[LimitUse, ...] = ()
+    examples: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    seconds_bins: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def last(self) -> PastRun | None:
+        """The run before this one."""
+        return self.past[-1] if self.past else None
+
+
+def findings_of(run: LabelRun, record: RunRecord) -> Findings:
+    """Read what a run's report tells beside its record. The texts in it go into the report and nowhere else."""
+    today = start_of_day(run.started_at_utc)
+    uses = limit_uses(
+        run.job.run,
+        Decimal(str((record.cost_usd or 0) + record.unseen_usd)),
+        spent_since(run.folder.ledgers, today, practice=run.practice),
+        spent_since(run.folder.ledgers, today.replace(day=1), practice=run.practice),
+    )
+    seconds = run.ledger.scan_run(run.run_id).select("seconds").collect()["seconds"]
+    failed = Path(record.failed_path) if record.failed_path else None
+    return Findings(
+        past=past_runs(run.folder.runs, record),
+        limits=tuple(uses),
+        examples=failure_examples(failed, run.template) if failed and failed.exists() else {},
+        seconds_bins=seconds_bins_of(seconds),
+    )
+
+
+def past_runs(folder: Path, record: RunRecord) -> tuple[PastRun, ...]:
+    """The job's latest runs before this one that came to an end, the oldest first.
+
+    Practice and paid work are never compared with each other. A record that can't be read is passed over.
+    """
+    found: list[PastRun] = []
+    # A run's id sorts by time.
+    for path in sorted(folder.glob("*/run.json"), reverse=True):
+        if path.parent.name >= record.run_id:
+            continue
+        try:
+            past = PastRun.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue
+        same = past.job.get("name") == record.job.name and past.practice == record.practice
+        if same and past.status != _RUNNING:
+            found.append(past)
+            if len(found) == MOST_PAST_RUNS:
+                break
+    return tuple(reversed(found))
+
+
+def failure_examples(path: Path, template: TextTemplate) -> dict[str, tuple[Example, ...]]:
+    """A few rows of each kind of failure from a file in `failed/`, with the beginning of their texts."""
+    rows = (
+        pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        .select(
+            kind=pl.col("failure_kind"),
+            text=text_of(template).str.slice(0, _TEXT_CHARACTERS),
+            message=pl.col("failure_message").fill_null("").str.slice(0, _TEXT_CHARACTERS),
+        )
+        .unique(["kind", "text"], keep="first", maintain_order=True)
+        .group_by("kind", maintain_order=True)
+        .head(_EXAMPLES)
+        .collect()
+    )
+    examples: dict[str, tuple[Example, ...]] = {}
+    for kind, text, message in rows.select("kind", "text", "message").iter_rows():
+        examples[kind] = (*examples.get(kind, ()), Example(text, message))
+    return examples
+
+
+def seconds_bins_of(seconds: pl.Series) -> tuple[tuple[float, int], ...]:
+    """How many answers took how long, as (upper end in seconds, answers).
+
+    Bins of the same width reach to the 99th of a hundred answers; the last takes the few that took longer.
+    """
+    known = seconds.drop_nulls()
+    if known.is_empty():
+        return ()
+    width = max(float(known.quantile(0.99, "higher") or 0), 1e-3) / (_BINS - 1)
+    bins = (known / width).floor().clip(0, _BINS - 1).cast(pl.Int64)
+    counts = dict(bins.value_counts().iter_rows())
+    return tuple((width * (index + 1), counts.get(index, 0)) for index in range(_BINS))

@@ -1,0 +1,74 @@
+"""A run's tables for people: rows of cells that are already words, as the Prefect UI shows them."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from labelmill.model.failures import POLICY_OF_KIND
+from labelmill.report.changes import examples_of, label_change
+from labelmill.report.findings import Findings
+from labelmill.report.wording import percent, usd, visible
+from labelmill.run.record import RunRecord
+
+MOST_ROWS = 300
+
+Cells = dict[str, str]
+
+
+def costs_table(costs: pl.DataFrame) -> list[Cells]:
+    """Cost by chunk and model, from the frame that `costs.parquet` holds; the rest of very many chunks as one row."""
+    rows = [_cost_cells(f"{row['chunk'] + 1}", row) for row in costs.head(MOST_ROWS).iter_rows(named=True)]
+    rest = costs.slice(MOST_ROWS)
+    if rest.height:
+        names = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
+        sums = rest.select(pl.col(*names).sum(), model=pl.lit("")).row(0, named=True)
+        cost = None if rest["cost_usd"].null_count() else float(rest["cost_usd"].sum())
+        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}))
+    return rows
+
+
+def labels_table(record: RunRecord, findings: Findings) -> list[Cells]:
+    """The label distribution over the whole dataset: counts, percentages, and the change since the last run."""
+    rows = [
+        {
+            "label": visible(label),
+            "rows": f"{count:,}",
+            "share": percent(count, record.rows_labeled),
+            "since the last run": label_change(label, record, findings.last) if findings.last else "–",
+        }
+        for label, count in record.labels.items()
+    ]
+    return _cut(rows, {"rows": "", "share": "", "since the last run": ""}, "label")
+
+
+def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
+    """Failures by kind, what the next run does about them, and what was said of one such row."""
+    said = {kind: message for kind, _, message in reversed(examples_of(findings))}
+    rows = [
+        {
+            "kind": visible(kind),
+            "rows": f"{count:,}",
+            "share of all rows": percent(count, record.rows_total),
+            "policy": POLICY_OF_KIND[kind].value.replace("_", " ") if kind in POLICY_OF_KIND else "–",
+            "for example": visible(said.get(kind, "")),
+        }
+        for kind, count in record.failures.items()
+    ]
+    none = {"kind": "none", "rows": "0", "share of all rows": "0.0%", "policy": "–", "for example": ""}
+    return rows[:MOST_ROWS] or [none]
+
+
+def _cost_cells(chunk: str, row: Mapping[str, object]) -> Cells:
+    counts = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
+    cost = row["cost_usd"]
+    return {
+        "chunk": chunk,
+        "model": visible(str(row["model"] or "")),
+        **{name.replace("_", " "): f"{row[name]:,}" for name in counts},
+        "cost": usd(cost if isinstance(cost, float) else None),
+    }
+
+
+def _cut(rows: Sequence[Cells], blank: Cells, first: str) -> list[Cells]:
+    more = len(rows) - MOST_ROWS
+    return [*rows[:MOST_ROWS], {first: f"{more:,} more", **blank}] if more > 0 else list(rows)

@@ -1,0 +1,54 @@
+"""`labeled/_manifest.json`: says to readers that know nothing of Prefect what is there, and that it is whole."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from labelmill.dataset.merge import LABEL_COLUMNS, MANIFEST
+from labelmill.run.record import RunRecord
+from labelmill.store.files import write_text_whole
+
+
+def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetime) -> dict[str, Any]:
+    """What the manifest says. `is_complete` is whether every row was asked: none is `pending`.
+
+    `files` are the published files as (`path`, relative to `labeled/`; `rows`; `bytes`).
+    """
+    return {
+        "job": record.job.name,
+        "run_id": record.run_id,
+        "status": record.status,
+        "is_complete": not record.rows_pending,
+        "practice": record.practice,
+        "task_key": record.task_key,
+        "created_at_utc": created.isoformat(),
+        "rows": {
+            "total": record.rows_total,
+            "ok": record.rows_labeled,
+            "failed": record.rows_failed,
+            "pending": record.rows_pending,
+        },
+        "label_columns": {name: str(kind) for name, kind in LABEL_COLUMNS.items()},
+        "files": files,
+    }
+
+
+def write_manifest(record: RunRecord, relative: list[Path], created: datetime) -> None:
+    """Write the manifest of what was published, as the last file of `labeled/`, whole or not at all."""
+    folder = Path(record.labeled_path)
+    files = [
+        {
+            "path": path.as_posix(),
+            "rows": pl.scan_parquet(folder / path, hive_partitioning=False, glob=False)
+            .select(pl.len())
+            .collect()
+            .item(),
+            "bytes": (folder / path).stat().st_size,
+        }
+        for path in relative
+    ]
+    manifest = manifest_of(record, files, created)
+    write_text_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
