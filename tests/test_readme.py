@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from commands.main import app
-from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS
+from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS, MANIFEST
 from labelmill.job.file import draft_of
 from labelmill.model.failures import POLICY_OF_KIND
 from labelmill.run.record import RunRecord
@@ -48,6 +48,7 @@ def demo_folder(tmp_path, monkeypatch):
     pl.DataFrame({**columns, **missing}, schema_overrides=LABEL_COLUMNS).write_parquet(
         labeled / "sample.parquet"
     )
+    (labeled / MANIFEST).write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -42,11 +42,24 @@ def _path(value: str) -> str:
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 
 
+def _title(name: str, _: object) -> str:
+    """A field's name as words, for the form in the Prefect UI."""
+    words = " ".join(
+        {"usd": "USD", "url": "URL", "api": "API", "mtok": "million tokens"}.get(word, word)
+        for word in name.split("_")
+    )
+    return words[0].upper() + words[1:]
+
+
 class Section(BaseModel):
     """A table of the job file: frozen, and with no room for an unknown field."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings"
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="strings",
+        field_title_generator=_title,
     )
 
 
@@ -163,6 +176,7 @@ class LabelJob(Section):
     model: Model
     prompt: Prompt = Prompt()
     price: Price | None = None
+    """What tokens cost, where genai-prices doesn't know the model or you pay another price. USD per million tokens."""
     run: Run = Run()
     output: Output
     practice: PracticeSettings = PracticeSettings()

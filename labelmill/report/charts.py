@@ -19,6 +19,7 @@ _LABEL_CELLS = 22
 _ROW = 30
 _PLOT_HEIGHT = 120
 _MOST_RUNS = 30
+_FEWEST_PLACES = 10
 
 
 def labels_chart(now: Mapping[str, int], before: Mapping[str, int] | None = None) -> str:
@@ -56,7 +57,7 @@ def costs_chart(costs: Sequence[tuple[str, float | None]]) -> str:
     """
     costs = costs[-_MOST_RUNS:]
     most = max((cost for _, cost in costs if cost is not None), default=0)
-    step, top = (_WIDTH - 20) / _MOST_RUNS, 22
+    step, top = (_WIDTH - 20) / max(_FEWEST_PLACES, len(costs)), 22
     base = top + _PLOT_HEIGHT
     parts = [_text(10, 12, f"most: {usd(most)}"), _rect(10, base, _WIDTH - 20, 1, BEFORE)]
     for index, (_, cost) in enumerate(costs):
@@ -71,7 +72,7 @@ def costs_chart(costs: Sequence[tuple[str, float | None]]) -> str:
     if costs:
         last = 10 + len(costs) * step
         parts.append(_text(10, base + 16, costs[0][0]))
-        if len(costs) > _MOST_RUNS / 3:
+        if len(costs) >= _FEWEST_PLACES / 2:
             parts.append(_text(last, base + 16, costs[-1][0], "end"))
         parts.append(_text(_WIDTH - 10, 12, f"this run: {usd(costs[-1][1])}", "end"))
     return _svg(parts, base + 24, "Cost per run")

@@ -43,14 +43,14 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     if record.labels:
         parts += ["## Labels", label_distribution(record, findings.last)]
     parts += ["## Since the last run", *_changes(record, findings.last)]
+    for words, svg in figures_of(record, findings):
+        parts += [f"## {words}", f"![{words}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"]
     if record.failures:
         failures = [(escaped(kind), f"{count:,}") for kind, count in record.failures.items()]
         parts += ["## Failures", table(("kind", "rows"), failures)]
     if findings.examples:
         examples = table(("kind", "text", "message"), escape_all(examples_of(findings)), numbers=False)
         parts += ["Some of them:", examples]
-    for words, svg in figures_of(record, findings):
-        parts += [f"## {words}", f"![{words}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -40,7 +40,7 @@ vertical-align:.25em;white-space:nowrap;color:var(--bad)}
 table{border-collapse:collapse;width:100%}td{padding:.3rem .2rem;border-bottom:1px solid var(--line)}
 td.part{padding-left:1.2rem;color:var(--soft)}
 td.number{text-align:right;font-variant-numeric:tabular-nums;padding-left:1rem}
-.facts td:first-child,.bars td.number{white-space:nowrap}.bars td.number{width:1%}
+.facts td.number,.bars td.number{white-space:nowrap}.bars td.number{width:1%}
 td.bar{width:50%;padding-left:1.2rem}td.bar svg{display:block;width:100%;height:12px}
 th{text-align:right;font-weight:500;color:var(--soft);padding:.2rem .2rem .2rem 1rem}
 th:first-child,.words th{text-align:left;padding-left:.2rem}.words td{vertical-align:top;padding-right:1rem}

@@ -149,6 +149,6 @@ def _answer_times(record: RunRecord) -> list[tuple[str, str]]:
         return []
     took = record.answer_seconds
     return [
-        ("time to an answer, median", seconds_words(took.p50)),
-        ("time to an answer, 95 in 100 within", seconds_words(took.p95)),
+        ("answer time, median", seconds_words(took.p50)),
+        ("answer time, 95th percentile", seconds_words(took.p95)),
     ]

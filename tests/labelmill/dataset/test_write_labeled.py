@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from labelmill.dataset.merge import Merger, write_failed, write_labeled
+from labelmill.dataset.merge import MANIFEST, Merger, write_failed, write_labeled
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import read_template
 from labelmill.store.ledger import Ledger
@@ -106,6 +106,27 @@ def test_what_the_source_no_longer_has_is_removed(tmp_path, write_source, merger
     assert _all_files(labeled) == ["README.txt", "a.pq", "b.pq"]
     write_labeled(files[:1], merger, labeled)
     assert _all_files(labeled) == ["README.txt", "a.pq"]
+
+
+def test_the_manifest_goes_before_any_file_is_replaced(tmp_path, write_source, merger):
+    """A run that dies while it publishes leaves no manifest that speaks of files it had begun to replace."""
+    files = write_source(tmp_path / "source", {"text": ["a"]})
+    labeled = tmp_path / "labeled"
+    write_labeled(files, merger, labeled)
+    (labeled / MANIFEST).write_text("{}")
+    gone = SourceFile(tmp_path / "gone", Path("gone"))
+    with pytest.raises((OSError, pl.exceptions.PolarsError)):
+        write_labeled([*files, gone], merger, labeled)
+    assert not (labeled / MANIFEST).exists()
+
+
+def test_the_manifest_is_no_file_of_a_job_that_reads_labeled(tmp_path, write_source, merger):
+    """A downstream job over the folder, or over a glob of everything in it, sees the Parquet files only."""
+    labeled = tmp_path / "labeled"
+    written = write_labeled(write_source(tmp_path / "source", {"text": ["a"]}), merger, labeled)
+    (labeled / MANIFEST).write_text("{}")
+    for path in (labeled, labeled / "*", labeled / "**"):
+        assert [file.path for file in source_files(str(path))] == written
 
 
 def test_a_link_in_the_way_is_removed_and_not_followed(tmp_path, write_source, merger):

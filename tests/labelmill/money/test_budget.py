@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labelmill.errors import BudgetReached
 from labelmill.job.model import Run
-from labelmill.money.budget import Budget, Limit, tightest_limit
+from labelmill.money.budget import Budget, Limit, limit_uses, tightest_limit
 
 PATIENCE_SECONDS = 10
 cents = st.integers(0, 500).map(lambda cent: Decimal(cent) / 100)
@@ -225,3 +225,15 @@ def test_a_budget_that_is_overspent_or_zero_lets_nothing_through():
     for left in (Decimal(0), Decimal(-1)):
         with pytest.raises(BudgetReached), Budget(limit_of(left)).reserve(Decimal("0.0000001")):
             pytest.fail("it passed")
+
+
+def test_how_much_of_each_limit_is_used():
+    """Only limits that the job has, the one with the least left first; a limit of nothing is all used."""
+    run = Run(max_cost_usd=1, max_cost_usd_per_month=2)
+    uses = limit_uses(run, Decimal("0.25"), Decimal(9), Decimal("1.9"))
+    assert [(use.field, use.fraction) for use in uses] == [
+        ("max_cost_usd_per_month", Decimal("0.95")),
+        ("max_cost_usd", Decimal("0.25")),
+    ]
+    assert limit_uses(Run(max_cost_usd=0), Decimal(0), Decimal(0), Decimal(0))[0].fraction == 1
+    assert limit_uses(Run(), Decimal(1), Decimal(1), Decimal(1)) == []

@@ -1,0 +1,68 @@
+"""What a report tells beside the record, read from what earlier runs and this one left."""
+
+import json
+from datetime import timedelta
+
+import polars as pl
+
+from labelmill.dataset.template import read_template
+from labelmill.report.findings import Example, failure_examples, past_runs, seconds_bins_of
+
+
+def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job_of):
+    """Other jobs, practice beside paid work, running, later and unreadable ones are passed over; the latest is last."""
+    now = record_of()
+
+    def left(run_id, **fields):
+        record = record_of(**fields).model_dump(mode="json") | {"run_id": run_id, "from_the_future": 1}
+        (tmp_path / run_id).mkdir()
+        (tmp_path / run_id / "run.json").write_text(json.dumps(record | fields.get("raw", {})))
+
+    left("20260227-120000-0001", status="failed", cost_usd=None)
+    left("20260226-120000-0002")
+    left("20260228-120000-0003", job=job_of(name="another"))
+    left("20260228-120000-0004", practice=True)
+    left("20260302-120000-0005", started_at_utc=now.started_at_utc + timedelta(days=1))
+    left(now.run_id)
+    for broken, words in {
+        "20260228-120000-0006": "{",
+        "20260228-120000-0007": '{"status": "running"}',
+    }.items():
+        (tmp_path / broken).mkdir()
+        (tmp_path / broken / "run.json").write_text(words)
+    assert [past.run_id[-4:] for past in past_runs(tmp_path, now)] == ["0002", "0001"]
+
+
+def test_a_run_that_is_still_running_is_not_the_last(tmp_path, record_of):
+    """Only what came to an end can be compared with."""
+    running = record_of().model_dump(mode="json") | {"run_id": "20260228-120000-0001", "status": "running"}
+    (tmp_path / running["run_id"]).mkdir()
+    (tmp_path / running["run_id"] / "run.json").write_text(json.dumps(running))
+    assert past_runs(tmp_path, record_of()) == ()
+
+
+def test_at_most_three_examples_of_each_kind(tmp_path):
+    """Distinct texts, their beginnings, in the order of the rows; a row without a text says so by None."""
+    rows = [("off_label", f"{number} " + "x" * 500, "m" * 500) for number in range(5)]
+    rows += [
+        ("off_label", rows[0][1], "again"),
+        ("empty_text", None, "the row has no text"),
+        ("empty_text", None, ""),
+    ]
+    frame = pl.DataFrame(rows, schema=["failure_kind", "text", "failure_message"], orient="row")
+    frame.write_parquet(tmp_path / "f.parquet")
+    found = failure_examples(tmp_path / "f.parquet", read_template("text"))
+    assert [example.text[:2] for example in found["off_label"]] == ["0 ", "1 ", "2 "]
+    assert {len(example.text) for example in found["off_label"]} == {200}
+    assert found["empty_text"] == (Example(None, "the row has no text"),)
+
+
+def test_every_answer_is_in_one_bin():
+    """The few that took very long are in the last bin and don't squeeze the others together."""
+    seconds = pl.Series([None, 0.0, *(number / 1000 for number in range(1, 1001)), 600.0])
+    bins = seconds_bins_of(seconds)
+    assert sum(count for _, count in bins) == 1002
+    assert len(bins) == 20
+    assert bins[9][0] < 1
+    assert seconds_bins_of(pl.Series([None], dtype=pl.Float64)) == ()
+    assert sum(count for _, count in seconds_bins_of(pl.Series([0.0, 0.0]))) == 2

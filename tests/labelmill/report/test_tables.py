@@ -1,0 +1,49 @@
+"""Tables for people: every cell is a word, and there are at most a few hundred rows."""
+
+import polars as pl
+
+from labelmill.report.findings import Example, Findings
+from labelmill.report.tables import MOST_ROWS, costs_table, failures_table, labels_table
+
+
+def costs_of(chunks, cost):
+    """A run's costs, as `costs.parquet` has them."""
+    counts = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
+    return pl.DataFrame(
+        {"chunk": range(chunks), "model": None, **dict.fromkeys(counts, 1000), "cost_usd": cost},
+        schema_overrides={"cost_usd": pl.Float64, "model": pl.String},
+    )
+
+
+def test_costs_are_words_and_the_rest_of_many_chunks_is_one_row():
+    """Money has its sign, unknown money is said to be unknown, and nothing is left out of the sum."""
+    (first,) = costs_table(costs_of(1, 0.5))
+    assert (first["chunk"], first["input tokens"], first["cost"]) == ("1", "1,000", "$0.50")
+    assert costs_table(costs_of(1, None))[0]["cost"] == "unknown"
+    many = costs_table(costs_of(MOST_ROWS + 100, 0.5))
+    assert len(many) == MOST_ROWS + 1
+    assert (many[-1]["chunk"], many[-1]["texts"], many[-1]["cost"]) == ("100 more", "100,000", "$50.00")
+    assert all(isinstance(cell, str) for row in many for cell in row.values())
+    assert costs_table(costs_of(0, 0.5)) == []
+
+
+def test_labels_have_counts_and_percentages(record_of):
+    """Counts and shares of the labeled rows; of very many labels the rest is counted."""
+    assert labels_table(record_of(), Findings())[0] == {
+        "label": "sport",
+        "rows": "600",
+        "share": "63.2%",
+        "since the last run": "–",
+    }
+    many = labels_table(record_of(labels={f"{number}": 1 for number in range(1000)}), Findings())
+    assert (len(many), many[-1]["label"]) == (MOST_ROWS + 1, "700 more")
+
+
+def test_failures_say_what_comes_next_and_hold_no_text(record_of):
+    """Each kind with its policy and what was said; a run without failures says so."""
+    findings = Findings(examples={"off_label": (Example("a secret", "said maybe"), Example("b", "said no"))})
+    first, second = failures_table(record_of(), findings)
+    assert (first["policy"], first["for example"], first["rows"]) == ("ask again", "said maybe", "25")
+    assert second["for example"] == ""
+    assert "a secret" not in str(first)
+    assert [row["kind"] for row in failures_table(record_of(failures={}), findings)] == ["none"]
