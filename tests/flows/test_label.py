@@ -164,7 +164,7 @@ def test_the_page_a_person_looks_at(run, job_of, write_texts):
     assert f"run `{record.run_id}`" in report
     assert "Compared with run" in report
     assert "max\\_cost\\_usd\\_per\\_day" in report
-    assert "(no text)" in report
+    assert "no text" in report
     assert report.count("](data:image/svg+xml;base64,") == len(figures_in(report)) == 2
     labels = json.loads(found["labels"].data)
     assert {row["label"]: row["rows"] for row in labels} == {
