@@ -2,7 +2,7 @@
 
 from labelmill.report.charts import costs_chart, labels_chart, points_words, seconds_chart
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.wording import shortened, usd
+from labelmill.report.wording import count, shortened, usd
 from labelmill.run.record import RunRecord
 
 _TEXT_CELLS = 120
@@ -23,9 +23,7 @@ def changes_of(record: RunRecord, last: PastRun) -> list[tuple[str, str, str, st
         ("labeled", last.rows_labeled, record.rows_labeled),
         ("failed", last.rows_failed, record.rows_failed),
     ]
-    rows = [
-        (what, f"{was:,}", f"{now:,}", f"{now - was:+,}" if now != was else "±0") for what, was, now in counts
-    ]
+    rows = [(what, count(was), count(now), _count_change(was, now)) for what, was, now in counts]
     return [
         *rows,
         ("cost", usd(last.cost_usd), usd(record.cost_usd), _cost_change(last.cost_usd, record.cost_usd)),
@@ -34,14 +32,14 @@ def changes_of(record: RunRecord, last: PastRun) -> list[tuple[str, str, str, st
 
 def label_change(label: str, record: RunRecord, last: PastRun) -> str:
     """The change of one label's share of the labeled rows, in percentage points; `new` where the last run had none."""
-    if label not in last.labels:
+    if label not in (last.labels or {}):
         return "new"
     return points_words(_share(label, record.labels) - _share(label, last.labels))
 
 
 def gone_labels(record: RunRecord, last: PastRun) -> list[str]:
     """Labels that the last run had and this one hasn't."""
-    return [label for label in last.labels if label not in record.labels]
+    return [label for label in last.labels or {} if label not in (record.labels or {})]
 
 
 def examples_of(findings: Findings) -> list[tuple[str, str, str]]:
@@ -76,9 +74,16 @@ def figures_of(record: RunRecord, findings: Findings, *, has_bars: bool = False)
     return figures
 
 
-def _share(label: str, counts: dict[str, int]) -> float:
+def _share(label: str, counts: dict[str, int] | None) -> float:
+    counts = counts or {}
     whole = sum(counts.values())
     return counts.get(label, 0) / whole if whole else 0.0
+
+
+def _count_change(was: int | None, now: int | None) -> str:
+    if was is None or now is None:
+        return "–"
+    return f"{now - was:+,}" if now != was else "±0"
 
 
 def _cost_change(was: float | None, now: float | None) -> str:

@@ -33,11 +33,11 @@ class PastRun(BaseModel):
     status: str
     practice: bool = False
     job: Mapping[str, Any]
-    rows_total: int
-    rows_labeled: int
-    rows_failed: int
+    rows_total: int | None
+    rows_labeled: int | None
+    rows_failed: int | None
     cost_usd: float | None
-    labels: dict[str, int]
+    labels: dict[str, int] | None
     started_at_utc: datetime
 
 
@@ -60,8 +60,8 @@ class Findings:
 
     @property
     def last(self) -> PastRun | None:
-        """The run before this one."""
-        return self.past[-1] if self.past else None
+        """The latest run before this one that published; one that failed before has no rows to compare with."""
+        return next((past for past in reversed(self.past) if past.labels is not None), None)
 
 
 def findings_of(run: LabelRun, record: RunRecord) -> Findings:

@@ -36,7 +36,7 @@ def labels_table(record: RunRecord, findings: Findings) -> list[Cells]:
             "share": percent(count, record.rows_labeled),
             "since the last run": label_change(label, record, findings.last) if findings.last else "–",
         }
-        for label, count in record.labels.items()
+        for label, count in (record.labels or {}).items()
     ]
     return _cut(rows, {"rows": "", "share": "", "since the last run": ""}, "label")
 
@@ -52,7 +52,7 @@ def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
             "policy": POLICY_OF_KIND[kind].value.replace("_", " ") if kind in POLICY_OF_KIND else "–",
             "for example": visible(said.get(kind, "")),
         }
-        for kind, count in record.failures.items()
+        for kind, count in (record.failures or {}).items()
     ]
     none = {"kind": "none", "rows": "0", "share of all rows": "0.0%", "policy": "–", "for example": ""}
     return rows[:MOST_ROWS] or [none]

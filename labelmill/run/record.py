@@ -209,7 +209,8 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
 def facts_of(work: Work) -> dict[str, Any]:
     """A run's work as fields of its record; money as plain numbers."""
     cost = None if work.cost_usd is None else float(work.cost_usd)
-    return {**work.model_dump(), "cost_usd": cost, "unseen_usd": float(work.unseen_usd)}
+    money = {"cost_usd": cost, "unseen_usd": float(work.unseen_usd)}
+    return {**work.model_dump(), **money, "answer_seconds": work.answer_seconds}
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
