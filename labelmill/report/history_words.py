@@ -7,8 +7,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.markdown import bar
-from labelmill.report.wording import STATUS_WORDS, usd
+from labelmill.report.wording import STATUS_WORDS, bar, usd
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30

@@ -12,6 +12,7 @@ _UNSEEN = re.compile(
 """Control characters, switches of direction, lone surrogates, spaces without width; joiners are part of a word."""
 _CENT = Decimal("0.01")
 _SIGNIFICANT_DIGITS = 4
+_BAR_WIDTH = 20
 
 STATUS_WORDS = {
     "running": "running",
@@ -36,6 +37,11 @@ def shortened(text: str, cells: int) -> str:
         if width > cells:
             return text[: max(0, index - 1)].rstrip() + "…"
     return text
+
+
+def bar(count: float, most: float) -> str:
+    """A bar of block characters; anything above zero shows at least one block."""
+    return "█" * (max(1, round(_BAR_WIDTH * count / most)) if count else 0)
 
 
 def usd(amount: float | Decimal | None) -> str:

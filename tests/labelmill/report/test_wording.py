@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from labelmill.report.wording import (
     STATUS_WORDS,
+    bar,
     bill_of,
     duration,
     notices,
@@ -146,3 +147,11 @@ def test_the_bill_and_the_rows_are_the_records(record_of):
     assert (rows["rows in the dataset"], rows["labeled"], rows["pending"]) == ("1,000", "950 (95.0%)", "20")
     idle = dict(bill_of(record_of(texts_asked=0, requests=0, cost_usd=0)))
     assert (idle["cost"], idle["cost per 1,000 texts"]) == ("$0.00", "–")
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "length"), [(0, 5, 0), (1, 10**6, 1), (5, 10, 10), (10, 10, 20), (0, 0, 0)]
+)
+def test_a_bar_shows_anything_above_zero(count, most, length):
+    """One row in a million still has a block; none has none."""
+    assert bar(count, most) == "█" * length
