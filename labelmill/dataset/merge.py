@@ -1,5 +1,6 @@
 """Merging back: the source's files with their labels, and what went wrong beside them."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +112,15 @@ def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> 
 
     Files that the source no longer has are removed from the folder, and so is what a killed run had half written.
     The manifest goes first, before any file is replaced, and is written anew by the run's end: where there is one, it
-    is true of every file beside it, and where there is none, a run is writing or was killed.
+    is true of every file there, and where there is none, a run is writing or was killed.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
+    folder.with_name(MANIFEST).unlink(missing_ok=True)
+    # Not in the folder itself: Polars refuses to read a folder that holds anything but Parquet.
+    scratch = folder.with_name(".writing")
     for file in files:
-        with written_whole(folder / file.relative) as temporary:
+        with written_whole(folder / file.relative, scratch) as temporary:
             merger.labeled(file).sink_parquet(temporary, maintain_order=True)
+    shutil.rmtree(scratch, ignore_errors=True)
     ours = {folder / file.relative for file in files}
     suffixes = {".parquet", ".tmp", *(path.suffix for path in ours)}
     for stale in set(folder.rglob("*")) - ours:

@@ -1,4 +1,4 @@
-"""`labeled/_manifest.json`: says to readers that know nothing of Prefect what is there, and that it is whole."""
+"""`_manifest.json`, beside `labeled/`: says to readers that know nothing of Prefect what is there, and that it is whole."""
 
 import json
 from datetime import datetime
@@ -37,7 +37,10 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
 
 
 def write_manifest(record: RunRecord, relative: list[Path], created: datetime) -> None:
-    """Write the manifest of what was published, as the last file of `labeled/`, whole or not at all."""
+    """Write the manifest of what was published, after its last file, whole or not at all.
+
+    It stands beside `labeled/` rather than in it: Polars refuses to read a folder that holds anything but Parquet.
+    """
     folder = Path(record.labeled_path)
     files = [
         {
@@ -51,4 +54,4 @@ def write_manifest(record: RunRecord, relative: list[Path], created: datetime) -
         for path in relative
     ]
     manifest = manifest_of(record, files, created)
-    write_text_whole(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_text_whole(folder.with_name(MANIFEST), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")

@@ -12,13 +12,16 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it becomes `path`, synced to disk.
+def written_whole(path: Path, scratch: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well it becomes `path`, synced to disk.
 
-    Readers see the old file or the new one, never half of one. When the block raises, nothing changes.
+    Readers see the old file or the new one, never half of one. When the block raises, nothing changes. The temporary
+    file stands beside `path`, or in the folder `scratch` on the same file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    temporary = (scratch / path.name if scratch else path).with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with disk_errors():
             yield temporary

@@ -111,8 +111,8 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
         str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != ".lock"
     )
     assert left == [
+        "_manifest.json",
         f"failed/{record.run_id}.parquet",
-        "labeled/_manifest.json",
         "labeled/source.parquet",
         f"ledger/{record.task_key}/{record.run_id}-00000.parquet",
         *(f"runs/{record.run_id}/{name}" for name in ("costs.parquet", "report.html", "run.json")),
@@ -191,7 +191,7 @@ def test_the_manifest_says_what_is_there(run, job_of, write_texts):
     write_texts([*TEXTS, None])
     _, record = run(job_of(run={"max_failed_fraction": 1}))
     folder = Path(record.labeled_path)
-    manifest = json.loads((folder / "_manifest.json").read_text())
+    manifest = json.loads(folder.with_name("_manifest.json").read_text())
     assert (manifest["run_id"], manifest["status"], manifest["is_complete"]) == (
         record.run_id,
         "completed",
@@ -201,7 +201,7 @@ def test_the_manifest_says_what_is_there(run, job_of, write_texts):
     size = (folder / "source.parquet").stat().st_size
     assert manifest["files"] == [{"path": "source.parquet", "rows": len(TEXTS) + 1, "bytes": size}]
     _, partial = run(job_of(labels={"sport": "match", "money": "bank"}, run={"max_cost_usd": 0}))
-    manifest = json.loads((folder / "_manifest.json").read_text())
+    manifest = json.loads(folder.with_name("_manifest.json").read_text())
     assert (manifest["run_id"], manifest["is_complete"]) == (partial.run_id, False)
 
 

@@ -113,20 +113,24 @@ def test_the_manifest_goes_before_any_file_is_replaced(tmp_path, write_source, m
     files = write_source(tmp_path / "source", {"text": ["a"]})
     labeled = tmp_path / "labeled"
     write_labeled(files, merger, labeled)
-    (labeled / MANIFEST).write_text("{}")
+    labeled.with_name(MANIFEST).write_text("{}")
     gone = SourceFile(tmp_path / "gone", Path("gone"))
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
         write_labeled([*files, gone], merger, labeled)
-    assert not (labeled / MANIFEST).exists()
+    assert not labeled.with_name(MANIFEST).exists()
 
 
-def test_the_manifest_is_no_file_of_a_job_that_reads_labeled(tmp_path, write_source, merger):
-    """A downstream job over the folder, or over a glob of everything in it, sees the Parquet files only."""
+def test_the_folder_holds_nothing_but_parquet_also_while_it_is_written(tmp_path, write_source, merger):
+    """Polars reads the folder by its name at any moment: nothing else is ever in it, and nothing is left beside it."""
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
     labeled = tmp_path / "labeled"
-    written = write_labeled(write_source(tmp_path / "source", {"text": ["a"]}), merger, labeled)
-    (labeled / MANIFEST).write_text("{}")
-    for path in (labeled, labeled / "*", labeled / "**"):
-        assert [file.path for file in source_files(str(path))] == written
+    write_labeled(files, merger, labeled)
+    gone = SourceFile(tmp_path / "gone", Path("gone"))
+    with pytest.raises((OSError, pl.exceptions.PolarsError)):
+        write_labeled([*files, gone], merger, labeled)
+    assert pl.read_parquet(labeled).height == 2
+    write_labeled(files, merger, labeled)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_a_link_in_the_way_is_removed_and_not_followed(tmp_path, write_source, merger):
