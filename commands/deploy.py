@@ -5,13 +5,14 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 from rich.markup import escape
 
-from commands.local_server import WORK_POOL, answers, running_api_url
+from commands.local_server import answers, running_api_url
 from commands.prefect_setup import PROJECT, prepare_environment
-from commands.run import EXIT_OTHER, console, read_job, refuse
+from commands.run import EXIT_USER, console, read_job, refuse
 from labelmill.dataset.source import is_url
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check import checked_job
@@ -20,31 +21,31 @@ from labelmill.job.model import LabelJob, Output, Source
 
 ENTRYPOINT = "flows/label.py:label_dataset"
 TAGS = ["labelmill"]
+CRON_FIELDS = 5
 
 
 def deploy_job(path: Path, *, cron: str, timezone: str, name: str | None) -> int:
     """Deploy a job file with a schedule and say what was deployed; returns the exit code."""
     prepare_environment(quiet=False)
     try:
-        url = running_api_url() if "PREFECT_API_URL" not in os.environ else None
-        if url:
+        if not os.environ.get("PREFECT_API_URL") and (url := running_api_url()):
             # Prefect reads its settings when it is imported, which the check of the schedule does.
             os.environ["PREFECT_API_URL"] = url
         job = _deployable_job(path, cron, timezone)
-        url = _api_url()
+        _require_server()
         name = name or job.name
         deployment = _deploy(job, cron, timezone, name)
     except JobRefused as refused:
         return refuse(refused)
     except ConnectionError as error:
         console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
-        return EXIT_OTHER
+        return EXIT_USER
     first = next_run(cron, timezone, datetime.now(UTC)).astimezone(ZoneInfo(timezone))
     console.print(
         f"[bold]{escape(name)}[/] is deployed: [green]{escape(cron)}[/] in {timezone}\n"
         f"next run   {first:%A %Y-%m-%d %H:%M} {timezone}\n"
         f"job        {escape(str(path))}, as it is now; deploy it again when you change it\n"
-        f"look at    {url.removesuffix('/api')}/deployments/deployment/{deployment}\n"
+        f"look at    {_page_of(deployment)}\n"
         f"run it now prefect deployment run 'label-dataset/{escape(name)}'",
         soft_wrap=True,
     )
@@ -134,16 +135,22 @@ def _deployable_job(path: Path, cron: str, timezone: str) -> LabelJob:
     return job
 
 
+def _page_of(deployment: UUID) -> str | None:
+    from prefect.utilities.urls import url_for  # noqa: PLC0415
+
+    return url_for("deployment", obj_id=deployment)
+
+
 def _schedule(cron: str, timezone: str) -> Any:
     from prefect.schedules import Cron  # noqa: PLC0415
 
-    if len(cron.split()) != len("minute hour day month weekday".split()):
+    if len(cron.split()) != CRON_FIELDS:
         raise ValueError(cron)
     return Cron(cron, timezone=timezone)
 
 
-def _api_url() -> str:
-    """The server to deploy to.
+def _require_server() -> None:
+    """See that there is a server to deploy to.
 
     Raises:
         ConnectionError: there is none, or it doesn't answer.
@@ -155,10 +162,9 @@ def _api_url() -> str:
         )
     if not answers(url):
         raise ConnectionError(f"no Prefect server answers at PREFECT_API_URL = {url}")
-    return url
 
 
-def _deploy(job: LabelJob, cron: str, timezone: str, name: str) -> str:
+def _deploy(job: LabelJob, cron: str, timezone: str, name: str) -> UUID:
     """Deploy, and return the deployment's id.
 
     Raises:
@@ -172,7 +178,10 @@ def _deploy(job: LabelJob, cron: str, timezone: str, name: str) -> str:
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
     from prefect.flows import Flow  # noqa: PLC0415
 
+    from commands.work_pool import WORK_POOL, have_work_pool  # noqa: PLC0415
+
     with get_client(sync_client=True) as client:
+        have_work_pool(client)
         try:
             known = client.read_deployment_by_name(f"label-dataset/{name}").parameters.get("job", {})
         except ObjectNotFound:
@@ -194,4 +203,5 @@ def _deploy(job: LabelJob, cron: str, timezone: str, name: str) -> str:
         description=f"Labels {job.name} at {cron} in {timezone}. A run that is due while another works waits for it.",
         tags=TAGS,
     )
-    return str(deployment.apply())
+    identifier: UUID = deployment.apply()
+    return identifier

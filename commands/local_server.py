@@ -4,14 +4,12 @@ Nothing here imports Prefect, so that the other verbs can ask in a moment.
 """
 
 import os
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 from commands.background import BackgroundProgram
 
 DEFAULT_PORT = 4200
-WORK_POOL = "labelmill"
 HEALTH_SECONDS = 3.0
 
 # Loopback goes through no proxy, whatever the environment says.

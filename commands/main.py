@@ -77,7 +77,8 @@ def costs(
 def deploy(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     cron: Annotated[
-        str, typer.Option(help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *".')
+        str,
+        typer.Option(help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *".'),
     ],
     timezone: Annotated[str, typer.Option(help="The time zone of --cron, such as Asia/Shanghai.")] = "UTC",
     name: Annotated[

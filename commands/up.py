@@ -12,11 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from commands import local_server
-from commands.local_server import WORK_POOL
 from commands.prefect_setup import PROJECT, prepare_environment
 
-SHARED_LIMIT = "labelmill"
-SHARED_LIMIT_SLOTS = 4
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
 EXIT_USER = 2
@@ -92,7 +89,9 @@ def _have_server() -> str:
         if server.pid() is None:
             raise NotUpError(f"the server ended at once; {server.log} ends with:\n{server.last_words()}")
         if time.monotonic() > deadline:
-            raise NotUpError(f"the server did not answer in {START_SECONDS:.0f} seconds; look at {server.log}")
+            raise NotUpError(
+                f"the server did not answer in {START_SECONDS:.0f} seconds; look at {server.log}"
+            )
         time.sleep(0.3)
     local_server.write_api_url(url)
     return url
@@ -127,24 +126,12 @@ def _set_up(environment: dict[str, str]) -> None:
     # Prefect reads its settings when it is imported.
     os.environ.update(environment)
     from prefect.client.orchestration import get_client  # noqa: PLC0415
-    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate  # noqa: PLC0415
-    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
-    from prefect.workers.process import ProcessWorker  # noqa: PLC0415
+
+    from commands.work_pool import have_shared_limit, have_work_pool  # noqa: PLC0415
 
     with get_client(sync_client=True) as client:
-        try:
-            client.read_work_pool(WORK_POOL)
-        except ObjectNotFound:
-            template = ProcessWorker.get_default_base_job_template()
-            client.create_work_pool(
-                WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template)
-            )
-        try:
-            client.read_global_concurrency_limit_by_name(SHARED_LIMIT)
-        except ObjectNotFound:
-            client.create_global_concurrency_limit(
-                GlobalConcurrencyLimitCreate(name=SHARED_LIMIT, limit=SHARED_LIMIT_SLOTS)
-            )
+        have_work_pool(client)
+        have_shared_limit(client)
     if (PROJECT / "deployments" / "prefect.yaml").is_file():
         console.print("deploying deployments/prefect.yaml ...")
         deploy = ["deploy", "--prefect-file", "deployments/prefect.yaml", "--all"]
@@ -160,8 +147,10 @@ def _do(command: list[str], environment: dict[str, str]) -> None:
 
 
 def _have_worker(environment: dict[str, str]) -> None:
+    from commands.work_pool import WORK_POOL  # noqa: PLC0415
+
     worker = local_server.worker()
     if worker.pid() is not None:
         return
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
     worker.start(command, environment, PROJECT)

@@ -27,7 +27,9 @@ def announce(run: LabelRun, record: RunRecord) -> None:
     """
     if record.status in {"completed", "budget_reached"}:
         key = asset_key_of(run.folder.labeled)
-        properties = AssetProperties(name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri())
+        properties = AssetProperties(
+            name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri()
+        )
         task = materialize(
             Asset(key=key, properties=properties), name="materialize", by="labelmill", cache_policy=NO_CACHE
         )(_materialize)
@@ -60,9 +62,7 @@ def asset_metadata_of(run: LabelRun, record: RunRecord) -> dict[str, Any]:
     """What the event's payload tells: counts, cost in USD (null where unknown), schema, and absolute paths."""
     labeled = Path(record.labeled_path).absolute()
     first = run.files[0] if run.files else None
-    schema = (
-        {} if first is None else pl.scan_parquet(labeled / first.relative, glob=False).collect_schema()
-    )
+    schema = {} if first is None else pl.scan_parquet(labeled / first.relative, glob=False).collect_schema()
     return {
         "job": record.job.name,
         "run_id": record.run_id,
