@@ -4,6 +4,7 @@ Running it again changes nothing. `labelmill up` runs it.
 """
 
 from datetime import timedelta
+from typing import Any
 
 from prefect.automations import Automation, AutomationCore
 from prefect.client.orchestration import get_client
@@ -46,14 +47,24 @@ def zombie_automation(heartbeat_seconds: float) -> AutomationCore:
 
 
 def apply(wanted: list[AutomationCore]) -> None:
-    """Create what is missing and update what differs, by name."""
+    """Create what is missing and update what differs, by name.
+
+    One that is the same must be left alone: an update starts it afresh, and it forgets the runs it was watching.
+    """
     with get_client(sync_client=True) as client:
         for automation in wanted:
             found: list[Automation] = client.read_automations_by_name(automation.name)
-            if found:
-                client.update_automation(found[0].id, automation)
-            else:
+            if not found:
                 client.create_automation(automation)
+            elif _meaning_of(found[0]) != _meaning_of(automation):
+                client.update_automation(found[0].id, automation)
+
+
+def _meaning_of(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation does, without the ids that the server gives it."""
+    meaning = AutomationCore.model_validate(automation.model_dump(exclude={"id"})).model_dump()
+    meaning["trigger"].pop("id", None)
+    return meaning
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def test_without_a_server_a_sentence_names_the_verb_that_starts_one(deploy, job_
     """Where no server is up, the sentence says how to start one, and no temporary server is started."""
     done = deploy(job_file(), *DAILY)
     assert done.returncode == 2
-    assert done.stderr.startswith("error no Prefect server is up; start one on this machine with: labelmill up")
+    assert done.stderr.startswith(
+        "error no Prefect server is up; start one on this machine with: labelmill up"
+    )
 
 
 def test_a_server_that_does_not_answer_is_a_sentence(deploy, job_file):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from prefect.deployments import run_deployment
 from commands.work_pool import WORK_POOL, have_work_pool
 from labelmill.practice import PracticeSettings
 
+LABELMILL = Path(sys.executable).parent / "labelmill"
 PATIENCE_SECONDS = 60
 
 
@@ -43,8 +45,7 @@ def deployed(job_of, tmp_path, prefect_server):
         file = tmp_path / "job.toml"
         file.write_text("\n".join(lines))
         subprocess.run(
-            [sys.executable, "-c", "from commands.main import main; main()", "deploy", file]
-            + ["--cron", "0 6 * * *"],
+            [LABELMILL, "deploy", file, "--cron", "0 6 * * *"],
             env={**os.environ, "PREFECT_API_URL": prefect_server},
             check=True,
             capture_output=True,

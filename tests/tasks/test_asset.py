@@ -22,7 +22,12 @@ def test_the_key_is_the_path(path, key):
 
 def test_a_path_that_can_not_be_a_key_gets_one_of_its_own():
     """Spaces, marks and great length are taken out, and two such paths still have two keys."""
-    paths = ["/srv/my news/labeled", "/srv/my#news/labeled", f"/srv/{'x' * 600}/labeled", f"/srv/{'x' * 601}/labeled"]
+    paths = [
+        "/srv/my news/labeled",
+        "/srv/my#news/labeled",
+        f"/srv/{'x' * 600}/labeled",
+        f"/srv/{'x' * 601}/labeled",
+    ]
     keys = {asset_key_of(Path(path)) for path in paths}
     assert len(keys) == len(paths)
     for key in keys:
