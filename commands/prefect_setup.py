@@ -54,6 +54,11 @@ def prefect_api() -> Iterator[str]:
     Prefect's temporary server sits in the terminal's process group, so that a Ctrl-C would end it before the run has
     drained; this one has a session of its own, and ends with this process whatever happens to it.
     """
+    if not os.environ.get("PREFECT_API_URL") and (up := running_api_url()):
+        # In the environment, before Prefect reads it: temporary settings don't reach all of its threads, and one that
+        # knows no address starts a temporary server of its own.
+        os.environ["PREFECT_API_URL"] = up
+
     from prefect.events.worker import EventsWorker  # noqa: PLC0415
     from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
     from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
@@ -67,10 +72,6 @@ def prefect_api() -> Iterator[str]:
 
     if own := PREFECT_API_URL.value():
         yield own
-        return
-    if up := running_api_url():
-        with temporary_settings({PREFECT_API_URL: up}):
-            yield up
         return
 
     class OwnSessionServer(SubprocessASGIServer):

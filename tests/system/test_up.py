@@ -145,7 +145,9 @@ run = {{ max_cost_usd = 0 }}
 output = {{ path = "{job.output.path}" }}
 """
     )
-    assert house.labelmill("run", file).returncode == 4
+    done = house.labelmill("run", file)
+    assert done.returncode == 4
+    assert "temporary server" not in done.stderr
     alert = house.wait_for("alert", "Completed")
     assert alert["parameters"]["job"] == "too dear"
     assert "would be passed by the next request" in alert["parameters"]["sentence"]
