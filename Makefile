@@ -5,10 +5,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test check format docs bench lock clean
+.PHONY: help setup demo up down test test-system check format docs bench lock clean
 
 help: ## list the verbs
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## make .venv with everything locked, and .venv/bin/labelmill
 
@@ -26,8 +26,17 @@ setup: .venv/installed ## make .venv with everything locked, and .venv/bin/label
 demo: setup ## label the sample in data/ with the practice provider: no key, no cost
 	@$(BIN)/labelmill demo
 
-test: setup ## run every test; nothing can spend money or leave this machine
-	@$(BIN)/python -m pytest
+up: setup ## start all that a daily job needs on this machine: server, UI, worker, deployments
+	@$(BIN)/labelmill up
+
+down: setup ## stop what make up started
+	@$(BIN)/labelmill down
+
+test: setup ## run every test but the system's; nothing can spend money or leave this machine
+	@$(BIN)/python -m pytest -m "not system"
+
+test-system: setup ## run the tests that start servers on this machine as a person would
+	@$(BIN)/python -m pytest -m system
 
 check: setup ## lint, formatting, strict types
 	@$(BIN)/ruff check .

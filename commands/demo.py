@@ -6,12 +6,13 @@ from pathlib import Path
 import polars as pl
 from rich.table import Table
 
+from commands.deploy import with_absolute_paths
 from commands.prefect_setup import PROJECT
 from commands.run import console, exit_code_of, label, refuse, show
 from labelmill.errors import JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of_file
-from labelmill.job.model import LabelJob, Output, Source
+from labelmill.job.model import LabelJob
 from labelmill.store.folder import OutputFolder
 
 JOB_FILE = PROJECT / "deployments" / "demo.toml"
@@ -48,12 +49,7 @@ def demo_job() -> LabelJob:
     draft = draft_of_file(JOB_FILE)
     if draft.job is None:
         raise JobRefused(list(draft.mistakes))
-    job = draft.job.model_copy(
-        update={
-            "source": Source(path=str(PROJECT / draft.job.source.path), text=draft.job.source.text),
-            "output": Output(path=str(PROJECT / draft.job.output.path)),
-        }
-    )
+    job = with_absolute_paths(draft.job, PROJECT)
     return checked_job(type(draft)(draft.where, draft.values, job, ()))
 
 

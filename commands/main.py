@@ -74,6 +74,40 @@ def costs(
 
 
 @app.command()
+def deploy(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
+    cron: Annotated[
+        str,
+        typer.Option(help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *".'),
+    ],
+    timezone: Annotated[str, typer.Option(help="The time zone of --cron, such as Asia/Shanghai.")] = "UTC",
+    name: Annotated[
+        str | None, typer.Option(help="The deployment's name; the job's unless given.", show_default=False)
+    ] = None,
+) -> None:
+    """Run a job on a schedule, on the server of `labelmill up` or of PREFECT_API_URL."""
+    from commands.deploy import deploy_job  # noqa: PLC0415
+
+    raise typer.Exit(deploy_job(job, cron=cron, timezone=timezone, name=name))
+
+
+@app.command()
+def up() -> None:
+    """Start all that a daily job needs on this machine: Prefect's server, its UI and a worker."""
+    from commands.up import bring_up  # noqa: PLC0415
+
+    raise typer.Exit(bring_up())
+
+
+@app.command()
+def down() -> None:
+    """Stop what `labelmill up` started."""
+    from commands.up import take_down  # noqa: PLC0415
+
+    raise typer.Exit(take_down())
+
+
+@app.command()
 def demo() -> None:
     """Label the sample in data/ with the practice provider: no key, no cost."""
     from commands.demo import run_demo  # noqa: PLC0415

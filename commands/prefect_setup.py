@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from commands.local_server import running_api_url
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 SETTINGS = {
     # Around 100 migrations on a first run: 20 to 40 seconds, where Prefect's own limit is 20.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "labelmill",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -25,6 +28,10 @@ SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "50",
+    # In memory, the default, a restart of the server would leave the slots that were held taken forever.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # Runs older than 90 days go from the database; run.json keeps their history.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
 }
 
 
@@ -40,11 +47,18 @@ def prepare_environment(*, quiet: bool) -> None:
 
 @contextmanager
 def prefect_api() -> Iterator[str]:
-    """Have a Prefect API for the length of the block, and yield its address: the user's own, or a temporary server's.
+    """Have a Prefect API for the length of the block, and yield its address.
+
+    It is the user's own (`PREFECT_API_URL`), that of `labelmill up` while it answers, or a temporary server's.
 
     Prefect's temporary server sits in the terminal's process group, so that a Ctrl-C would end it before the run has
     drained; this one has a session of its own, and ends with this process whatever happens to it.
     """
+    if not os.environ.get("PREFECT_API_URL") and (up := running_api_url()):
+        # In the environment, before Prefect reads it: temporary settings don't reach all of its threads, and one that
+        # knows no address starts a temporary server of its own.
+        os.environ["PREFECT_API_URL"] = up
+
     from prefect.events.worker import EventsWorker  # noqa: PLC0415
     from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
     from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415

@@ -15,6 +15,7 @@ from labelmill.run.live import LiveRun
 from labelmill.run.opening import finished_record, open_run
 from labelmill.run.record import RunRecord
 from labelmill.run.signals import draining_signals
+from tasks.asset import announce
 from tasks.classify import classify_chunk
 from tasks.limits import check_shared_limit
 from tasks.merge import merge_labels
@@ -73,6 +74,7 @@ def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> 
             rows = merge_labels(run)
         record = finished_record(live, rows)
         publish_run(run, record)
+        announce(run, record)
     return record
 
 

@@ -1,0 +1,207 @@
+"""`labelmill deploy`: a job on a schedule."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
+
+from rich.markup import escape
+
+from commands.local_server import answers, running_api_url
+from commands.prefect_setup import PROJECT, prepare_environment
+from commands.run import EXIT_USER, console, read_job, refuse
+from labelmill.dataset.source import is_url
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.check import checked_job
+from labelmill.job.file import draft_of_file, nearest
+from labelmill.job.model import LabelJob, Output, Source
+
+ENTRYPOINT = "flows/label.py:label_dataset"
+TAGS = ["labelmill"]
+CRON_FIELDS = 5
+
+
+def deploy_job(path: Path, *, cron: str, timezone: str, name: str | None) -> int:
+    """Deploy a job file with a schedule and say what was deployed; returns the exit code."""
+    prepare_environment(quiet=False)
+    try:
+        if not os.environ.get("PREFECT_API_URL") and (url := running_api_url()):
+            # Prefect reads its settings when it is imported, which the check of the schedule does.
+            os.environ["PREFECT_API_URL"] = url
+        job = _deployable_job(path, cron, timezone)
+        _require_server()
+        name = name or job.name
+        deployment = _deploy(job, cron, timezone, name)
+    except JobRefused as refused:
+        return refuse(refused)
+    except ConnectionError as error:
+        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+        return EXIT_USER
+    first = next_run(cron, timezone, datetime.now(UTC)).astimezone(ZoneInfo(timezone))
+    console.print(
+        f"[bold]{escape(name)}[/] is deployed: [green]{escape(cron)}[/] in {timezone}\n"
+        f"next run   {first:%A %Y-%m-%d %H:%M} {timezone}\n"
+        f"job        {escape(str(path))}, as it is now; deploy it again when you change it\n"
+        f"look at    {_page_of(deployment)}\n"
+        f"run it now prefect deployment run 'label-dataset/{escape(name)}'",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def read_job_file(path: str) -> dict[str, Any]:
+    """A build step for `prefect.yaml`: the job of a file, with paths from the project's root made absolute.
+
+    Returns:
+        `job`, the flow's parameter; `project`, the folder the code is in.
+
+    Raises:
+        JobRefused: the job can't run as it stands.
+    """
+    draft = draft_of_file(PROJECT / path)
+    if draft.job is None:
+        raise JobRefused(list(draft.mistakes))
+    job = checked_job(type(draft)(draft.where, draft.values, with_absolute_paths(draft.job, PROJECT), ()))
+    return {"job": job.model_dump(mode="json"), "project": str(PROJECT)}
+
+
+def with_absolute_paths(job: LabelJob, start: Path) -> LabelJob:
+    """The same job with paths that start at a folder made absolute."""
+    source = Source(path=str(start / job.source.path), text=job.source.text)
+    return job.model_copy(update={"source": source, "output": Output(path=str(start / job.output.path))})
+
+
+def relative_path_mistakes(job: LabelJob, where: str) -> list[Mistake]:
+    """What a deployed run would look for in another folder than the one the user is in."""
+    return [
+        Mistake(
+            f"{where}, {place}",
+            f"found the relative path {path!r}; a deployed run starts in another folder than you are in now, so write "
+            f"an absolute one such as {str(Path.cwd() / path)!r}",
+        )
+        for place, path in (("source.path", job.source.path), ("output.path", job.output.path))
+        if not Path(path).is_absolute() and not is_url(path)
+    ]
+
+
+def schedule_mistakes(cron: str, timezone: str) -> list[Mistake]:
+    """What is wrong with a schedule."""
+    found = []
+    try:
+        _schedule(cron, "UTC")
+    except ValueError:
+        sentence = (
+            f'found {cron!r}, expected five fields, minute, hour, day of month, month and day of week: "0 6 * * *" is '
+            "every day at 06:00"
+        )
+        found.append(Mistake("--cron", sentence))
+    zones = available_timezones()
+    if timezone not in zones:
+        close = nearest(timezone, sorted(zones))
+        hint = f"; did you mean {close!r}?" if close else ""
+        found.append(
+            Mistake("--timezone", f"found {timezone!r}, expected a time zone such as 'Asia/Shanghai'{hint}")
+        )
+    return found
+
+
+def next_run(cron: str, timezone: str, now: datetime) -> datetime:
+    """When a schedule is next due after `now`, as Prefect's own scheduler counts."""
+    from prefect.server.schemas.schedules import CronSchedule  # noqa: PLC0415
+
+    schedule = CronSchedule(cron=cron, timezone=timezone)
+    return asyncio.run(schedule.get_dates(n=1, start=now))[0]
+
+
+def _deployable_job(path: Path, cron: str, timezone: str) -> LabelJob:
+    """The checked job of a file.
+
+    Raises:
+        JobRefused: with every mistake in the job, in its paths and in the schedule.
+    """
+    mistakes = schedule_mistakes(cron, timezone)
+    draft = draft_of_file(path)
+    if draft.job is not None:
+        mistakes += relative_path_mistakes(draft.job, draft.where)
+    try:
+        job = read_job(path, None, None)
+    except JobRefused as refused:
+        raise JobRefused([*refused.mistakes, *mistakes]) from None
+    if mistakes:
+        raise JobRefused(mistakes)
+    return job
+
+
+def _page_of(deployment: UUID) -> str | None:
+    from prefect.utilities.urls import url_for  # noqa: PLC0415
+
+    return url_for("deployment", obj_id=deployment)
+
+
+def _schedule(cron: str, timezone: str) -> Any:
+    from prefect.schedules import Cron  # noqa: PLC0415
+
+    if len(cron.split()) != CRON_FIELDS:
+        raise ValueError(cron)
+    return Cron(cron, timezone=timezone)
+
+
+def _require_server() -> None:
+    """See that there is a server to deploy to.
+
+    Raises:
+        ConnectionError: there is none, or it doesn't answer.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        raise ConnectionError(
+            "no Prefect server is up; start one on this machine with: labelmill up (or set PREFECT_API_URL to yours)"
+        )
+    if not answers(url):
+        raise ConnectionError(f"no Prefect server answers at PREFECT_API_URL = {url}")
+
+
+def _deploy(job: LabelJob, cron: str, timezone: str, name: str) -> UUID:
+    """Deploy, and return the deployment's id.
+
+    Raises:
+        JobRefused: another job is deployed by that name.
+    """
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.client.schemas.objects import (  # noqa: PLC0415
+        ConcurrencyLimitConfig,
+        ConcurrencyLimitStrategy,
+    )
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
+    from prefect.flows import Flow  # noqa: PLC0415
+
+    from commands.work_pool import WORK_POOL, have_work_pool  # noqa: PLC0415
+
+    with get_client(sync_client=True) as client:
+        have_work_pool(client)
+        try:
+            known = client.read_deployment_by_name(f"label-dataset/{name}").parameters.get("job", {})
+        except ObjectNotFound:
+            known = {}
+    other = known.get("name", job.name)
+    if other != job.name:
+        sentence = f"the job {other!r} is deployed as {name!r} already; choose another name"
+        raise JobRefused([Mistake("--name", sentence)])
+    flow: Any = Flow.from_source(source=str(PROJECT), entrypoint=ENTRYPOINT)
+    deployment = flow.to_deployment(
+        name=name,
+        work_pool_name=WORK_POOL,
+        schedules=[_schedule(cron, timezone)],
+        # A run that is due while another works waits: two at once would be in each other's way.
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+        ),
+        parameters={"job": job.model_dump(mode="json")},
+        description=f"Labels {job.name} at {cron} in {timezone}. A run that is due while another works waits for it.",
+        tags=TAGS,
+    )
+    identifier: UUID = deployment.apply()
+    return identifier

@@ -1,0 +1,30 @@
+"""The work pool that deployed runs wait in, and the limit that jobs may share."""
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+WORK_POOL = "labelmill"
+SHARED_LIMIT = "labelmill"
+SHARED_LIMIT_SLOTS = 4
+
+
+def have_work_pool(client: SyncPrefectClient) -> None:
+    """Create the pool where it is missing; one that is there may be of another type, and stays as it is."""
+    try:
+        client.read_work_pool(WORK_POOL)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(
+            WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template)
+        )
+
+
+def have_shared_limit(client: SyncPrefectClient) -> None:
+    """Create the global concurrency limit where it is missing; one that is there keeps its slots."""
+    try:
+        client.read_global_concurrency_limit_by_name(SHARED_LIMIT)
+    except ObjectNotFound:
+        limit = GlobalConcurrencyLimitCreate(name=SHARED_LIMIT, limit=SHARED_LIMIT_SLOTS)
+        client.create_global_concurrency_limit(limit)

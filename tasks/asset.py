@@ -1,0 +1,108 @@
+"""The labeled dataset as a Prefect asset, and events for those who watch: what other deployments are triggered by."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect.assets import Asset, AssetProperties, add_asset_metadata, materialize
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+
+from labelmill.run.label_run import LabelRun
+from labelmill.run.record import RunRecord
+from tasks.publish import artifact_key_of
+
+ALERTING = ("budget_reached", "too_many_failures", "failed")
+LONGEST_KEY = 512
+_NOT_IN_A_KEY = re.compile(r"[\s#?&%\"'<>\[\]{}|\\^`\x00]")
+
+
+def announce(run: LabelRun, record: RunRecord) -> None:
+    """Tell the server what came of a run: the labeled dataset as an asset, and an event where a person should look.
+
+    A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped.
+    """
+    if record.status in {"completed", "budget_reached"}:
+        key = asset_key_of(run.folder.labeled)
+        properties = AssetProperties(
+            name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri()
+        )
+        task = materialize(
+            Asset(key=key, properties=properties), name="materialize", by="labelmill", cache_policy=NO_CACHE
+        )(_materialize)
+        task(key, asset_metadata_of(run, record))
+    if record.status in ALERTING:
+        event = alert_of(record)
+        emit_event(**event)
+
+
+def _materialize(key: str, metadata: dict[str, Any]) -> None:
+    add_asset_metadata(key, metadata)
+    get_run_logger().info("The labeled dataset is the asset %s", key)
+
+
+def asset_key_of(labeled: Path) -> str:
+    """The asset's key: `file://` and the absolute path of `labeled/`.
+
+    Prefect allows neither spaces nor most marks in a key; a path that loses some gets a short hash, so that two
+    datasets never share a key.
+    """
+    path = labeled.absolute().as_posix()
+    key = "file://" + _NOT_IN_A_KEY.sub("_", path)
+    if key == f"file://{path}" and len(key) <= LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(path.encode()).hexdigest()[:8]
+    return f"{key[: LONGEST_KEY - 9]}-{digest}"
+
+
+def asset_metadata_of(run: LabelRun, record: RunRecord) -> dict[str, Any]:
+    """What the event's payload tells: counts, cost in USD (null where unknown), schema, and absolute paths."""
+    labeled = Path(record.labeled_path).absolute()
+    first = run.files[0] if run.files else None
+    schema = {} if first is None else pl.scan_parquet(labeled / first.relative, glob=False).collect_schema()
+    return {
+        "job": record.job.name,
+        "run_id": record.run_id,
+        "status": record.status,
+        "practice": record.practice,
+        "rows_total": record.rows_total,
+        "rows_labeled": record.rows_labeled,
+        "rows_failed": record.rows_failed,
+        "rows_pending": record.rows_pending,
+        "labels": record.labels,
+        "cost_usd": record.cost_usd,
+        "schema": {name: str(dtype) for name, dtype in schema.items()},
+        "labeled_path": str(labeled),
+        "record_path": str((run.record_folder / "run.json").absolute()),
+    }
+
+
+def alert_of(record: RunRecord) -> dict[str, Any]:
+    """The event of a run that a person should look at.
+
+    Triggers match the resource's labels, which are strings; the payload holds the numbers.
+    """
+    return {
+        "event": f"labelmill.run.{record.status.replace('_', '-')}",
+        "resource": {
+            "prefect.resource.id": f"labelmill.job.{artifact_key_of(record.job.name)}",
+            "prefect.resource.name": record.job.name,
+            "labelmill.status": record.status,
+            "labelmill.run-id": record.run_id,
+            "labelmill.practice": str(record.practice).lower(),
+        },
+        "payload": {
+            "run_id": record.run_id,
+            "sentence": record.message or record.status,
+            "rows_total": record.rows_total,
+            "rows_labeled": record.rows_labeled,
+            "rows_failed": record.rows_failed,
+            "rows_pending": record.rows_pending,
+            "failures": record.failures,
+            "cost_usd": record.cost_usd,
+            "max_cost_usd": record.job.run.max_cost_usd,
+        },
+    }

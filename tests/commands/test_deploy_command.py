@@ -1,0 +1,155 @@
+"""`labelmill deploy`: sentences for every mistake, and what a deployment is."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+
+from commands.deploy import next_run, read_job_file, schedule_mistakes
+
+ROOT = Path(__file__).parent.parent.parent
+LABELMILL = Path(sys.executable).parent / "labelmill"
+DAILY = ("--cron", "0 6 * * *", "--timezone", "Asia/Shanghai")
+
+
+@pytest.fixture
+def job_file(tmp_path, write_texts):
+    """Write a job file and its source, and return the file's path."""
+
+    def write(name="daily news", source=None, output=None):
+        write_texts(["football", "bank"])
+        file = tmp_path / "job.toml"
+        file.write_text(
+            f"""
+name = "{name}"
+source = {{ path = "{source or tmp_path / "source.parquet"}", text = "text" }}
+labels = {{ sport = "football", money = "bank" }}
+model = {{ provider = "practice", name = "gpt-4o-mini" }}
+output = {{ path = "{output or tmp_path / "out"}" }}
+"""
+        )
+        return file
+
+    return write
+
+
+@pytest.fixture
+def deploy(tmp_path):
+    """Run `labelmill deploy`, with a server only where a test names one."""
+
+    def run(job, *options, server=None):
+        environment = {**os.environ, "COLUMNS": "200", **({"PREFECT_API_URL": server} if server else {})}
+        return subprocess.run(
+            [LABELMILL, "deploy", str(job), *options],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_every_mistake_is_a_sentence_at_once(deploy, job_file):
+    """Relative paths, a cron with four fields and a mistyped time zone are a sentence each, with code 2."""
+    done = deploy(
+        job_file(source="source.parquet", output="out"), "--cron", "0 6 * *", "--timezone", "Asia/Shangai"
+    )
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert [line.split(": ")[0].split(", ")[-1] for line in lines] == [
+        "error --cron",
+        "error --timezone",
+        "source.path",
+        "output.path",
+    ]
+    assert "did you mean 'Asia/Shanghai'?" in lines[1]
+    assert "a deployed run starts in another folder" in lines[2]
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_server_a_sentence_names_the_verb_that_starts_one(deploy, job_file):
+    """Where no server is up, the sentence says how to start one, and no temporary server is started."""
+    done = deploy(job_file(), *DAILY)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error no Prefect server is up; start one on this machine with: labelmill up"
+    )
+
+
+def test_a_server_that_does_not_answer_is_a_sentence(deploy, job_file):
+    """A PREFECT_API_URL where nothing answers is named, without a traceback."""
+    done = deploy(job_file(), *DAILY, server="http://127.0.0.1:9/api")
+    assert done.returncode == 2
+    assert "no Prefect server answers at PREFECT_API_URL = http://127.0.0.1:9/api" in done.stderr
+
+
+def test_a_deployment_has_its_schedule_its_limit_and_its_job(deploy, job_file, prefect_server):
+    """The deployment runs daily in its time zone, one run at a time, with the job as the flow's parameter."""
+    done = deploy(job_file(), *DAILY, server=prefect_server)
+    assert done.returncode == 0, done.stderr
+    assert "06:00 Asia/Shanghai" in done.stderr
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("label-dataset/daily news")
+    assert str(deployment.id) in done.stderr
+    (schedule,) = deployment.schedules
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 6 * * *", "Asia/Shanghai")
+    assert deployment.global_concurrency_limit.limit == 1
+    assert deployment.concurrency_options.collision_strategy == "ENQUEUE"
+    assert deployment.parameters["job"]["name"] == "daily news"
+    assert deployment.work_pool_name == "labelmill"
+    assert "Asia/Shanghai" in deployment.description
+
+
+def test_a_job_never_takes_anothers_place(deploy, job_file, prefect_server):
+    """A name that another job is deployed by is refused; the same job is deployed anew."""
+    assert deploy(job_file("first"), *DAILY, "--name", "taken", server=prefect_server).returncode == 0
+    assert deploy(job_file("first"), *DAILY, "--name", "taken", server=prefect_server).returncode == 0
+    done = deploy(job_file("second"), *DAILY, "--name", "taken", server=prefect_server)
+    assert done.returncode == 2
+    assert "the job 'first' is deployed as 'taken' already" in done.stderr
+
+
+@pytest.mark.parametrize("cron", ["", "0 6", "61 6 * * *", "0 6 * * * *", "tomorrow", "@daily"])
+def test_a_cron_that_prefect_would_refuse_is_a_mistake(cron):
+    """Anything but five usable fields is refused, shortcuts and seconds too."""
+    (mistake,) = schedule_mistakes(cron, "UTC")
+    assert mistake.where == "--cron"
+
+
+def test_the_next_run_is_counted_in_the_schedules_time_zone():
+    """06:00 in Shanghai is 22:00 UTC of the day before."""
+    due = next_run("0 6 * * *", "Asia/Shanghai", datetime(2026, 11, 23, 12, tzinfo=UTC))
+    assert due.astimezone(UTC) == datetime(2026, 11, 23, 22, tzinfo=UTC)
+
+
+def test_the_project_deploys_what_is_there():
+    """Each deployment of prefect.yaml has a flow that exists, a pool, and a pull step; a schedule's names its zone."""
+    deployments = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    assert [deployment["name"] for deployment in deployments] == ["daily-sample", "after-labeling", "alert"]
+    for deployment in deployments:
+        file, function = deployment["entrypoint"].split(":")
+        assert f"def {function}(" in (ROOT / file).read_text()
+        assert deployment["work_pool"] == {"name": "labelmill"}
+        assert deployment["pull"]
+        assert deployment["description"]
+        for schedule in deployment.get("schedules", []):
+            assert schedule_mistakes(schedule["cron"], schedule["timezone"]) == []
+            assert schedule["timezone"] in deployment["description"]
+            assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_the_daily_jobs_paths_are_absolute_wherever_the_project_is():
+    """The build step of prefect.yaml checks the job and takes its relative paths from the project's root."""
+    step = read_job_file("deployments/sample-topics.toml")
+    assert step["project"] == str(ROOT)
+    assert step["job"]["output"]["path"] == str(ROOT / "out" / "sample-topics")
+    json.dumps(step)
