@@ -16,7 +16,7 @@ setup: .venv/installed ## make .venv with everything locked, and .venv/bin/label
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Labelmill needs Python 3.11 or newer; %s is %d.%d. Name another with: make setup PYTHON=python3.12" % (sys.executable, *v))'
 	@echo "Setting up .venv (a minute or two, the first time only) ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements-dev.lock
 	@touch $@
 
 .venv/installed: .venv/dependencies pyproject.toml
@@ -54,9 +54,9 @@ bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lock: setup ## resolve the dependencies anew into the two lock files
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' --group dev pyproject.toml --constraint requirements.lock \
 		--output-file requirements-dev.lock
 
