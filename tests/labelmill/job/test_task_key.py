@@ -31,6 +31,7 @@ OTHER_VALUES = [
     "other",
     "http://127.0.0.1:1/v1",
     "OTHER_KEY",
+    "08:00",
     {"hang": 0.5},
     ["m"],
 ]
@@ -79,7 +80,7 @@ def _is_knob(place):
 
 
 WORDING = {("prompt", "language"), ("prompt", "system"), ("prompt", "user")}
-ONE_VALUE_ONLY = {("run", "lane"), ("labels",)}
+ONE_VALUE_ONLY = {("labels",)}
 KNOB_PLACES = sorted(
     place for place in _fields() if _is_knob(place) and place not in WORDING | ONE_VALUE_ONLY
 )
