@@ -14,6 +14,7 @@ from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price
 from labelmill.run.label_run import LabelRun
 from labelmill.store.files import write_text_whole
+from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD
 
 Status = Literal["running", "completed", "budget_reached", "too_many_failures", "failed", "cancelled"]
 
@@ -56,6 +57,8 @@ class Work(BaseModel):
     cost_usd: Decimal | None = Decimal(0)
     unseen_usd: Decimal = Decimal(0)
     answer_seconds: Seconds | None = None
+    texts_by_batch: int = 0
+    live_cost_usd: Decimal | None = Decimal(0)
 
 
 class RunRecord(BaseModel):
@@ -148,6 +151,8 @@ def work_of(parts: pl.LazyFrame) -> Work:
         output_tokens=pl.col("output_tokens").sum(),
         cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
         unseen_usd=pl.col("unseen_usd").sum(),
+        texts_by_batch=pl.col("row_key").filter(BY_BATCH).n_unique(),
+        live_cost_usd=pl.when(LIVE_COST_USD.is_not_null().all()).then(LIVE_COST_USD.sum()),
         p50=pl.col("seconds").quantile(0.5, "higher"),
         p95=pl.col("seconds").quantile(0.95, "higher"),
         max=pl.col("seconds").max(),
@@ -208,8 +213,11 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
 
 def facts_of(work: Work) -> dict[str, Any]:
     """A run's work as fields of its record; money as plain numbers."""
-    cost = None if work.cost_usd is None else float(work.cost_usd)
-    money = {"cost_usd": cost, "unseen_usd": float(work.unseen_usd)}
+    money = {
+        name: None if amount is None else float(amount)
+        for name, amount in (("cost_usd", work.cost_usd), ("live_cost_usd", work.live_cost_usd))
+    }
+    money["unseen_usd"] = float(work.unseen_usd)
     return {**work.model_dump(), **money, "answer_seconds": work.answer_seconds}
 
 

@@ -42,6 +42,11 @@ class OutputFolder:
         return self.ledgers / task_key
 
     @property
+    def batches(self) -> Path:
+        """The batches that were sent to a provider's Batch API."""
+        return self.path / "batches"
+
+    @property
     def runs(self) -> Path:
         """The records of all runs into this folder."""
         return self.path / "runs"
