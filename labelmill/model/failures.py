@@ -135,7 +135,7 @@ def _failure_of_connection(cause: BaseException) -> Failure | Fatal:
 def _failure_of_status(error: openai.APIStatusError) -> Failure | Fatal:
     body = error.body if isinstance(error.body, dict) else {"message": error.body}
     code, said = str(body.get("code")), body.get("message") or body.get("detail") or error.message
-    words = _printable(str(said))
+    words = printable(str(said))
     status = error.status_code
     reason = _FATAL_CODES.get(code) or _FATAL_STATUS.get(status)
     if reason:
@@ -180,9 +180,9 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _words(error: BaseException) -> str:
-    return _printable(f"{type(error).__name__}: {error}")
+    return printable(f"{type(error).__name__}: {error}")
 
 
-def _printable(words: str) -> str:
+def printable(words: str) -> str:
     """A provider's words, not too many, and such that they can be written to a file: gateways cut characters in two."""
     return words[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()
