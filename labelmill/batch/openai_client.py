@@ -12,7 +12,7 @@ import httpx2
 import openai
 
 from labelmill.batch.client import BatchAnswer, BatchState, BatchUnreachable, FoundBatch
-from labelmill.batch.output import CompletionReader, answers_in
+from labelmill.batch.output import CompletionReader, answers_in, results_in
 from labelmill.batch.trouble import trouble_of
 from labelmill.batch.wire import (
     FILE_NAME,
@@ -84,7 +84,8 @@ class OpenAIBatchClient:
             if not status.is_final:
                 raise BatchUnreachable(f"the batch {batch_id} is {status}: its answers are not complete yet")
             lines = (line for file_id in files_of(batch) for line in _lines(client, file_id))
-            yield from answers_in(lines, {row_key: row_key for row_key in row_keys}, self.reader.message_of)
+            row_key_of = {row_key: row_key for row_key in row_keys}
+            yield from answers_in(results_in(lines), row_key_of, self.reader.message_of)
 
     def cancel(self, batch_id: str) -> None:
         """Ask the provider to stop a batch; returns at once. One that is final already is left as it is."""

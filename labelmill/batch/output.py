@@ -21,19 +21,17 @@ _NOT_EXECUTED = {"batch_expired", "batch_cancelled"}
 
 
 def answers_in(
-    lines: Iterable[bytes | str],
+    results: Iterable[Mapping[str, Any]],
     row_key_of: Mapping[str, str],
     message_of: Callable[[Mapping[str, Any]], AIMessage],
 ) -> Iterator[BatchAnswer]:
     """What came of the rows, as it is read: at most one answer for a row, and an error only where there is none.
 
-    `row_key_of` tells the row key from a line's `custom_id`. Lines of other rows, and what is no line at all, are
-    passed over.
+    `row_key_of` tells the row key from a result's `custom_id`. Results of other rows are passed over.
     """
     answered: set[str] = set()
     errors: dict[str, BatchAnswer] = {}
-    for line in lines:
-        result = _result_of(line)
+    for result in results:
         row_key = row_key_of.get(str(result.get("custom_id")))
         if row_key is None or row_key in answered:
             continue
@@ -46,12 +44,15 @@ def answers_in(
     yield from (error for row_key, error in errors.items() if row_key not in answered)
 
 
-def _result_of(line: bytes | str) -> dict[str, Any]:
-    try:
-        result = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return result if isinstance(result, dict) else {}
+def results_in(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The results that lines of JSON hold; what is none is passed over, for the others' sake."""
+    for line in lines:
+        try:
+            result = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(result, dict):
+            yield result
 
 
 def _answer_of(
