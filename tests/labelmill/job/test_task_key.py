@@ -29,9 +29,12 @@ OTHER_VALUES = [
     0.25,
     "auto",
     "other",
+    "expired",
     "http://127.0.0.1:1/v1",
     "OTHER_KEY",
     {"hang": 0.5},
+    {"upload": 0.5},
+    {"upload": "server_error"},
     ["m"],
 ]
 
