@@ -146,7 +146,7 @@ def failure_of_status(
     status: int, code: str | None, said: str, headers: Mapping[str, str] = MappingProxyType({})
 ) -> Failure | Fatal:
     """Tell what an HTTP status of 400 or more, with the provider's code and words, means for its row, or for the run."""
-    words = _printable(said)
+    words = printable(said)
     reason = _FATAL_CODES.get(code or "") or _FATAL_STATUS.get(status)
     if reason:
         return Fatal(f"the provider answered {status}, {reason}: {words}")
@@ -190,9 +190,9 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _words(error: BaseException) -> str:
-    return _printable(f"{type(error).__name__}: {error}")
+    return printable(f"{type(error).__name__}: {error}")
 
 
-def _printable(words: str) -> str:
+def printable(words: str) -> str:
     """A provider's words, not too many, and such that they can be written to a file: gateways cut characters in two."""
     return words[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()

@@ -119,9 +119,7 @@ def harvest(live: LiveRun, name: str) -> Crop:
 
 def show_batches(live: LiveRun) -> None:
     """Let the run's progress tell which batches are out."""
-    live.progress.show_batches(
-        _PHASE, tuple(_seen(record) for record in live.desk.notes.out.values())
-    )
+    live.progress.show_batches(_PHASE, tuple(_seen(record) for record in live.desk.notes.out.values()))
 
 
 def _seen(record: BatchRecord) -> BatchSeen:
