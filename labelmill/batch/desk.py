@@ -35,7 +35,7 @@ class BatchDesk:
 
     `unsent` is None where a plan is due; `has_room` is false where nothing more fits until a batch is settled; `looks` were
     taken since anything last changed; until `paused_until` (monotonic seconds) nothing is sent, since the provider's queue
-    was full.
+    was full, or it did not answer.
     """
 
     notes: Notes
@@ -46,6 +46,7 @@ class BatchDesk:
     paused_until: float = 0.0
     cancelled_at: float | None = None
     _settled_before_plan: int = 0
+    _sent_in_vain: int = 0
     _postponed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -96,6 +97,10 @@ class BatchDesk:
             self.looks = 0
             if bound is not None:
                 self._tell_no_room(bound)
+            elif any(record.step == "creating" for record in self.notes.mine):
+                self._pause()
+            else:
+                self._sent_in_vain = 0
 
     def harvest(self, name: str) -> Crop:
         """Fetch a batch's answers and leave them in the ledger of its own task.
@@ -138,6 +143,8 @@ class BatchDesk:
         if invalid is not None and self.notes.is_mine(record):
             self._was_invalid(record, [error.code for error in invalid.errors])
         now = self.notes.out.get(record.name)
+        if now is None and record.step == "creating" and self.notes.is_mine(record):
+            self._was_never_made(record)
         if now is not None and (self.cancelled_at is not None or not self.notes.is_mine(now)):
             looking.cancel(self.notes, now)
 
@@ -154,6 +161,12 @@ class BatchDesk:
         self._pause()
         self.unsent = None
         log.warning("The provider's queue is full; smaller batches are sent later: %s", words)
+
+    def _was_never_made(self, record: BatchRecord) -> None:
+        self._sent_in_vain += 1
+        if self._sent_in_vain >= self.notes.means.job.run.max_attempts:
+            words = f"the provider has made none of {self._sent_in_vain} batches: {record.message or 'it did not answer'}"
+            self.notes.means.gate.stop(RunStopped("failed", words))
 
     def _pause(self) -> None:
         self.paused_until = time.monotonic() + self.notes.means.job.run.poll_seconds

@@ -67,7 +67,8 @@ def _find(notes: Notes, record: BatchRecord) -> None:
         log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
         notes.note(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc)
     elif datetime.now(UTC) - since > timedelta(seconds=UNDER_WAY_SECONDS):
-        notes.settle(record, "dropped", message="the provider never made it")
+        why = f": {record.message}" if record.message else ""
+        notes.settle(record, "dropped", message=f"the provider never made it{why}")
 
 
 def _take_note(notes: Notes, record: BatchRecord, state: BatchState) -> BatchState | None:

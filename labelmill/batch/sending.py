@@ -97,6 +97,7 @@ def _make(notes: Notes, record: BatchRecord, requests: Path) -> None:
     except BatchUnreachable as error:
         # It may have been made: it is looked for before its texts are sent again.
         log.warning("Whether batch %s was made is not known yet: %s", record.name, error)
+        notes.note(record, message=str(error))
     else:
         notes.note(record, step="sent", batch_id=batch_id, sent_at_utc=datetime.now(UTC))
         log.info("Batch %s is sent: %s texts", batch_id, f"{record.texts:,}")

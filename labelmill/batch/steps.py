@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from labelmill.job.model import LabelJob
+
 FIRST_POLL_SECONDS = 1.0
 _GROWTH = 2.0
 
@@ -91,6 +93,11 @@ def next_step(now: Situation) -> Step:  # noqa: PLR0911  (a decision table reads
     if not now.out and not (now.unsent and now.has_room):
         return Finish()
     return Wait(_pause(now, now.seconds_left)) if now.seconds_left > 0 else Leave()
+
+
+def asks_live(job: LabelJob) -> bool:
+    """Whether a run asks anything live once its batch lane is done with."""
+    return job.run.lane != "batch" or job.run.retry_lane == "live"
 
 
 def _pause(now: Situation, at_most: float) -> float:

@@ -17,6 +17,7 @@ _BAR_WIDTH = 20
 STATUS_WORDS = {
     "running": "running",
     "completed": "completed",
+    "waiting": "waiting for batches",
     "budget_reached": "stopped at the budget",
     "too_many_failures": "too many failures",
     "failed": "failed",

@@ -61,6 +61,11 @@ def _seconds_to_live_start(live: LiveRun) -> float | None:
     return (start - datetime.now(UTC)).total_seconds()
 
 
+def digests_out(live: LiveRun) -> pl.LazyFrame:
+    """The digests of the run's texts that are in a batch: one column `digest` (UInt128)."""
+    return live.desk.notes.means.folder.digests(live.desk.notes.mine)
+
+
 def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
     """Part the texts that are neither known nor in a batch into lots for the desk; returns how many there are.
 
@@ -69,7 +74,7 @@ def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
     run, desk = live.run, live.desk
     known = [
         run.ledger.known_digests(retry_failed=retry_failed),
-        desk.notes.means.folder.digests(desk.notes.mine),
+        digests_out(live),
         run.ledger.ended_in(run.run_id),
     ]
     tries = run.ledger.tries()
@@ -81,6 +86,16 @@ def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
     live.progress.go_on("sending", texts + sum(record.texts for record in desk.notes.mine))
     show_batches(live)
     return texts
+
+
+def send(live: LiveRun) -> None:
+    """Send the next batch of the plan.
+
+    Raises:
+        OSError: its file can't be written; nothing was sent.
+    """
+    live.desk.send()
+    show_batches(live)
 
 
 def wait_and_look(live: LiveRun, seconds: float) -> None:

@@ -32,13 +32,13 @@ class ChunkNumbers:
     """The numbers of a run's chunks, which name its ledger parts: each is given once, on whichever lane."""
 
     def __init__(self) -> None:
-        self._next = 0
+        self.next = 0
         self._lock = threading.Lock()
 
     def take(self, count: int = 1) -> int:
         """Take `count` numbers in a row; returns the first."""
         with self._lock:
-            first, self._next = self._next, self._next + count
+            first, self.next = self.next, self.next + count
         return first
 
 

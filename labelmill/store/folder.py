@@ -47,6 +47,11 @@ class OutputFolder:
         return self.path / "batches"
 
     @property
+    def practice(self) -> Path:
+        """What a practice provider remembers of the batches it was sent, from one run to the next."""
+        return self.batches / ".practice"
+
+    @property
     def runs(self) -> Path:
         """The records of all runs into this folder."""
         return self.path / "runs"

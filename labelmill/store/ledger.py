@@ -204,6 +204,11 @@ def _storable(words: str | None) -> str | None:
     return None if words is None else words.encode(errors="replace").decode()
 
 
+def scan_run(ledgers: Path, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
+    """What one run added to the ledgers of all tasks: of other tasks it harvests what their batches had cost."""
+    return scan_parts(sorted(ledgers.glob(f"*/{run_id}-*.parquet")), path_column)
+
+
 def spent_since(ledgers: Path, since: datetime, *, practice: bool = False) -> Decimal:
     """What all tasks in a ledger folder have cost since a moment (UTC), in USD.
 
