@@ -101,7 +101,7 @@ class PracticeSettings(BaseModel):
     """How late the fault `hang` answers."""
 
     insufficient_quota_after: Annotated[int, Field(ge=0)] | None = None
-    """After so many answered requests each one gets 429 `insufficient_quota`. None never runs out."""
+    """After so many answered requests, those of batches too, each one gets 429 `insufficient_quota`. None never runs out."""
 
     required_key: str | None = None
     """Any other API key gets 401. None accepts every key, and none at all."""
@@ -122,7 +122,7 @@ class PracticeSettings(BaseModel):
     """Fraction of rows that finish in a batch that expires (left out: half of them) or is cancelled (left out: by the time it had)."""
 
     batch_missing_fraction: Fraction = 0.0
-    """Fraction of distinct texts that are billed at their first attempt and stand in no file of their batch."""
+    """Fraction of distinct texts that are billed at their first attempt and stand in no file of their batch. The faults `bad_json` and `cut_off` do that to a row too; `connection_reset` and `hang` are a 500 there."""
 
     batch_shuffled: bool = True
     """Whether rows come back in another order than they were sent: no order is promised."""
