@@ -25,10 +25,11 @@ class Desk:
         self.prefixes = PrefixMemory()
         self.paid = PaidTexts()
         self.store = BatchStore(folder)
-        self.work = BatchWork(self.store, lambda: self.settings, self.count_attempt, self._settle)
+        self.work = BatchWork(self.store, self)
         self._attempts: Counter[str] = Counter()
         self._attempting = threading.Lock()
         self._calls: Counter[BatchStep] = Counter()
+        self._batch_rows = 0
         self._recall()
         self.configure(settings, now)
 
@@ -46,6 +47,7 @@ class Desk:
         self.paid = PaidTexts()
         self.work.forget()
         self.store.clear()
+        self._batch_rows = 0
         self._attempts.clear()
         self._calls.clear()
         self.configure(self.settings, now)
@@ -64,8 +66,12 @@ class Desk:
 
     def quota_is_spent(self) -> bool:
         """Whether as many requests were answered as the settings allow."""
+        return self.quota_left() == 0
+
+    def quota_left(self) -> int | None:
+        """How many more answers, live or in batches, the settings pay for; None for any number."""
         most = self.settings.insufficient_quota_after
-        return most is not None and self.totals.answered >= most
+        return None if most is None else max(most - self.totals.answered - self._batch_rows, 0)
 
     def report(self) -> dict[str, Any]:
         """The totals of both lanes as plain JSON."""
@@ -77,9 +83,10 @@ class Desk:
             | {"batch_calls": calls, "batch_texts_paid_twice": self.paid.paid_twice()}
         )
 
-    def _settle(self, tally: Tally) -> None:
+    def settle_batch(self, tally: Tally) -> None:
         """Take over what a batch came to."""
         self._remember(tally.texts)
+        self._batch_rows += tally.rows
         for fault, count in tally.faults.items():
             self.totals.faults[fault.value] += count
 
@@ -93,4 +100,5 @@ class Desk:
         for record in self.store.batches():
             texts = self.store.texts(record.id)
             self._remember(texts)
+            self._batch_rows += 0 if record.ended is None else record.ended.bill.rows
             self._attempts.update(text_key for text_key, _ in texts)

@@ -101,7 +101,7 @@ class PracticeSettings(BaseModel):
     """How late the fault `hang` answers."""
 
     insufficient_quota_after: Annotated[int, Field(ge=0)] | None = None
-    """After so many answered requests each one gets 429 `insufficient_quota`. None never runs out."""
+    """After so many answered requests, those of batches too, each one gets 429 `insufficient_quota`. None never runs out."""
 
     required_key: str | None = None
     """Any other API key gets 401. None accepts every key, and none at all."""

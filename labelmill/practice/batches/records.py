@@ -72,10 +72,10 @@ class Ended(_Record):
 
     status: str
     ended_at: float
-    output_file_id: str | None
-    error_file_id: str | None
-    failed: int
-    bill: Bill
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    failed: int = 0
+    bill: Bill = Bill()
 
 
 class BatchRecord(_Record):

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from labelmill.practice.answers import answer_of, completion_of
 from labelmill.practice.batches.records import Bill
 from labelmill.practice.dice import fault_of, roll, text_key_of
-from labelmill.practice.errors import RequestRefusedError
+from labelmill.practice.errors import RequestRefusedError, quota_exhausted
 from labelmill.practice.fault_errors import error_of
 from labelmill.practice.prefixes import PrefixMemory
 from labelmill.practice.prompt_reading import Question, read_question
@@ -40,6 +40,8 @@ class BatchTask:
     status: str
     finishing: int
     settings: PracticeSettings
+    quota_left: int | None
+    """How many answers are paid for; None for any number."""
     count_attempt: Callable[[str], int]
     """By the key of a text: 1 for its first attempt."""
     is_wanted: Callable[[], bool]
@@ -136,6 +138,8 @@ class _Answering:
     def _completion(self, question: Question) -> dict[str, Any] | None:
         """The body of an answer, or None for one that is billed and not handed over."""
         settings, tally = self.task.settings, self.tally
+        if self.task.quota_left is not None and tally.rows >= self.task.quota_left:
+            raise quota_exhausted()
         text_key = text_key_of(question.text)
         attempt = self.task.count_attempt(text_key)
         fault = fault_of(settings, text_key, attempt)

@@ -48,31 +48,29 @@ def due_status(record: BatchRecord, settings: PracticeSettings, now: float) -> s
     if record.ended is not None:
         return record.ended.status
     times = _Times.of(record.created_at, settings.batch_seconds)
-    asked_at = record.cancel_asked_at
-    mistaken = record.checked is not None and bool(record.checked.mistakes)
-    if asked_at is not None:
-        return "cancelled" if now >= asked_at + settings.batch_cancelling_seconds else "cancelling"
+    if record.cancel_asked_at is not None:
+        is_over = now >= record.cancel_asked_at + settings.batch_cancelling_seconds
+        return "cancelled" if is_over and record.checked is not None else "cancelling"
     if now < times.starts_at or record.checked is None:
         return "validating"
-    if mistaken:
+    if record.checked.mistakes:
         return "failed"
     if now < times.finalizes_at:
         return "in_progress"
     return settings.batch_outcome.value if now >= times.ends_at else "finalizing"
 
 
-def is_to_be_answered(record: BatchRecord, settings: PracticeSettings, now: float) -> bool:
-    """Whether a batch has come to an end that has results, and they are not made yet."""
-    if record.ended is not None or record.checked is None or record.checked.mistakes:
-        return False
-    return due_status(record, settings, now) in FINAL - {"failed"}
+def is_to_be_ended(record: BatchRecord, settings: PracticeSettings, now: float) -> bool:
+    """Whether a batch has come to its end by the clock, and that is not on record yet."""
+    return record.ended is None and due_status(record, settings, now) in FINAL
 
 
 def ended_at(record: BatchRecord, settings: PracticeSettings) -> float:
     """When a batch that has ended did so."""
     if record.cancel_asked_at is not None:
         return record.cancel_asked_at + settings.batch_cancelling_seconds
-    return record.created_at + settings.batch_seconds
+    times = _Times.of(record.created_at, settings.batch_seconds)
+    return times.starts_at if record.checked and record.checked.mistakes else times.ends_at
 
 
 def finishing_rows(record: BatchRecord, settings: PracticeSettings, now: float) -> int:
@@ -89,18 +87,21 @@ def finishing_rows(record: BatchRecord, settings: PracticeSettings, now: float) 
     return int(total * fraction + ROUNDING)
 
 
+def shown_status(record: BatchRecord, settings: PracticeSettings, now: float) -> str:
+    """The due status; while the results of a batch are being made, the one before the end."""
+    status = due_status(record, settings, now)
+    if record.ended is not None or status not in FINAL:
+        return status
+    if status == "failed":
+        return "validating" if record.checked and record.checked.mistakes else "in_progress"
+    return "cancelling" if status == "cancelled" else "finalizing"
+
+
 def batch_body(record: BatchRecord, settings: PracticeSettings, now: float) -> dict[str, Any]:
     """The batch as OpenAI describes it."""
     status = shown_status(record, settings, now)
     checked, ended = record.checked, record.ended
     mistakes = _mistakes(record, status)
-    known_total = checked.total if checked and status != "validating" and not mistakes else 0
-    failed = ended.failed if ended else 0
-    done = (known_total if ended.status == "completed" else ended.bill.rows) if ended else 0
-    if ended is None and known_total and status != "failed":
-        done = finishing_rows(record, settings, now)
-    elif ended is not None and ended.status == "completed":
-        done = known_total - failed
     return {
         "id": record.id,
         "object": "batch",
@@ -115,47 +116,51 @@ def batch_body(record: BatchRecord, settings: PracticeSettings, now: float) -> d
         "created_at": int(record.created_at),
         **_timestamps(record, settings, status),
         "expires_at": int(record.created_at) + DAY_SECONDS,
-        "request_counts": {"total": known_total, "completed": done, "failed": failed},
+        "request_counts": _counts(record, settings, status, now),
         "usage": _usage(record),
         "metadata": record.metadata,
     }
 
 
-def shown_status(record: BatchRecord, settings: PracticeSettings, now: float) -> str:
-    """The due status, or the one before it while results are being made."""
-    status = due_status(record, settings, now)
-    if is_to_be_answered(record, settings, now):
-        return "cancelling" if status == "cancelled" else "finalizing"
-    return status
+def _counts(record: BatchRecord, settings: PracticeSettings, status: str, now: float) -> dict[str, int]:
+    if record.checked is None or status in ("validating", "failed"):
+        return {"total": 0, "completed": 0, "failed": 0}
+    total, ended = record.checked.total, record.ended
+    if ended is None:
+        return {"total": total, "completed": finishing_rows(record, settings, now), "failed": 0}
+    return {"total": total, "completed": ended.bill.rows, "failed": ended.failed}
 
 
 def _mistakes(record: BatchRecord, status: str) -> tuple[Mistake, ...]:
     if status != "failed":
         return ()
-    found = record.checked.mistakes if record.checked else ()
-    return found or (_FAILURE,)
+    return (record.checked.mistakes if record.checked else ()) or (_FAILURE,)
 
 
 def _timestamps(record: BatchRecord, settings: PracticeSettings, status: str) -> dict[str, int | None]:
     """When the batch went through each status that it has seen."""
-    end = record.ended.ended_at if record.ended else ended_at(record, settings)
+    asked_at, ended = record.cancel_asked_at, record.ended
     seconds = settings.batch_seconds
-    if record.ended is not None and record.cancel_asked_at is None:
-        seconds = end - record.created_at
+    if ended is not None and asked_at is None:
+        # Other settings may have come since.
+        seconds = ended.ended_at - record.created_at
     times = _Times.of(record.created_at, seconds)
-    asked_at = record.cancel_asked_at
-    mistaken = status == "failed" and record.checked is not None and bool(record.checked.mistakes)
-    worked = status != "validating" and not mistaken and (asked_at is None or asked_at >= times.starts_at)
-    finalized = worked and asked_at is None and status not in ("in_progress", "failed")
+    is_mistaken = record.checked is not None and bool(record.checked.mistakes)
+    was_in_progress = (
+        status != "validating" and not is_mistaken and (asked_at is None or asked_at >= times.starts_at)
+    )
+    was_finalizing = was_in_progress and asked_at is None and status not in ("in_progress", "failed")
     seen: dict[str, float | None] = {
-        "in_progress_at": times.starts_at if worked else None,
-        "finalizing_at": times.finalizes_at if finalized else None,
-        "completed_at": end if status == "completed" else None,
-        "failed_at": (times.starts_at if mistaken else end) if status == "failed" else None,
-        "expired_at": end if status == "expired" else None,
+        "in_progress_at": times.starts_at if was_in_progress else None,
+        "finalizing_at": times.finalizes_at if was_finalizing else None,
+        "completed_at": None,
+        "failed_at": None,
+        "expired_at": None,
         "cancelling_at": asked_at,
-        "cancelled_at": end if status == "cancelled" else None,
+        "cancelled_at": None,
     }
+    if ended is not None:
+        seen[f"{ended.status}_at"] = ended.ended_at
     return {name: None if moment is None else int(moment) for name, moment in seen.items()}
 
 

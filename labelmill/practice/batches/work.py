@@ -6,36 +6,43 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from labelmill.practice.batches.check import check_input
-from labelmill.practice.batches.records import BatchRecord, Checked, Ended, FileRecord, Mistake
+from labelmill.practice.batches.records import BatchRecord, Checked, Ended, Mistake
 from labelmill.practice.batches.rows import BatchTask, Tally, answer_rows
-from labelmill.practice.batches.state import FINAL, due_status, ended_at, finishing_rows, is_to_be_answered
+from labelmill.practice.batches.state import FINAL, due_status, ended_at, finishing_rows, is_to_be_ended
 from labelmill.practice.batches.store import BatchStore
 from labelmill.practice.settings import PracticeSettings
 
 T = TypeVar("T")
 
 
+class WorkDesk(Protocol):
+    """What working on batches needs of the server."""
+
+    settings: PracticeSettings
+
+    def count_attempt(self, text_key: str) -> int:
+        """One more attempt for a text, from any thread."""
+
+    def quota_left(self) -> int | None:
+        """How many more answers are paid for; None for any number."""
+
+    def settle_batch(self, tally: Tally) -> None:
+        """Take over what a batch came to."""
+
+
 class BatchWork:
     """What is being done for the batches of one server."""
 
-    def __init__(
-        self,
-        store: BatchStore,
-        settings: Callable[[], PracticeSettings],
-        count_attempt: Callable[[str], int],
-        settle: Callable[[Tally], None],
-    ) -> None:
+    def __init__(self, store: BatchStore, desk: WorkDesk) -> None:
         self._store = store
-        self._settings = settings
-        self._count_attempt = count_attempt
-        self._settle = settle
+        self._desk = desk
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._epoch = 0
         self._checking = asyncio.Lock()
-        self._answering = asyncio.Lock()
+        self._finishing = asyncio.Lock()
 
     def forget(self) -> None:
         """Give up what is being done: its batches are no more."""
@@ -62,7 +69,7 @@ class BatchWork:
                 task.result()
 
     def _is_open(self, record: BatchRecord) -> bool:
-        return record.checked is None or is_to_be_answered(record, self._settings(), time.time())
+        return record.checked is None or is_to_be_ended(record, self._desk.settings, time.time())
 
     async def _advance(self, batch_id: str, epoch: int) -> None:
         # One after another, in the order of creation: which batch the queue has no room for must not vary.
@@ -70,16 +77,16 @@ class BatchWork:
             record = self._current(batch_id, epoch)
             if record is not None and record.checked is None:
                 await self._check(record, epoch)
-        async with self._answering:
+        async with self._finishing:
             record = self._current(batch_id, epoch)
-            if record is not None and is_to_be_answered(record, self._settings(), time.time()):
-                await self._answer(record, epoch)
+            if record is not None and is_to_be_ended(record, self._desk.settings, time.time()):
+                await self._finish(record, epoch)
 
     def _current(self, batch_id: str, epoch: int) -> BatchRecord | None:
         return self._store.batch(batch_id) if epoch == self._epoch else None
 
     async def _check(self, record: BatchRecord, epoch: int) -> None:
-        settings = self._settings()
+        settings = self._desk.settings
         path = self._store.input_path(record.id)
         checked = await _in_thread(lambda: check_input(path, record.endpoint, settings))
         current = self._current(record.id, epoch)
@@ -107,46 +114,46 @@ class BatchWork:
         mistake = Mistake(code="token_limit_exceeded", message=message)
         return Checked(model=checked.model, mistakes=(mistake,))
 
-    async def _answer(self, record: BatchRecord, epoch: int) -> None:
-        settings, now = self._settings(), time.time()
+    async def _finish(self, record: BatchRecord, epoch: int) -> None:
+        settings, now = self._desk.settings, time.time()
         status = due_status(record, settings, now)
-        task = BatchTask(
-            batch_id=record.id,
-            status=status,
-            finishing=finishing_rows(record, settings, now),
-            settings=settings,
-            count_attempt=self._count_attempt,
-            is_wanted=lambda: epoch == self._epoch,
-        )
-        source = self._store.input_path(record.id)
+        ended = Ended(status=status, ended_at=ended_at(record, settings))
+        tally: Tally | None = Tally()
         output, errors = self._store.scratch(), self._store.scratch()
-        tally = await _in_thread(lambda: answer_rows(task, source, output, errors))
+        if status != "failed" and record.checked is not None and not record.checked.mistakes:
+            task = BatchTask(
+                batch_id=record.id,
+                status=status,
+                finishing=finishing_rows(record, settings, now),
+                settings=settings,
+                quota_left=self._desk.quota_left(),
+                count_attempt=self._desk.count_attempt,
+                is_wanted=lambda: epoch == self._epoch,
+            )
+            source = self._store.input_path(record.id)
+            tally = await _in_thread(lambda: answer_rows(task, source, output, errors))
         current = self._current(record.id, epoch)
         if tally is None or current is None:
             output.unlink(missing_ok=True)
             errors.unlink(missing_ok=True)
             return
-        now = time.time()
-        left = [self._left(record, path, kind, now) for path, kind in ((output, "output"), (errors, "error"))]
-        ended = Ended(
-            status=status,
-            ended_at=ended_at(record, settings),
-            output_file_id=left[0].id if left[0] else None,
-            error_file_id=left[1].id if left[1] else None,
-            failed=tally.failed,
-            bill=tally.bill(),
-        )
+        left = {
+            f"{kind}_file_id": self._left(record, path, kind)
+            for kind, path in (("output", output), ("error", errors))
+        }
+        ended = ended.model_copy(update=left | {"failed": tally.failed, "bill": tally.bill()})
         self._store.save_texts(record.id, tally.texts)
         self._store.save_batch(current.model_copy(update={"ended": ended}))
-        self._settle(tally)
+        self._desk.settle_batch(tally)
 
-    def _left(self, record: BatchRecord, path: Path, kind: str, now: float) -> FileRecord | None:
-        """The file a batch leaves; none where it would be empty."""
-        if not path.stat().st_size:
-            path.unlink()
+    def _left(self, record: BatchRecord, path: Path, kind: str) -> str | None:
+        """The id of the file a batch leaves; none where it would be empty."""
+        if not path.exists() or not path.stat().st_size:
+            path.unlink(missing_ok=True)
             return None
         name = f"{record.id}_{kind}.jsonl"
-        return self._store.add_file(path, name, "batch_output", record.output_life_seconds, now)
+        life = record.output_life_seconds
+        return self._store.add_file(path, name, "batch_output", life, time.time()).id
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
