@@ -28,7 +28,7 @@ _TRANSFER_SECONDS = 600.0
 logging.getLogger("langasync").setLevel(logging.CRITICAL + 1)
 
 
-class WholeAdapter(OpenAIProviderJobAdapter):  # type: ignore[misc]
+class WholeAdapter(OpenAIProviderJobAdapter):
     """The adapter for one call, in an `async with`: its connections break in another event loop."""
 
     def __init__(

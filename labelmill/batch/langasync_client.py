@@ -60,7 +60,7 @@ class LangasyncBatchClient:
         """What came of the rows of a batch that is final, once all of it is here."""
         results = self._run(self._results(batch_id))
         row_key_of = {str(place): row_key for place, row_key in enumerate(row_keys)}
-        yield from answers_in(results, row_key_of, self.reader.message_of)
+        yield from answers_in(results, row_key_of, self.reader.message_of, self.endpoint.hide_key)
 
     def cancel(self, batch_id: str) -> None:
         """Ask the provider to stop a batch; returns at once. One that is final already is left as it is."""

@@ -85,7 +85,9 @@ class OpenAIBatchClient:
                 raise BatchUnreachable(f"the batch {batch_id} is {status}: its answers are not complete yet")
             lines = (line for file_id in files_of(batch) for line in _lines(client, file_id))
             row_key_of = {row_key: row_key for row_key in row_keys}
-            yield from answers_in(results_in(lines), row_key_of, self.reader.message_of)
+            yield from answers_in(
+                results_in(lines), row_key_of, self.reader.message_of, self.endpoint.hide_key
+            )
 
     def cancel(self, batch_id: str) -> None:
         """Ask the provider to stop a batch; returns at once. One that is final already is left as it is."""

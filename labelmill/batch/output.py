@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -24,6 +25,7 @@ def answers_in(
     results: Iterable[Mapping[str, Any]],
     row_key_of: Mapping[str, str],
     message_of: Callable[[Mapping[str, Any]], AIMessage],
+    hide_key: Callable[[str], str],
 ) -> Iterator[BatchAnswer]:
     """What came of the rows, as it is read: at most one answer for a row, and an error only where there is none.
 
@@ -41,7 +43,9 @@ def answers_in(
         else:
             answered.add(row_key)
             yield answer
-    yield from (error for row_key, error in errors.items() if row_key not in answered)
+    for row_key, answer in errors.items():
+        if row_key not in answered and answer.error:
+            yield replace(answer, error=replace(answer.error, message=hide_key(answer.error.message)))
 
 
 def results_in(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -80,7 +84,7 @@ def _row_error(error: Any, status: Any) -> RowError:
     return RowError(
         None if code in _NOT_EXECUTED else known,
         str(code) if code else None,
-        printable(str(said.get("message") or json.dumps(said))),
+        printable(str(said.get("message") or json.dumps(error))),
     )
 
 

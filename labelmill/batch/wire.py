@@ -45,7 +45,9 @@ def state_of(batch: Batch) -> BatchState:
         total=counts.get("total") or 0,
         completed=counts.get("completed") or 0,
         failed=counts.get("failed") or 0,
-        errors=tuple(BatchError(error.get("code"), printable(str(error.get("message")))) for error in said),
+        errors=tuple(
+            BatchError(error.get("code"), printable(str(error.get("message") or ""))) for error in said
+        ),
     )
 
 
