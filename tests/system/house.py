@@ -96,18 +96,20 @@ class House:
             time.sleep(0.3)
         return now
 
-    def wait_for(self, flow, state):
-        """Wait for the latest run of a flow to be in a state, and return it."""
+    def wait_for(self, flow, state, **parameters):
+        """Wait for a run of a flow with these parameters to be in a state, and return it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         body = {
             "flows": {"name": {"any_": [flow]}},
             "flow_runs": {"state": {"name": {"any_": [state]}}},
             "sort": "EXPECTED_START_TIME_DESC",
         }
-        while not (runs := self.ask("/flow_runs/filter", body)):
-            assert time.monotonic() < deadline, f"no run of {flow} is {state}"
+        while time.monotonic() < deadline:
+            for run in self.ask("/flow_runs/filter", body):
+                if parameters.items() <= run["parameters"].items():
+                    return run
             time.sleep(0.5)
-        return runs[0]
+        raise AssertionError(f"no run of {flow} with {parameters} is {state}")
 
     def artifacts(self, run):
         """The artifacts of a flow run by their keys."""

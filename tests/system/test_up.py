@@ -5,6 +5,8 @@ import urllib.request
 
 import pytest
 
+from commands.prefect_setup import PROJECT
+
 pytestmark = pytest.mark.system
 
 
@@ -34,13 +36,10 @@ def test_the_page_asks_the_port_it_came_from(house):
 
 def test_a_labeled_dataset_starts_what_comes_next(house):
     """A run of the daily deployment makes the labeled dataset known, and the example reads it."""
-    house.start("label-dataset/daily-sample")
-    house.wait_for("label-dataset", "Completed")
-    summary = house.wait_for("summarize-labeled", "Completed")
-    assert summary["parameters"]["labeled_path"].endswith("/out/sample-topics/labeled")
-    (table,) = house.ask(
-        "/artifacts/latest/filter", {"artifacts": {"key": {"any_": ["labels-after-labeling"]}}}
-    )
+    house.wait_for_end(house.start("label-dataset/daily-sample"))
+    labeled = PROJECT / "out" / "sample-topics" / "labeled"
+    summary = house.wait_for("summarize-labeled", "Completed", labeled_path=str(labeled))
+    table = house.artifacts(summary)["labels-after-labeling"]
     assert {row["label"] for row in json.loads(table["data"])} <= {"技术", "商业", "娱乐", "体育"}
 
 
@@ -62,8 +61,7 @@ output = {{ path = "{job.output.path}" }}
     done = house.labelmill("run", file)
     assert done.returncode == 4
     assert "temporary server" not in done.stderr
-    alert = house.wait_for("alert", "Completed")
-    assert alert["parameters"]["job"] == "too dear"
+    alert = house.wait_for("alert", "Completed", job="too dear")
     assert "would be passed by the next request" in alert["parameters"]["sentence"]
 
 
