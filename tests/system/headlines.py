@@ -33,21 +33,21 @@ ROWS = len(BEGINNINGS) * len(SUBJECTS) * len(PLACES)
 ROWS_PER_CHUNK = 36
 
 
-def write_headlines(path: Path) -> None:
-    """Write the headlines, one Parquet file."""
+def write_headlines(folder: Path, rows: int = ROWS) -> None:
+    """Write the first so many of the headlines, one Parquet file."""
     titles = [
         f"{beginning} {subject} in {place}"
-        for subject in SUBJECTS
-        for beginning in BEGINNINGS
         for place in PLACES
-    ]
-    pl.DataFrame({"id": range(len(titles)), "title": titles}).write_parquet(path)
+        for beginning in BEGINNINGS
+        for subject in SUBJECTS
+    ][:rows]
+    pl.DataFrame({"id": range(rows), "title": titles}).write_parquet(folder / "headlines.parquet")
 
 
 def write_job(folder: Path, name: str, **run: object) -> Path:
     """Write the headlines and a job over them into a folder, and return the job file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_headlines(folder / "headlines.parquet")
+    write_headlines(folder)
     settings = {"rows_per_chunk": ROWS_PER_CHUNK, "max_cost_usd": 0.5, **run}
     file = folder / f"{name}.toml"
     file.write_text(

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from chromium import PATIENCE_MS, open_browser, open_page
-from headlines import LABELS, ROWS, write_job
+from headlines import LABELS, ROWS, ROWS_PER_CHUNK, write_headlines, write_job
 from playwright.sync_api import expect
 
+from labelmill.report.charts import labels_chart
 from labelmill.report.wording import percent, usd
 
 pytestmark = pytest.mark.system
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.system
 JOB = "headline-topics"
 # A change of what a label means, so that the run has everything to ask.
 CHANGED = LABELS | {"health": "medicine, hospitals, food, sleep"}
+ROWS_BEFORE = 232
+CHUNKS = ROWS // ROWS_PER_CHUNK
 RUN_PATIENCE_MS = 90_000
+GRAPH_MS = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +57,12 @@ def page(browser):
 
 @pytest.fixture(scope="module")
 def deployment(house, folder):
-    """The headlines' job, which has run once and is deployed."""
+    """The headlines' job, which has run once, is deployed, and has new headlines since."""
     file = write_job(folder, JOB, max_concurrency=8)
+    write_headlines(folder, ROWS_BEFORE)
     done = house.labelmill("run", file)
     assert done.returncode == 0, done.stderr
+    write_headlines(folder)
     return house.deploy(file)
 
 
@@ -79,10 +85,6 @@ def _field(page, title):
     words = re.compile(rf"^{re.escape(title)}( \(Optional\))?$")
     label = page.locator("label").filter(has_text=words).first
     return label.locator("xpath=ancestor::div[contains(@class, 'group')][1]")
-
-
-def _typed(page, title, value):
-    _field(page, title).locator("input, textarea").first.fill(value)
 
 
 def test_the_form_explains_each_field(form):
@@ -120,8 +122,8 @@ def test_a_field_of_two_kinds_switches_between_them(form):
     rows.get_by_role("tab", name="str").click()
     expect(rows.locator("textarea")).to_have_value("auto")
     rows.get_by_role("tab", name="int").click()
-    rows.get_by_role("spinbutton").fill("36")
-    expect(rows.get_by_role("spinbutton")).to_have_value("36")
+    rows.get_by_role("spinbutton").fill(str(ROWS_PER_CHUNK))
+    expect(rows.get_by_role("spinbutton")).to_have_value(str(ROWS_PER_CHUNK))
 
 
 def test_a_value_beyond_a_limit_is_refused_in_the_form(form):
@@ -135,46 +137,62 @@ def test_a_value_beyond_a_limit_is_refused_in_the_form(form):
     number.fill("8")
 
 
-def test_a_run_is_started_from_the_form_watched_and_read(form, folder, pictures):
-    """The run does what was entered; its page shows its tasks, and the report, tables and progress say what happened."""
-    page = form
-    _typed(page, "Max cost USD", "0.25")
-    page.evaluate("window.scrollTo(0, 0)")
-    _field(page, "Labels").locator(".cm-content").click()
-    page.keyboard.press("Control+A")
-    page.keyboard.insert_text(json.dumps(CHANGED, indent=2))
-    _field(page, "Name").scroll_into_view_if_needed()
-    page.screenshot(path=pictures / "ui-form.png")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").click()
+@pytest.fixture(scope="module")
+def run(form, folder, pictures):
+    """The address of the page of a run that was started from the form, and has ended; and what it recorded."""
+    _field(form, "Max cost USD").get_by_role("spinbutton").fill("0.25")
+    _field(form, "Labels").locator(".cm-content").click()
+    form.keyboard.press("Control+A")
+    form.keyboard.insert_text(json.dumps(CHANGED, indent=2))
+    form.evaluate("scrollTo(0, 0)")
+    form.screenshot(path=pictures / "ui-form.png")
+    form.get_by_role("button", name="Submit").click()
+    form.get_by_role("button", name="View run").click()
+    form.wait_for_url(re.compile(r"/v2/runs/flow-run/"))
+    name = form.get_by_text(re.compile(rf"^{JOB} \d{{4}}-\d\d-\d\d$")).first
+    expect(name).to_be_visible(timeout=RUN_PATIENCE_MS)
+    expect(form.get_by_text("Completed", exact=True).first).to_be_visible(timeout=RUN_PATIENCE_MS)
+    return form.url, _latest_record(folder)
 
-    page.wait_for_url(re.compile(r"/v2/runs/flow-run/"))
-    expect(page.get_by_text(re.compile(rf"^{JOB} \d{{4}}-\d\d-\d\d$")).first).to_be_visible(
-        timeout=RUN_PATIENCE_MS
-    )
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=RUN_PATIENCE_MS)
-    record = _latest_record(folder)
+
+def test_the_run_does_what_was_entered(run):
+    """What a person changed in the form is what the run was told."""
+    _, record = run
     assert record["job"]["labels"] == CHANGED
     assert record["job"]["run"]["max_cost_usd"] == 0.25
     assert (record["texts_asked"], record["rows_total"]) == (ROWS, ROWS)
     assert record["rows_failed"] > 0
 
-    page.get_by_role("tab", name="Task Runs").click()
-    chunks = ROWS // 36
-    for name in [f"classify {number}/{chunks}" for number in range(1, chunks + 1)] + [
-        "merge",
-        "publish",
-        "announce",
-    ]:
-        expect(page.get_by_text(name, exact=True)).to_be_visible()
-    page.get_by_role("tab", name="Artifacts").click()
-    expect(page.get_by_role("link", name=re.compile("headline-topics-report"))).to_be_visible()
-    page.screenshot(path=pictures / "ui-run.png")
-    run = page.url
 
-    _open(page, run, "report")
+def test_the_page_of_the_run_shows_its_tasks_and_artifacts(page, run, pictures):
+    """Each chunk is a task run by its number, and each artifact has its card."""
+    address, _ = run
+    page.goto(address)
+    page.get_by_role("tab", name="Task Runs").click()
+    names = ["plan", *(f"classify {number}/{CHUNKS}" for number in range(1, CHUNKS + 1)), "merge", "publish"]
+    for name in [*names, "announce"]:
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    page.get_by_role("tab", name="Artifacts").click()
+    for words in (
+        "Report of",
+        "Cost by chunk of",
+        "Labels of",
+        "Failures of",
+        "Labeled data of",
+        "Report page of",
+    ):
+        expect(page.get_by_text(re.compile(f"^{words} {JOB}"))).to_be_visible()
+    # The graph is drawn on a canvas, which comes to rest by itself.
+    page.wait_for_timeout(GRAPH_MS)
+    page.screenshot(path=pictures / "ui-run.png")
+
+
+def test_the_report_shows_what_happened(page, run, pictures):
+    """The report's figures are the record's, and its charts are drawn."""
+    address, record = run
+    _open(page, address, "report")
     expect(page.get_by_role("heading", name=f"{JOB}: completed")).to_be_visible()
-    assert record["run_id"] in page.locator("main, body").first.inner_text()
+    expect(page.get_by_text(record["run_id"], exact=True)).to_be_visible()
     for what, value in (
         ("rows in the dataset", f"{ROWS}"),
         ("labeled", f"{record['rows_labeled']} ({percent(record['rows_labeled'], ROWS)})"),
@@ -182,39 +200,54 @@ def test_a_run_is_started_from_the_form_watched_and_read(form, folder, pictures)
         ("requests", f"{record['requests']}"),
         ("cost, had it been paid", usd(record["cost_usd"])),
     ):
-        assert _shown_beside(page, what) == value
-    images = page.locator(
-        "img[alt='Labels against the last run'], img[alt^='Cost of'], img[alt='Time to an answer']"
-    )
-    expect(images).to_have_count(3)
-    assert all(image.evaluate("image => image.naturalWidth") > 0 for image in images.all())
+        cell = page.get_by_role("cell", name=what, exact=True).first
+        expect(cell.locator("xpath=following-sibling::td[1]")).to_have_text(value)
+    for words in ("Labels against the last run", "Cost of the last 2 runs", "Time to an answer"):
+        image = page.get_by_role("img", name=words)
+        expect(image).to_be_visible()
+        assert image.evaluate("image => image.complete && image.naturalWidth") > 0, words
+    page.get_by_role("heading", name="Since the last run").evaluate("heading => heading.scrollIntoView()")
     page.screenshot(path=pictures / "ui-report.png")
 
-    _open(page, run, "labels")
-    expect(page.get_by_role("row")).to_have_count(1 + len(record["labels"]))
-    shown = {row[0]: row[1] for row in _table(page)}
-    assert shown == {label: f"{count:,}" for label, count in record["labels"].items()}
-    _open(page, run, "costs")
-    expect(page.get_by_role("row")).to_have_count(1 + chunks)
-    assert sum(int(row[2]) for row in _table(page)) == ROWS
-    assert sum(int(row[5]) for row in _table(page)) == record["requests"]
-    _open(page, run, "failures")
-    expect(page.get_by_role("row")).to_have_count(1 + len(record["failures"]))
-    assert {row[0]: int(row[1]) for row in _table(page)} == record["failures"]
-    _open(page, run, "progress")
+
+def test_the_tables_show_what_happened(page, run):
+    """Labels, failures and costs are the record's, row by row."""
+    address, record = run
+    labels = _table(page, address, "labels", len(record["labels"]))
+    assert {row[0]: int(row[1]) for row in labels} == record["labels"]
+    failures = _table(page, address, "failures", len(record["failures"]))
+    assert {row[0]: int(row[1]) for row in failures} == record["failures"]
+    costs = _table(page, address, "costs", CHUNKS)
+    assert sum(int(row[2]) for row in costs) == ROWS
+    assert sum(int(row[5]) for row in costs) == record["requests"]
+
+
+def test_the_progress_ends_at_all_of_it(page, run):
+    """The progress artifact of a run that is over shows all of its texts."""
+    address, _ = run
+    _open(page, address, "progress")
     expect(page.get_by_text("Progress: 100%")).to_be_visible()
     expect(page.get_by_text(re.compile(rf"{ROWS} of {ROWS} texts"))).to_be_visible()
 
 
-@pytest.mark.usefixtures("deployment")
-def test_the_report_page_opens_by_itself(page, folder, pictures):
+def test_no_chart_cuts_off_its_words(page):
+    """Even where a label goes from no row to all of them, its words end inside the image."""
+    page.set_content(labels_chart({"all": 100, "none": 0}, {"all": 0, "none": 100}))
+    for words in page.locator("svg text").all():
+        box = words.evaluate(
+            "words => [words.getBBox().x, words.getBBox().width, words.ownerSVGElement.viewBox.baseVal.width]"
+        )
+        assert 0 <= box[0] < box[0] + box[1] <= box[2], words.text_content()
+
+
+def test_the_report_page_opens_by_itself(page, run, folder, pictures):
     """`report.html` is whole without a network: opened as a file it shows what the run came to."""
-    record = _latest_record(folder)
+    _, record = run
     page.goto((folder / JOB / "runs" / record["run_id"] / "report.html").as_uri())
     expect(page.get_by_role("heading", name=JOB)).to_be_visible()
     expect(page.get_by_text(usd(record["cost_usd"])).first).to_be_visible()
-    page.set_viewport_size({"width": 900, "height": 900})
-    page.screenshot(path=pictures / "report.png", full_page=True)
+    page.set_viewport_size({"width": 900, "height": 1510})
+    page.screenshot(path=pictures / "report.png")
 
 
 def _latest_record(folder):
@@ -231,13 +264,10 @@ def _open(page, run, what):
     page.get_by_role("tab", name="Artifact", exact=True).wait_for(timeout=PATIENCE_MS)
 
 
-def _shown_beside(page, what):
-    """The cell to the right of the first cell with these words."""
-    cell = page.get_by_role("cell", name=what, exact=True).first
-    return cell.locator("xpath=following-sibling::td[1]").inner_text().strip()
-
-
-def _table(page):
+def _table(page, run, what, rows):
+    """The cells of a table artifact, once the page shows as many rows as there should be."""
+    _open(page, run, what)
+    expect(page.get_by_role("row")).to_have_count(1 + rows)
     return [
         [cell.strip() for cell in row.get_by_role("cell").all_inner_texts()]
         for row in page.get_by_role("row").all()[1:]
