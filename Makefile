@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo up down test test-system check format docs bench lock clean
+.PHONY: help setup demo up down test test-system screenshots check format docs bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -37,6 +37,11 @@ test: setup ## run every test but the system's; nothing can spend money or leave
 
 test-system: setup ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system
+
+screenshots: setup ## take the pictures of the README anew, with Chromium; the paths they show are below /srv
+	@rm -rf /srv/labelmill-demo
+	@LABELMILL_REQUIRE_SYSTEM=1 LABELMILL_SCREENSHOTS=docs LABELMILL_SCREENSHOTS_JOB=/srv/labelmill-demo \
+		$(BIN)/python -m pytest -m system tests/system/test_browser.py
 
 check: setup ## lint, formatting, strict types
 	@$(BIN)/ruff check .

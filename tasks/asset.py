@@ -31,7 +31,11 @@ def announce(run: LabelRun, record: RunRecord) -> None:
             name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri()
         )
         task = materialize(
-            Asset(key=key, properties=properties), name="materialize", by="labelmill", cache_policy=NO_CACHE
+            Asset(key=key, properties=properties),
+            name="materialize",
+            task_run_name="announce",
+            by="labelmill",
+            cache_policy=NO_CACHE,
         )(_materialize)
         task(key, asset_metadata_of(run, record))
     if record.status in ALERTING:

@@ -68,7 +68,12 @@ class PracticeSettings(BaseModel):
     never on the order in which requests arrive.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
 
     latency_seconds: Seconds = 0.0
     """Mean time to an answer."""
