@@ -31,6 +31,7 @@ from tasks.asset import announce
 from tasks.batches import harvest_batch, plan_batches, send_batch
 from tasks.classify import classify_chunk
 from tasks.limits import check_shared_limit
+from tasks.log_lines import hear_labelmill
 from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
@@ -73,6 +74,7 @@ def label_dataset(
 
 
 def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> RunRecord:
+    hear_labelmill()
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     check_shared_limit(job)
     with job_tags(job.name), open_run(job, model_base_url) as live:

@@ -166,7 +166,7 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("of these cached", f"{record.cached_input_tokens:,}"),
         ("output tokens", f"{record.output_tokens:,}"),
         (f"cost{paid}", usd(cost)),
-        *_saving(record, paid),
+        *_saving(record),
         ("cost per 1,000 texts", usd(per_thousand) if record.texts_asked else "–"),
         *[("price", words) for words in prices_words(record)],
         ("time", duration(record.seconds)),
@@ -174,12 +174,12 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _saving(record: RunRecord, paid: str) -> list[tuple[str, str]]:
+def _saving(record: RunRecord) -> list[tuple[str, str]]:
     """What the live lane would have cost, where the batch lane was used at all."""
     if not record.texts_by_batch:
         return []
     cost, live = record.cost_usd, record.live_cost_usd
-    rows = [(f"on the live lane alone{paid}", usd(live))]
+    rows = [("the same on the live lane", usd(live))]
     if cost is not None and live:
         rows.append(("saved by the batch lane", f"{usd(live - cost)} ({percent_of(live - cost, live)})"))
     return rows
