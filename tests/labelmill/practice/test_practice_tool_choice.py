@@ -61,7 +61,7 @@ def test_the_tool_that_is_asked_for_is_called(ask):
 
 
 def test_a_result_is_answered_in_words(client):
-    """After a tool's result no tool is called again, so that agents come to an end."""
+    """After a tool's result no tool is called again, so that a client's loop comes to an end."""
     call = {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
     messages = [
         {"role": "user", "content": "any news?"},
