@@ -25,7 +25,7 @@ from labelmill.job.model import LabelJob
 from labelmill.run.batch_lane import situation_of, wait_and_look
 from labelmill.run.live import LiveRun
 from labelmill.run.opening import finished_record, open_run
-from labelmill.run.record import RunRecord
+from labelmill.run.record import RunFailed, RunRecord
 from labelmill.run.signals import draining_signals
 from tasks.asset import announce
 from tasks.batches import harvest_batch, plan_batches, send_batch
@@ -144,4 +144,5 @@ def _state_of(record: RunRecord) -> State[RunRecord | LabelmillError]:
         case "cancelled":
             return Cancelled(data=record, message=message)
         case _:
-            return Failed(data=record, message=message)
+            # An exception, since Prefect raises a failed state's data: whoever looks at the run finds the sentence.
+            return Failed(data=RunFailed(record, message), message=message)
