@@ -111,6 +111,11 @@ def notices(record: RunRecord) -> list[str]:
             f"The Batch API's price of {record.job.model.name} is unknown, so the cost is unknown. Add a [price] section "
             "with batch_fraction to the job."
         )
+    if record.other_tasks_cost_usd != 0:
+        said.append(
+            f"{usd(record.other_tasks_cost_usd)} of the cost are for batches that an earlier prompt, label set or model had "
+            "sent. What was finished of them is in the ledger of their own task."
+        )
     if record.requests_unseen:
         said.append(
             f"{record.requests_unseen} requests ended without a count of their tokens (timeouts, broken connections, "

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD
+from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, scan_parts
 
 
 class RowCounts(BaseModel):
@@ -49,6 +49,7 @@ class Work(BaseModel):
     answer_seconds: Seconds | None = None
     texts_by_batch: int = 0
     live_cost_usd: Decimal | None = Decimal(0)
+    other_tasks_cost_usd: Decimal | None = Decimal(0)
 
 
 def count_rows(labeled: list[Path], run_id: str) -> RowCounts:
@@ -80,6 +81,16 @@ def count_rows(labeled: list[Path], run_id: str) -> RowCounts:
 def _counts_by(groups: pl.DataFrame, column: str) -> dict[str, int]:
     totals = groups.group_by(column).agg(pl.col("len").sum()).sort("len", column, descending=[True, False])
     return dict(totals.iter_rows())
+
+
+def work_of_run(ledgers: Path, run_id: str, task_key: str) -> Work:
+    """Add up what one run asked and paid; what it harvested of other tasks' batches is in it, and told apart."""
+    parts = sorted(ledgers.glob(f"*/{run_id}-*.parquet"))
+    others = [part for part in parts if part.parent.name != task_key]
+    work = work_of(scan_parts(parts))
+    if not others:
+        return work
+    return work.model_copy(update={"other_tasks_cost_usd": work_of(scan_parts(others)).cost_usd})
 
 
 def work_of(parts: pl.LazyFrame) -> Work:

@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of, reachable
-from labelmill.run.counts import RowCounts, Work, work_of
+from labelmill.run.counts import RowCounts, Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
 from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
 from labelmill.run.takeover import take_over_dead_runs
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import scan_run
 from labelmill.store.lock import LockedError, locked
 
 
@@ -70,7 +69,7 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
 
 def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:
     """The record of a run that ends now; `rows` is None where it could not publish."""
-    work = work_of(scan_run(mine.run.folder.ledgers, mine.run.run_id))
+    work = work_of_run(mine.run.folder.ledgers, mine.run.run_id, mine.run.task_key)
     notes = mine.desk.notes
     ending = status_of(
         rows or RowCounts(), mine.run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine

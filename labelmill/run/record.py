@@ -50,7 +50,8 @@ class RunRecord(BaseModel):
     unknown; with `practice` it is what the named model would have cost, and nothing was paid. `answer_seconds` is null where
     nothing was answered. `texts_by_batch` are those of `texts_asked` that the batch lane answered, and `live_cost_usd` is
     what all of this run's tokens would have cost on the live lane; `batch_price` is the batch lane's price. `batches` are
-    those that the run had to do with; `texts_out` texts are in batches that the next run harvests.
+    those that the run had to do with; `texts_out` texts are in batches that the next run harvests. `other_tasks_cost_usd` is
+    that part of `cost_usd` which batches of an earlier prompt, label set or model have cost that this run harvested.
 
     A record says `running` from the start; should the process die, the next run into the same folder makes it `failed`
     and counts what the dead run had paid for.
@@ -85,6 +86,7 @@ class RunRecord(BaseModel):
     batch_price: dict[str, Any] | None = None
     batches: list[BatchFacts] = []
     texts_out: int = 0
+    other_tasks_cost_usd: float | None = 0.0
     labels: dict[str, int] | None
     failures: dict[str, int] | None
     started_at_utc: datetime
@@ -176,12 +178,10 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
 
 def facts_of(work: Work) -> dict[str, Any]:
     """A run's work as fields of its record; money as plain numbers."""
-    money = {
-        name: None if amount is None else float(amount)
-        for name, amount in (("cost_usd", work.cost_usd), ("live_cost_usd", work.live_cost_usd))
-    }
-    money["unseen_usd"] = float(work.unseen_usd)
-    return {**work.model_dump(), **money, "answer_seconds": work.answer_seconds}
+    amounts = ("cost_usd", "live_cost_usd", "other_tasks_cost_usd", "unseen_usd")
+    facts = work.model_dump()
+    money = {name: None if facts[name] is None else float(facts[name]) for name in amounts}
+    return {**facts, **money, "answer_seconds": work.answer_seconds}
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
