@@ -118,7 +118,7 @@ class BatchDesk:
         row_keys = means.folder.row_keys(record)
         try:
             answers = self.notes.client(record).answers(record.batch_id or "", row_keys["row_key"].to_list())
-            crop = crop_of(answers, row_keys, reading, record.status)
+            crop = crop_of(answers, row_keys, reading, record.status, record.completed)
         except BatchUnreachable as error:
             log.warning("The answers of batch %s can't be fetched yet: %s", record.batch_id, error)
             self._postponed.add(name)
