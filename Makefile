@@ -58,11 +58,11 @@ docs: setup ## write docs/job.md anew from the job's model
 bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-lock: setup ## resolve the dependencies anew into the two lock files
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+lock: setup ## add new dependencies to the two lock files; UPGRADE=1 resolves all of them anew
+	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
-		--custom-compile-command 'make lock' --group dev pyproject.toml --constraint requirements.lock \
+	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+		--custom-compile-command 'make lock' --group dev --extra langasync pyproject.toml --constraint requirements.lock \
 		--output-file requirements-dev.lock
 
 clean: ## remove what the demo and the tests leave

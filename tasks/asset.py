@@ -25,7 +25,7 @@ def announce(run: LabelRun, record: RunRecord) -> None:
 
     A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped.
     """
-    if record.status in {"completed", "budget_reached"}:
+    if record.status in {"completed", "waiting", "budget_reached"}:
         key = asset_key_of(run.folder.labeled)
         properties = AssetProperties(
             name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri()

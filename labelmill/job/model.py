@@ -127,13 +127,25 @@ class Price(Section):
     """Output tokens."""
     cached_input_usd_per_mtok: Usd | None = None
     """Input tokens that the provider had cached; the input price where it is left out."""
+    batch_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    """What part of these prices the Batch API costs: 0.5 with most providers. Without it the batch lane's cost is
+    unknown."""
 
 
 class Run(Section):
     """How the work is done. None of this changes a label, so none of it asks for one anew."""
 
-    lane: Literal["live"] = "live"
-    """`live` sends a request per text. The provider's Batch API is not supported by this version."""
+    lane: Literal["live", "batch", "auto"] = "live"
+    """`live` sends a request per text. `batch` uses the provider's Batch API: about half the price, an answer within a
+    day. `auto` tries the batch lane first and finishes live in time for `deadline`."""
+    deadline: str | None = Field(default=None, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    """When a run on the lane `auto` has to be done, as `"08:00"`: the next time it is that late."""
+    deadline_timezone: str = "UTC"
+    """The time zone of `deadline`, such as `Asia/Shanghai`."""
+    max_wait_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1440.0
+    """How long a run waits for its batches. Then it publishes what it has; the next run goes on from there."""
+    retry_lane: Literal["batch", "live"] = "batch"
+    """Where a text goes that failed in a batch and is worth asking again: into the next batch, or onto the live lane."""
     max_concurrency: int = Field(default=32, ge=1, le=1000)
     """The most requests in flight at once, in the whole process. Fewer while the provider answers 429."""
     max_requests_per_minute: Annotated[int, Field(ge=1)] | None = None
@@ -162,7 +174,26 @@ class Run(Section):
     """With `LANGSMITH_TRACING=true`, send the texts and the answers along. Otherwise LangSmith gets names, times, tokens
     and row keys only."""
     poll_seconds: Seconds = 60.0
-    """The batch lane's; the live lane has no use for it."""
+    """The longest time between two looks at the batches that are out; the first looks come sooner."""
+
+
+class Batch(Section):
+    """The provider's Batch API: who speaks to it, and what it takes. The defaults are OpenAI's limits.
+
+    Source: <https://platform.openai.com/docs/guides/batch>.
+    """
+
+    adapter: Literal["openai", "langasync"] = "openai"
+    """`openai` is OpenAI's own client, for OpenAI and compatible endpoints. `langasync` needs the extra of that name."""
+    max_requests: int = Field(default=50_000, ge=1)
+    """The most requests in one batch."""
+    max_bytes: int = Field(default=200_000_000, ge=1)
+    """The largest file of requests."""
+    cancel_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
+    """How long the provider may take to stop a batch. The lane `auto` begins to cancel that much earlier."""
+    max_queue_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The most input tokens that the provider queues for the model over all batches; a larger one waits its turn. Where
+    it is left out and the provider refuses a batch for it, the batch is sent again in smaller ones."""
 
 
 class Output(Section):
@@ -185,6 +216,7 @@ class LabelJob(Section):
     price: Price | None = None
     """What tokens cost, where genai-prices doesn't know the model or you pay another price. USD per million tokens."""
     run: Run = Run()
+    batch: Batch = Batch()
     output: Output
     practice: PracticeSettings = PracticeSettings()
     """How the practice provider behaves: latency, limits, faults. Used with `provider = "practice"` only."""

@@ -14,6 +14,7 @@ KNOBS = frozenset(
         "source",
         "output",
         "run",
+        "batch",
         "price",
         "practice",
         "prompt",  # the words themselves stand in the key instead: a change in the default wording counts too

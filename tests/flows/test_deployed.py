@@ -11,6 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
+from commands.background import BackgroundProgram
 from commands.work_pool import WORK_POOL, have_work_pool
 from labelmill.practice import PracticeSettings
 
@@ -25,12 +26,10 @@ def worker(prefect_server, tmp_path_factory):
         have_work_pool(client)
     environment = {**os.environ, "PREFECT_API_URL": prefect_server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
-    running = subprocess.Popen(
-        command, cwd=tmp_path_factory.mktemp("elsewhere"), env=environment, start_new_session=True
-    )
+    running = BackgroundProgram("worker", tmp_path_factory.mktemp("worker"))
+    running.start(command, environment, tmp_path_factory.mktemp("elsewhere"))
     yield running
-    running.terminate()
-    running.wait(PATIENCE_SECONDS)
+    running.stop(PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ def run(practice):
         practice.configure(settings or PracticeSettings())
         practice.reset()
         state = label_dataset(job, practice.base_url, return_state=True)
-        return state, state.result(raise_on_failure=False)
+        result = state.result(raise_on_failure=False)
+        return state, getattr(result, "record", result)
 
     return run_flow
 

@@ -154,12 +154,12 @@ def test_all_mistakes_come_at_once(job_file, mistakes_in, tmp_path):
 @pytest.mark.parametrize(
     ("more", "place", "sentence"),
     [
-        ("[run]\nzzz = 1", "run.zzz", "unknown field; the fields here are lane, max_concurrency, "),
+        ("[run]\nzzz = 1", "run.zzz", "unknown field; the fields here are lane, deadline, "),
         ("[prise]\nx = 1", "prise", "unknown field; did you mean 'price'?"),
         ("[price]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1\ninput = 1", "price.input", "unknown field; the fields here are input_usd_per_mtok, output_usd_per_mtok, "),
         ("[prompt]\nSystem = 'x {labels}'", "prompt.System", "unknown field; did you mean 'system'?"),
         ("[practice]\nsead = 1", "practice.sead", "unknown field; did you mean 'seed'?"),
-        ("[run]\nlane = 'batch'", "run.lane", "found 'batch', expected 'live'"),
+        ("[run]\nlane = 'fast'", "run.lane", "found 'fast', expected 'live', 'batch' or 'auto'"),
         ("[run]\nmax_concurrency = 0", "run.max_concurrency", "found 0, expected greater than or equal to 1"),
         ("[run]\nmax_concurrency = 1.5", "run.max_concurrency", "found 1.5, expected a valid integer, got a number with"),
         ("[run]\nmax_concurrency = 'many'", "run.max_concurrency", "found 'many', expected a valid integer"),

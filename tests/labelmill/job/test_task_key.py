@@ -29,9 +29,13 @@ OTHER_VALUES = [
     0.25,
     "auto",
     "other",
+    "expired",
     "http://127.0.0.1:1/v1",
     "OTHER_KEY",
+    "08:00",
     {"hang": 0.5},
+    {"upload": 0.5},
+    {"upload": "server_error"},
     ["m"],
 ]
 
@@ -79,7 +83,7 @@ def _is_knob(place):
 
 
 WORDING = {("prompt", "language"), ("prompt", "system"), ("prompt", "user")}
-ONE_VALUE_ONLY = {("run", "lane"), ("labels",)}
+ONE_VALUE_ONLY = {("labels",)}
 KNOB_PLACES = sorted(
     place for place in _fields() if _is_knob(place) and place not in WORDING | ONE_VALUE_ONLY
 )

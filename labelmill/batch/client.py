@@ -1,0 +1,126 @@
+"""The provider's Batch API as Labelmill needs it: one protocol, whichever library speaks it.
+
+A batch goes out as a file of requests, one JSON line each as OpenAI's Batch API takes them (`custom_id`, `method`, `url`,
+`body`), whose `custom_id` is the row key. It comes back as answers, each with the row key it belongs to.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from langchain_core.messages import AIMessage
+
+from labelmill.errors import LabelmillError
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands at the provider."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will come of it. What is finished of an expired or a cancelled batch was paid."""
+        return self in {self.COMPLETED, self.EXPIRED, self.CANCELLED, self.FAILED}
+
+
+@dataclass(frozen=True)
+class BatchError:
+    """Why a provider took a batch for invalid: its own code, where it gave one, and its own words."""
+
+    code: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """A batch at one moment. `completed` and `failed` count its rows; `errors` say why a `failed` one is invalid."""
+
+    status: BatchStatus
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    errors: tuple[BatchError, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowError:
+    """A row that got no answer: the HTTP status it would have had live (None where it was not executed), code, words."""
+
+    status: int | None
+    code: str | None
+    message: str
+
+    @property
+    def was_executed(self) -> bool:
+        """False where the batch ended before the row's turn: nothing was asked, and nothing paid."""
+        return self.status is not None
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """What came of one row: a message as the live chain's model returns it, or an error."""
+
+    row_key: str
+    message: AIMessage | None = None
+    error: RowError | None = None
+
+
+@dataclass(frozen=True)
+class FoundBatch:
+    """A batch that a provider knows: its id, and when it was made."""
+
+    id: str
+    created_at_utc: datetime
+
+
+class BatchRefused(LabelmillError):  # noqa: N818  (the name is the sentence)
+    """The provider has refused for good, in its own words: nothing was made, and asking again would be refused again."""
+
+
+class BatchUnreachable(LabelmillError):  # noqa: N818
+    """The provider did not answer, or answered that it can't now. What was asked of it may have been done all the same."""
+
+
+class BatchClient(Protocol):
+    """What the batch lane asks of a provider.
+
+    Every method raises `BatchRefused` or `BatchUnreachable`, and nothing else of the provider's or the network's doing.
+    """
+
+    def send(self, requests: Path, metadata: Mapping[str, str]) -> str:
+        """Upload a file of requests and make a batch of it; returns the batch's id.
+
+        The making is tried once: a second try might make a second batch, and both would be paid. After a
+        `BatchUnreachable` the batch may exist; `find` tells.
+        """
+
+    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
+        """The batch that carries this metadata (all of it), among those made since a moment (UTC); None if there is none."""
+
+    def state(self, batch_id: str) -> BatchState:
+        """Where a batch stands.
+
+        Raises:
+            BatchRefused: the provider knows no such batch, or doesn't let us see it.
+        """
+
+    def answers(self, batch_id: str, row_keys: Sequence[str]) -> Iterator[BatchAnswer]:
+        """What came of the rows of a batch that is final, in any order, as it is read from the provider.
+
+        `row_keys` are those of the file that was sent, in its order. Rows that the provider says nothing of are not
+        among the answers. A batch that was `failed` has none.
+        """
+
+    def cancel(self, batch_id: str) -> None:
+        """Ask the provider to stop a batch; returns at once. One that is final already is left as it is."""
