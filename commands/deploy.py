@@ -64,7 +64,15 @@ def read_job_file(path: str) -> dict[str, Any]:
     if draft.job is None:
         raise JobRefused(list(draft.mistakes))
     job = checked_job(type(draft)(draft.where, draft.values, with_absolute_paths(draft.job, PROJECT), ()))
-    return {"job": job.model_dump(mode="json"), "project": str(PROJECT)}
+    return {"job": parameter_of(job), "project": str(PROJECT)}
+
+
+def parameter_of(job: LabelJob) -> dict[str, Any]:
+    """The job as a deployment's parameter, with its labels' order said: PostgreSQL sorts what JSON calls an object.
+
+    In another order the labels would be another prompt, and every text would be paid for again.
+    """
+    return job.model_copy(update={"label_order": tuple(job.labels)}).model_dump(mode="json")
 
 
 def with_absolute_paths(job: LabelJob, start: Path) -> LabelJob:
@@ -198,7 +206,7 @@ def _deploy(job: LabelJob, cron: str, timezone: str, name: str) -> UUID:
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
         ),
-        parameters={"job": job.model_dump(mode="json")},
+        parameters={"job": parameter_of(job)},
         description=f"Labels {job.name} at {cron} in {timezone}. A run that is due while another works waits for it.",
         tags=TAGS,
     )

@@ -14,6 +14,7 @@ from labelmill.model.progress import Snapshot
 from labelmill.report.progress_words import progress_line
 from labelmill.run.live import LiveRun
 from tasks.artifact_keys import artifact_key_of
+from tasks.console import outlive_console
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_UPDATES = 3.0
@@ -23,6 +24,7 @@ _LONGEST_GOODBYE_SECONDS = 5.0
 @contextmanager
 def progress_lines(live: LiveRun) -> Iterator[None]:
     """Tell where a run stands for the length of the block, and once at its end: in the log and on the run's graph."""
+    outlive_console()
     log = get_run_logger()
     ended = threading.Event()
     ring = _Ring(live.run.job.name)

@@ -4,10 +4,10 @@ It is the flow's parameter, the job file's schema, the form in the Prefect UI an
 is documented here and nowhere else.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from labelmill.practice.settings import PracticeSettings
 
@@ -51,6 +51,12 @@ def _title(name: str, _: object) -> str:
     return words[0].upper() + words[1:]
 
 
+def _positions(schema: dict[str, Any]) -> None:
+    """Say where each field stands: the form keeps to it, also where the database has lost the order of the schema."""
+    for position, field in enumerate(schema.get("properties", {}).values()):
+        field["position"] = position
+
+
 class Section(BaseModel):
     """A table of the job file: frozen, and with no room for an unknown field."""
 
@@ -60,6 +66,7 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         ser_json_inf_nan="strings",
         field_title_generator=_title,
+        json_schema_extra=_positions,
     )
 
 
@@ -213,3 +220,13 @@ class LabelJob(Section):
     output: Output
     practice: PracticeSettings = PracticeSettings()
     """How the practice provider behaves: latency, limits, faults. Used with `provider = "practice"` only."""
+    label_order: tuple[str, ...] = ()
+    """The order in which the model reads the labels; those that are not named here follow. A job file needs none:
+    `labelmill deploy` fills it in, since a Prefect server on PostgreSQL loses the order of `labels`."""
+
+    @model_validator(mode="after")
+    def _put_labels_in_order(self) -> Self:
+        first = {name: self.labels[name] for name in self.label_order if name in self.labels}
+        # Frozen from here on.
+        self.__dict__["labels"] = first | self.labels
+        return self

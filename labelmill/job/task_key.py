@@ -10,6 +10,7 @@ from labelmill.model.prompt import wording_of
 KNOBS = frozenset(
     {
         "name",
+        "label_order",  # the labels stand in the key in their order
         "source",
         "output",
         "run",

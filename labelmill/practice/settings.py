@@ -1,7 +1,7 @@
 """What the practice provider is told: how slow it is, what it allows, and which faults it plays."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -61,6 +61,12 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ROUNDING = 1e-9
 
 
+def _positions(schema: dict[str, Any]) -> None:
+    """Say where each field stands in a form."""
+    for position, field in enumerate(schema.get("properties", {}).values()):
+        field["position"] = position
+
+
 class PracticeSettings(BaseModel):
     """How the practice provider behaves.
 
@@ -73,6 +79,7 @@ class PracticeSettings(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+        json_schema_extra=_positions,
     )
 
     latency_seconds: Seconds = 0.0

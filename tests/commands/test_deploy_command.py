@@ -11,7 +11,9 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
-from commands.deploy import next_run, read_job_file, schedule_mistakes
+from commands.deploy import next_run, parameter_of, read_job_file, schedule_mistakes
+from labelmill.job.model import LabelJob
+from labelmill.job.task_key import task_key_of
 
 ROOT = Path(__file__).parent.parent.parent
 LABELMILL = Path(sys.executable).parent / "labelmill"
@@ -107,6 +109,14 @@ def test_a_deployment_has_its_schedule_its_limit_and_its_job(deploy, job_file, p
     assert deployment.parameters["job"]["name"] == "daily news"
     assert deployment.work_pool_name == "labelmill"
     assert "Asia/Shanghai" in deployment.description
+
+
+def test_a_database_that_sorts_names_changes_no_task(job_of):
+    """A job whose parameter comes back with its names sorted, as from PostgreSQL, is still the same task."""
+    job = job_of(labels={"sport": "football", "money": "bank", "a": ""})
+    stored = json.loads(json.dumps(parameter_of(job), sort_keys=True))
+    assert list(stored["labels"]) == ["a", "money", "sport"]
+    assert task_key_of(LabelJob.model_validate(stored)) == task_key_of(job)
 
 
 def test_a_job_never_takes_anothers_place(deploy, job_file, prefect_server):

@@ -1,6 +1,7 @@
 """What the system tests share: what `labelmill up` started, and what the machine must have."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,25 +26,24 @@ def need():
 
 @pytest.fixture(scope="session")
 def open_house(tmp_path_factory):
-    """Bring a house up with settings of its own; each is taken down at the end, and must leave nothing running."""
-    houses = []
+    """Have a house up with settings of its own for the length of a block; it must leave nothing running."""
 
-    def bring_up(**settings):
+    @contextmanager
+    def stay(**settings):
         house = House(tmp_path_factory.mktemp("home"), **settings)
-        houses.append(house)
         up = house.labelmill("up")
-        assert up.returncode == 0, up.stderr
-        return house
-
-    yield bring_up
-    for house in houses:
+        yield house
         down = house.labelmill("down")
+        assert up.returncode == 0, up.stderr
         assert "stopped: worker, server" in down.stderr
         assert house.pids() == [None, None]
         assert "nothing was up" in house.labelmill("down").stderr
+
+    return stay
 
 
 @pytest.fixture(scope="session")
 def house(open_house):
     """One house with the settings that `labelmill up` has by itself."""
-    return open_house()
+    with open_house() as house:
+        yield house

@@ -22,6 +22,13 @@ def test_every_field_is_documented():
             assert field.get("description") or inherited or name == "name", (section["title"], name)
 
 
+def test_every_field_says_where_it_stands():
+    """The schema keeps the order of its fields where a database sorts their names, so that the form does too."""
+    for section in _sections(LabelJob.model_json_schema()):
+        fields = section.get("properties", {}).values()
+        assert [field["position"] for field in fields] == list(range(len(fields)))
+
+
 def test_no_section_has_room_for_an_unknown_field():
     """A misspelt field is never passed over."""
     for section in _sections(LabelJob.model_json_schema()):
@@ -70,3 +77,13 @@ def test_names_that_no_report_could_show(job_of, name):
     """Names that Prefect or a report could not show are refused."""
     with pytest.raises(ValidationError):
         job_of(name=name)
+
+
+def test_labels_come_in_the_order_that_is_said(job_of):
+    """`label_order` puts labels in order; what it doesn't name follows, and what is no label is passed over."""
+    labels = {"b": "bee", "a": "ay", "c": "see"}
+    assert list(job_of(labels=labels).labels) == ["b", "a", "c"]
+    ordered = job_of(labels=labels, label_order=["c", "gone", "b"])
+    assert ordered.labels == labels
+    assert list(ordered.labels) == ["c", "b", "a"]
+    assert list(LabelJob.model_validate_json(ordered.model_dump_json()).labels) == ["c", "b", "a"]
