@@ -53,10 +53,10 @@ docs: setup ## write docs/job.md anew from the job's model
 bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-lock: setup ## add new dependencies to the two lock files; with UPGRADE=--upgrade, resolve all of them anew
-	@$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+lock: setup ## add new dependencies to the two lock files; with UPGRADE=1, resolve all of them anew
+	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
-	@$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' --group dev --extra langasync pyproject.toml --constraint requirements.lock \
 		--output-file requirements-dev.lock
 
