@@ -7,6 +7,7 @@ row they belong to, its job store pickles code, and its poller marks answers as 
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, Self
 
 import httpx
@@ -90,10 +91,7 @@ class WholeAdapter(OpenAIProviderJobAdapter):
 
         They go up as they were measured: langasync's own file would hold twice the bytes of a Chinese text.
         """
-        requests = list(map(json.loads, jsonl_content.split("\n")))
-        for request, body in zip(requests, self._bodies, strict=False):
-            request["body"] = {**body, "messages": request["body"]["messages"]}
-        lines = (json.dumps(request, ensure_ascii=False) for request in requests)
+        lines = map(_line_of, jsonl_content.split("\n"), self._bodies or repeat(None))
         response = await self._client.post(
             f"{self.base_url}/files",
             files={"file": (FILE_NAME, "\n".join(lines).encode(), "application/jsonl")},
@@ -113,6 +111,13 @@ class WholeAdapter(OpenAIProviderJobAdapter):
         """
         self._read += 1
         return BatchItem(custom_id=str(self._read), success=True, metadata={RESULT: data})
+
+
+def _line_of(written: str, body: Mapping[str, Any] | None) -> str:
+    request = json.loads(written)
+    if body is not None:
+        request["body"] = {**body, "messages": request["body"]["messages"]}
+    return json.dumps(request, ensure_ascii=False)
 
 
 class _Client(httpx.AsyncClient):
