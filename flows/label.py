@@ -94,7 +94,7 @@ def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> 
 
 def _reconcile_batches(live: LiveRun, *, retry_failed: bool) -> None:
     """Settle the batches that are out and send what is missing, until nothing is left to do or to wait for."""
-    run = live.run
+    run, sent = live.run, 0
     live.desk.look()
     while True:
         match next_step(situation_of(live)):
@@ -104,7 +104,8 @@ def _reconcile_batches(live: LiveRun, *, retry_failed: bool) -> None:
             case MakePlan():
                 plan_batches(run, retry_failed=retry_failed)
             case Send():
-                send_batch(run)
+                sent += 1
+                send_batch(run, sent)
             case CancelAll():
                 live.desk.cancel_mine()
             case Wait(seconds):

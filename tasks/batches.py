@@ -27,9 +27,9 @@ def plan_batches(run: LabelRun, *, retry_failed: bool = False) -> None:
     get_run_logger().info("%s texts to send%s", f"{texts:,}", waiting)
 
 
-@task(name="send-batch", task_run_name="send batch", cache_policy=NO_CACHE)
+@task(name="send-batch", task_run_name="send batch {number}", cache_policy=NO_CACHE)
 @tells_of_the_disk
-def send_batch(run: LabelRun) -> None:
+def send_batch(run: LabelRun, number: int) -> None:  # noqa: ARG001  (it names the task run)
     """Send the next batch of the plan. The batch that it makes is found again whatever dies."""
     batch_lane.send(live_run(run.run_id))
 

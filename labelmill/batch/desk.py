@@ -35,7 +35,7 @@ class BatchDesk:
 
     `unsent` is None where a plan is due; `has_room` is false where nothing more fits until a batch is settled; `looks` were
     taken since anything last changed; until `paused_until` (monotonic seconds) nothing is sent, since the provider's queue
-    was full, or it did not answer.
+    was full, or it did not answer. `goes_live` stays true once it is: the less is left, the later the live lane could begin.
     """
 
     notes: Notes
@@ -44,6 +44,7 @@ class BatchDesk:
     looks: int = 0
     queue_tokens: int | None = None
     paused_until: float = 0.0
+    goes_live: bool = False
     cancelled_at: float | None = None
     _settled_before_plan: int = 0
     _sent_in_vain: int = 0
@@ -118,7 +119,7 @@ class BatchDesk:
         row_keys = means.folder.row_keys(record)
         try:
             answers = self.notes.client(record).answers(record.batch_id or "", row_keys["row_key"].to_list())
-            crop = crop_of(answers, row_keys, reading, record.status)
+            crop = crop_of(answers, row_keys, reading, record.status, record.completed)
         except BatchUnreachable as error:
             log.warning("The answers of batch %s can't be fetched yet: %s", record.batch_id, error)
             self._postponed.add(name)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 
 import polars as pl
 
@@ -61,8 +62,8 @@ class Reading:
         form = batch_form_of(job, under_schema=record.under_schema)
         return cls(job, form, LabelSet(job.labels), price, live_price, record.under_schema, worst)
 
-    def attempt_of(self, row: BatchAnswer, now: datetime) -> Attempt | Fatal | None:
-        """What came of one text; None where it was not asked, and is as it was."""
+    def attempt_of(self, row: BatchAnswer, now: datetime) -> Attempt | Fatal:
+        """What came of one text that was asked."""
         if row.message is not None:
             answer = answer_of(row.message)
             result = label_or_failure(answer, self.labels, self.form.reading)
@@ -81,8 +82,6 @@ class Reading:
                 unseen_usd=self.worst_case_usd if answer.usage is None else None,
             )
         error = row.error or RowError(None, None, "")
-        if not error.was_executed:
-            return None
         found = _failure_of(error)
         if isinstance(found, Fatal):
             return found
@@ -120,27 +119,35 @@ class Reading:
 
 
 def crop_of(
-    answers: Iterable[BatchAnswer], row_keys: pl.DataFrame, reading: Reading, status: BatchStatus | None
+    answers: Iterable[BatchAnswer],
+    row_keys: pl.DataFrame,
+    reading: Reading,
+    status: BatchStatus | None,
+    completed: int = 0,
 ) -> Crop:
     """Match a batch's answers with the texts that were sent, by row key; anything else in them is passed over.
 
-    Texts that a completed batch says nothing of may have been paid. Of an expired or a cancelled one they were not asked.
+    Texts that a completed batch says nothing of may have been paid. Of an expired or a cancelled one they were not asked,
+    but for as many as the provider counts as `completed` beyond the answers that came.
     """
     tried = {key: Tried(attempts, answers) for key, attempts, answers in row_keys.iter_rows()}
-    crop, now = Crop(), datetime.now(UTC)
+    crop, now, answered = Crop(), datetime.now(UTC), 0
     for row in answers:
         before = tried.pop(row.row_key, None)
         if before is None:
             continue
+        answered += row.message is not None
+        if row.error is not None and not row.error.was_executed:
+            continue
         attempt = reading.attempt_of(row, now)
         if isinstance(attempt, Fatal):
             crop.fatal = crop.fatal or attempt.message
-        elif attempt is not None:
+        else:
             crop.outcomes.append(reading.outcome_of(attempt, before))
-    if status is BatchStatus.COMPLETED:
-        crop.outcomes += [
-            reading.outcome_of(_missing(key, reading, now), before) for key, before in tried.items()
-        ]
+    lost = len(tried) if status is BatchStatus.COMPLETED else max(0, completed - answered)
+    crop.outcomes += [
+        reading.outcome_of(_missing(key, reading, now), before) for key, before in islice(tried.items(), lost)
+    ]
     return crop
 
 

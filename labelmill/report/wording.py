@@ -96,6 +96,10 @@ def notices(record: RunRecord) -> list[str]:
     said = []
     if record.message:
         said.append(f"How it ended: {record.message}.")
+    if record.texts_out and record.status != "waiting":
+        said.append(
+            f"{record.texts_out:,} texts are in batches at the provider, which go on. The next run harvests them."
+        )
     if record.practice and record.rows_labeled:
         said.append(
             "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "

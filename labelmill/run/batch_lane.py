@@ -24,6 +24,7 @@ def situation_of(live: LiveRun) -> Situation:
     """Where the batch lane of a run stands at this moment."""
     desk, settings, now = live.desk, live.run.job.run, time.monotonic()
     seconds_left = _seconds_to_live_start(live)
+    desk.goes_live = desk.goes_live or (seconds_left is not None and seconds_left <= 0)
     cancelled_for = 0.0 if desk.cancelled_at is None else now - desk.cancelled_at
     return Situation(
         stopped=live.gate.stopped is not None,
@@ -32,7 +33,7 @@ def situation_of(live: LiveRun) -> Situation:
         unsent=desk.unsent_texts(),
         has_room=desk.has_room,
         pause_seconds=desk.paused_until - now,
-        goes_live=seconds_left is not None and seconds_left <= 0,
+        goes_live=desk.goes_live,
         are_cancelled=desk.cancelled_at is not None,
         looks=desk.looks,
         seconds_left=seconds_left
