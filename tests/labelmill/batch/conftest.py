@@ -34,10 +34,10 @@ def key_name():
 def client_by(job_of, key_name):
     """Build the client of an adapter by its name: `client_by("openai", base_url)`."""
 
-    def build(adapter, base_url):
+    def build(adapter, base_url, model="gpt-4o-mini"):
         if adapter == "langasync":
             pytest.importorskip("langasync")
-        job = job_of(batch={"adapter": adapter}, model={"timeout_seconds": 5.0})
+        job = job_of(batch={"adapter": adapter}, model={"timeout_seconds": 5.0, "name": model})
         return client_of(job, Endpoint(base_url, key_name, practice=True))
 
     return build
