@@ -84,6 +84,7 @@ def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> 
                 _reconcile_batches(live, retry_failed=retry_failed)
             if asks_live(job) and live.gate.stopped is None:
                 _ask_live(live, retry_failed=retry_failed)
+                _harvest_late(live)
             live.progress.enter("merging")
             rows = merge_labels(run)
         record = finished_record(live, rows)
@@ -112,6 +113,14 @@ def _reconcile_batches(live: LiveRun, *, retry_failed: bool) -> None:
                 wait_and_look(live, seconds)
             case Leave() | Finish():
                 return
+
+
+def _harvest_late(live: LiveRun) -> None:
+    """Harvest what batches have come to an end while the rest was asked live, such as those of an earlier task."""
+    if live.desk.notes.out and live.gate.stopped is None:
+        live.desk.look()
+        for name in live.desk.ready():
+            harvest_batch(live.run, name)
 
 
 def _ask_live(live: LiveRun, *, retry_failed: bool) -> None:
