@@ -58,9 +58,10 @@ def test_it_is_never_past_and_within_a_day(now, hour, minute, zone):
     moment = next_deadline(now, deadline, zone)
     assert timedelta(0) < moment - now <= timedelta(hours=25)
     shown = moment.astimezone(ZoneInfo(zone))
-    put_forward = shown.utcoffset() - (shown - timedelta(hours=3)).astimezone(UTC).astimezone(
-        ZoneInfo(zone)
-    ).utcoffset()
+    put_forward = (
+        shown.utcoffset()
+        - (shown - timedelta(hours=3)).astimezone(UTC).astimezone(ZoneInfo(zone)).utcoffset()
+    )
     assert f"{shown:%H:%M}" == deadline or put_forward
 
 
