@@ -201,7 +201,7 @@ def test_sizes_add_up_and_fit_or_tell_which_limit_they_pass(sizes, room):
     assert passed[bound] if bound else not any(passed.values())
 
 
-def test_the_worst_case_is_counted_at_the_batch_lanes_price(writer_of, written, write_lot, job_of):
+def test_the_worst_case_is_counted_at_the_batch_lanes_price(writer_of, written, write_lot):
     """At half of the live lane's; unknown where the price is."""
     lot = write_lot(["a", "b"])
     half = written(writer_of(), lot)[0].size.worst_case_usd

@@ -186,7 +186,7 @@ def played(draw, *, texts, tries, has_deadline, max_wait, seconds_per_batch, roo
             case Harvest(names):
                 for name in sorted(names, reverse=True):
                     missing += draw(st.integers(0, out.pop(int(name))[0]))
-                unsent = None if not unsent else unsent
+                unsent = unsent or None
                 has_room, looks = True, 0
             case CancelAll():
                 cancelled_at, looks = clock, 0
