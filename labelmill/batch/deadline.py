@@ -14,13 +14,18 @@ _FIXED_SECONDS = 30.0
 
 
 def next_deadline(now: datetime, deadline: str, timezone: str) -> datetime:
-    """The next moment (UTC) after `now` at which a clock in that time zone shows the deadline, as `08:00`."""
+    """The next moment (UTC) after `now` at which a clock in that time zone shows the deadline, as `08:00`.
+
+    On a day whose clock is put forward over the deadline, it is as much later as the clock was put forward.
+    """
     zone = ZoneInfo(timezone)
     local = now.astimezone(zone)
+    clock = time.fromisoformat(deadline)
     for day in (local.date(), local.date() + timedelta(days=1)):
-        moment = datetime.combine(day, time.fromisoformat(deadline), zone).astimezone(UTC)
-        if moment > now:
-            return moment
+        for fold in (0, 1):  # a clock that is put back shows it twice
+            moment = datetime.combine(day, clock, zone).replace(fold=fold).astimezone(UTC)
+            if moment > now:
+                return moment
     raise AssertionError(deadline)  # pragma: no cover  (tomorrow's is always later than now)
 
 

@@ -1,6 +1,6 @@
 """Harvesting: a batch's answers become ledger rows, by the same rules as live ones."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -101,9 +101,10 @@ class Reading:
         kind = attempt.failure
         answers = tried.answers + attempt.answered
         final = is_final(attempt, answers, self.job.run.max_answers)
-        if kind == "bad_request" and self.schema_may_be_refused:
-            final = False  # the endpoint has no schemas; the text is asked without
         tries = tried.attempts + (not attempt.answered)
+        ended = final or (not attempt.answered and tries >= self.job.run.max_attempts)
+        if kind == "bad_request" and self.schema_may_be_refused:
+            final = ended = False  # the endpoint has no schemas; the text is asked without
         return Outcome(
             last=attempt,
             requests=1,
@@ -113,7 +114,7 @@ class Reading:
             cost_usd=attempt.cost_usd if attempt.answered else Decimal(0),
             unseen_usd=attempt.unseen_usd or Decimal(0),
             final=final,
-            ended=final or (not attempt.answered and tries >= self.job.run.max_attempts),
+            ended=ended,
             live_cost_usd=cost_of(attempt.usage, self.live_price) if attempt.answered else Decimal(0),
         )
 
@@ -149,11 +150,6 @@ def crop_of(
         reading.outcome_of(_missing(key, reading, now), before) for key, before in islice(tried.items(), lost)
     ]
     return crop
-
-
-def kinds_in(outcomes: Iterable[Outcome]) -> Iterator[str | None]:
-    """The failure kind of each outcome; None for a label."""
-    return (outcome.last.failure for outcome in outcomes)
 
 
 def _missing(row_key: str, reading: Reading, now: datetime) -> Attempt:

@@ -2,11 +2,17 @@
 
 import json
 import threading
+from datetime import UTC, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import polars as pl
 import pytest
 
 from labelmill.batch.clients import client_of
+from labelmill.batch.lots import Lot
+from labelmill.batch.record import BatchRecord
+from labelmill.dataset.row_key import row_key_of
 from labelmill.model.answer_form import response_format_of
 from labelmill.model.endpoint import Endpoint
 from labelmill.practice import PracticeSettings
@@ -113,7 +119,7 @@ def requests(texts, body_of, write_requests):
 
 
 class StagedServer(ThreadingHTTPServer):
-    """Answers by path, as a test has staged it; everything else is 404."""
+    """Answers by path, as a test has staged it; everything else is 404. The JSON that was sent to it is in `bodies`."""
 
     daemon_threads = True
 
@@ -122,6 +128,7 @@ class StagedServer(ThreadingHTTPServer):
         self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
         self.replies = {}
         self.asked = []
+        self.bodies = []
 
     def stage(self, path, body, status=200):
         """Answer a path (with its query, if any): with an object, with bytes, or with pieces of bytes as they come."""
@@ -153,6 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         left = int(self.headers["content-length"] or 0)
+        if self.headers["content-type"] == "application/json":
+            self.server.bodies.append(json.loads(self.rfile.read(left)))
+            left = 0
         while left:
             left -= len(self.rfile.read(min(left, 1 << 16)))
         self._answer()
@@ -235,3 +245,57 @@ def staged():
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def write_lot(tmp_path):
+    """Write a lot of texts, with the kind of an earlier answer for each in a correction: `write_lot(["a"], ["off_label"])`."""
+
+    def write(texts, problems=None, *, under_schema=False, name="lot.parquet"):
+        path = tmp_path / name
+        pl.DataFrame(
+            {
+                "row_key": [row_key_of(text) for text in texts],
+                "text": texts,
+                "attempts": [0] * len(texts),
+                "answers": [int(problems is not None)] * len(texts),
+                "problem": problems or [None] * len(texts),
+            },
+            schema={
+                "row_key": pl.String,
+                "text": pl.String,
+                "attempts": pl.Int64,
+                "answers": pl.Int64,
+                "problem": pl.String,
+            },
+        ).write_parquet(path)
+        return Lot(path, len(texts), problems is not None, under_schema)
+
+    return write
+
+
+@pytest.fixture
+def record_of(job_of):
+    """Build a batch's record with something in every field, some of them replaced."""
+
+    def build(**fields):
+        values = {
+            "name": "20260301-120000-ab12-000",
+            "step": "sent",
+            "run_id": "20260301-120000-ab12",
+            "job": job_of(),
+            "task_key": "practice-0123456789abcdef",
+            "practice": True,
+            "base_url": "http://127.0.0.1:9/v1",
+            "is_correction": False,
+            "under_schema": False,
+            "texts": 4,
+            "estimated_tokens": 400,
+            "worst_case_usd": Decimal("0.04"),
+            "fingerprint": "f" * 64,
+            "intended_at_utc": datetime(2026, 3, 1, 12, tzinfo=UTC),
+            "batch_id": "batch_1",
+        }
+        return BatchRecord.model_validate(values | fields)
+
+    return build

@@ -131,12 +131,12 @@ def test_why_a_run_ended_early_comes_first(record_of):
 
 def test_prices_are_shown_with_their_source_or_as_tiers(record_of):
     """Each rate and where it is from; rates that depend on the length are said to."""
-    assert price_words(record_of()) == (
+    assert price_words(record_of().price) == (
         "$0.15 in, $0.075 cached in, $0.60 out per million tokens (genai-prices 0.2.3)"
     )
     tiers = {**record_of().price, "input_usd_per_mtok": None}
-    assert price_words(record_of(price=tiers)) == "in tiers (genai-prices 0.2.3)"
-    assert price_words(record_of(price=None)) == "unknown"
+    assert price_words(tiers) == "in tiers (genai-prices 0.2.3)"
+    assert price_words(None) == "unknown"
 
 
 def test_the_bill_and_the_rows_are_the_records(record_of):

@@ -1,0 +1,107 @@
+"""What a run's files add up to."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import polars as pl
+
+from labelmill.run.counts import RowCounts, Seconds, Work, count_rows, work_of
+from labelmill.store.ledger import MONEY, SCHEMA
+
+
+def test_rows_are_counted_from_the_published_files(tmp_path):
+    """Every row is counted once, by what the file says became of it."""
+    rows = [
+        ("sport", "ok", None, "old"),
+        ("sport", "ok", None, "new"),
+        ("money", "ok", None, "new"),
+        (None, "failed", "timeout", "new"),
+        (None, "failed", "empty_text", None),
+        (None, "pending", None, None),
+    ]
+    names = ["label", "label_status", "label_error", "label_run_id"]
+    files = [tmp_path / "a.parquet", tmp_path / "b=[1].parquet"]
+    for file, part in zip(files, (rows[:4], rows[4:]), strict=True):
+        pl.DataFrame(part, schema=dict.fromkeys(names, pl.String), orient="row").write_parquet(file)
+    counts = count_rows(files, "new")
+    assert counts == RowCounts(
+        total=6,
+        labeled=3,
+        reused=1,
+        failed=2,
+        pending=1,
+        labels={"sport": 2, "money": 1},
+        failures={"empty_text": 1, "timeout": 1},
+    )
+
+
+def _part(**values):
+    filled = {name: [value] for name, value in values.items()}
+    frame = pl.DataFrame(filled, schema_overrides={"cost_usd": MONEY, "live_cost_usd": MONEY})
+    return frame.select(
+        *(pl.col(n).cast(t) if n in filled else pl.lit(None, dtype=t).alias(n) for n, t in SCHEMA.items())
+    )
+
+
+def test_work_adds_up_exactly_and_counts_a_text_once():
+    """Costs add up as decimals, and a text asked again in the salvage pass is one text with two rows of cost."""
+    facts = {"unseen": 1, "input_tokens": 10, "cached_input_tokens": 2, "output_tokens": 3}
+    parts = [
+        _part(
+            row_key=key, requests=2, cost_usd=Decimal("0.0000001"), answered_at_utc=datetime.now(UTC), **facts
+        )
+        for key in ("a", "b", "b")
+    ]
+    assert work_of(pl.concat(parts).lazy()) == Work(
+        texts_asked=2,
+        requests=6,
+        requests_unseen=3,
+        input_tokens=30,
+        cached_input_tokens=6,
+        output_tokens=9,
+        cost_usd=Decimal("0.0000003"),
+        live_cost_usd=Decimal("0.0000003"),
+    )
+
+
+def test_one_unknown_cost_makes_the_sum_unknown():
+    """A sum that leaves something out would be a number that isn't so."""
+    parts = [_part(row_key="a", requests=1, cost_usd=cost) for cost in (Decimal(1), None)]
+    assert work_of(pl.concat(parts).lazy()).cost_usd is None
+
+
+def test_no_work_costs_nothing():
+    """A run that asked nothing cost 0, which is known."""
+    assert work_of(pl.LazyFrame(schema=SCHEMA)) == Work()
+
+
+def test_how_long_answers_took_is_counted_over_those_that_came():
+    """The median, the 95th of a hundred and the longest; a text without an answer is left out."""
+    parts = [_part(row_key=str(number), seconds=number / 100) for number in range(1, 101)]
+    work = work_of(pl.concat([*parts, _part(row_key="lost", requests=1)]).lazy())
+    assert work.answer_seconds == Seconds(p50=0.51, p95=0.96, max=1.0)
+    assert work_of(_part(row_key="lost").lazy()).answer_seconds is None
+
+
+def test_what_the_batch_lane_saved_can_be_told():
+    """Its texts are counted apart, and all of a run's tokens are also priced as if they had been asked live."""
+    parts = [
+        _part(row_key="a", cost_usd=Decimal(1), live_cost_usd=Decimal(2), lane="batch"),
+        _part(row_key="a", cost_usd=Decimal(1), live_cost_usd=Decimal(2), lane="batch"),
+        _part(row_key="b", cost_usd=Decimal(3), lane="live"),
+        _part(row_key="c", cost_usd=Decimal(4)),
+    ]
+    work = work_of(pl.concat(parts).lazy())
+    assert (work.texts_asked, work.texts_by_batch) == (3, 1)
+    assert (work.cost_usd, work.live_cost_usd) == (Decimal(9), Decimal(11))
+
+
+def test_a_live_cost_that_is_unknown_for_one_text_is_unknown():
+    """Also where the batch lane's own cost is known, and the other way round."""
+    by_batch = [
+        _part(row_key="a", cost_usd=cost, live_cost_usd=live, lane="batch")
+        for cost, live in ((Decimal(1), None), (None, Decimal(2)))
+    ]
+    works = [work_of(part.lazy()) for part in by_batch]
+    assert [(work.cost_usd, work.live_cost_usd) for work in works] == [(Decimal(1), None), (None, Decimal(2))]
+    assert work_of(_part(row_key="a", lane="live").lazy()).live_cost_usd is None
