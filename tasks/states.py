@@ -1,0 +1,18 @@
+"""How a flow run ends: a run's status as Prefect's state."""
+
+from typing import Any
+
+from prefect.states import Cancelled, Completed, Failed, State
+
+
+def state_of(status: str, record: Any, message: str) -> State[Any]:
+    """The state of a flow run that leaves this record: a budget that was reached is a completed run by that name."""
+    match status:
+        case "completed":
+            return Completed(data=record, message=message)
+        case "budget_reached":
+            return Completed(data=record, name="BudgetReached", message=message)
+        case "cancelled":
+            return Cancelled(data=record, message=message)
+        case _:
+            return Failed(data=record, message=message)
