@@ -28,7 +28,7 @@ def cells_of(figures: StrategyFigures) -> tuple[str, ...]:
     """A strategy's line of the table, one cell for each of `HEADINGS`."""
     return (
         figures.name,
-        "–" if figures.seconds is None else seconds_words(figures.seconds),
+        _time_words(figures.seconds),
         "–" if figures.rows_per_second is None else f"{figures.rows_per_second:,.1f}",
         "–" if figures.speed_up is None else f"{figures.speed_up:.1f} x",
         f"{figures.requests:,}",
@@ -38,6 +38,11 @@ def cells_of(figures: StrategyFigures) -> tuple[str, ...]:
         failures_words(figures),
         agreement_words(figures),
     )
+
+
+def _time_words(seconds: float | None) -> str:
+    """A time to compare: in milliseconds below a second."""
+    return duration(seconds) if seconds is None or seconds >= 1 else seconds_words(seconds)
 
 
 def failures_words(figures: StrategyFigures) -> str:

@@ -101,7 +101,7 @@ def rates_chart(rates: Sequence[tuple[str, float | None, str]], title: str) -> s
     A rate that is unknown has no bar.
     """
     fastest = max((rate for _, rate, _ in rates if rate is not None), default=0) or 1
-    left, room = 180, 330
+    left, room = 180, 300
     parts = []
     for index, (name, rate, words) in enumerate(rates):
         y, width = index * _ROW, room * (rate or 0) / fastest

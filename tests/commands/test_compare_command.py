@@ -104,7 +104,7 @@ def ready(practice):
 
 def test_the_numbers_as_json(labelmill, job_file, practice, ready):
     """With --json, standard output is the record, whose figures are numbers and null where there is nothing to tell."""
-    address = ready(PracticeSettings(latency_seconds=0.02))
+    address = ready(PracticeSettings(latency_seconds=0.1))
     done = labelmill(
         "compare", job_file(), "--json", "--rows", 15, "--concurrency", "1,4", "--model-base-url", address
     )

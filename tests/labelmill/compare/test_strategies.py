@@ -12,6 +12,11 @@ TEXTS = [f"the match of day {number}" for number in range(60)]
 KNOBS = {"max_concurrency": 6, "rows_per_chunk": 10}
 
 
+def latency_of(kind):
+    """Short where answers are waited for one by one, else long enough that requests meet even on a busy machine."""
+    return 0.02 if kind == "sequential" else 0.3
+
+
 def strategy_named(job, kind, level=1):
     """One strategy of a job's comparison."""
     return next(strategy for strategy in strategies_of(job, [level]) if strategy.kind == kind)
@@ -23,7 +28,7 @@ def ask(opened, practice, job_of):
 
     def ask_by(kind, level=1, settings=None, **run):
         job = job_of(run={**KNOBS, **run})
-        practice.configure(settings or PracticeSettings(latency_seconds=0.05))
+        practice.configure(settings or PracticeSettings(latency_seconds=latency_of(kind)))
         practice.reset()
         with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
             receipt = ask_with(live, strategy_named(job, kind, level), sample, 3)
@@ -46,7 +51,9 @@ def test_the_concurrency_asked_for_is_in_force(ask, kind, level, at_once):
 @pytest.mark.parametrize(("kind", "level"), [("sequential", 1), ("batch", 8)])
 def test_a_rate_limited_text_has_failed_where_nothing_asks_again(ask, kind, level):
     """Each 429 is one request and one text without a label, and cuts no concurrency."""
-    settings = PracticeSettings(faults={"rate_limited": 0.3}, retry_after_seconds=0.02, latency_seconds=0.05)
+    settings = PracticeSettings(
+        faults={"rate_limited": 0.3}, retry_after_seconds=0.02, latency_seconds=latency_of(kind)
+    )
     rows, totals = ask(kind, level, settings)
     refused = totals["by_status"]["429"]
     assert refused > 5

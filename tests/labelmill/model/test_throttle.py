@@ -75,7 +75,7 @@ def test_nothing_is_sent_once_the_run_has_stopped(ask, practice, job_of):
 
 def test_a_fixed_limit_is_held_whatever_the_provider_answers(practice, job_of):
     """A throttle told to hold five in flight holds five from the first request on, through 429s and growth."""
-    practice.configure(PracticeSettings(faults={"rate_limited": 0.3}, latency_seconds=0.05))
+    practice.configure(PracticeSettings(faults={"rate_limited": 0.3}, latency_seconds=0.2))
     practice.reset()
     job = job_of(run={"max_concurrency": 2})
     throttle = Throttle(job.run)
