@@ -17,7 +17,14 @@ from labelmill.job.model import LabelJob
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
 from labelmill.run.record import RunRecord
 
-EXIT_CODES = {"completed": 0, "budget_reached": 4, "too_many_failures": 3, "failed": 1, "cancelled": 1}
+EXIT_CODES = {
+    "completed": 0,
+    "waiting": 5,
+    "budget_reached": 4,
+    "too_many_failures": 3,
+    "failed": 1,
+    "cancelled": 1,
+}
 EXIT_USER = 2
 EXIT_OTHER = 1
 _SHOWN_LABELS = 20

@@ -67,10 +67,10 @@ def _compare(job: LabelJob, rows: int, concurrency: list[int], model_base_url: s
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
             sample, estimate = plan_comparison(run, strategies, rows)
             live.progress.enter("comparing", estimate.requests)
-            receipts = [ask_by_strategy(run, WARM_UP, sample, 0)]
-            for strategy in strategies:
-                if live.gate.stopped is None:
-                    receipts.append(ask_by_strategy(run, strategy, sample, receipts[-1].next_chunk))
-        comparison = comparison_of(live, sample.rows, estimate, receipts[1:], datetime.now(UTC))
+            ask_by_strategy(run, WARM_UP, sample)
+            receipts = [
+                ask_by_strategy(run, strategy, sample) for strategy in strategies if live.gate.stopped is None
+            ]
+        comparison = comparison_of(live, sample.rows, estimate, receipts, datetime.now(UTC))
         publish_comparison(run, comparison)
     return comparison

@@ -46,13 +46,13 @@ def plan_comparison(run: LabelRun, strategies: list[Strategy], rows: int) -> tup
 
 @task(name="compare", task_run_name=_name, cache_policy=NO_CACHE)
 @tells_of_the_disk
-def ask_by_strategy(run: LabelRun, strategy: Strategy, sample: Sample, first_chunk: int) -> StrategyReceipt:
+def ask_by_strategy(run: LabelRun, strategy: Strategy, sample: Sample) -> StrategyReceipt:
     """Ask the sample by one strategy and leave the answers in the ledger.
 
     With `run.shared_limit` a strategy holds one slot of that global concurrency limit; waiting for it is not measured.
     """
     with shared_slot(run.job):
-        return ask_with(live_run(run.run_id), strategy, sample, first_chunk)
+        return ask_with(live_run(run.run_id), strategy, sample)
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)

@@ -6,12 +6,14 @@ from prefect.states import Cancelled, Completed, Failed, State
 
 
 def state_of(status: str, record: Any, message: str) -> State[Any]:
-    """The state of a flow run that leaves this record: a budget that was reached is a completed run by that name."""
+    """The state of a flow run that leaves this record: one that can go on later is a completed run by that name."""
     match status:
         case "completed":
             return Completed(data=record, message=message)
         case "budget_reached":
             return Completed(data=record, name="BudgetReached", message=message)
+        case "waiting":
+            return Completed(data=record, name="Waiting", message=message)
         case "cancelled":
             return Cancelled(data=record, message=message)
         case _:

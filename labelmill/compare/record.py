@@ -12,12 +12,12 @@ from labelmill import __version__
 from labelmill.compare.estimate import Estimate
 from labelmill.compare.strategies import StrategyReceipt
 from labelmill.job.model import LabelJob
-from labelmill.run.label_run import LabelRun
+from labelmill.run.counts import Seconds, work_of
 from labelmill.run.live import LiveRun
-from labelmill.run.record import Seconds, Status, facts_of, work_of
+from labelmill.run.record import Status, facts_of
 from labelmill.store.files import write_text_whole
 from labelmill.store.folder import COMPARISON
-from labelmill.store.ledger import scan_parts
+from labelmill.store.ledger import scan_parts, scan_run
 
 _BILL = ("requests", "requests_unseen", "input_tokens", "cached_input_tokens", "output_tokens")
 _MONEY = ("cost_usd", "unseen_usd")
@@ -97,7 +97,7 @@ def comparison_of(
     figures: list[StrategyFigures] = []
     first: tuple[StrategyFigures, Mapping[str, str]] | None = None
     for receipt in receipts:
-        parts = parts_of(run, receipt)
+        parts = scan_parts(list(receipt.parts)).collect()
         labels = labels_in(parts)
         mine = figures_of(receipt, parts, rows)
         if first is None:
@@ -108,7 +108,7 @@ def comparison_of(
     # What was stopped after its last answer has completed all the same.
     complete = bool(figures) and not any(mine.pending for mine in figures)
     ended = None if stopped and stopped.reason == "cancelled" and complete else stopped
-    bill = facts_of(work_of(run.ledger.scan_run(run.run_id)))
+    bill = facts_of(work_of(scan_run(run.folder.ledgers, run.run_id)))
     return Comparison(
         run_id=run.run_id,
         status=ended.reason if ended else "completed",
@@ -125,15 +125,6 @@ def comparison_of(
         started_at_utc=run.started_at_utc,
         finished_at_utc=finished,
     )
-
-
-def parts_of(run: LabelRun, receipt: StrategyReceipt) -> pl.DataFrame:
-    """The ledger rows of one strategy, one a text."""
-    paths = [
-        run.ledger.journal_path(run.run_id, chunk).with_suffix(".parquet")
-        for chunk in range(receipt.first_chunk, receipt.next_chunk)
-    ]
-    return scan_parts([path for path in paths if path.exists()]).collect()
 
 
 def labels_in(parts: pl.DataFrame) -> dict[str, str]:

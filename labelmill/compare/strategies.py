@@ -1,14 +1,16 @@
-"""The strategies: ways to ask the same texts. Each leaves its attempts in the ledger, under chunks of its own.
+"""The strategies: ways to ask the same texts. Each leaves its attempts in the ledger, in parts of its own.
 
-A strategy is a value with a function behind it, `ask(live, sample, first_chunk)`, which returns how many chunks it
-used. All of them share one budget, one breaker, and what is learned of the provider's rate limits.
+A strategy is a value with a function behind it, `ask(live, sample)`, which returns the ledger parts that hold what came
+of it. All of them share one budget, one breaker, and what is learned of the provider's rate limits.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
@@ -33,23 +35,17 @@ class Strategy:
     kind: str
     name: str
     concurrency: int
-    ask: Callable[[LiveRun, Sample, int], int]
+    ask: Callable[[LiveRun, Sample], list[Path]]
     retries: bool = False
 
 
 @dataclass(frozen=True)
 class StrategyReceipt:
-    """That a strategy was tried: when it began, and which chunks of the ledger hold what came of it."""
+    """That a strategy was tried: when it began, and which parts of the ledger hold what came of it."""
 
     strategy: Strategy
     started_at_utc: datetime
-    first_chunk: int
-    chunks: int
-
-    @property
-    def next_chunk(self) -> int:
-        """The number after its last chunk's."""
-        return self.first_chunk + self.chunks
+    parts: tuple[Path, ...]
 
 
 def strategies_of(job: LabelJob, concurrency: Sequence[int]) -> list[Strategy]:
@@ -63,7 +59,7 @@ def strategies_of(job: LabelJob, concurrency: Sequence[int]) -> list[Strategy]:
     return [SEQUENTIAL, *batches, chunks]
 
 
-def ask_with(live: LiveRun, strategy: Strategy, sample: Sample, first_chunk: int) -> StrategyReceipt:
+def ask_with(live: LiveRun, strategy: Strategy, sample: Sample) -> StrategyReceipt:
     """Ask a sample by one strategy.
 
     Raises:
@@ -71,43 +67,43 @@ def ask_with(live: LiveRun, strategy: Strategy, sample: Sample, first_chunk: int
     """
     live.progress.enter(strategy.name)
     started = datetime.now(UTC)
-    return StrategyReceipt(strategy, started, first_chunk, strategy.ask(live, sample, first_chunk))
+    parts = strategy.ask(live, sample)
+    return StrategyReceipt(strategy, started, tuple(part for part in parts if part.exists()))
 
 
-def ask_first(live: LiveRun, sample: Sample, first_chunk: int) -> int:
+def ask_first(live: LiveRun, sample: Sample) -> list[Path]:
     """Ask the first text alone: it opens the connection, and tells whether the key and the model are accepted."""
-    _ask_one_by_one(live, sample.questions()[:1], first_chunk)
-    return 1
+    return _ask_one_by_one(live, sample.questions()[:1])
 
 
-def ask_sequentially(live: LiveRun, sample: Sample, first_chunk: int) -> int:
+def ask_sequentially(live: LiveRun, sample: Sample) -> list[Path]:
     """`chain.invoke` in a loop: a text is asked when the one before it is answered, and none a second time."""
-    _ask_one_by_one(live, sample.questions(), first_chunk)
-    return 1
+    return _ask_one_by_one(live, sample.questions())
 
 
-def ask_by_batch(live: LiveRun, sample: Sample, first_chunk: int, limit: int) -> int:
+def ask_by_batch(live: LiveRun, sample: Sample, limit: int) -> list[Path]:
     """One `chain.batch` with so many requests in flight; none is sent a second time."""
     live.throttle.use(FixedLimit.of(limit))
-    questions = sample.questions()
+    questions, chunk = sample.questions(), live.numbers.take()
     inputs = [question.as_input() for question in questions]
-    with kept_journal(live, first_chunk) as journal, live.tracing.around_batch():
-        configs = configs_of(questions, config_of(live, journal, limit), first_chunk)
+    with kept_journal(live, chunk) as journal, live.tracing.around_batch():
+        configs = configs_of(questions, config_of(live, journal, limit), chunk)
         _count(live, questions, live.chain.batch(inputs, config=configs, return_exceptions=True))
-    return 1
+    return _parts_of(live, chunk)
 
 
-def ask_in_chunks(live: LiveRun, sample: Sample, first_chunk: int) -> int:
+def ask_in_chunks(live: LiveRun, sample: Sample) -> list[Path]:
     """As a run does it: chunks share the gate, concurrency adapts, and what failed is asked again in rounds."""
     settings = live.run.job.run
     live.throttle.use(AdaptiveLimit.below(settings.max_concurrency))
     rows_per_chunk = rows_per_chunk_of(sample.rows, settings.max_concurrency, settings.rows_per_chunk)
-    chunks = chunks_of(sample.rows, rows_per_chunk, first_chunk)
+    first = live.numbers.take(math.ceil(sample.rows / rows_per_chunk))
+    chunks = chunks_of(sample.rows, rows_per_chunk, first)
     with ContextThreadPoolExecutor(CHUNKS_IN_FLIGHT) as pool:
         asked = [pool.submit(classify_chunk, live.run.run_id, sample.path, chunk) for chunk in chunks]
         for receipt in asked:
             receipt.result()
-    return len(chunks)
+    return _parts_of(live, *(chunk.number for chunk in chunks))
 
 
 WARM_UP = Strategy("warm-up", "warm-up", 1, ask_first)
@@ -115,8 +111,9 @@ WARM_UP = Strategy("warm-up", "warm-up", 1, ask_first)
 SEQUENTIAL = Strategy("sequential", "sequential", 1, ask_sequentially)
 
 
-def _ask_one_by_one(live: LiveRun, questions: Sequence[Question], chunk: int) -> None:
+def _ask_one_by_one(live: LiveRun, questions: Sequence[Question]) -> list[Path]:
     live.throttle.use(FixedLimit.of(1))
+    chunk = live.numbers.take()
     with kept_journal(live, chunk) as journal, live.tracing.around_batch():
         configs = configs_of(questions, config_of(live, journal, 1), chunk)
         for question, config in zip(questions, configs, strict=True):
@@ -127,6 +124,11 @@ def _ask_one_by_one(live: LiveRun, questions: Sequence[Question], chunk: int) ->
             except Exception as error:  # noqa: BLE001  (as `batch` returns them)
                 result = error
             _count(live, [question], [result])
+    return _parts_of(live, chunk)
+
+
+def _parts_of(live: LiveRun, *chunks: int) -> list[Path]:
+    return [live.run.ledger.part_path(live.run.run_id, chunk) for chunk in chunks]
 
 
 def _count(live: LiveRun, questions: Sequence[Question], results: Sequence[Any]) -> None:

@@ -63,21 +63,29 @@ def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, .
 
 
 def write_pending(
-    files: Sequence[SourceFile], template: TextTemplate, known_digests: pl.LazyFrame, path: Path
+    files: Sequence[SourceFile],
+    template: TextTemplate,
+    known_digests: pl.LazyFrame,
+    path: Path,
+    among: pl.LazyFrame | None = None,
 ) -> int:
     """Write the texts that need a request to a Parquet file (`row_key`, `text`), in the source's order.
 
-    Each text once, however many rows have it. First the digests alone are compared, then the texts are fetched by
-    their place, so that no more than digests and places are held in memory.
+    Those are the texts whose digest is not known, and among the given ones where some are given. Each text once, however
+    many rows have it. First the digests alone are compared, then the texts are fetched by their place, so that no more
+    than digests and places are held in memory.
 
     Returns:
         how many there are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     places_path = path.with_suffix(".places")
+    digests = scan_digests(files, template)
+    if among is not None:
+        digests = digests.join(among, on="digest", how="semi")
     with ExitStack() as cleanup, disk_errors():
         cleanup.callback(places_path.unlink, missing_ok=True)
-        pending = scan_digests(files, template).join(known_digests, on="digest", how="anti")
+        pending = digests.join(known_digests, on="digest", how="anti")
         first_places(pending).select("row").sink_parquet(places_path)
         places = pl.scan_parquet(places_path, glob=False, hive_partitioning=False)
         scan_places(files, template, places).sink_parquet(path, maintain_order=True)

@@ -53,8 +53,16 @@ def _section(name: str, part: Schema, schema: Schema, *, is_required: bool) -> s
     words = f"## `[{name}]`\n\n{_sentence(part)} {'Required.' if is_required else 'May be left out.'}\n"
     if "properties" not in part:
         return words
-    words += "\n" + _fields(part["properties"], part.get("required", ()))
-    return words + _known_names(part["properties"], schema)
+    fields = {name: _spelled_out(field, schema) for name, field in part["properties"].items()}
+    words += "\n" + _fields(fields, part.get("required", ()))
+    return words + _known_names(fields, schema)
+
+
+def _spelled_out(field: Schema, schema: Schema) -> Schema:
+    """The field without references, also in what stands in it where it is a table."""
+    field = _resolved(field, schema)
+    each = field.get("additionalProperties")
+    return {**field, "additionalProperties": _resolved(each, schema)} if isinstance(each, Mapping) else field
 
 
 def _fields(fields: Schema, required: list[str] | tuple[()]) -> str:
@@ -67,15 +75,14 @@ def _fields(fields: Schema, required: list[str] | tuple[()]) -> str:
 
 def _known_names(fields: Schema, schema: Schema) -> str:
     """The names that may stand in the fields which are tables themselves."""
-    names_of = {
-        name: _resolved(field["propertyNames"], schema)["enum"]
-        for name, field in fields.items()
-        if "propertyNames" in field
-    }
-    if not names_of:
-        return ""
-    known = dict.fromkeys(name for names in names_of.values() for name in names)
-    return f"\nNames in {_listed(names_of, ' and ')}: {_listed(known)}.\n"
+    fields_of: dict[tuple[str, ...], list[str]] = {}
+    for name, field in fields.items():
+        if "propertyNames" in field:
+            known = _resolved(field["propertyNames"], schema)["enum"]
+            fields_of.setdefault(tuple(known), []).append(name)
+    return "".join(
+        f"\nNames in {_listed(names, ' and ')}: {_listed(known)}.\n" for known, names in fields_of.items()
+    )
 
 
 def _resolved(part: Schema, schema: Schema) -> Schema:
@@ -116,7 +123,7 @@ def _limits(field: Schema) -> str:
 def _limits_of_choice(choice: Schema) -> list[str]:
     each = choice.get("additionalProperties")
     if isinstance(each, Mapping):
-        return [f"each {_limits(each)}"]
+        return [f"each {limits}"] if (limits := _limits(each)) else []
     found = [words.format(choice[name]) for name, words in _LIMIT_WORDS.items() if name in choice]
     return [words.replace("at least 1 characters", "not empty") for words in found]
 

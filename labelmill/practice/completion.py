@@ -14,11 +14,9 @@ from labelmill.practice.desk import Desk
 from labelmill.practice.dice import fault_of, latency_of, text_key_of
 from labelmill.practice.errors import malformed, quota_exhausted, unknown_model, wrong_key
 from labelmill.practice.fault_errors import error_of
-from labelmill.practice.prefixes import SHORTEST
 from labelmill.practice.prompt_reading import Question, read_question
 from labelmill.practice.responses import PRACTICE_HEADERS, encoded
 from labelmill.practice.settings import FaultKind
-from labelmill.practice.tokens import split_tokens
 
 Outcome = tuple[Response, int | None]
 """What goes out, and its HTTP status; None where nothing reaches the client."""
@@ -36,6 +34,7 @@ class Fate:
 
     fault: FaultKind | None
     latency_seconds: float
+    text_key: str
     request_id: str
     headers: dict[str, str]
 
@@ -83,7 +82,8 @@ def _admitted(desk: Desk, question: Question) -> Fate:
     if fault is not None:
         desk.totals.play(fault)
     latency_seconds = latency_of(desk.settings, text_key, attempt)
-    return Fate(fault, latency_seconds, f"chatcmpl-practice-{text_key}-{attempt}", desk.limits.headers())
+    request_id = f"chatcmpl-practice-{text_key}-{attempt}"
+    return Fate(fault, latency_seconds, text_key, request_id, desk.limits.headers())
 
 
 def _question(raw: bytes) -> Question:
@@ -106,6 +106,8 @@ def _answered(desk: Desk, request: Request, question: Question, fate: Fate) -> O
     transport = transport_of(request.scope)
     is_gone = transport is not None and transport.is_closing()
     cached_tokens = _bill(desk, question, answer, seen=not is_gone and fate.fault not in _UNSEEN)
+    if fate.fault is None and not is_gone:
+        desk.paid.add_live(fate.text_key)
     body = encoded(completion_of(question, answer, fate.request_id, cached_tokens))
     if fate.fault is FaultKind.BAD_JSON:
         body = body[: len(body) // 2]
@@ -116,10 +118,7 @@ def _answered(desk: Desk, request: Request, question: Question, fate: Fate) -> O
 
 def _bill(desk: Desk, question: Question, answer: Answer, *, seen: bool) -> int:
     """Count the tokens of an answer; returns how many of the input were cached."""
-    cached_tokens = 0
-    if question.input_tokens >= SHORTEST:
-        prompt = [token for content in question.contents for token in split_tokens(content)]
-        cached_tokens = desk.prefixes.cached_tokens(question.model, prompt)
+    cached_tokens = desk.prefixes.cached_tokens_of(question)
     output_tokens = len(answer.tokens)
     desk.limits.settle(output_tokens)
     desk.totals.bill(question.input_tokens, cached_tokens, output_tokens, seen=seen)

@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.request
 import weakref
+from pathlib import Path
 from typing import IO, Any, Self
 
 from labelmill.practice.settings import PracticeSettings
@@ -51,7 +52,7 @@ class PracticeServer:
         return self._ask("/practice/totals")
 
     def reset(self) -> None:
-        """Zero the totals and forget which texts were seen.
+        """Zero the totals, forget which texts were seen, and delete files and batches.
 
         Raises:
             OSError: the server does not answer.
@@ -74,14 +75,20 @@ class PracticeServer:
         return answer
 
 
-def start_practice(settings: PracticeSettings | None = None, port: int = 0) -> PracticeServer:
+def start_practice(
+    settings: PracticeSettings | None = None, port: int = 0, folder: Path | None = None
+) -> PracticeServer:
     """Start a practice provider on loopback and wait until it answers; port 0 takes a free one.
+
+    The folder keeps files and batches for the next server that is given it; without one they go at the end.
 
     Raises:
         RuntimeError: it did not come up; the message holds what it said.
     """
     settings = settings or PracticeSettings()
     command = [sys.executable, "-m", "labelmill.practice", "--settings-json", "-", "--port", str(port)]
+    if folder is not None:
+        command += ["--folder", str(folder.absolute())]
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module, a number
             command,

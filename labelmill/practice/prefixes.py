@@ -6,6 +6,9 @@ and in steps of 128. Which of two requests is the earlier depends on their arriv
 
 from hashlib import blake2b
 
+from labelmill.practice.prompt_reading import Question
+from labelmill.practice.tokens import split_tokens
+
 SHORTEST = 1024
 STEP = 128
 
@@ -21,6 +24,13 @@ class PrefixMemory:
     def clear(self) -> None:
         """Forget them all."""
         self._seen.clear()
+
+    def cached_tokens_of(self, question: Question) -> int:
+        """How many of a question's first tokens were seen before; remembers the question."""
+        if question.input_tokens < SHORTEST:
+            return 0
+        prompt = [token for content in question.contents for token in split_tokens(content)]
+        return self.cached_tokens(question.model, prompt)
 
     def cached_tokens(self, model: str, tokens: list[str]) -> int:
         """How many of the prompt's first tokens were seen before; remembers the prompt."""

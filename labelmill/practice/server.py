@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from labelmill.practice.batches.routes import add_batch_routes
 from labelmill.practice.completion import complete
 from labelmill.practice.connection import ConnectionReset
 from labelmill.practice.desk import Desk
@@ -22,13 +24,22 @@ NOTICE = (
 )
 
 
-def make_app(settings: PracticeSettings) -> FastAPI:
-    """The server as an app; `connection.serve` runs it."""
+# A large batch takes a while to be worked on, and totals without it would be wrong.
+_TOTALS_PATIENCE_SECONDS = 25.0
+
+
+def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
+    """The server as an app; `connection.serve` runs it.
+
+    Files and batches are kept in the folder, or without one in a temporary one that `app.state.desk.store`
+    removes when it is closed.
+    """
     app = FastAPI(title="Labelmill practice provider", openapi_url=None)
-    app.state.desk = Desk(settings, time.monotonic())
+    app.state.desk = Desk(settings, time.monotonic(), folder)
     # Plain routes: FastAPI's own would spend more time on a request than answering it takes.
     app.add_route("/v1/chat/completions", _create_completion, methods=["POST"])
     app.add_route("/v1/models", _list_models, methods=["GET"])
+    add_batch_routes(app)
     app.add_route("/practice", _introduce, methods=["GET"])
     app.add_route("/practice/totals", _report_totals, methods=["GET"])
     app.add_route("/practice/reset", _reset, methods=["POST"])
@@ -70,12 +81,17 @@ async def _list_models(request: Request) -> Response:
 
 
 async def _introduce(request: Request) -> Response:
-    totals = _desk(request).totals.report()
-    return json_response({"practice": True, "notice": NOTICE, "totals": totals})
+    return json_response({"practice": True, "notice": NOTICE, "totals": await _totals(request)})
 
 
 async def _report_totals(request: Request) -> Response:
-    return json_response(_desk(request).totals.report())
+    return json_response(await _totals(request))
+
+
+async def _totals(request: Request) -> dict[str, Any]:
+    desk = _desk(request)
+    await desk.work.bring_up([record.id for record in desk.store.batches()], _TOTALS_PATIENCE_SECONDS)
+    return desk.report()
 
 
 async def _reset(request: Request) -> Response:

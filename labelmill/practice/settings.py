@@ -5,6 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from labelmill.practice.batches.kinds import BatchOutcome, BatchStep, StepFault
+
 
 class FaultKind(StrEnum):
     """A way in which a real provider disappoints its client."""
@@ -66,7 +68,12 @@ class PracticeSettings(BaseModel):
     never on the order in which requests arrive.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
 
     latency_seconds: Seconds = 0.0
     """Mean time to an answer."""
@@ -99,13 +106,49 @@ class PracticeSettings(BaseModel):
     """How late the fault `hang` answers."""
 
     insufficient_quota_after: Annotated[int, Field(ge=0)] | None = None
-    """After so many answered requests each one gets 429 `insufficient_quota`. None never runs out."""
+    """After so many answered requests, those of batches too, each one gets 429 `insufficient_quota`. None never runs out."""
 
     required_key: str | None = None
     """Any other API key gets 401. None accepts every key, and none at all."""
 
     known_models: tuple[str, ...] | None = None
     """Any other model gets 404. None knows every model."""
+
+    batch_seconds: Seconds = 0.0
+    """How long a batch takes from its creation to its end. 0: it has ended when it is first asked for."""
+
+    batch_cancelling_seconds: Seconds = 0.0
+    """How long a batch takes from the wish to cancel it to its end."""
+
+    batch_outcome: BatchOutcome = BatchOutcome.COMPLETED
+    """How batches end: some rows of an expired one have finished and are billed, none of a failed one."""
+
+    batch_finished_fraction: Fraction | None = None
+    """Fraction of rows that finish in a batch that expires (left out: half of them) or is cancelled (left out: by the time it had)."""
+
+    batch_missing_fraction: Fraction = 0.0
+    """Fraction of distinct texts that are billed at their first attempt and stand in no file of their batch. The faults `bad_json` and `cut_off` do that to a row too; `connection_reset` and `hang` are a 500 there."""
+
+    batch_shuffled: bool = True
+    """Whether rows come back in another order than they were sent: no order is promised."""
+
+    batch_queue_tokens: Annotated[int, Field(gt=0)] | None = None
+    """Input tokens that all unfinished batches may have; one that brings more fails with `token_limit_exceeded`. None allows any number."""
+
+    batch_max_requests: Annotated[int, Field(gt=0)] = 50_000
+    """Requests allowed in a batch."""
+
+    batch_max_bytes: Annotated[int, Field(gt=0)] = 200 * 1024 * 1024
+    """Size allowed for the input of a batch."""
+
+    batch_hold_seconds: dict[BatchStep, Seconds] = {}
+    """How long the answer to each step of the Batch API is held back, once what was asked for is done."""
+
+    batch_errors: dict[BatchStep, StepFault] = {}
+    """What a step of the Batch API gets instead of its answer, though what was asked for is done."""
+
+    batch_error_calls: Annotated[int, Field(ge=0)] = 1
+    """How many calls of each step get `batch_errors`, from the moment these settings came."""
 
     @model_validator(mode="after")
     def _fractions_sum_to_one_at_most(self) -> Self:

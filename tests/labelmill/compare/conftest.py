@@ -46,12 +46,11 @@ def compare(opened):
         strategies = strategies_of(job, levels)
         with opened(job, base_url, **sample) as (live, texts):
             estimate = estimate_of(job, [q.text for q in texts.questions()], strategies, live.price)
-            receipts, first = [], 0
+            receipts = []
             for strategy in strategies:
                 if before:
                     before(strategy)
-                receipts.append(ask_with(live, strategy, texts, first))
-                first = receipts[-1].next_chunk
+                receipts.append(ask_with(live, strategy, texts))
             return comparison_of(live, texts.rows, estimate, receipts, datetime.now(UTC))
 
     return ask_all

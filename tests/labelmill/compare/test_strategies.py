@@ -1,5 +1,6 @@
 """Each strategy does to the provider what its name says."""
 
+import polars as pl
 import pytest
 
 from labelmill.compare.strategies import WARM_UP, ask_with, strategies_of
@@ -31,9 +32,8 @@ def ask(opened, practice, job_of):
         practice.configure(settings or PracticeSettings(latency_seconds=latency_of(kind)))
         practice.reset()
         with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
-            receipt = ask_with(live, strategy_named(job, kind, level), sample, 3)
-            assert receipt.first_chunk == 3
-            return live.run.ledger.scan_run(live.run.run_id).collect(), practice.totals()
+            receipt = ask_with(live, strategy_named(job, kind, level), sample)
+            return pl.read_parquet(list(receipt.parts)), practice.totals()
 
     return ask_by
 
@@ -74,7 +74,7 @@ def test_chunks_ask_again_as_a_run_does(ask):
 def test_the_warm_up_asks_one_text(opened, practice, job_of):
     """The first text alone is asked, whose answer goes into the ledger like any other."""
     with opened(job_of(), practice.base_url, texts=TEXTS) as (live, sample):
-        ask_with(live, WARM_UP, sample, 0)
+        ask_with(live, WARM_UP, sample)
         (row,) = live.run.ledger.scan_run(live.run.run_id).collect().rows(named=True)
     assert practice.totals()["requests"] == 1
     assert (row["row_key"], row["label"]) == (row_key_of(TEXTS[0]), "sport")
@@ -86,7 +86,7 @@ def test_a_stopped_comparison_sends_nothing(opened, practice, job_of, kind):
     job = job_of()
     with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
         live.gate.stop(RunStopped("cancelled", "stopped by SIGINT"))
-        ask_with(live, strategy_named(job, kind), sample, 0)
+        ask_with(live, strategy_named(job, kind), sample)
     assert practice.totals()["requests"] == 0
 
 
@@ -101,6 +101,6 @@ def test_an_answer_that_can_not_be_kept_ends_the_comparison(opened, practice, jo
     job = job_of()
     with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
         with pytest.raises(OSError, match="No space left"):
-            ask_with(live, strategy_named(job, kind), sample, 0)
+            ask_with(live, strategy_named(job, kind), sample)
         assert live.gate.stopped.reason == "failed"
     assert practice.totals()["requests"] == 1

@@ -29,10 +29,13 @@ OTHER_VALUES = [
     0.25,
     "auto",
     "other",
+    "expired",
     "http://127.0.0.1:1/v1",
     "OTHER_KEY",
     "08:00",
     {"hang": 0.5},
+    {"upload": 0.5},
+    {"upload": "server_error"},
     ["m"],
 ]
 

@@ -1,0 +1,160 @@
+"""The Batch API through OpenAI's own client: for OpenAI and compatible endpoints."""
+
+import ssl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+
+from labelmill.batch.client import BatchAnswer, BatchState, BatchUnreachable, FoundBatch
+from labelmill.batch.output import CompletionReader, answers_in, results_in
+from labelmill.batch.trouble import trouble_of
+from labelmill.batch.wire import (
+    FILE_NAME,
+    PAGE_LIMIT,
+    Batch,
+    files_of,
+    found_in,
+    id_of,
+    is_past,
+    page_in,
+    state_of,
+)
+from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint
+
+_RETRIES = 2
+_TRANSFER_TIMEOUT = httpx2.Timeout(600.0, connect=60.0)
+"""For files: a wait for the next piece, not for the whole."""
+_PROVIDERS_DOING = (
+    openai.OpenAIError,
+    httpx2.HTTPError,
+    httpx2.StreamError,
+    ssl.SSLError,
+    ValueError,  # what was said can't be read, or the key can't be sent
+)
+
+
+@dataclass(frozen=True)
+class OpenAIBatchClient:
+    """A `BatchClient` over the openai client. Files are streamed, both ways: none is ever held in memory."""
+
+    endpoint: Endpoint
+    reader: CompletionReader
+    timeout_seconds: float
+
+    def send(self, requests: Path, metadata: Mapping[str, str]) -> str:
+        """Upload a file of requests and make a batch of it; returns the batch's id."""
+        with self._connected() as client:
+            with requests.open("rb") as file:
+                upload = client.files.with_raw_response.create(
+                    file=(FILE_NAME, file, "application/jsonl"), purpose="batch", timeout=_TRANSFER_TIMEOUT
+                )
+            batch = client.with_options(max_retries=0).batches.with_raw_response.create(
+                completion_window="24h",
+                endpoint="/v1/chat/completions",
+                input_file_id=id_of(_read(upload)),
+                metadata=dict(metadata),
+            )
+            return id_of(_read(batch))
+
+    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
+        """The batch that carries this metadata (all of it), among those made since a moment (UTC)."""
+        with self._connected() as client:
+            for page in _pages(client):
+                found = found_in(page, metadata, since)
+                if found or is_past(page, since):
+                    return found
+        return None
+
+    def state(self, batch_id: str) -> BatchState:
+        """Where a batch stands."""
+        with self._connected() as client:
+            return state_of(_batch(client, batch_id))
+
+    def answers(self, batch_id: str, row_keys: Sequence[str]) -> Iterator[BatchAnswer]:
+        """What came of the rows of a batch that is final, as it is read from the provider."""
+        with self._connected() as client:
+            batch = _batch(client, batch_id)
+            status = state_of(batch).status
+            if not status.is_final:
+                raise BatchUnreachable(f"the batch {batch_id} is {status}: its answers are not complete yet")
+            lines = (line for file_id in files_of(batch) for line in _lines(client, file_id))
+            row_key_of = {row_key: row_key for row_key in row_keys}
+            yield from answers_in(
+                results_in(lines), row_key_of, self.reader.message_of, self.endpoint.hide_key
+            )
+
+    def cancel(self, batch_id: str) -> None:
+        """Ask the provider to stop a batch; returns at once. One that is final already is left as it is."""
+        with self._connected() as client:
+            if _is_final(client, batch_id):
+                return
+            try:
+                client.batches.with_raw_response.cancel(batch_id)
+            except openai.APIStatusError:  # it has become final in between
+                if not _is_final(client, batch_id):
+                    raise
+
+    @contextmanager
+    def _connected(self) -> Iterator[openai.OpenAI]:
+        """A client for one call: its connections would not last until the next, and the key is kept nowhere."""
+        try:
+            with openai.OpenAI(
+                base_url=self.endpoint.base_url or OPENAI_BASE_URL,
+                api_key=self.endpoint.api_key(),
+                timeout=self.timeout_seconds,
+                max_retries=_RETRIES,
+            ) as client:
+                yield client
+        except _PROVIDERS_DOING as error:
+            # Without the cause, whose words may hold the key.
+            raise trouble_of(error, self.endpoint) from None
+
+
+def _read(response: Any) -> dict[str, Any]:
+    """An answer's JSON, by hand: the client hands on what is none as it is."""
+    answer = response.http_response.json()
+    if not isinstance(answer, dict):
+        raise ValueError("the answer is no JSON object")  # noqa: TRY004  (not our caller's mistake)
+    return answer
+
+
+def _batch(client: openai.OpenAI, batch_id: str) -> Batch:
+    return _read(client.batches.with_raw_response.retrieve(batch_id))
+
+
+def _is_final(client: openai.OpenAI, batch_id: str) -> bool:
+    return state_of(_batch(client, batch_id)).status.is_final
+
+
+def _pages(client: openai.OpenAI) -> Iterator[Sequence[Batch]]:
+    after: str | openai.Omit = openai.omit
+    while True:
+        answer = _read(client.batches.with_raw_response.list(limit=PAGE_LIMIT, after=after))
+        page = page_in(answer)
+        if not page:
+            return
+        yield page
+        if not answer.get("has_more") or page[-1].get("id") == after:  # some don't know of pages
+            return
+        after = id_of(page[-1])
+
+
+def _lines(client: openai.OpenAI, file_id: str) -> Iterator[bytes]:
+    with client.files.with_streaming_response.content(file_id, timeout=_TRANSFER_TIMEOUT) as response:
+        yield from split_lines(response.iter_bytes())
+
+
+def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a file of JSON lines. The HTTP library's own would also break at U+2028 within an answer."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest

@@ -1,0 +1,237 @@
+"""Both adapters on real HTTP: to the practice provider, or to a server that says what a test has staged."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from labelmill.batch.clients import client_of
+from labelmill.model.answer_form import response_format_of
+from labelmill.model.endpoint import Endpoint
+from labelmill.practice import PracticeSettings
+
+ADAPTERS = ["openai", "langasync"]
+
+
+@pytest.fixture
+def practice(practice):
+    """The session's practice provider as if just started, and left as it was found."""
+    practice.configure(PracticeSettings())
+    practice.reset()
+    yield practice
+    practice.configure(PracticeSettings())
+    practice.reset()
+
+
+@pytest.fixture
+def key_name():
+    """The environment variable that the clients take their key from."""
+    return "LABELMILL_TEST_API_KEY"
+
+
+@pytest.fixture
+def client_by(job_of, key_name):
+    """Build the client of an adapter by its name: `client_by("openai", base_url)`."""
+
+    def build(adapter, base_url):
+        if adapter == "langasync":
+            pytest.importorskip("langasync")
+        job = job_of(batch={"adapter": adapter}, model={"timeout_seconds": 5.0})
+        return client_of(job, Endpoint(base_url, key_name, practice=True))
+
+    return build
+
+
+@pytest.fixture(params=ADAPTERS)
+def client_at(request, client_by):
+    """Build a client of each adapter in turn: `client_at(base_url)`."""
+    return lambda base_url: client_by(request.param, base_url)
+
+
+@pytest.fixture
+def client(client_at, practice):
+    """The client of each adapter in turn, at the practice provider."""
+    return client_at(practice.base_url)
+
+
+@pytest.fixture
+def body_of(job_of):
+    """Build the body of a request: `body_of("a text")`, with parts of it replaced."""
+    labels = job_of().labels
+
+    def build(text, **parts):
+        prompt = "\n".join(["Choose one of these labels:", *(f"- {name}: {labels[name]}" for name in labels)])
+        return {
+            "model": "gpt-4o-mini",
+            "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": text}],
+            "temperature": 0.0,
+            "max_completion_tokens": 16,
+            "logprobs": True,
+            **parts,
+        }
+
+    return build
+
+
+@pytest.fixture
+def schema_format(job_of):
+    """The labels of `job_of`'s job as a `response_format`."""
+    return response_format_of(job_of().labels)
+
+
+@pytest.fixture
+def write_requests(tmp_path):
+    """Write a file of requests from their bodies by row key: `write_requests({"v1:0": body})`."""
+
+    def write(bodies, name="requests.jsonl"):
+        path = tmp_path / name
+        with path.open("w", encoding="utf-8") as lines:
+            for row_key, body in bodies.items():
+                request = {
+                    "custom_id": row_key,
+                    "method": "POST",
+                    "url": "/v1/chat/completions",
+                    "body": body,
+                }
+                lines.write(json.dumps(request, ensure_ascii=False) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def texts():
+    """Twenty texts by row key."""
+    return {f"v1:{number:02}": f"the match number {number}" for number in range(20)}
+
+
+@pytest.fixture
+def requests(texts, body_of, write_requests):
+    """A file of a request for each text."""
+    return write_requests({row_key: body_of(text) for row_key, text in texts.items()})
+
+
+class StagedServer(ThreadingHTTPServer):
+    """Answers by path, as a test has staged it; everything else is 404."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.replies = {}
+        self.asked = []
+
+    def stage(self, path, body, status=200):
+        """Answer a path (with its query, if any): with an object, with bytes, or with pieces of bytes as they come."""
+        self.replies[_ordered(path)] = (status, body)
+
+    def stage_batch(self, output=None, error_lines=None, **fields):
+        """Stage the batch `b`: its status and the lines of its files, as objects or as bytes."""
+        batch = {"id": "b", "object": "batch", "status": "completed", "created_at": 1_700_000_000, **fields}
+        for name, lines in (("output", output), ("error", error_lines)):
+            if lines is not None:
+                batch[f"{name}_file_id"] = f"file-{name}"
+                content = (
+                    line if isinstance(line, bytes) else json.dumps(line, ensure_ascii=False).encode()
+                    for line in lines
+                )
+                self.stage(f"/files/file-{name}/content", b"\n".join(content))
+        self.stage("/batches/b", batch)
+
+
+def _ordered(path):
+    """A path with its query in the order of the alphabet."""
+    base, _, query = path.partition("?")
+    return f"{base}?{'&'.join(sorted(query.split('&')))}" if query else base
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self._answer()
+
+    def do_POST(self):
+        left = int(self.headers["content-length"] or 0)
+        while left:
+            left -= len(self.rfile.read(min(left, 1 << 16)))
+        self._answer()
+
+    def _answer(self):
+        path = _ordered(self.path.removeprefix("/v1"))
+        self.server.asked.append((self.command, path))
+        status, body = self.server.replies.get(path, (404, {"error": {"message": "nothing is staged here"}}))
+        self.send_response(status)
+        self.send_header("content-type", "application/json" if isinstance(body, dict) else "text/html")
+        self.end_headers()
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        for piece in [body] if isinstance(body, bytes) else body:
+            self.wfile.write(piece)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def completion():
+    """Build the body of a chat completion: `completion("sport")`, with parts of its choice replaced."""
+
+    def build(content="sport", **choice):
+        message = {"role": "assistant", "content": content}
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "scripted",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop", **choice}],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13},
+        }
+
+    return build
+
+
+@pytest.fixture
+def line():
+    """Build a line of a batch's output: `line(custom_id, body, status)`."""
+
+    def build(custom_id, body, status=200):
+        response = {"status_code": status, "request_id": "r", "body": body}
+        return {"custom_id": custom_id, "response": response, "error": None}
+
+    return build
+
+
+@pytest.fixture
+def ids(request, row_keys):
+    """The ids of the requests of three rows: their keys, or with langasync their places."""
+    return ["0", "1", "2"] if "langasync" in request.node.name else row_keys
+
+
+@pytest.fixture
+def row_keys():
+    """The keys of three rows."""
+    return ["v1:a", "v1:b", "v1:c"]
+
+
+@pytest.fixture
+def staged_client(client_at, staged):
+    """The client of each adapter in turn, at the staged server."""
+    return client_at(staged.base_url)
+
+
+@pytest.fixture
+def staged_answers(staged_client, row_keys):
+    """Read what came of the three rows of the staged batch, by row key."""
+    return lambda: {answer.row_key: answer for answer in staged_client.answers("b", row_keys)}
+
+
+@pytest.fixture
+def staged():
+    """Start a `StagedServer`."""
+    with StagedServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

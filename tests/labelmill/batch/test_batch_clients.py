@@ -1,0 +1,288 @@
+"""The contract of `BatchClient`: both adapters, against the practice provider's Batch API."""
+
+import json
+import socket
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
+from labelmill.job.model import Run
+from labelmill.model.answers import SECONDS, answer_of
+from labelmill.model.chain import Toll, chain_of
+from labelmill.model.throttle import Throttle
+from labelmill.money.budget import Budget
+from labelmill.practice import FaultKind, PracticeSettings
+
+OURS = {"labelmill_run": "r1", "labelmill_part": "1"}
+
+
+def moment():
+    """Now."""
+    return datetime.now(UTC)
+
+
+def final_state(client, batch_id):
+    """Where a batch stands once it has ended."""
+    for _ in range(200):
+        state = client.state(batch_id)
+        if state.status.is_final:
+            return state
+        time.sleep(0.02)
+    raise AssertionError(f"the batch is still {state.status}")
+
+
+def answers_of(client, batch_id, texts):
+    """The answers of a batch that has ended, by row key; each row at most once."""
+    final_state(client, batch_id)
+    answers = list(client.answers(batch_id, list(texts)))
+    assert len({answer.row_key for answer in answers}) == len(answers)
+    return {answer.row_key: answer for answer in answers}
+
+
+def got(practice, path):
+    """What the practice provider answers to a plain GET."""
+    with urllib.request.urlopen(practice.base_url + path) as response:
+        return response.read()
+
+
+def batches_made(practice):
+    """The batches that the practice provider knows, newest first."""
+    return json.loads(got(practice, "/batches"))["data"]
+
+
+def test_every_text_gets_its_own_answer_whatever_order_they_come_in(client, write_requests, body_of):
+    """Rows come back shuffled, and by their keys."""
+    texts = {f"v1:{number}": f"{('match', 'bank')[number % 2]} {number}" for number in range(40)}
+    requests = write_requests({row_key: body_of(text) for row_key, text in texts.items()})
+    batch_id = client.send(requests, OURS)
+    state = final_state(client, batch_id)
+    assert (state.status, state.total, state.completed, state.failed) == (BatchStatus.COMPLETED, 40, 40, 0)
+    answers = answers_of(client, batch_id, texts)
+    assert {row_key: answer.message.text for row_key, answer in answers.items()} == {
+        row_key: "sport" if "match" in text else "money" for row_key, text in texts.items()
+    }
+    assert list(answers) != list(texts)
+
+
+def test_a_batch_is_made_of_the_requests_as_they_are(
+    client_by, practice, write_requests, body_of, schema_format
+):
+    """Through either adapter the same bodies go out: also where requests differ, and in Chinese."""
+    bodies = [
+        body_of("银行的“消息”\u2028{x}"),
+        body_of("b", response_format=schema_format, max_completion_tokens=40),
+        body_of("c", messages=[{"role": role, "content": role} for role in ("system", "user", "user")]),
+        {name: value for name, value in body_of("d").items() if name != "logprobs"},
+    ]
+    for chosen in (bodies, bodies[:1], [bodies[1]] * 2):
+        requests = write_requests({f"v1:{place}": body for place, body in enumerate(chosen)})
+        for adapter in ("openai", "langasync"):
+            client_by(adapter, practice.base_url).send(requests, OURS)
+            made = batches_made(practice)[0]
+            lines = got(practice, f"/files/{made['input_file_id']}/content").decode().strip("\n").split("\n")
+            sent = [json.loads(line) for line in lines]
+            assert [request["body"] for request in sent] == chosen
+            assert {(request["method"], request["url"]) for request in sent} == {
+                ("POST", "/v1/chat/completions")
+            }
+            assert (made["metadata"], made["completion_window"]) == (OURS, "24h")
+
+
+@pytest.mark.parametrize("output", ["text", "schema"])
+@pytest.mark.parametrize("fault", [None, FaultKind.REFUSAL, FaultKind.TRUNCATED, FaultKind.EMPTY])
+def test_an_answer_is_the_message_that_the_live_chain_gets(
+    client, practice, job_of, write_requests, body_of, output, fault
+):
+    """Content, refusal, finish reason, model, token probabilities and usage: in the same places."""
+    practice.configure(PracticeSettings(stubborn_faults={fault: 1.0} if fault else {}))
+    job = job_of(model={"output": output, "confidence": True, "max_tokens": 40})
+    toll = Toll(Throttle(Run()), Budget(None), None)
+    chain = chain_of(job, practice.base_url, "practice", toll)
+    live = (chain.steps[0] | chain.steps[1]).invoke({"text": "the match"})
+    prompt = chain.steps[0].invoke({"text": "the match"}).to_messages()
+    roles = {"system": "system", "human": "user"}
+    parts = chain.steps[1].kwargs if output == "schema" else {}
+    body = body_of(
+        "",
+        messages=[{"role": roles[message.type], "content": message.content} for message in prompt],
+        max_completion_tokens=40,
+        **parts,
+    )
+    answers = answers_of(client, client.send(write_requests({"v1:0": body}), OURS), ["v1:0"])
+    message = answers["v1:0"].message
+    live.response_metadata.pop(SECONDS)
+    assert answer_of(message) == answer_of(live)
+    assert answer_of(message).usage.input_tokens > 0
+    assert (answer_of(message).confidence is None) == (fault is FaultKind.EMPTY)
+    assert bool(answer_of(message).refusal) == (fault is FaultKind.REFUSAL)
+    kept = live.response_metadata.keys() - {"headers"}
+    assert {name: message.response_metadata[name] for name in kept - {"id"}} == {
+        name: live.response_metadata[name] for name in kept - {"id"}
+    }
+    assert message.usage_metadata == live.usage_metadata
+
+
+def test_rows_that_the_provider_lost_are_not_among_the_answers(client, practice, texts, requests):
+    """A row without a line is missing: it takes no other row's answer."""
+    practice.configure(PracticeSettings(batch_missing_fraction=0.5))
+    answers = answers_of(client, client.send(requests, OURS), texts)
+    assert 0 < len(answers) < len(texts)
+    assert all(answer.message.text == "sport" for answer in answers.values())
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "words"),
+    [
+        (FaultKind.RATE_LIMITED_BARE, 429, "rate_limit_exceeded", "Rate limit reached"),
+        (FaultKind.SERVER_ERROR, 500, "server_error", "had an error"),
+        (FaultKind.CONTENT_FILTER, 400, "content_filter", "filtered"),
+        (FaultKind.TOO_LONG, 400, "context_length_exceeded", "maximum context length"),
+    ],
+)
+def test_a_row_that_failed_says_why(client, practice, texts, requests, fault, status, code, words):
+    """The HTTP status it would have had live, the provider's code, and its words; the other rows keep their answers."""
+    practice.configure(PracticeSettings(stubborn_faults={fault: 0.5}))
+    answers = answers_of(client, client.send(requests, OURS), texts)
+    errors = [answer.error for answer in answers.values() if answer.error]
+    assert len(answers) == len(texts)
+    assert 0 < len(errors) < len(texts)
+    assert {(error.status, error.code, error.was_executed) for error in errors} == {(status, code, True)}
+    assert all(words in error.message for error in errors)
+
+
+def test_what_an_expired_batch_has_finished_is_kept(client, practice, texts, requests):
+    """Its answers were paid; the other rows were not executed, and say so."""
+    practice.configure(PracticeSettings(batch_outcome="expired", batch_finished_fraction=0.6))
+    batch_id = client.send(requests, OURS)
+    assert final_state(client, batch_id).status is BatchStatus.EXPIRED
+    answers = answers_of(client, batch_id, texts)
+    left = [answer.error for answer in answers.values() if answer.error]
+    assert (len(answers), len(left)) == (20, 8)
+    assert {(error.status, error.code, error.was_executed) for error in left} == {
+        (None, "batch_expired", False)
+    }
+
+
+def test_what_a_cancelled_batch_has_finished_is_kept(client, practice, texts, requests):
+    """`cancelling` is not the end: answers are still being written, and none are handed out before."""
+    practice.configure(
+        PracticeSettings(batch_seconds=60, batch_cancelling_seconds=0.5, batch_finished_fraction=0.25)
+    )
+    batch_id = client.send(requests, OURS)
+    assert not client.state(batch_id).status.is_final
+    client.cancel(batch_id)
+    assert client.state(batch_id).status is BatchStatus.CANCELLING
+    with pytest.raises(BatchUnreachable, match="cancelling"):
+        list(client.answers(batch_id, list(texts)))
+    assert final_state(client, batch_id).status is BatchStatus.CANCELLED
+    answers = answers_of(client, batch_id, texts)
+    left = [answer.error for answer in answers.values() if answer.error]
+    assert (len(answers), len(left)) == (20, 15)
+    assert {(error.status, error.code) for error in left} == {(None, "batch_cancelled")}
+
+
+def test_cancelling_returns_at_once(client, practice, requests):
+    """However long the provider takes to stop."""
+    practice.configure(PracticeSettings(batch_seconds=60, batch_cancelling_seconds=60))
+    batch_id = client.send(requests, OURS)
+    started = time.monotonic()
+    client.cancel(batch_id)
+    assert time.monotonic() - started < 2
+    client.cancel(batch_id)
+    assert client.state(batch_id).status is BatchStatus.CANCELLING
+
+
+def test_a_batch_that_is_final_is_left_as_it_is(client, texts, requests):
+    """Cancelling it is no error, and takes nothing from it."""
+    batch_id = client.send(requests, OURS)
+    assert final_state(client, batch_id).status is BatchStatus.COMPLETED
+    client.cancel(batch_id)
+    assert client.state(batch_id).status is BatchStatus.COMPLETED
+    assert len(answers_of(client, batch_id, texts)) == len(texts)
+
+
+def test_an_invalid_batch_says_why_and_has_no_answers(client, practice, texts, requests):
+    """The provider's codes and words, such as that its queue is full."""
+    practice.configure(PracticeSettings(batch_queue_tokens=1))
+    batch_id = client.send(requests, OURS)
+    state = final_state(client, batch_id)
+    assert state.status is BatchStatus.FAILED
+    (error,) = state.errors
+    assert error.code == "token_limit_exceeded"
+    assert "Enqueued token limit" in error.message
+    assert answers_of(client, batch_id, texts) == {}
+
+
+def test_a_batch_is_found_by_all_of_its_metadata(client, requests):
+    """Among several, and never one that differs in any of it."""
+    since = moment()
+    ids = {part: client.send(requests, OURS | {"labelmill_part": part, "more": "x"}) for part in "123"}
+    for part, batch_id in ids.items():
+        found = client.find(OURS | {"labelmill_part": part}, since)
+        assert found.id == batch_id
+        assert timedelta(seconds=-1) <= found.created_at_utc - since < timedelta(minutes=1)
+    assert client.find(OURS | {"labelmill_part": "4"}, since) is None
+    assert client.find(OURS | {"other": "x"}, since) is None
+
+
+def test_a_batch_from_before_is_not_found(client, requests):
+    """Nor is it looked for: `since` ends the search."""
+    client.send(requests, OURS)
+    assert client.find(OURS, moment() + timedelta(seconds=2)) is None
+
+
+@pytest.mark.parametrize("fault", ["server_error", "connection_reset"])
+def test_a_batch_that_was_made_without_an_answer_is_found_and_not_made_twice(
+    client, practice, requests, fault
+):
+    """After such an end only `find` can tell; a second try would be paid twice."""
+    practice.configure(PracticeSettings(batch_errors={"create": fault}))
+    since = moment()
+    with pytest.raises(BatchUnreachable):
+        client.send(requests, OURS)
+    (made,) = batches_made(practice)
+    assert client.find(OURS, since).id == made["id"]
+
+
+def test_a_batch_that_was_refused_was_not_made(client, practice, requests):
+    """More metadata than the provider takes: its words, and no batch."""
+    with pytest.raises(BatchRefused, match="may have 16"):
+        client.send(requests, {str(number): "x" for number in range(17)})
+    assert batches_made(practice) == []
+
+
+def test_an_unknown_batch_is_refused(client):
+    """With the provider's words, from everything that asks for it."""
+    for ask in (client.state, client.cancel, lambda batch_id: list(client.answers(batch_id, []))):
+        with pytest.raises(BatchRefused, match="No batch found with id 'nobody'"):
+            ask("nobody")
+
+
+def test_a_wrong_key_is_refused_and_never_shown(client, practice, requests, monkeypatch, key_name):
+    """Waiting would not heal it."""
+    practice.configure(PracticeSettings(required_key="right"))
+    monkeypatch.setenv(key_name, "sk-very-secret")
+    for ask in (
+        lambda: client.send(requests, OURS),
+        lambda: client.find(OURS, moment()),
+        lambda: client.state("b"),
+    ):
+        with pytest.raises(BatchRefused, match="401, the key was not accepted") as refused:
+            ask()
+        assert "very-secret" not in str(refused.value)
+    monkeypatch.setenv(key_name, "right")
+    assert client.find(OURS, moment()) is None
+
+
+def test_a_provider_that_is_away_is_unreachable(client_at, requests):
+    """Whatever was asked of it."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        base_url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    client = client_at(base_url)
+    with pytest.raises(BatchUnreachable, match="ConnectError"):
+        client.send(requests, OURS)
+    with pytest.raises(BatchUnreachable):
+        client.state("b")

@@ -1,0 +1,145 @@
+"""What may go wrong with a provider that practice does not do: both adapters, at a staged server."""
+
+import sys
+import tracemalloc
+from datetime import UTC, datetime
+
+import pytest
+
+from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
+from labelmill.batch.clients import client_of
+from labelmill.batch.extra import adapter_mistakes
+from labelmill.errors import JobRefused
+from labelmill.model.endpoint import Endpoint
+
+
+def test_a_state_without_counts_or_errors_is_a_state(staged_client, staged):
+    """Compatible endpoints leave much out."""
+    staged.stage_batch(
+        status="failed", request_counts=None, errors={"data": [{"message": "m"}, {"code": "c"}]}
+    )
+    state = staged_client.state("b")
+    assert (state.total, state.completed, state.failed) == (0, 0, 0)
+    assert [(error.code, error.message) for error in state.errors] == [(None, "m"), ("c", "")]
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b"", {}, {"status": "brewing"}])
+def test_what_is_no_batch_object_counts_as_no_answer(staged_client, staged, body):
+    """A gateway's page with the status 200, say."""
+    staged.stage("/batches/b", body)
+    with pytest.raises(BatchUnreachable):
+        staged_client.state("b")
+    staged.stage("/files", {"id": "f"})
+    staged.stage("/batches", body)
+    with pytest.raises(BatchUnreachable):
+        staged_client.cancel("b")
+
+
+def test_a_making_whose_answer_names_no_batch_may_have_made_one(staged_client, staged, requests):
+    """So it is not refused, and not tried again."""
+    staged.stage("/files", {"id": "f"})
+    staged.stage("/batches", b"<html>")
+    with pytest.raises(BatchUnreachable):
+        staged_client.send(requests, {})
+    assert staged.asked == [("POST", "/files"), ("POST", "/batches")]
+
+
+def _listed(number, **fields):
+    return {"id": f"b{number}", "created_at": number, "metadata": None, **fields}
+
+
+def test_the_search_goes_on_over_the_pages_until_before_since(staged_client, staged):
+    """A hundred a page, newest first; it ends at the first page that reaches back far enough."""
+    newest = [_listed(1000 - number) for number in range(100)]
+    middle = [_listed(900, metadata={"run": "r"}), _listed(500)]
+    staged.stage("/batches?limit=100", {"data": newest, "has_more": True})
+    staged.stage("/batches?limit=100&after=b901", {"data": middle, "has_more": True})
+    found = staged_client.find({"run": "r"}, datetime.fromtimestamp(900.9, UTC))
+    assert (found.id, found.created_at_utc) == ("b900", datetime.fromtimestamp(900, UTC))
+    assert staged_client.find({"run": "r"}, datetime.fromtimestamp(901, UTC)) is None
+    assert staged_client.find({"run": "other"}, datetime.fromtimestamp(600, UTC)) is None
+    assert {path for _, path in staged.asked} == {"/batches?limit=100", "/batches?after=b901&limit=100"}
+
+
+def test_a_list_that_starts_with_the_oldest_is_searched_to_its_end(staged_client, staged):
+    """Some compatible endpoints list so; others say there is more, and give the same page for ever."""
+    staged.stage("/batches?limit=100", {"data": [_listed(1), _listed(2)], "has_more": True})
+    last = {"data": [_listed(3), _listed(900, metadata={"run": "r", "x": "y"})], "has_more": True}
+    staged.stage("/batches?limit=100&after=b2", last)
+    staged.stage("/batches?limit=100&after=b900", last)
+    since = datetime.fromtimestamp(800, UTC)
+    assert staged_client.find({"run": "r"}, since).id == "b900"
+    assert staged_client.find({"run": "other"}, since) is None
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 413, 408, 409, 429, 500, 503])
+def test_what_waiting_can_heal_is_told_from_what_it_can_not(staged_client, staged, requests, status):
+    """By the status of the making, in the provider's words."""
+    kind = BatchUnreachable if status in {408, 409, 429} or status >= 500 else BatchRefused
+    staged.stage("/files", {"id": "f"})
+    staged.stage("/batches", {"error": {"message": "these words"}}, status)
+    with pytest.raises(kind, match="these words"):
+        staged_client.send(requests, {})
+    assert [path for _, path in staged.asked].count("/batches") == 1
+
+
+def test_a_used_up_quota_is_refused_though_it_is_a_429(staged_client, staged, requests):
+    """No waiting brings money."""
+    staged.stage("/files", {"id": "f"})
+    staged.stage("/batches", {"error": {"message": "pay", "code": "insufficient_quota"}}, 429)
+    with pytest.raises(BatchRefused, match="the quota is used up: pay"):
+        staged_client.send(requests, {})
+
+
+@pytest.mark.parametrize("key", ["sk-secret", "sk-secret\nmore", "sk-secret\u2028é"])
+def test_the_key_is_in_no_message_and_no_log(
+    staged_client, staged, requests, monkeypatch, key_name, key, caplog, capfd
+):
+    """Though a provider repeats it, or it is one that can't be sent."""
+    monkeypatch.setenv(key_name, key)
+    staged.stage("/files", {"error": {"message": f"bad key {key}"}}, 401)
+    with pytest.raises(BatchRefused) as refused:
+        staged_client.send(requests, {})
+    assert "secret" not in str(refused.value)
+    shown = capfd.readouterr()
+    assert "secret" not in caplog.text + shown.out + shown.err
+
+
+def test_nothing_but_the_job_says_where_requests_go(staged_client, staged, monkeypatch, tmp_path):
+    """Neither the environment nor a `.env` in the folder, which langasync reads by itself."""
+    monkeypatch.chdir(tmp_path)
+    elsewhere = "http://127.0.0.1:9/v1"
+    (tmp_path / ".env").write_text(
+        f"OPENAI_BASE_URL={elsewhere}\nOPENAI_API_KEY=sk-dotenv\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("OPENAI_BASE_URL", elsewhere)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
+    staged.stage_batch()
+    assert staged_client.state("b").status is BatchStatus.COMPLETED
+
+
+def test_a_file_of_requests_is_never_whole_in_memory(client_by, staged, tmp_path):
+    """Through OpenAI's client: it goes up from the disk."""
+    requests = tmp_path / "large.jsonl"
+    requests.write_bytes(b"x" * 40_000_000)
+    staged.stage("/files", {"id": "f"})
+    staged.stage("/batches", {"id": "b"})
+    client = client_by("openai", staged.base_url)
+    tracemalloc.start()
+    try:
+        assert client.send(requests, {}) == "b"
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_langasync_is_asked_for_before_anything_is_spent(job_of, monkeypatch):
+    """Where the extra is missing the job is refused, and told how to get it."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "langasync"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "langasync", None)
+    job = job_of(batch={"adapter": "langasync"})
+    with pytest.raises(JobRefused, match=r"batch.adapter: .*pip install 'labelmill\[langasync\]'"):
+        client_of(job, Endpoint("http://127.0.0.1:9/v1", "X", practice=True))
+    assert len(adapter_mistakes(job.batch)) == 1
+    assert adapter_mistakes(job_of().batch) == []
