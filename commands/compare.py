@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -39,6 +40,16 @@ _WIDTH_OF_A_FILE = 180
 """Columns for a table that goes into a file or a pipe, where nothing is cut off."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a comparison is to be: the flow's parameters beside the job."""
+
+    rows: int
+    concurrency: list[int]
+    model_base_url: str | None
+    batch_wait_minutes: float
+
+
 def compare_job(  # noqa: PLR0913  (an option each)
     path: Path,
     *,
@@ -46,17 +57,18 @@ def compare_job(  # noqa: PLR0913  (an option each)
     concurrency: str,
     max_cost_usd: float | None,
     model_base_url: str | None,
+    batch_wait_minutes: float,
     yes: bool,
     as_json: bool,
 ) -> int:
     """Compare ways to ask for a job file's labels; returns the exit code."""
     try:
-        levels = levels_of(concurrency)
+        wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
         job = read_job(path, max_cost_usd, model_base_url)
-        if not _agreed(job, rows, levels, model_base_url, yes=yes):
+        if not _agreed(job, wanted, yes=yes):
             console.print("nothing was asked")
             return EXIT_OTHER
-        comparison = compare(job, rows, levels, model_base_url)
+        comparison = compare(job, wanted)
     except JobRefused as refused:
         return refuse(refused)
     except CannotWrite as cannot:
@@ -84,7 +96,7 @@ def levels_of(words: str) -> list[int]:
     return list(dict.fromkeys(map(int, parts)))
 
 
-def compare(job: LabelJob, rows: int, levels: list[int], model_base_url: str | None = None) -> Comparison:
+def compare(job: LabelJob, wanted: Wanted) -> Comparison:
     """Run the flow on a checked job, with a progress bar where there is a terminal.
 
     Raises:
@@ -94,7 +106,7 @@ def compare(job: LabelJob, rows: int, levels: list[int], model_base_url: str | N
     with progress_bar(console), prefect_api():
         from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes seconds)
 
-        state = compare_strategies(job, rows, levels, model_base_url, return_state=True)
+        state = compare_strategies(job, **vars(wanted), return_state=True)
         result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result
@@ -127,18 +139,20 @@ def exit_code_of(comparison: Comparison) -> int:
     return EXIT_CODES[comparison.status]
 
 
-def _agreed(job: LabelJob, rows: int, levels: list[int], model_base_url: str | None, *, yes: bool) -> bool:
+def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
     """Say what it will cost; whether it may begin. What is paid needs a yes.
 
     Raises:
         JobRefused: there is no text to ask, or nobody to ask for a yes.
     """
-    endpoint = endpoint_of(job.model, model_base_url)
-    drawn = draw_sample(source_files(job.source.path), read_template(job.source.text), rows)
+    endpoint = endpoint_of(job.model, wanted.model_base_url)
+    drawn = draw_sample(source_files(job.source.path), read_template(job.source.text), wanted.rows)
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
     price = price_of(job.model, job.price, endpoint.base_url)
-    estimate = estimate_of(job, drawn["text"].to_list(), strategies_of(job, levels), price)
+    batch_price = price_of(job.model, job.price, endpoint.base_url, "batch")
+    strategies = strategies_of(job, wanted.concurrency, wanted.batch_wait_minutes, batch_price)
+    estimate = estimate_of(job, drawn["text"].to_list(), strategies, price, batch_price)
     sentence = estimate_sentence(estimate, drawn.height, job.run, practice=endpoint.practice)
     _show_estimate(estimate, sentence)
     if endpoint.practice or yes:

@@ -73,6 +73,9 @@ def compare(  # noqa: PLR0913, PLR0917  (an option each)
     model_base_url: Annotated[
         str | None, typer.Option(help="Send the requests to another address.", show_default=False)
     ] = None,
+    batch_wait_minutes: Annotated[
+        float, typer.Option(min=0, help="How long to wait for the Batch API; 0 leaves the batch lane out.")
+    ] = 10.0,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before money is spent.")] = False,
 ) -> None:
     """Ask the same texts one by one, in batches and as a run does, and show time, cost and agreement side by side."""
@@ -85,6 +88,7 @@ def compare(  # noqa: PLR0913, PLR0917  (an option each)
             concurrency=concurrency,
             max_cost_usd=max_cost_usd,
             model_base_url=model_base_url,
+            batch_wait_minutes=batch_wait_minutes,
             yes=yes,
             as_json=as_json,
         )

@@ -23,6 +23,7 @@ from tasks.states import state_of
 from tasks.tags import job_tags
 
 Rows = Annotated[int, Field(ge=1)]
+Minutes = Annotated[float, Field(ge=0)]
 Concurrency = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -38,6 +39,7 @@ def compare_strategies(
     rows: Rows = 100,
     concurrency: list[Concurrency] = [1, 2, 5],  # noqa: B006  (the form in the UI shows it, and nobody changes it)
     model_base_url: str | None = None,
+    batch_wait_minutes: Minutes = 10.0,
 ) -> State[Comparison | LabelmillError]:
     """Ask the same texts by each strategy, and show time, cost, failures and agreement side by side.
 
@@ -46,9 +48,10 @@ def compare_strategies(
         rows: How many distinct texts to ask by each strategy.
         concurrency: The levels of concurrency that `chain.batch` is tried at.
         model_base_url: Sends the requests elsewhere, such as to a gateway.
+        batch_wait_minutes: How long to wait for the provider's Batch API; 0 leaves the batch lane out.
     """
     try:
-        comparison = _compare(job, rows, concurrency, model_base_url)
+        comparison = _compare(job, rows, concurrency, model_base_url, batch_wait_minutes)
     except (JobRefused, CannotWrite) as sentence:
         return Failed(data=sentence, message=str(sentence))
     except OSError as error:
@@ -58,12 +61,14 @@ def compare_strategies(
     return state_of(comparison.status, comparison, message.strip())
 
 
-def _compare(job: LabelJob, rows: int, concurrency: list[int], model_base_url: str | None) -> Comparison:
+def _compare(
+    job: LabelJob, rows: int, concurrency: list[int], model_base_url: str | None, batch_wait_minutes: float
+) -> Comparison:
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     check_shared_limit(job)
-    strategies = strategies_of(job, concurrency)
     with job_tags(job.name), open_output(job, model_base_url) as live:
         run = live.run
+        strategies = strategies_of(job, concurrency, batch_wait_minutes, live.batch_price)
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
             sample, estimate = plan_comparison(run, strategies, rows)
             live.progress.enter("comparing", estimate.requests)

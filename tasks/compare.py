@@ -37,7 +37,8 @@ def plan_comparison(run: LabelRun, strategies: list[Strategy], rows: int) -> tup
     drawn = draw_sample(run.files, run.template, rows)
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
-    estimate = estimate_of(run.job, drawn["text"].to_list(), strategies, live_run(run.run_id).price)
+    live = live_run(run.run_id)
+    estimate = estimate_of(run.job, drawn["text"].to_list(), strategies, live.price, live.batch_price)
     get_run_logger().info(
         "A comparison of %s", estimate_sentence(estimate, drawn.height, run.job.run, practice=run.practice)
     )

@@ -48,7 +48,11 @@ class Estimate(Amounts):
 
 
 def estimate_of(
-    job: LabelJob, texts: Sequence[str], strategies: Sequence[Strategy], price: Price | None
+    job: LabelJob,
+    texts: Sequence[str],
+    strategies: Sequence[Strategy],
+    price: Price | None,
+    batch_price: Price | None = None,
 ) -> Estimate:
     """Estimate a comparison of these strategies over these texts.
 
@@ -58,26 +62,31 @@ def estimate_of(
     prompt = prompt_of(job)
     messages = [prompt.format_messages(text=text) for text in texts]
     form = form_of(job)
-    expected = [cost_of(expected_usage_of(job, asked, form), price) for asked in messages]
-    once = [cost_of(worst_case_of(asked, form.max_tokens, form.response_format), price) for asked in messages]
-    again = [cost_of(worst_case_again_of(job, asked), price) for asked in messages]
+    expected = [expected_usage_of(job, asked, form) for asked in messages]
+    once = [worst_case_of(asked, form.max_tokens, form.response_format) for asked in messages]
+    again = [worst_case_again_of(job, asked) for asked in messages]
+    prices = {"live": price, "batch": batch_price}
     most = job.run.max_attempts + job.run.max_answers - 1
-    parts, every_expected, every_worst = [], [], []
+    parts: list[StrategyEstimate] = []
+    every_expected: list[Decimal | None] = []
+    every_worst: list[Decimal | None] = []
     for strategy in [WARM_UP, *strategies]:
         rows = 1 if strategy is WARM_UP else len(texts)
         times = most if strategy.retries else 1
-        worst = (again if strategy.retries else once)[:rows] * times
+        paid = prices[strategy.lane]
+        costs = [cost_of(usage, paid) for usage in expected[:rows]]
+        worst = [cost_of(usage, paid) for usage in (again if strategy.retries else once)[:rows]] * times
         parts.append(
             StrategyEstimate(
                 strategy=strategy.kind,
                 name=strategy.name,
                 requests=rows,
                 max_requests=rows * times,
-                cost_usd=_sum(expected[:rows]),
+                cost_usd=_sum(costs),
                 max_cost_usd=_sum(worst),
             )
         )
-        every_expected += expected[:rows]
+        every_expected += costs
         every_worst += worst
     return Estimate(
         strategies=tuple(parts),

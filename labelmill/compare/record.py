@@ -9,8 +9,10 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from labelmill import __version__
+from labelmill.compare.batch_lane import sent_by
 from labelmill.compare.estimate import Estimate
 from labelmill.compare.strategies import StrategyReceipt
+from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.run.counts import Seconds, work_of
 from labelmill.run.live import LiveRun
@@ -24,8 +26,9 @@ _MONEY = ("cost_usd", "unseen_usd")
 
 
 class StrategyFigures(BaseModel):
-    """What one strategy came to. `strategy` is what kind it is, `name` what people call it. `labeled + failed + pending` is the sample's `rows`.
+    """What one strategy came to: `strategy` is what kind it is, `name` what people call it.
 
+    The batch lane has no `concurrency` and no `answer_seconds`. `labeled + failed + pending` is the sample's `rows`.
     `seconds` run from the strategy's beginning to its last answer; `speed_up` is the sequential strategy's time over
     this one's, null unless both asked every row. `rows_compared` are those that have a label here and from the
     sequential strategy, `agreement_fraction` is the part of them whose labels are the same; null for the sequential
@@ -36,7 +39,7 @@ class StrategyFigures(BaseModel):
 
     strategy: str
     name: str
-    concurrency: int
+    concurrency: int | None
     rows: int
     labeled: int
     failed: int
@@ -108,6 +111,7 @@ def comparison_of(
     # What was stopped after its last answer has completed all the same.
     complete = bool(figures) and not any(mine.pending for mine in figures)
     ended = None if stopped and stopped.reason == "cancelled" and complete else stopped
+    ended = ended or waiting_for_batches(live)
     bill = facts_of(work_of(scan_run(run.folder.ledgers, run.run_id)))
     return Comparison(
         run_id=run.run_id,
@@ -124,6 +128,18 @@ def comparison_of(
         seconds=round((finished - run.started_at_utc).total_seconds(), 3),
         started_at_utc=run.started_at_utc,
         finished_at_utc=finished,
+    )
+
+
+def waiting_for_batches(live: LiveRun) -> RunStopped | None:
+    """How a comparison ends whose batches are not back yet; None where none is out."""
+    out = [record for record in sent_by(live) if record.is_outstanding]
+    if not out:
+        return None
+    texts = sum(record.texts for record in out)
+    return RunStopped(
+        "waiting",
+        f"{texts:,} texts are in a batch that is not back yet; the next run harvests what comes of it",
     )
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
+from labelmill.compare.batch_lane import KIND, NAME, ask_on_batch_lane
 from labelmill.compare.sample import Sample
 from labelmill.dataset.plan import chunks_of, rows_per_chunk_of
 from labelmill.job.model import LabelJob
 from labelmill.model.adaptive import AdaptiveLimit, FixedLimit
 from labelmill.model.rounds import Question, configs_of, next_round
+from labelmill.money.prices import Lane, Price
 from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal
 from labelmill.run.live import LiveRun
 
@@ -28,15 +30,16 @@ from labelmill.run.live import LiveRun
 class Strategy:
     """One way to ask: `kind` for programs, `name` for people.
 
-    `concurrency` is the most requests in flight; with `retries` a text whose request failed is asked again, as often as
-    a run would.
+    `concurrency` is the most requests in flight, None where the provider decides; with `retries` a text whose request
+    failed is asked again, as often as a run would. `lane` is what its tokens are priced by.
     """
 
     kind: str
     name: str
-    concurrency: int
+    concurrency: int | None
     ask: Callable[[LiveRun, Sample], list[Path]]
     retries: bool = False
+    lane: Lane = "live"
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,28 @@ class StrategyReceipt:
     parts: tuple[Path, ...]
 
 
-def strategies_of(job: LabelJob, concurrency: Sequence[int]) -> list[Strategy]:
-    """The strategies of a comparison in the order they are tried, the one that the others are compared with first."""
+def strategies_of(
+    job: LabelJob,
+    concurrency: Sequence[int],
+    batch_wait_minutes: float = 0.0,
+    batch_price: Price | None = None,
+) -> list[Strategy]:
+    """The strategies of a comparison in the order they are tried, the one that the others are compared with first.
+
+    The batch lane is one of them where it may be waited for and its price is known: where nobody knows of a price there
+    is no saying that there is a Batch API.
+    """
     batches = [
         Strategy("batch", f"batch, {limit} at once", limit, partial(ask_by_batch, limit=limit))
         for limit in dict.fromkeys(concurrency)
     ]
     most = job.run.max_concurrency
     chunks = Strategy("chunks", f"chunks, up to {most} at once", most, ask_in_chunks, retries=True)
-    return [SEQUENTIAL, *batches, chunks]
+    strategies = [SEQUENTIAL, *batches, chunks]
+    if batch_wait_minutes > 0 and batch_price is not None:
+        ask = partial(ask_on_batch_lane, max_wait_minutes=batch_wait_minutes)
+        strategies.append(Strategy(KIND, NAME, None, ask, lane="batch"))
+    return strategies
 
 
 def ask_with(live: LiveRun, strategy: Strategy, sample: Sample) -> StrategyReceipt:

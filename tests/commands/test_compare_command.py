@@ -15,6 +15,7 @@ import pytest
 from labelmill.practice import PracticeSettings
 from labelmill.store.journal import read_attempts
 
+NO_LANE = ("--batch-wait-minutes", "0")
 LABELMILL = Path(sys.executable).parent / "labelmill"
 TEXTS = [f"the {word} of day {number}" for number in range(20) for word in ("match", "market")]
 COUNTS = {
@@ -106,7 +107,16 @@ def test_the_numbers_as_json(labelmill, job_file, practice, ready):
     """With --json, standard output is the record, whose figures are numbers and null where there is nothing to tell."""
     address = ready(PracticeSettings(latency_seconds=0.1))
     done = labelmill(
-        "compare", job_file(), "--json", "--rows", 15, "--concurrency", "1,4", "--model-base-url", address
+        "compare",
+        job_file(),
+        "--json",
+        "--rows",
+        15,
+        "--concurrency",
+        "1,4",
+        "--model-base-url",
+        address,
+        *NO_LANE,
     )
     comparison = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -134,7 +144,9 @@ def test_the_numbers_as_json(labelmill, job_file, practice, ready):
 
 def test_the_table_and_what_it_will_cost(labelmill, job_file, ready):
     """Standard output is the table; the cost is told on standard error before anything is asked."""
-    done = labelmill("compare", job_file(), "--rows", 10, "--concurrency", 3, "--model-base-url", ready())
+    done = labelmill(
+        "compare", job_file(), "--rows", 10, "--concurrency", 3, "--model-base-url", ready(), *NO_LANE
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for name in ("sequential", "batch, 3 at once", "chunks, up to 32 at once"):
@@ -153,10 +165,11 @@ def test_the_table_and_what_it_will_cost(labelmill, job_file, ready):
         (PracticeSettings(required_key="another"), [], 2, "failed"),
         (PracticeSettings(stubborn_faults={"unavailable": 0.8}), [], 1, "failed"),
         (PracticeSettings(stubborn_faults={"content_filter": 0.2}), [], 0, "completed"),
+        (PracticeSettings(batch_seconds=600), ["--batch-wait-minutes", "0.01"], 5, "waiting"),
     ],
 )
 def test_exit_codes_say_how_a_comparison_ended(labelmill, job_file, ready, settings, options, code, status):
-    """4 at the budget, 2 when nothing was spent, 1 when most requests fail; texts that fail are a finding, and 0."""
+    """4 at the budget, 5 with a batch out, 2 when nothing was spent, 1 when most fail; texts that fail are a finding."""
     address = ready(settings)
     done = labelmill("compare", job_file(), "--json", "--model-base-url", address, *options)
     assert json.loads(done.stdout)["status"] == status
@@ -178,6 +191,7 @@ def test_money_is_not_spent_without_a_yes(labelmill, job_file, scripted, complet
     arguments = (
         "compare",
         job_file("openai"),
+        *NO_LANE,
         "--rows",
         3,
         "--concurrency",
@@ -202,7 +216,7 @@ def test_in_a_terminal_a_person_is_asked(
     """In a terminal the cost is shown with a question, and nothing is sent before it is answered with yes."""
     scripted.reply((200, completion("sport")))
     ours, theirs = pty.openpty()
-    command = [LABELMILL, "compare", job_file("openai"), "--rows", "2", "--concurrency", "2"]
+    command = [LABELMILL, "compare", job_file("openai"), "--rows", "2", "--concurrency", "2", *NO_LANE]
     with subprocess.Popen(
         [*command, "--model-base-url", scripted.base_url],
         stdin=theirs,
@@ -241,7 +255,7 @@ def read_until(terminal, words):
 @pytest.fixture
 def begun(job_file, practice, ready, environment, tmp_path):
     """Start a comparison with slow answers and wait until it is at its second strategy."""
-    command = [LABELMILL, "compare", job_file(), "--json", "--rows", "20", "--concurrency", "4"]
+    command = [LABELMILL, "compare", job_file(), "--json", "--rows", "20", "--concurrency", "4", *NO_LANE]
     running = subprocess.Popen(
         [*command, "--model-base-url", ready(PracticeSettings(latency_seconds=0.15))],
         stdout=subprocess.PIPE,

@@ -26,10 +26,12 @@ TEXTS = [f"the {word} of day {number}" for number in range(30) for word in ("mat
 def compare(practice):
     """Run the flow against the session's practice provider and return its state and comparison."""
 
-    def run_flow(job, settings=None, rows=20, concurrency=(1, 3)):
+    def run_flow(job, settings=None, rows=20, concurrency=(1, 3), batch_wait_minutes=0):
         practice.configure(settings or PracticeSettings())
         practice.reset()
-        state = compare_strategies(job, rows, list(concurrency), practice.base_url, return_state=True)
+        state = compare_strategies(
+            job, rows, list(concurrency), practice.base_url, batch_wait_minutes, return_state=True
+        )
         return state, state.result(raise_on_failure=False)
 
     return run_flow
@@ -203,3 +205,64 @@ def test_the_flow_says_what_it_will_cost_before_it_asks(compare, job_of, write_t
     assert "it stops at max_cost_usd = 1" in lines[told]
     assert not any(text in caplog.text for text in TEXTS)
     assert comparison.requests == 81
+
+
+def test_the_batch_lane_is_a_strategy_at_its_own_price(compare, practice, job_of, write_texts):
+    """One batch with the whole sample: the same labels at half the price, and its answers are in the ledger."""
+    write_texts(TEXTS)
+    state, comparison = compare(job_of(), concurrency=[2], batch_wait_minutes=1)
+    assert state.is_completed()
+    *live, lane = comparison.strategies
+    assert (lane.strategy, lane.name, lane.concurrency) == ("batch_lane", "batch lane", None)
+    assert (lane.labeled, lane.requests, lane.agreement_fraction) == (20, 20, 1.0)
+    assert lane.cost_usd == pytest.approx(live[0].cost_usd / 2, rel=1e-9)
+    told = comparison.estimate.strategies[-1]
+    assert told.max_cost_usd == pytest.approx(comparison.estimate.strategies[1].max_cost_usd / 2, rel=1e-9)
+    assert lane.cost_usd <= told.max_cost_usd
+    assert comparison.requests == comparison.estimate.requests == 1 + 4 * 20
+    assert comparison.cost_usd == pytest.approx(
+        sum(figures.cost_usd for figures in comparison.strategies) + live[0].cost_usd / 20, rel=0.1
+    )
+    practice.reset()
+    assert run(job_of(), practice.base_url).texts_asked == len(TEXTS) - 20
+
+
+def test_failures_on_the_batch_lane_are_not_asked_again(compare, job_of, write_texts):
+    """A text whose answer is no label has failed on the batch lane as in a loop."""
+    write_texts(TEXTS)
+    job = job_of(model={"max_tokens": 20})
+    settings = PracticeSettings(stubborn_faults={"off_label": 0.2})
+    _, comparison = compare(job, settings, concurrency=[2], batch_wait_minutes=1)
+    sequential, *_, lane = comparison.strategies
+    assert lane.requests == 20
+    assert lane.failures == sequential.failures == {"off_label": lane.failed}
+    assert 0 < lane.failed < 20
+    assert lane.rows_compared == lane.labeled == 20 - lane.failed
+
+
+def test_a_batch_that_is_late_is_left_to_the_next_run(compare, practice, job_of, write_texts):
+    """When the wait is over the comparison ends as waiting, with all else it has; a next run harvests what it paid for."""
+    write_texts(TEXTS)
+    job = job_of(run={"lane": "batch", "poll_seconds": 0.2})
+    late = PracticeSettings(batch_seconds=3600)
+    state, comparison = compare(job, late, concurrency=[2], batch_wait_minutes=0.01)
+    assert (state.is_completed(), state.name, comparison.status) == (True, "Waiting", "waiting")
+    assert "20 texts are in a batch" in comparison.message
+    *live, lane = comparison.strategies
+    assert (lane.pending, lane.seconds, lane.speed_up) == (20, None, None)
+    assert [figures.labeled for figures in live] == [20, 20, 20]
+
+    # A second comparison has a batch of its own, whatever becomes of the first one's.
+    practice.configure(PracticeSettings())
+    second = compare_strategies(job, 20, [2], practice.base_url, 1, return_state=True).result()
+    assert second.status == "completed"
+    assert (second.strategies[-1].requests, second.strategies[-1].labeled) == (20, 20)
+
+
+def test_without_a_price_for_batches_the_batch_lane_is_left_out(compare, job_of, write_texts):
+    """Nobody knows of a Batch API for a home-made model, so that none is tried."""
+    write_texts(TEXTS)
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+    _, comparison = compare(job_of(model={"name": "home-made-7b"}, price=price), batch_wait_minutes=1)
+    assert comparison.status == "completed"
+    assert [figures.strategy for figures in comparison.strategies][-1] == "chunks"

@@ -123,6 +123,7 @@ def test_a_comparison_can_be_deployed(practice, job_of, write_texts, tmp_path):
         "job": job_of().model_dump(mode="json"),
         "rows": 5,
         "concurrency": [2],
+        "batch_wait_minutes": 0,
         "model_base_url": practice.base_url,
     }
     run = run_deployment(f"compare-strategies/{tmp_path.name}", parameters=parameters, timeout=0)
