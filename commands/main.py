@@ -60,6 +60,42 @@ def run(
 
 
 @app.command()
+def compare(  # noqa: PLR0913, PLR0917  (an option each)
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
+    rows: Annotated[int, typer.Option(min=1, help="How many distinct texts to ask by each strategy.")] = 100,
+    concurrency: Annotated[
+        str, typer.Option(help="How many requests at once chain.batch is tried with.")
+    ] = "1,2,5",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(min=0, help="The most it may cost in all, in USD.", show_default=False)
+    ] = None,
+    model_base_url: Annotated[
+        str | None, typer.Option(help="Send the requests to another address.", show_default=False)
+    ] = None,
+    batch_wait_minutes: Annotated[
+        float, typer.Option(min=0, help="How long to wait for the Batch API; 0 leaves the batch lane out.")
+    ] = 10.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before money is spent.")] = False,
+) -> None:
+    """Ask the same texts one by one, in batches and as a run does, and show time, cost and agreement side by side."""
+    from commands.compare import compare_job  # noqa: PLC0415
+
+    raise typer.Exit(
+        compare_job(
+            job,
+            rows=rows,
+            concurrency=concurrency,
+            max_cost_usd=max_cost_usd,
+            model_base_url=model_base_url,
+            batch_wait_minutes=batch_wait_minutes,
+            yes=yes,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
 def costs(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,

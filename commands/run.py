@@ -15,7 +15,7 @@ from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
-from labelmill.run.record import RunFailed, RunRecord
+from labelmill.run.record import RunRecord
 
 EXIT_CODES = {
     "completed": 0,
@@ -76,14 +76,11 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
     prepare_environment(quiet=console.is_terminal)
     with progress_bar(console), prefect_api():
         from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
+        from tasks.states import record_in  # noqa: PLC0415
 
         state = label_dataset(job, model_base_url, retry_failed=retry_failed, return_state=True)
-        result = state.result(raise_on_failure=False)
-    if isinstance(result, RunFailed):
-        return result.record
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    record: RunRecord = record_in(state)
+    return record
 
 
 def exit_code_of(record: RunRecord) -> int:

@@ -3,7 +3,7 @@
 from prefect import flow, runtime, unmapped
 from prefect.futures import wait
 from prefect.logging import get_run_logger
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.batch.steps import (
@@ -23,9 +23,10 @@ from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
 from labelmill.run.batch_lane import situation_of, wait_and_look
+from labelmill.run.classify import CHUNKS_IN_FLIGHT
 from labelmill.run.live import LiveRun
 from labelmill.run.opening import finished_record, open_run
-from labelmill.run.record import RunFailed, RunRecord
+from labelmill.run.record import RunRecord
 from labelmill.run.signals import draining_signals
 from tasks.asset import announce
 from tasks.batches import harvest_batch, plan_batches, send_batch
@@ -36,10 +37,8 @@ from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
 from tasks.publish import publish_run
+from tasks.states import state_of
 from tasks.tags import job_tags
-
-CHUNKS_IN_FLIGHT = 4
-"""Enough that three fill the gate while one waits for its slowest answer."""
 
 
 def _name() -> str:
@@ -70,7 +69,8 @@ def label_dataset(
     except OSError as error:
         cannot = CannotWrite.because(error, job.output.path)
         return Failed(data=cannot, message=str(cannot))
-    return _state_of(record)
+    message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}"
+    return state_of(record.status, record, message.strip())
 
 
 def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> RunRecord:
@@ -140,19 +140,3 @@ def _classify(live: LiveRun, plan: Plan) -> None:
     for chunk in chunks:
         if not chunk.state.is_completed():
             live.gate.stop(RunStopped("failed", f"a chunk could not be classified: {chunk.state.message}"))
-
-
-def _state_of(record: RunRecord) -> State[RunRecord | LabelmillError]:
-    message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}".strip()
-    match record.status:
-        case "completed":
-            return Completed(data=record, message=message)
-        case "budget_reached":
-            return Completed(data=record, name="BudgetReached", message=message)
-        case "waiting":
-            return Completed(data=record, name="Waiting", message=message)
-        case "cancelled":
-            return Cancelled(data=record, message=message)
-        case _:
-            # An exception, since Prefect raises a failed state's data: whoever looks at the run finds the sentence.
-            return Failed(data=RunFailed(record, message), message=message)

@@ -3,12 +3,13 @@
 LabelmillError
 ├── JobRefused        the user can mend it; nothing was spent
 ├── CannotWrite       the disk is full or read-only; what is on it stays
+├── RunFailed         the run ended badly; `record` is what it left all the same
 └── RunStopped        the run sends no further request; `reason` says why
     └── BudgetReached the next request could cost more than is left
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 class LabelmillError(Exception):
@@ -47,6 +48,20 @@ class CannotWrite(LabelmillError):  # noqa: N818
             f"{error.filename or folder} can't be written: {error.strerror or error}; "
             "what was paid is kept, and the next run goes on from it"
         )
+
+
+class RunFailed(LabelmillError):  # noqa: N818
+    """A run that ended badly, in one sentence; `record` is what it left all the same.
+
+    Prefect raises what a failed state holds: whoever looks at the run finds the sentence.
+    """
+
+    def __init__(self, record: Any, sentence: str) -> None:
+        self.record = record
+        super().__init__(record, sentence)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class RunStopped(LabelmillError):  # noqa: N818

@@ -1,17 +1,16 @@
 """Classifying: one task run per chunk."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.concurrency.sync import concurrency
 
 from labelmill.dataset.plan import Chunk
 from labelmill.run import classify
 from labelmill.run.classify import ChunkReceipt
 from labelmill.run.label_run import LabelRun
+from tasks.limits import shared_slot
 
 
 def _name() -> str:
@@ -23,10 +22,7 @@ def _name() -> str:
 def classify_chunk(chunk: Chunk, texts: Path, of: int, run: LabelRun) -> ChunkReceipt:  # noqa: ARG001  (`of` names it)
     """Ask for one chunk's labels and leave them in the ledger. Safe to run again: nothing is asked twice.
 
-    With `run.shared_limit` a chunk holds one slot of that global concurrency limit while it works; a limit that
-    doesn't exist fails the run rather than limit nothing.
+    With `run.shared_limit` a chunk holds one slot of that global concurrency limit while it works.
     """
-    name = run.job.run.shared_limit
-    slot = concurrency(name, strict=True, raise_on_lease_renewal_failure=False) if name else nullcontext()
-    with slot:
+    with shared_slot(run.job):
         return classify.classify_chunk(run.run_id, texts, chunk)

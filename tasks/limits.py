@@ -1,6 +1,9 @@
 """Limits that live in Prefect."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
 from labelmill.errors import JobRefused, Mistake
@@ -22,3 +25,12 @@ def check_shared_limit(job: LabelJob) -> None:
         except ObjectNotFound:
             sentence = f"Prefect has no global concurrency limit {name!r}; make it with: prefect gcl create {name} --limit 4"
             raise JobRefused([Mistake("run.shared_limit", sentence)]) from None
+
+
+def shared_slot(job: LabelJob) -> AbstractContextManager[None]:
+    """One slot of the job's global concurrency limit for the length of a block; nothing where it names none.
+
+    A limit that doesn't exist fails the run rather than limit nothing.
+    """
+    name = job.run.shared_limit
+    return concurrency(name, strict=True, raise_on_lease_renewal_failure=False) if name else nullcontext()

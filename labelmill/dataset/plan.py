@@ -71,41 +71,53 @@ def write_pending(
 ) -> int:
     """Write the texts that need a request to a Parquet file (`row_key`, `text`), in the source's order.
 
-    Those are the texts whose digest is not known, and among the given ones where some are given. Each text once, however many rows have it. First the digests alone are compared, then the texts are fetched by
-    their place, so that no more than digests and places are held in memory.
+    Those are the texts whose digest is not known, and among the given ones where some are given. Each text once, however
+    many rows have it. First the digests alone are compared, then the texts are fetched by their place, so that no more
+    than digests and places are held in memory.
 
     Returns:
         how many there are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     places_path = path.with_suffix(".places")
-    numbered = list(zip(files, first_rows_of([file.count() for file in files]), strict=True))
-    digests = pl.concat(
-        file.scan_texts(template).select("digest").with_row_index("row", offset=first)
-        for file, first in numbered
-    )
+    digests = scan_digests(files, template)
     if among is not None:
         digests = digests.join(among, on="digest", how="semi")
     with ExitStack() as cleanup, disk_errors():
         cleanup.callback(places_path.unlink, missing_ok=True)
-        (
-            digests.filter(pl.col("digest").is_not_null())
-            .join(known_digests, on="digest", how="anti")
-            .group_by("digest")
-            .agg(pl.col("row").min())
-            .select("row")
-            .sink_parquet(places_path)
-        )
+        pending = digests.join(known_digests, on="digest", how="anti")
+        first_places(pending).select("row").sink_parquet(places_path)
         places = pl.scan_parquet(places_path, glob=False, hive_partitioning=False)
-        texts = pl.concat(
-            file.scan_texts(template)
-            .with_row_index("row", offset=first)
-            .join(places, on="row", how="semi", maintain_order="left")
-            .select(row_key=row_key(pl.col("text")), text="text")
-            for file, first in numbered
-        )
-        texts.sink_parquet(path, maintain_order=True)
+        scan_places(files, template, places).sink_parquet(path, maintain_order=True)
     return int(pl.scan_parquet(path, glob=False, hive_partitioning=False).select(pl.len()).collect().item())
+
+
+def scan_digests(files: Sequence[SourceFile], template: TextTemplate) -> pl.LazyFrame:
+    """The rows that have a text: `row`, numbered through all files, and the text's `digest`."""
+    return pl.concat(
+        file.scan_texts(template).select("digest").with_row_index("row", offset=first)
+        for file, first in _numbered(files)
+    ).filter(pl.col("digest").is_not_null())
+
+
+def first_places(digests: pl.LazyFrame) -> pl.LazyFrame:
+    """Each digest once, with the first `row` that has it."""
+    return digests.group_by("digest").agg(pl.col("row").min())
+
+
+def scan_places(files: Sequence[SourceFile], template: TextTemplate, places: pl.LazyFrame) -> pl.LazyFrame:
+    """The texts at some places (`row`), in the source's order: `row_key` and `text`."""
+    return pl.concat(
+        file.scan_texts(template)
+        .with_row_index("row", offset=first)
+        .join(places, on="row", how="semi", maintain_order="left")
+        .select(row_key=row_key(pl.col("text")), text="text")
+        for file, first in _numbered(files)
+    )
+
+
+def _numbered(files: Sequence[SourceFile]) -> list[tuple[SourceFile, int]]:
+    return list(zip(files, first_rows_of([file.count() for file in files]), strict=True))
 
 
 def read_chunk(path: Path, chunk: Chunk) -> list[tuple[str, str]]:

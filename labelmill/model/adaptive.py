@@ -54,3 +54,22 @@ class AdaptiveLimit:
     def troubled(self) -> None:
         """The provider failed otherwise: the round doesn't count towards growth, and nothing is cut."""
         self._clean = self._peak = 0
+
+
+class FixedLimit(AdaptiveLimit):
+    """A limit that is held whatever the provider answers."""
+
+    @classmethod
+    def of(cls, limit: int) -> "FixedLimit":
+        """So many requests in flight, no more and no fewer."""
+        return cls(ceiling=limit, limit=limit)
+
+    def answered(self, in_flight: int) -> None:
+        """Nothing grows."""
+
+    def rate_limited(self, now: float, retry_after_seconds: float | None) -> bool:  # noqa: ARG002
+        """Nothing is cut."""
+        return False
+
+    def troubled(self) -> None:
+        """Nothing changes."""

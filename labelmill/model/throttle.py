@@ -116,6 +116,12 @@ class Throttle:
         with self._lock:
             self._adaptive.troubled()
 
+    def use(self, limit: AdaptiveLimit) -> None:
+        """Go on with another limit of concurrency. What was learned of the provider's pace stays."""
+        with self._lock:
+            self._adaptive = limit
+            self.gate.resize(limit.limit)
+
     def _learn(self, headers: Mapping[str, str], now: float) -> None:
         announced = rate_headers_of(headers)
         if announced.requests:

@@ -16,6 +16,7 @@ XMLNS = ' xmlns="http://www.w3.org/2000/svg"'
 _WIDTH = 640
 _MOST_LABELS = 12
 _LABEL_CELLS = 22
+_NAME_CELLS = 28
 _ROW = 30
 _PLOT_HEIGHT = 120
 _MOST_RUNS = 30
@@ -93,6 +94,22 @@ def seconds_chart(bins: Sequence[tuple[float, int]]) -> str:
             words = f"{seconds_words(bins[index - 1][0])} +" if is_last else seconds_words(upper)
             parts.append(_text(10 + (index + 1) * step, base + 16, words, "end"))
     return _svg(parts, base + 24, "Seconds to an answer")
+
+
+def rates_chart(rates: Sequence[tuple[str, float | None, str]], title: str) -> str:
+    """How fast some things are as bars, each with its words; the first is what the others are compared with.
+
+    A rate that is unknown has no bar.
+    """
+    fastest = max((rate for _, rate, _ in rates if rate is not None), default=0) or 1
+    left, room = 180, 300
+    parts = []
+    for index, (name, rate, words) in enumerate(rates):
+        y, width = index * _ROW, room * (rate or 0) / fastest
+        parts.append(_text(left - 8, y + 19, shortened(name, _NAME_CELLS), "end"))
+        parts.append(_rect(left, y + 8, width, 14, NOW if index else BEFORE))
+        parts.append(_text(left + width + 6, y + 19, words))
+    return _svg(parts, len(rates) * _ROW + 8, title)
 
 
 def points_words(difference: float) -> str:

@@ -67,6 +67,12 @@ def cost_words(row: dict[str, Any]) -> str:
     return usd(row["cost_usd"])
 
 
+def ending_words(kind: str | None, status: str | None) -> str:
+    """How a run ended, and whether it was a comparison."""
+    words = ENDINGS.get(status or "", status) or NO_RECORD
+    return f"comparison, {words}" if kind == "comparison" else words
+
+
 def _table(
     heading: str,
     key: str,
@@ -85,7 +91,7 @@ def _table(
     for name, footer in zip(columns, footers, strict=True):
         table.add_column(name, footer, justify="right")
     for row in rows:
-        ending = [ENDINGS.get(row[status], row[status]) or NO_RECORD] if status else []
+        ending = [ending_words(row["kind"], row[status])] if status else []
         table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, repriced))
     return table
 

@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from labelmill.model.rounds import Question, configs_of, next_round
 from labelmill.run.live import LiveRun, live_run
 from labelmill.store.attempts import Attempt
 from labelmill.store.journal import Journal
+
+CHUNKS_IN_FLIGHT = 4
+"""Enough that three fill the gate while one waits for its slowest answer."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,18 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """
     live = live_run(run_id)
     started = time.monotonic()
+    with kept_journal(live, chunk.number) as journal:
+        labeled, failed = _ask(live, texts, chunk, journal)
+    return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
+
+
+@contextmanager
+def kept_journal(live: LiveRun, chunk: int) -> Iterator[Journal]:
+    """A chunk's journal, which becomes a ledger part however the block ends; what the block raises stops the run."""
     try:
-        with Journal(live.run.ledger.journal_path(run_id, chunk.number)) as journal:
+        with Journal(live.run.ledger.journal_path(live.run.run_id, chunk)) as journal:
             try:
-                labeled, failed = _ask(live, texts, chunk, journal)
+                yield journal
             finally:
                 live.run.ledger.add(journal, live.run.job.run)
     except OSError as error:
@@ -58,7 +71,6 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
     except Exception as error:
         live.gate.stop(RunStopped("failed", f"{type(error).__name__}: {error}"))
         raise
-    return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
 
 
 def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[int, int]:
@@ -84,6 +96,18 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
 def _batch(
     live: LiveRun, questions: list[Question], chunk: Chunk, journal: Journal, *, correction: bool
 ) -> list[Any]:
+    shared = config_of(live, journal, live.run.job.run.max_concurrency, correction=correction)
+    chain = live.correction_chain if correction else live.chain
+    inputs = [question.as_input() for question in questions]
+    configs = configs_of(questions, shared, chunk.number)
+    with live.tracing.around_batch():
+        return chain.batch(inputs, config=configs, return_exceptions=True)
+
+
+def config_of(
+    live: LiveRun, journal: Journal, max_concurrency: int, *, correction: bool = False
+) -> RunnableConfig:
+    """What a chunk's requests have in common: every attempt goes into its journal, and a fatal one stops the run."""
     job = live.run.job
     recorder = Recorder(
         job,
@@ -94,16 +118,11 @@ def _batch(
         ),
         form=correction_form_of(job) if correction else form_of(job),
     )
-    shared: RunnableConfig = {
+    return {
         "callbacks": [recorder, *live.tracing.callbacks],
         "metadata": {"job": job.name, "run_id": live.run.run_id},
-        "max_concurrency": job.run.max_concurrency,
+        "max_concurrency": max_concurrency,
     }
-    chain = live.correction_chain if correction else live.chain
-    inputs = [question.as_input() for question in questions]
-    configs = configs_of(questions, shared, chunk.number)
-    with live.tracing.around_batch():
-        return chain.batch(inputs, config=configs, return_exceptions=True)
 
 
 def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 
 from labelmill.job.model import Run
 from labelmill.store.attempts import outcomes_of
-from labelmill.store.folder import OutputFolder
+from labelmill.store.folder import COMPARISON, OutputFolder
 from labelmill.store.journal import read_attempts
 from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
 
@@ -27,7 +27,10 @@ _KNOWN = "cost_known_usd"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run's record says beside its work. `model` is the job's `[model]` section as it was then."""
+    """What a run's record says beside its work. `model` is the job's `[model]` section as it was then.
+
+    `kind` is `run`, or `comparison` for one that compared ways to ask.
+    """
 
     run_id: str
     status: str | None
@@ -35,15 +38,17 @@ class RunFacts:
     task_key: str | None
     model: dict[str, Any]
     started_at_utc: datetime | None
+    kind: str = "run"
 
 
 def read_runs(folder: OutputFolder) -> list[RunFacts]:
     """The records of an output folder, in the order of their runs; those that can't be read are left out.
 
-    They are read as plain JSON: a record that another version wrote still tells what it has in common.
+    They are read as plain JSON: a record that another version wrote still tells what it has in common. Comparisons
+    pay too, and are among them.
     """
     facts = []
-    for path in sorted(folder.runs.glob("*/run.json")):
+    for path in sorted([*folder.runs.glob("*/run.json"), *folder.runs.glob(f"*/{COMPARISON}")]):
         try:
             record = json.loads(path.read_bytes())
             facts.append(
@@ -54,6 +59,7 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
                     task_key=record.get("task_key"),
                     model=dict((record.get("job") or {}).get("model") or {}),
                     started_at_utc=datetime.fromisoformat(record["started_at_utc"]),
+                    kind="comparison" if path.name == COMPARISON else "run",
                 )
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -174,7 +180,7 @@ def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
 def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) -> dict[str, Any] | None:
     """The history of practice or of paid work: `total`, `runs`, `days` and `months` (UTC); None where there is none.
 
-    A run without a record has the status None. One whose status is `running` may also have been killed: the next run
+    A run without a record has the kind and the status None. One whose status is `running` may also have been killed: the next run
     finds that out. A run that asked nothing has only
     zeros.
     """
@@ -190,6 +196,7 @@ def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) 
     listed = [
         {
             "run_id": run_id,
+            "kind": facts[run_id].kind if run_id in facts else None,
             "status": facts[run_id].status if run_id in facts else None,
             **(by_run.get(run_id) or idle),
         }

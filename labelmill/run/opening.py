@@ -18,11 +18,10 @@ from labelmill.store.lock import LockedError, locked
 
 
 @contextmanager
-def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveRun]:
-    """Begin a run of a job that was checked, and see it to its end.
+def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveRun]:
+    """Take the output folder of a job that was checked, and have a run into it live for the length of the block.
 
-    Journals that dead runs left are folded in before the block begins. When the block raises, `run.json` still says
-    what was asked and paid.
+    Journals that dead runs left are folded in before the block begins.
 
     Raises:
         JobRefused: another run writes into the same output folder.
@@ -51,6 +50,24 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
         run.record_folder.mkdir(parents=True, exist_ok=True)
         take_over_dead_runs(run)
         mine = stack.enter_context(live(run))
+        try:
+            yield mine
+        finally:
+            for plan in run.record_folder.glob("pending*"):
+                plan.unlink()
+
+
+@contextmanager
+def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveRun]:
+    """Begin a run of a job that was checked, and see it to its end.
+
+    When the block raises, `run.json` still says what was asked and paid.
+
+    Raises:
+        JobRefused: another run writes into the same output folder.
+    """
+    with open_output(job, model_base_url) as mine:
+        run = mine.run
         write_record(
             record_of(run, None, Work(), Prices(mine.price), ("running", None), None), run.record_folder
         )
@@ -63,9 +80,6 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
             if written is None or written.status == "running":
                 write_record(finished_record(mine, None), run.record_folder)
             raise
-        finally:
-            for plan in run.record_folder.glob("pending*"):
-                plan.unlink()
 
 
 def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill import __version__
 from labelmill.batch.record import BatchRecord
-from labelmill.errors import LabelmillError, RunStopped
+from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price
 from labelmill.run.counts import RowCounts, Seconds, Work
@@ -94,17 +94,6 @@ class RunRecord(BaseModel):
     labeled_path: str
     failed_path: str | None
     labelmill_version: str = __version__
-
-
-class RunFailed(LabelmillError):  # noqa: N818  (the name is the sentence)
-    """A run that ended badly, in one sentence; `record` is what it left all the same."""
-
-    def __init__(self, record: RunRecord, sentence: str) -> None:
-        self.record = record
-        super().__init__(record, sentence)
-
-    def __str__(self) -> str:
-        return str(self.args[1])
 
 
 def status_of(

@@ -6,6 +6,9 @@ from typing import Self
 
 from labelmill.job.model import LabelJob
 
+COMPARISON = "compare.json"
+"""The record of a comparison, where a run has its `run.json`."""
+
 
 @dataclass(frozen=True)
 class OutputFolder:

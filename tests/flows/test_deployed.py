@@ -1,5 +1,6 @@
 """A deployed job, run by a real worker in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
+from prefect.flows import Flow
 
 from commands.background import BackgroundProgram
+from commands.prefect_setup import PROJECT
 from commands.work_pool import WORK_POOL, have_work_pool
 from labelmill.practice import PracticeSettings
 
@@ -106,3 +109,24 @@ def test_a_run_that_failed_is_retried_and_nothing_is_paid_twice(
     assert practice.totals()["answered"] == len(texts)
     rows = pl.read_parquet(tmp_path / "out" / "labeled" / "source.parquet")
     assert rows["label_status"].unique().to_list() == ["ok"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_comparison_can_be_deployed(practice, job_of, write_texts, tmp_path):
+    """A worker runs `flows/compare.py:compare_strategies` with the parameters of its form, and it leaves its record."""
+    write_texts([f"football {number}" for number in range(20)])
+    practice.configure(PracticeSettings())
+    practice.reset()
+    flow = Flow.from_source(source=str(PROJECT), entrypoint="flows/compare.py:compare_strategies")
+    flow.deploy(name=tmp_path.name, work_pool_name=WORK_POOL, build=False, push=False, print_next_steps=False)
+    parameters = {
+        "job": job_of().model_dump(mode="json"),
+        "rows": 5,
+        "concurrency": [2],
+        "batch_wait_minutes": 0,
+        "model_base_url": practice.base_url,
+    }
+    run = run_deployment(f"compare-strategies/{tmp_path.name}", parameters=parameters, timeout=0)
+    assert _wait_for(run, 1).state.is_completed()
+    (record,) = tmp_path.glob("out/runs/*/compare.json")
+    assert json.loads(record.read_text())["requests"] == practice.totals()["requests"] == 1 + 3 * 5

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from labelmill.errors import RunStopped
+from labelmill.model.adaptive import FixedLimit
 from labelmill.model.chain import Toll, chain_of
 from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget
@@ -70,3 +71,18 @@ def test_nothing_is_sent_once_the_run_has_stopped(ask, practice, job_of):
     results = chain.batch([{"text": "match"}] * 5, return_exceptions=True)
     assert [type(result) for result in results] == [RunStopped] * 5
     assert practice.totals()["requests"] == 0
+
+
+def test_a_fixed_limit_is_held_whatever_the_provider_answers(practice, job_of):
+    """A throttle told to hold five in flight holds five from the first request on, through 429s and growth."""
+    practice.configure(PracticeSettings(faults={"rate_limited": 0.3}, latency_seconds=0.2))
+    practice.reset()
+    job = job_of(run={"max_concurrency": 2})
+    throttle = Throttle(job.run)
+    throttle.use(FixedLimit.of(5))
+    chain = chain_of(job, practice.base_url, "none", Toll(throttle, Budget(None), None))
+    inputs = [{"text": f"match {number}"} for number in range(60)]
+    chain.batch(inputs, config={"max_concurrency": 32}, return_exceptions=True)
+    totals = practice.totals()
+    assert totals["by_status"]["429"] > 5
+    assert totals["peak_in_flight"] == throttle.gate.limit == 5

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from labelmill.report.charts import costs_chart, labels_chart, points_words, seconds_chart
+from labelmill.report.charts import costs_chart, labels_chart, points_words, rates_chart, seconds_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 MANY = {f"标签 {number} 的一个很长很长很长很长很长很长的名字": number + 1 for number in range(300)}
@@ -26,6 +26,8 @@ def texts_in(svg):
         costs_chart([("2026-01-01", None), ("2026-01-02", 0.0)]),
         seconds_chart([(number / 10, number) for number in range(1, 21)]),
         seconds_chart([]),
+        rates_chart([("a very long name of a strategy " * 9, 1.0, "1 a second"), ("b", None, "–")], "Rates"),
+        rates_chart([], "Rates"),
     ],
 )
 def test_a_chart_is_small_and_well_formed(svg):
@@ -77,3 +79,12 @@ def test_an_unknown_cost_is_a_question_mark():
 def test_a_change_of_a_share_is_in_percentage_points(difference, words):
     """With its sign, and never as minus nothing."""
     assert points_words(difference) == words
+
+
+def test_rates_are_bars_by_their_size():
+    """The fastest has the longest bar, half as fast is half as long, an unknown rate has none, and words stand beside."""
+    svg = rates_chart([("one", 2.0, "2/s"), ("two", 4.0, "4/s"), ("none", None, "–")], "Rates")
+    widths = [float(rect.get("width")) for rect in ET.fromstring(svg).iter(f"{SVG}rect")]  # noqa: S314  (our own)
+    assert widths[1] == 2 * widths[0] > 0
+    assert widths[2] == 0
+    assert texts_in(svg) == ["one", "2/s", "two", "4/s", "none", "–"]

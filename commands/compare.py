@@ -1,0 +1,175 @@
+"""`labelmill compare`: the same texts sequentially, in batches and as a run asks them, side by side."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from commands.prefect_setup import prefect_api, prepare_environment
+from commands.progress_bar import progress_bar
+from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, console, read_job, refuse
+from labelmill.compare.estimate import Estimate, estimate_of
+from labelmill.compare.record import Comparison
+from labelmill.compare.sample import draw_sample
+from labelmill.compare.strategies import strategies_of
+from labelmill.compare.wording import (
+    ESTIMATE_HEADINGS,
+    HEADINGS,
+    cells_of,
+    estimate_cells_of,
+    estimate_sentence,
+    notices,
+    total_sentence,
+)
+from labelmill.dataset.source import source_files
+from labelmill.dataset.template import read_template
+from labelmill.errors import CannotWrite, JobRefused, Mistake
+from labelmill.job.model import LabelJob
+from labelmill.model.endpoint import endpoint_of
+from labelmill.money.prices import price_of
+from labelmill.report.wording import STATUS_WORDS
+from labelmill.store.folder import COMPARISON, OutputFolder
+
+MOST_AT_ONCE = 1000
+_WIDTH_OF_A_FILE = 180
+"""Columns for a table that goes into a file or a pipe, where nothing is cut off."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a comparison is to be: the flow's parameters beside the job."""
+
+    rows: int
+    concurrency: list[int]
+    model_base_url: str | None
+    batch_wait_minutes: float
+
+
+def compare_job(  # noqa: PLR0913  (an option each)
+    path: Path,
+    *,
+    rows: int,
+    concurrency: str,
+    max_cost_usd: float | None,
+    model_base_url: str | None,
+    batch_wait_minutes: float,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Compare ways to ask for a job file's labels; returns the exit code."""
+    try:
+        wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
+        job = read_job(path, max_cost_usd, model_base_url)
+        if not _agreed(job, wanted, yes=yes):
+            console.print("nothing was asked")
+            return EXIT_OTHER
+        comparison = compare(job, wanted)
+    except JobRefused as refused:
+        return refuse(refused)
+    except CannotWrite as cannot:
+        console.print(f"[bold red]error[/] {escape(str(cannot))}", soft_wrap=True)
+        return EXIT_OTHER
+    except KeyboardInterrupt:
+        console.print("stopped before anything was asked")
+        return EXIT_OTHER
+    if as_json:
+        sys.stdout.write(comparison.model_dump_json(indent=2) + "\n")
+    show(comparison, console if as_json else Console(highlight=False))
+    return exit_code_of(comparison)
+
+
+def levels_of(words: str) -> list[int]:
+    """The levels of `--concurrency`, each once, in the order given.
+
+    Raises:
+        JobRefused: it is no list of numbers.
+    """
+    parts = [part.strip() for part in words.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= MOST_AT_ONCE for part in parts):
+        sentence = f"found {words!r}, expected numbers from 1 to {MOST_AT_ONCE} such as 1,2,5"
+        raise JobRefused([Mistake("--concurrency", sentence)])
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def compare(job: LabelJob, wanted: Wanted) -> Comparison:
+    """Run the flow on a checked job, with a progress bar where there is a terminal.
+
+    Raises:
+        JobRefused: another run is writing into the same output.
+    """
+    prepare_environment(quiet=console.is_terminal)
+    with progress_bar(console), prefect_api():
+        from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes seconds)
+        from tasks.states import record_in  # noqa: PLC0415
+
+        state = compare_strategies(job, **vars(wanted), return_state=True)
+    comparison: Comparison = record_in(state)
+    return comparison
+
+
+def show(comparison: Comparison, where: Console) -> None:
+    """Print a comparison's table."""
+    if not where.is_terminal:
+        where = Console(file=where.file, highlight=False, width=_WIDTH_OF_A_FILE)
+    where.print(
+        f"\n[bold]{escape(comparison.job.name)}[/], strategies compared: {STATUS_WORDS[comparison.status]}  "
+        f"[dim]{comparison.run_id}[/]"
+    )
+    for notice in notices(comparison):
+        where.print(f"[yellow]{escape(notice)}[/]", soft_wrap=True)
+    where.print(_table(HEADINGS, map(cells_of, comparison.strategies)))
+    record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
+    where.print(
+        f"{escape(total_sentence(comparison))}\nThe answers are in the ledger: a run does not ask for them again.\n"
+        f"record  {escape(str(record))}",
+        soft_wrap=True,
+    )
+
+
+def exit_code_of(comparison: Comparison) -> int:
+    """The exit code of a comparison. One that failed before anything was spent is the user's to mend."""
+    if comparison.status == "failed" and not comparison.input_tokens and not comparison.requests_unseen:
+        return EXIT_USER
+    return EXIT_CODES[comparison.status]
+
+
+def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
+    """Say what it will cost; whether it may begin. What is paid needs a yes.
+
+    Raises:
+        JobRefused: there is no text to ask, or nobody to ask for a yes.
+    """
+    endpoint = endpoint_of(job.model, wanted.model_base_url)
+    drawn = draw_sample(source_files(job.source.path), read_template(job.source.text), wanted.rows)
+    if drawn.is_empty():
+        raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
+    price = price_of(job.model, job.price, endpoint.base_url)
+    batch_price = price_of(job.model, job.price, endpoint.base_url, "batch")
+    strategies = strategies_of(job, wanted.concurrency, wanted.batch_wait_minutes, batch_price)
+    estimate = estimate_of(job, drawn["text"].to_list(), strategies, price, batch_price)
+    sentence = estimate_sentence(estimate, drawn.height, job.run, practice=endpoint.practice)
+    _show_estimate(estimate, sentence)
+    if endpoint.practice or yes:
+        return True
+    if not (sys.stdin.isatty() and console.is_terminal):
+        raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
+    return typer.confirm("Go on?", err=True)
+
+
+def _show_estimate(estimate: Estimate, sentence: str) -> None:
+    console.print(_table(ESTIMATE_HEADINGS, estimate_cells_of(estimate)))
+    console.print(escape(sentence), soft_wrap=True)
+
+
+def _table(headings: Iterable[str], lines: Iterable[tuple[str, ...]]) -> Table:
+    table = Table()
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=not index)
+    for line in lines:
+        table.add_row(*map(escape, line))
+    return table

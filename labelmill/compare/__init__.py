@@ -1,0 +1,1 @@
+"""Comparing ways to ask: the same texts one by one, in batches, and as a run does it."""

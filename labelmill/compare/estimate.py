@@ -1,0 +1,129 @@
+"""What a comparison will cost, said before it starts: about how much, and how much at most."""
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from statistics import fmean
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from pydantic import BaseModel, ConfigDict
+
+from labelmill.compare.strategies import WARM_UP, Strategy
+from labelmill.job.model import LabelJob
+from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
+from labelmill.model.failures import POLICY_OF_KIND, Policy
+from labelmill.model.prompt import PROBLEM_WORDS, correction_of, language_of, prompt_of
+from labelmill.model.worst_case import worst_case_of
+from labelmill.money.prices import Price, cost_of
+from labelmill.money.usage import Usage
+
+TOKENS_PER_ASCII_BYTE = 0.25
+TOKENS_PER_OTHER_BYTE = 0.4
+"""Between newer tokenizers (a Chinese character of three bytes is about one token) and older ones."""
+TOKENS_PER_MESSAGE = 4
+
+
+class Amounts(BaseModel):
+    """Requests and what they cost: about so much, and at most. Costs are USD, null where the price is unknown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int
+    max_requests: int
+    cost_usd: float | None
+    max_cost_usd: float | None
+
+
+class StrategyEstimate(Amounts):
+    """What one strategy will send and cost."""
+
+    strategy: str
+    name: str
+
+
+class Estimate(Amounts):
+    """What a comparison will send and cost, by strategy and in all. The warm-up is among the strategies."""
+
+    strategies: tuple[StrategyEstimate, ...]
+
+
+def estimate_of(
+    job: LabelJob,
+    texts: Sequence[str],
+    strategies: Sequence[Strategy],
+    price: Price | None,
+    batch_price: Price | None = None,
+) -> Estimate:
+    """Estimate a comparison of these strategies over these texts.
+
+    The tokens that are expected are told from the length of what is sent and of the labels. At most a text that is
+    asked again is asked as often as a run allows, and each request comes to its worst case.
+    """
+    prompt = prompt_of(job)
+    messages = [prompt.format_messages(text=text) for text in texts]
+    form = form_of(job)
+    expected = [expected_usage_of(job, asked, form) for asked in messages]
+    once = [worst_case_of(asked, form.max_tokens, form.response_format) for asked in messages]
+    again = [worst_case_again_of(job, asked) for asked in messages]
+    prices = {"live": price, "batch": batch_price}
+    most = job.run.max_attempts + job.run.max_answers - 1
+    parts: list[StrategyEstimate] = []
+    every_expected: list[Decimal | None] = []
+    every_worst: list[Decimal | None] = []
+    for strategy in [WARM_UP, *strategies]:
+        rows = 1 if strategy is WARM_UP else len(texts)
+        times = most if strategy.retries else 1
+        paid = prices[strategy.lane]
+        costs = [cost_of(usage, paid) for usage in expected[:rows]]
+        worst = [cost_of(usage, paid) for usage in (again if strategy.retries else once)[:rows]] * times
+        parts.append(
+            StrategyEstimate(
+                strategy=strategy.kind,
+                name=strategy.name,
+                requests=rows,
+                max_requests=rows * times,
+                cost_usd=_sum(costs),
+                max_cost_usd=_sum(worst),
+            )
+        )
+        every_expected += costs
+        every_worst += worst
+    return Estimate(
+        strategies=tuple(parts),
+        requests=sum(part.requests for part in parts),
+        max_requests=sum(part.max_requests for part in parts),
+        cost_usd=_sum(every_expected),
+        max_cost_usd=_sum(every_worst),
+    )
+
+
+def expected_usage_of(job: LabelJob, messages: Sequence[BaseMessage], form: AnswerForm) -> Usage:
+    """The tokens that a request will come to, more or less."""
+    sent = sum(expected_tokens_of(message.text) + TOKENS_PER_MESSAGE for message in messages)
+    answers = [f'{{"label": "{name}"}}' if form.response_format else name for name in job.labels]
+    said = fmean(expected_tokens_of(answer) for answer in answers)
+    return Usage(math.ceil(sent), 0, min(form.max_tokens, math.ceil(said)))
+
+
+def expected_tokens_of(text: str) -> float:
+    """The tokens of a text, more or less."""
+    ascii_bytes = sum(map(str.isascii, text))
+    other_bytes = len(text.encode(errors="surrogatepass")) - ascii_bytes
+    return ascii_bytes * TOKENS_PER_ASCII_BYTE + other_bytes * TOKENS_PER_OTHER_BYTE
+
+
+def worst_case_again_of(job: LabelJob, messages: Sequence[BaseMessage]) -> Usage:
+    """The worst case of a request that asks again, with the longest correction, under the schema."""
+    form = correction_form_of(job)
+    corrections = [
+        HumanMessage(correction_of(job, kind))
+        for kind in PROBLEM_WORDS[language_of(job)]
+        if POLICY_OF_KIND[kind] is Policy.ASK_AGAIN
+    ]
+    longest = max(corrections, key=lambda message: len(message.text.encode()))
+    return worst_case_of([*messages, longest], form.max_tokens, form.response_format)
+
+
+def _sum(costs: Sequence[Decimal | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return float(sum(known, Decimal(0))) if len(known) == len(costs) else None

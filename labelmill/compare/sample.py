@@ -1,0 +1,45 @@
+"""The sample: which texts of a source a comparison asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from labelmill.dataset.plan import Chunk, first_places, read_chunk, scan_digests, scan_places
+from labelmill.dataset.source import SourceFile
+from labelmill.dataset.template import TextTemplate
+from labelmill.model.rounds import Question
+from labelmill.store.files import disk_errors
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Distinct texts of a source, in a Parquet file (`row_key`, `text`), and how many there are."""
+
+    path: Path
+    rows: int
+
+    def questions(self) -> list[Question]:
+        """The texts as questions, in the source's order."""
+        return [Question(key, text) for key, text in read_chunk(self.path, Chunk(0, 0, self.rows))]
+
+
+def draw_sample(files: Sequence[SourceFile], template: TextTemplate, rows: int) -> pl.DataFrame:
+    """So many distinct texts of a source, in its order (`row_key`, `text`); all of them where there are fewer.
+
+    They are those whose digests are the smallest. A digest is a cryptographic hash of the text, so that this is a random
+    choice which doesn't depend on how the source is sorted, and the same one each time. Rows without a text are left out.
+    """
+    chosen = first_places(scan_digests(files, template)).bottom_k(rows, by="digest").select("row").collect()
+    return scan_places(files, template, chosen.lazy()).collect()
+
+
+def write_sample(drawn: pl.DataFrame, folder: Path) -> Sample:
+    """Write a sample where the tasks of a comparison find it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # By this name a dead run's copies of texts are found and taken away.
+    path = folder / "pending-sample.parquet"
+    with disk_errors():
+        drawn.write_parquet(path)
+    return Sample(path, drawn.height)

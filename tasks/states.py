@@ -1,0 +1,36 @@
+"""How a flow run ends: a run's status as Prefect's state."""
+
+from typing import Any
+
+from prefect.states import Cancelled, Completed, Failed, State
+
+from labelmill.errors import RunFailed
+
+
+def state_of(status: str, record: Any, message: str) -> State[Any]:
+    """The state of a flow run that leaves this record: one that can go on later is a completed run by that name."""
+    match status:
+        case "completed":
+            return Completed(data=record, message=message)
+        case "budget_reached":
+            return Completed(data=record, name="BudgetReached", message=message)
+        case "waiting":
+            return Completed(data=record, name="Waiting", message=message)
+        case "cancelled":
+            return Cancelled(data=record, message=message)
+        case _:
+            return Failed(data=RunFailed(record, message), message=message)
+
+
+def record_in(state: State[Any]) -> Any:
+    """The record that a flow run has left, however it ended.
+
+    Raises:
+        LabelmillError: what kept it from leaving one.
+    """
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, RunFailed):
+        return result.record
+    if isinstance(result, BaseException):
+        raise result
+    return result
