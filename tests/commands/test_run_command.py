@@ -172,7 +172,7 @@ def test_two_runs_at_once_do_not_pay_twice(
 ):
     """While one run works, another into the same output leaves with a sentence and code 2."""
     write_texts([f"足球比赛 {number}" for number in range(100)])
-    practice.configure(PracticeSettings(latency_seconds=2))
+    practice.configure(PracticeSettings(latency_seconds=5))
     practice.reset()
     command = [LABELMILL, "run", job_file(), "--model-base-url", practice.base_url]
     environment = {**os.environ, "PREFECT_API_URL": prefect_server}
