@@ -24,7 +24,7 @@ LONG = PracticeSettings(batch_seconds=3600)
 
 
 @pytest.fixture
-def run(practice):
+def run(practice, left_by):
     """Run the flow against the session's practice provider, which remembers its batches; returns state and record."""
     practice.configure(PracticeSettings())
     practice.reset()
@@ -33,7 +33,7 @@ def run(practice):
         if settings is not None:
             practice.configure(settings)
         state = label_dataset(job, practice.base_url, return_state=True)
-        return state, state.result(raise_on_failure=False)
+        return state, left_by(state)
 
     return run_flow
 

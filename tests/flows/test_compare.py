@@ -23,7 +23,7 @@ TEXTS = [f"the {word} of day {number}" for number in range(30) for word in ("mat
 
 
 @pytest.fixture
-def compare(practice):
+def compare(practice, left_by):
     """Run the flow against the session's practice provider and return its state and comparison."""
 
     def run_flow(job, settings=None, rows=20, concurrency=(1, 3), batch_wait_minutes=0):
@@ -32,8 +32,7 @@ def compare(practice):
         state = compare_strategies(
             job, rows, list(concurrency), practice.base_url, batch_wait_minutes, return_state=True
         )
-        result = state.result(raise_on_failure=False)
-        return state, getattr(result, "record", result)
+        return state, left_by(state)
 
     return run_flow
 

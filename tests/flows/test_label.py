@@ -22,15 +22,14 @@ TEXTS = [f"the {word} of day {number}" for number in range(40) for word in ("mat
 
 
 @pytest.fixture
-def run(practice):
+def run(practice, left_by):
     """Run the flow against the session's practice provider and return its state and record."""
 
     def run_flow(job, settings=None):
         practice.configure(settings or PracticeSettings())
         practice.reset()
         state = label_dataset(job, practice.base_url, return_state=True)
-        result = state.result(raise_on_failure=False)
-        return state, getattr(result, "record", result)
+        return state, left_by(state)
 
     return run_flow
 
