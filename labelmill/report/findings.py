@@ -14,7 +14,8 @@ from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.money.budget import LimitUse, limit_uses
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
-from labelmill.store.ledger import scan_run, spent_since, start_of_day
+from labelmill.run.spending import spent_of_limits
+from labelmill.store.ledger import scan_run
 
 _EXAMPLES = 3
 _TEXT_CHARACTERS = 200
@@ -66,13 +67,9 @@ class Findings:
 
 def findings_of(run: LabelRun, record: RunRecord) -> Findings:
     """Read what a run's report tells beside its record. The texts in it go into the report and nowhere else."""
-    today = start_of_day(run.started_at_utc)
-    uses = limit_uses(
-        run.job.run,
-        Decimal(str((record.cost_usd or 0) + record.unseen_usd)),
-        spent_since(run.folder.ledgers, today, practice=run.practice),
-        spent_since(run.folder.ledgers, today.replace(day=1), practice=run.practice),
-    )
+    settings, ledgers = run.job.run, run.folder.ledgers
+    spent = spent_of_limits(settings, ledgers, run.started_at_utc, practice=run.practice)
+    uses = limit_uses(settings, Decimal(str((record.cost_usd or 0) + record.unseen_usd)), *spent)
     seconds = scan_run(run.folder.ledgers, run.run_id).select("seconds").collect()["seconds"]
     failed = Path(record.failed_path) if record.failed_path else None
     return Findings(

@@ -25,7 +25,7 @@ from labelmill.model.tracing import Tracing, tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price, price_of
 from labelmill.run.label_run import LabelRun
-from labelmill.store.ledger import spent_since, start_of_day
+from labelmill.run.spending import spent_of_limits
 
 
 class ChunkNumbers:
@@ -102,14 +102,9 @@ _lock = threading.Lock()
 @contextmanager
 def live(run: LabelRun) -> Iterator[LiveRun]:
     """Make a run live in this process for the length of the block."""
-    now = datetime.now(UTC)
-    today = start_of_day(now)
-    limit = tightest_limit(
-        run.job.run,
-        spent_since(run.folder.ledgers, today, practice=run.practice),
-        spent_since(run.folder.ledgers, today.replace(day=1), practice=run.practice),
-    )
     settings = run.job.run
+    spent = spent_of_limits(settings, run.folder.ledgers, datetime.now(UTC), practice=run.practice)
+    limit = tightest_limit(settings, *spent)
     with tracing(keep_texts=settings.trace_texts) as traced:
         throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
         mine = LiveRun(

@@ -1,5 +1,7 @@
 """Taking over from dead runs: their answers, their copies of texts, their bill."""
 
+from pathlib import Path
+
 from labelmill.run.counts import work_of_run
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord, facts_of, read_record, write_record
@@ -18,9 +20,17 @@ def take_over_dead_runs(run: LabelRun) -> None:
     for left in run.folder.runs.glob("*/pending*"):
         left.unlink()
     for path in run.folder.runs.glob("*/run.json"):
-        record = read_record(path.parent)
+        record = read_record(path.parent) if _may_be_running(path) else None
         if record is not None and record.status == "running":
             write_record(closed_record(record, run.folder), path.parent)
+
+
+def _may_be_running(path: Path) -> bool:
+    """Whether the word stands in a record at all: of a thousand runs hardly one has to be read as a record."""
+    try:
+        return b'"running"' in path.read_bytes()
+    except OSError:
+        return False
 
 
 def closed_record(record: RunRecord, folder: OutputFolder) -> RunRecord:
