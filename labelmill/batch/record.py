@@ -37,7 +37,8 @@ class BatchRecord(BaseModel):
     `job` is the job as it was when the batch was made: its answers are read by it, and go into the ledger of `task_key`.
     `is_correction` and `under_schema` tell how its texts were asked. `worst_case_usd` is what it may cost at most, None
     where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
-    the file of requests. `harvest_part` names the ledger part its answers go into, noted before that part is written.
+    the file of requests. `missing_since_utc` is when the batch was first looked for in vain. `harvest_part` names the ledger
+    part its answers go into, noted before that part is written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +58,7 @@ class BatchRecord(BaseModel):
     fingerprint: str
     intended_at_utc: datetime
     creating_at_utc: datetime | None = None
+    missing_since_utc: datetime | None = None
     sent_at_utc: datetime | None = None
     batch_id: str | None = None
     status: BatchStatus | None = None
