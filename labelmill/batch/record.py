@@ -111,6 +111,17 @@ class BatchFolder:
         write_text_whole(self.record_path(record.name), record.model_dump_json(indent=2) + "\n")
         return record
 
+    def sweep(self) -> None:
+        """Take away what dead runs left: files of requests, which hold texts, and all that belongs to no record."""
+        needed = {record.name for record in self.read_all() if record.is_outstanding}
+        for folder in self.path.glob("[!.]*/"):
+            kept = {"batch.json", "requests.parquet"} if folder.name in needed else {"batch.json"}
+            for left in [*folder.glob("requests.*"), *folder.glob(".*.tmp")]:
+                if left.name not in kept:
+                    left.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
     def read_all(self) -> list[BatchRecord]:
         """All records, the earliest first.
 
