@@ -294,6 +294,17 @@ def test_from_batch_to_live_the_batches_are_cancelled_and_only_the_rest_is_asked
     assert_settled(practice, first, second)
 
 
+def test_the_practice_provider_of_a_run_remembers_the_batches_of_the_run_before(job_of, write_texts):
+    """Also on the live lane: what a batch had finished is kept, though each run has started a provider of its own."""
+    write_texts(TEXTS)
+    practice = {"batch_seconds": 3600, "batch_finished_fraction": 0.25}
+    first = label_dataset(job_of(run=BATCH | NO_WAIT, practice=practice))
+    second = label_dataset(job_of(practice=practice))
+    assert (first.status, second.status, second.rows_labeled) == ("waiting", "completed", len(TEXTS))
+    assert (second.batches[0].status, second.batches[0].step) == ("cancelled", "harvested")
+    assert (second.texts_by_batch, second.requests) == (6, len(TEXTS))
+
+
 def test_batches_are_cut_by_requests_and_by_bytes(run, practice, job_of, write_texts):
     """No batch holds more than `max_requests` or `max_bytes`, and none is made that needn't be."""
     write_texts(TEXTS)
