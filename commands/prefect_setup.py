@@ -56,9 +56,6 @@ def prefect_api() -> Iterator[str]:
     """
     use_running_server()
 
-    from prefect.events.worker import EventsWorker  # noqa: PLC0415
-    from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
     from prefect.settings import (  # noqa: PLC0415
         PREFECT_API_URL,
         PREFECT_LOGGING_TO_API_ENABLED,
@@ -70,6 +67,11 @@ def prefect_api() -> Iterator[str]:
     if own := PREFECT_API_URL.value():
         yield own
         return
+
+    # Importing the server takes a second or two, which a run that has one already need not wait for.
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
 
     class OwnSessionServer(SubprocessASGIServer):
         def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 CLOCKS_DIFFER_BY = timedelta(hours=1)
 """How far the provider's clock may be from ours, when a batch is looked for that was made after a moment."""
 UNDER_WAY_SECONDS = 30.0
-"""A request to make a batch may arrive that long after the process that sent it has died."""
+"""A request to make a batch may arrive that long after its sender has given up or died."""
 QUEUE_IS_FULL = "token_limit_exceeded"
 """OpenAI's code for a batch that finds too many tokens waiting before it."""
 
@@ -66,7 +66,10 @@ def _find(notes: Notes, record: BatchRecord) -> None:
     if found is not None:
         log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
         notes.note(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc)
-    elif datetime.now(UTC) - since > timedelta(seconds=UNDER_WAY_SECONDS):
+    elif record.missing_since_utc is None:
+        # Its sender has given up, or is dead, only now: how long ago it began tells nothing of what is still under way.
+        notes.note(record, missing_since_utc=datetime.now(UTC))
+    elif datetime.now(UTC) - record.missing_since_utc > timedelta(seconds=UNDER_WAY_SECONDS):
         why = f": {record.message}" if record.message else ""
         notes.settle(record, "dropped", message=f"the provider never made it{why}")
 

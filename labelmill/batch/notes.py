@@ -45,9 +45,9 @@ class Notes:
 
     def take_over(self) -> None:
         """Read what earlier runs left, and settle what needs no provider for it."""
+        self.means.folder.sweep()
         for record in self.means.folder.outstanding(practice=self.means.practice):
             self.begin(record)
-            self.requests_file(record).unlink(missing_ok=True)
             part = self._part_of(record)
             if record.step == "intended":
                 self.settle(record, "dropped", message="its run ended before it was sent")
@@ -91,10 +91,6 @@ class Notes:
     def price(self, record: BatchRecord, lane: Lane) -> Price | None:
         """What a batch's tokens cost on a lane."""
         return self.means.price_of(record.job, record.base_url, lane)
-
-    def requests_file(self, record: BatchRecord) -> Path:
-        """Where the file of requests is while it is sent."""
-        return self.means.folder.path / record.name / "requests.jsonl"
 
     def _part_of(self, record: BatchRecord) -> Path | None:
         if record.harvest_part is None:

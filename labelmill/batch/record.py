@@ -37,7 +37,8 @@ class BatchRecord(BaseModel):
     `job` is the job as it was when the batch was made: its answers are read by it, and go into the ledger of `task_key`.
     `is_correction` and `under_schema` tell how its texts were asked. `worst_case_usd` is what it may cost at most, None
     where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
-    the file of requests. `harvest_part` names the ledger part its answers go into, noted before that part is written.
+    the file of requests. `missing_since_utc` is when the batch was first looked for in vain. `harvest_part` names the ledger
+    part its answers go into, noted before that part is written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +58,7 @@ class BatchRecord(BaseModel):
     fingerprint: str
     intended_at_utc: datetime
     creating_at_utc: datetime | None = None
+    missing_since_utc: datetime | None = None
     sent_at_utc: datetime | None = None
     batch_id: str | None = None
     status: BatchStatus | None = None
@@ -108,6 +110,17 @@ class BatchFolder:
         """Write a record, whole or not at all, and return it."""
         write_text_whole(self.record_path(record.name), record.model_dump_json(indent=2) + "\n")
         return record
+
+    def sweep(self) -> None:
+        """Take away what dead runs left: files of requests, which hold texts, and all that belongs to no record."""
+        needed = {record.name for record in self.read_all() if record.is_outstanding}
+        for folder in self.path.glob("[!.]*/"):
+            kept = {"batch.json", "requests.parquet"} if folder.name in needed else {"batch.json"}
+            for left in [*folder.glob("requests.*"), *folder.glob(".*.tmp")]:
+                if left.name not in kept:
+                    left.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def read_all(self) -> list[BatchRecord]:
         """All records, the earliest first.

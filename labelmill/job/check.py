@@ -13,7 +13,7 @@ from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
 from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
 from labelmill.model.endpoint import Endpoint, endpoint_of
-from labelmill.money.prices import price_of
+from labelmill.money.prices import Lane, price_of
 
 
 def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
@@ -82,10 +82,14 @@ def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[
     run, own = draft.section("run"), draft.section("price")
     names = [name for name in Run.model_fields if name.startswith("max_cost_usd")]
     limits = [name for name in names if getattr(run, name, None) is not None]
-    if not limits or price_of(model, own, endpoint.base_url) is not None:
+    lanes: list[Lane] = ["live"] if getattr(run, "lane", "live") == "live" else ["live", "batch"]
+    unknown = [lane for lane in lanes if price_of(model, own, endpoint.base_url, lane) is None]
+    if not limits or not unknown:
         return []
-    sentence = (
-        f"a budget can't be kept, since the price of {model.name!r} is unknown; "
-        "add a [price] section with input_usd_per_mtok and output_usd_per_mtok"
-    )
+    whose, fields = f"the price of {model.name!r}", "input_usd_per_mtok and output_usd_per_mtok"
+    if unknown == ["batch"]:
+        whose += " on the batch lane"
+    if "batch" in unknown:
+        fields = "input_usd_per_mtok, output_usd_per_mtok and batch_fraction"
+    sentence = f"a budget can't be kept, since {whose} is unknown; add a [price] section with {fields}"
     return [Mistake(f"{draft.where}, run.{limits[0]}", sentence)]

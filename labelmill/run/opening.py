@@ -35,8 +35,8 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Li
         except LockedError as error:
             sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
             raise JobRefused([Mistake("output.path", sentence)]) from None
-        uses_batches = job.run.lane != "live" or folder.practice.exists()
-        remembered = folder.practice if uses_batches else None
+        # On the live lane too where it has been sent batches: they are to be settled as a provider's are.
+        remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
         endpoint = stack.enter_context(
             reachable(endpoint_of(job.model, model_base_url), job.practice, remembered)
         )

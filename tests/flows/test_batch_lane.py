@@ -1,6 +1,9 @@
 """The batch lane, end to end, with a real Prefect server and a provider that speaks the Batch API on loopback."""
 
 import json
+import shutil
+import threading
+import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +14,9 @@ import pytest
 from commands.run import EXIT_CODES, EXIT_USER, exit_code_of
 from flows.label import label_dataset
 from labelmill.batch import looking
+from labelmill.batch.client import BatchUnreachable
 from labelmill.batch.desk import BatchDesk
+from labelmill.batch.openai_client import OpenAIBatchClient
 from labelmill.practice import PracticeSettings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -289,6 +294,17 @@ def test_from_batch_to_live_the_batches_are_cancelled_and_only_the_rest_is_asked
     assert_settled(practice, first, second)
 
 
+def test_the_practice_provider_of_a_run_remembers_the_batches_of_the_run_before(job_of, write_texts):
+    """Also on the live lane: what a batch had finished is kept, though each run has started a provider of its own."""
+    write_texts(TEXTS)
+    practice = {"batch_seconds": 3600, "batch_finished_fraction": 0.25}
+    first = label_dataset(job_of(run=BATCH | NO_WAIT, practice=practice))
+    second = label_dataset(job_of(practice=practice))
+    assert (first.status, second.status, second.rows_labeled) == ("waiting", "completed", len(TEXTS))
+    assert (second.batches[0].status, second.batches[0].step) == ("cancelled", "harvested")
+    assert (second.texts_by_batch, second.requests) == (6, len(TEXTS))
+
+
 def test_batches_are_cut_by_requests_and_by_bytes(run, practice, job_of, write_texts):
     """No batch holds more than `max_requests` or `max_bytes`, and none is made that needn't be."""
     write_texts(TEXTS)
@@ -407,6 +423,28 @@ def test_a_batch_whose_making_went_unanswered_is_found_and_not_made_twice(
     totals = practice.totals()
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
     assert (totals["batches"], totals["batch_calls"]["create"]) == (1, 1)
+    assert_settled(practice, record)
+
+
+def test_a_batch_that_is_made_late_is_waited_for_and_not_made_twice(
+    run, practice, job_of, write_texts, monkeypatch, tmp_path
+):
+    """A provider that is slow to answer makes the batch after its client has given up: the batch is still found."""
+    monkeypatch.setattr(looking, "UNDER_WAY_SECONDS", 1.0)
+    send = OpenAIBatchClient.send
+
+    def give_up(client, requests, metadata):
+        shutil.copy(requests, tmp_path / "requests.jsonl")
+        threading.Timer(1.7, send, [client, tmp_path / "requests.jsonl", metadata]).start()
+        time.sleep(1.2)
+        monkeypatch.setattr(OpenAIBatchClient, "send", send)
+        raise BatchUnreachable("the provider did not answer in time")
+
+    monkeypatch.setattr(OpenAIBatchClient, "send", give_up)
+    write_texts(TEXTS)
+    _, record = run(job_of(run=BATCH))
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    assert [batch.step for batch in record.batches] == ["harvested"]
     assert_settled(practice, record)
 
 

@@ -1,0 +1,187 @@
+"""kill -9 at every step of submit and harvest: no batch is paid twice, and none is lost."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from labelmill.practice import PracticeSettings, start_practice
+
+TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]
+FEWEST_STEPS = 12
+JOB = """
+name = "crash"
+[source]
+path = "source.parquet"
+text = "text"
+[labels]
+sport = "match, team"
+money = "bank, market"
+[model]
+provider = "practice"
+name = "gpt-4o-mini"
+[run]
+lane = "batch"
+poll_seconds = 0.05
+[batch]
+max_requests = {}
+[output]
+path = "out"
+"""
+
+
+@pytest.fixture(scope="module")
+def provider():
+    """A practice provider of this file's own, which lives on over the kills."""
+    with start_practice() as server:
+        yield server
+
+
+class Mortal:
+    """The driver `mortal.py`: starts runs that die when they are told to."""
+
+    def __init__(self, provider, child, folders):
+        self.provider = provider
+        self._child = child
+        self._folders = folders
+        self._number = itertools.count()
+        self.folder = None
+
+    def begin(self, settings=None, rows_per_batch=100):
+        """A new dataset, and a provider that knows nothing of it."""
+        self.provider.configure(settings or PracticeSettings())
+        self.provider.reset()
+        self.folder = self._folders / str(next(self._number))
+        self.folder.mkdir()
+        pl.DataFrame({"id": range(len(TEXTS)), "text": TEXTS}).write_parquet(self.folder / "source.parquet")
+        (self.folder / "job.toml").write_text(JOB.format(rows_per_batch))
+
+    def start(self, death=None):
+        """Start a run; returns its process id."""
+        arguments = ["run", "job.toml", "--json", "--model-base-url", self.provider.base_url]
+        asked = {"folder": str(self.folder), "arguments": arguments, "death": death}
+        self._child.stdin.write(json.dumps(asked) + "\n")
+        self._child.stdin.flush()
+        return int(self._child.stdout.readline())
+
+    def wait(self):
+        """The exit code of the run that was started; -9 where it was killed."""
+        return int(self._child.stdout.readline())
+
+    def run(self, death=None):
+        """Run to its end, or to its death."""
+        self.start(death)
+        return self.wait()
+
+    def records(self):
+        """All that is kept of batches."""
+        return [json.loads(path.read_bytes()) for path in self.folder.glob("out/batches/*/batch.json")]
+
+    def assert_paid_once_and_all_labeled(self):
+        """Every row has its label, the provider was paid once for each text, and the bills are its bill."""
+        said = (self.folder / "stderr.txt").read_text()
+        record = json.loads((self.folder / "stdout.txt").read_text())
+        assert (record["status"], record["rows_labeled"], record["texts_out"]) == (
+            "completed",
+            len(TEXTS),
+            0,
+        ), said
+        labeled = pl.read_parquet(self.folder / "out/labeled/source.parquet")
+        assert labeled.select("id", "label_status").rows() == [(n, "ok") for n in range(len(TEXTS))]
+        totals = self.provider.totals()
+        assert totals["batch_texts_paid_twice"] == totals["requests"] == 0
+        assert totals["batch_rows_billed"] == len(TEXTS)
+        ledger = pl.read_parquet(self.folder / "out/ledger/*/*.parquet")
+        assert ledger["row_key"].n_unique() == ledger.height == len(TEXTS)
+        runs = [json.loads(path.read_bytes()) for path in self.folder.glob("out/runs/*/run.json")]
+        assert {run["status"] for run in runs} <= {"failed", "cancelled", "completed"}
+        billed = (totals["batch_input_tokens"] * 0.075 + totals["batch_output_tokens"] * 0.3) / 1e6
+        assert sum(run["cost_usd"] for run in runs) == pytest.approx(billed, rel=1e-9)
+        made = [each["batch_id"] for each in self.records() if each["batch_id"] is not None]
+        assert len(set(made)) == len(made) == totals["batches"]
+        assert {each["step"] for each in self.records()} <= {"harvested", "dropped"}
+        left = {path.name for path in self.folder.glob("out/batches/*/*")}
+        assert left == {"batch.json"}
+
+
+@pytest.fixture(scope="module")
+def driver(provider, prefect_server, tmp_path_factory):
+    """The driver's process, for all tests of this file."""
+    child = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("mortal.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PREFECT_API_URL": prefect_server},
+    )
+    yield Mortal(provider, child, tmp_path_factory.mktemp("crash"))
+    child.stdin.close()
+    child.wait(30)
+    child.stdout.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_at_any_step_is_made_good_by_the_next_run(driver, moment):
+    """Killed at its first step, at its second, and so on until a run gets through: the next run always ends well."""
+    for count in itertools.count(1):
+        driver.begin()
+        if driver.run((moment, count)) != -signal.SIGKILL:
+            break
+        assert driver.run() == 0
+        driver.assert_paid_once_and_all_labeled()
+    assert count > FEWEST_STEPS
+    driver.assert_paid_once_and_all_labeled()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_kills_in_a_row_leave_nothing_behind(driver, moment):
+    """A run that dies at its first step, the next at its second, and so on: the one that gets through ends well."""
+    driver.begin(rows_per_batch=2)
+    for count in itertools.count(1):
+        code = driver.run((moment, count))
+        if code != -signal.SIGKILL:
+            break
+    assert (code, count > 5) == (0, True)
+    driver.assert_paid_once_and_all_labeled()
+
+
+@pytest.mark.parametrize("step", ["upload", "create", "retrieve", "content"])
+def test_a_kill_while_an_answer_is_under_way_is_made_good_by_the_next_run(driver, step):
+    """The provider has done what it was asked to, and the one who asked is killed before it hears of that."""
+    driver.begin(PracticeSettings(batch_hold_seconds={step: 60}))
+    pid = driver.start()
+    while not driver.provider.totals()["batch_calls"][step]:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    os.kill(pid, signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL
+    driver.provider.configure(PracticeSettings())
+    assert driver.run() == 0
+    assert driver.provider.totals()["batches"] == 1
+    driver.assert_paid_once_and_all_labeled()
+
+
+def test_ctrl_c_while_it_waits_publishes_and_leaves_the_batches_to_the_next_run(driver):
+    """The run ends at once as `cancelled`, with all rows pending; the next one harvests what was out."""
+    driver.begin(PracticeSettings(batch_seconds=3600))
+    pid = driver.start()
+    while not driver.provider.totals()["batch_calls"]["retrieve"]:
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGINT)
+    assert driver.wait() == 1
+    record = json.loads((driver.folder / "stdout.txt").read_text())
+    assert (record["status"], record["rows_pending"], record["texts_out"]) == ("cancelled", *[len(TEXTS)] * 2)
+    assert pl.read_parquet(driver.folder / "out/labeled/source.parquet")[
+        "label_status"
+    ].unique().to_list() == ["pending"]
+    driver.provider.configure(PracticeSettings())
+    assert driver.run() == 0
+    assert driver.provider.totals()["batches"] == 1
+    driver.assert_paid_once_and_all_labeled()
