@@ -1,7 +1,8 @@
 """Looking at a batch that is out: what the provider says of it, and what follows."""
 
 import logging
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import timedelta
 
 from labelmill.batch.client import BatchRefused, BatchState, BatchStatus, BatchUnreachable
 from labelmill.batch.notes import Notes
@@ -13,7 +14,7 @@ log = logging.getLogger(__name__)
 CLOCKS_DIFFER_BY = timedelta(hours=1)
 """How far the provider's clock may be from ours, when a batch is looked for that was made after a moment."""
 UNDER_WAY_SECONDS = 30.0
-"""A request to make a batch may arrive that long after the process that sent it has died."""
+"""For so long a batch is looked for: the request to make it may still be under way, or at work at the provider."""
 QUEUE_IS_FULL = "token_limit_exceeded"
 """OpenAI's code for a batch that finds too many tokens waiting before it."""
 
@@ -62,11 +63,13 @@ def refused(notes: Notes, record: BatchRecord, error: BatchRefused) -> None:
 def _find(notes: Notes, record: BatchRecord) -> None:
     """See whether a batch was made whose making nobody could note."""
     since = record.creating_at_utc or record.intended_at_utc
+    # From the first look on: the upload before the making may have taken any time.
+    looked_since = notes.looked_for.setdefault(record.name, time.monotonic())
     found = notes.client(record).find(record.metadata, since - CLOCKS_DIFFER_BY)
     if found is not None:
         log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
         notes.note(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc)
-    elif datetime.now(UTC) - since > timedelta(seconds=UNDER_WAY_SECONDS):
+    elif time.monotonic() - looked_since > UNDER_WAY_SECONDS:
         why = f": {record.message}" if record.message else ""
         notes.settle(record, "dropped", message=f"the provider never made it{why}")
 

@@ -37,11 +37,15 @@ class Means:
 
 @dataclass
 class Notes:
-    """The batches that are out, by name, and those that this run has settled. `changes` counts the latter."""
+    """The batches that are out, by name, and those that this run has settled.
+
+    `looked_for` tells since when (monotonic seconds) a batch is looked for whose making nobody could note.
+    """
 
     means: Means
     out: dict[str, BatchRecord] = field(default_factory=dict)
     settled: list[BatchRecord] = field(default_factory=list)
+    looked_for: dict[str, float] = field(default_factory=dict)
 
     def take_over(self) -> None:
         """Read what earlier runs left, and settle what needs no provider for it."""
