@@ -32,7 +32,8 @@ def situation_of(live: LiveRun) -> Situation:
         unsent=desk.unsent_texts(),
         has_room=desk.has_room,
         pause_seconds=desk.paused_until - now,
-        goes_live=seconds_left is not None and seconds_left <= 0,
+        # Once batches were cancelled it stays so: what is harvested of them makes the rest smaller, and its time shorter.
+        goes_live=desk.cancelled_at is not None or (seconds_left is not None and seconds_left <= 0),
         are_cancelled=desk.cancelled_at is not None,
         looks=desk.looks,
         seconds_left=seconds_left
