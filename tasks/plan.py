@@ -25,7 +25,9 @@ def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = F
     live, settings = live_run(run.run_id), run.job.run
     live.progress.enter("planning")
     path = run.record_folder / f"pending-{live.numbers.next}.parquet"
-    known = pl.concat([run.ledger.known_digests(retry_failed=retry_failed), digests_out(live)])
+    known = pl.concat(
+        [run.ledger.known_digests(retry_failed=retry_failed, run_id=run.run_id), digests_out(live)]
+    )
     among = run.ledger.tries().select("digest") if settings.lane == "batch" else None
     texts = write_pending(run.files, run.template, known, path, among)
     if after:

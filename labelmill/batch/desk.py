@@ -184,9 +184,9 @@ class BatchDesk:
         self.has_room = False
         if self.notes.mine:
             return
-        if bound == "tokens" and self.notes.means.job.batch.max_queue_tokens is None:
+        if bound == "tokens" and self.queue_tokens != (asked := self.notes.means.job.batch.max_queue_tokens):
             # A guess that has become too small: others may be filling the provider's queue.
-            self.queue_tokens, self.has_room = None, True
+            self.queue_tokens, self.has_room = asked, True
             self._pause()
             return
         limit = self.notes.means.budget.limit

@@ -37,7 +37,9 @@ class Means:
 
 @dataclass
 class Notes:
-    """The batches that are out, by name, and those that this run has settled. `changes` counts the latter."""
+    """The batches that are out, by name, and those that this run has settled.
+
+    """
 
     means: Means
     out: dict[str, BatchRecord] = field(default_factory=dict)

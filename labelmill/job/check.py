@@ -6,14 +6,13 @@ Everything here reads; nothing writes and nothing asks a model.
 import os
 from collections.abc import Mapping
 
-from labelmill.batch.extra import adapter_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check_dataset import output_mistakes, source_mistakes
+from labelmill.job.check_lane import budget_mistakes, lane_mistakes, room_mistakes
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
 from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
 from labelmill.model.endpoint import Endpoint, endpoint_of
-from labelmill.money.prices import Lane, price_of
 
 
 def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
@@ -22,14 +21,14 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     Raises:
         JobRefused: with every mistake in the job and its dataset.
     """
-    mistakes = [*draft.mistakes, *_dataset_mistakes(draft)]
-    model, batch = draft.section("model"), draft.section("batch")
-    if isinstance(batch, Batch):
-        mistakes += adapter_mistakes(batch, f"{draft.where}, batch.adapter")
+    mistakes = [*draft.mistakes, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
+    model = draft.section("model")
     if isinstance(model, Model):
         endpoint = endpoint_of(model, model_base_url)
         address = _address_mistakes(draft, model, endpoint, model_base_url)
         mistakes += address or [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
+        if draft.job is not None and not mistakes:
+            mistakes += _at(draft, room_mistakes(draft.job, endpoint.base_url))
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)
     return draft.job
@@ -47,7 +46,7 @@ def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
         found += source_mistakes(source)
     if isinstance(output, Output):
         found += output_mistakes(output, source if isinstance(source, Source) else None)
-    return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]
+    return _at(draft, found)
 
 
 def _address_mistakes(
@@ -78,18 +77,19 @@ def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:
     return [Mistake(endpoint.api_key_env, sentence)]
 
 
-def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[Mistake]:
-    run, own = draft.section("run"), draft.section("price")
-    names = [name for name in Run.model_fields if name.startswith("max_cost_usd")]
-    limits = [name for name in names if getattr(run, name, None) is not None]
-    lanes: list[Lane] = ["live"] if getattr(run, "lane", "live") == "live" else ["live", "batch"]
-    unknown = [lane for lane in lanes if price_of(model, own, endpoint.base_url, lane) is None]
-    if not limits or not unknown:
+def _lane_mistakes(draft: JobDraft) -> list[Mistake]:
+    run, batch = draft.section("run"), draft.section("batch")
+    if not isinstance(run, Run) or not isinstance(batch, Batch):
         return []
-    whose, fields = f"the price of {model.name!r}", "input_usd_per_mtok and output_usd_per_mtok"
-    if unknown == ["batch"]:
-        whose += " on the batch lane"
-    if "batch" in unknown:
-        fields = "input_usd_per_mtok, output_usd_per_mtok and batch_fraction"
-    sentence = f"a budget can't be kept, since {whose} is unknown; add a [price] section with {fields}"
-    return [Mistake(f"{draft.where}, run.{limits[0]}", sentence)]
+    return _at(draft, lane_mistakes(run, batch))
+
+
+def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[Mistake]:
+    run = draft.section("run")
+    if not isinstance(run, Run):
+        return []
+    return _at(draft, budget_mistakes(run, model, draft.section("price"), endpoint.base_url))
+
+
+def _at(draft: JobDraft, found: list[tuple[str, str]]) -> list[Mistake]:
+    return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]

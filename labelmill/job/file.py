@@ -126,6 +126,7 @@ def _expected(place: str, details: ErrorDetails) -> str:
 
 _PATTERN_WORDS = {
     "name": "a name without /, %, &, <, > and control characters",
+    "run.deadline": 'a time of day such as "08:00"',
     "model.api_key_env": "the name of an environment variable: letters, digits and _",
 }
 

@@ -1,15 +1,21 @@
 """Progress in one line."""
 
 from labelmill.model.progress import BatchSeen, Snapshot
-from labelmill.report.wording import duration, percent, usd
+from labelmill.report.wording import duration, percent, usd, visible
 
-_MOST_BATCHES = 10
+MOST_BATCHES = 10
+"""Batches that are told one by one."""
 
 
 def progress_line(now: Snapshot) -> str:
-    """Where a run stands: texts done, rate, cost so far, time left."""
+    """Where a run stands: texts done, rate, cost so far, time left; then each batch that is out."""
+    return "; ".join([_counts_line(now), *batch_lines(now)])
+
+
+def _counts_line(now: Snapshot) -> str:
     if not now.texts:
-        return now.phase if now.texts is None else f"{now.phase}: nothing to ask"
+        is_idle = now.texts is not None and not now.batches
+        return f"{now.phase}: nothing to ask" if is_idle else now.phase
     words = [
         f"{now.phase}: {now.done:,} of {now.texts:,} texts ({percent(now.done, now.texts)})",
         f"{now.texts_per_second:.1f} a second",
@@ -19,9 +25,15 @@ def progress_line(now: Snapshot) -> str:
         words.append(f"{now.failed:,} failed")
     if now.seconds_left:
         words.append(f"{duration(now.seconds_left)} left")
-    return ", ".join(words) + "".join(f"; {batch_line(batch)}" for batch in now.batches[:_MOST_BATCHES])
+    return ", ".join(words)
 
 
-def batch_line(batch: BatchSeen) -> str:
-    """Where a batch stands."""
-    return f"batch {batch.name} {batch.status}, {batch.done:,} of {batch.texts:,}"
+def batch_lines(now: Snapshot) -> list[str]:
+    """Where each batch that is out stands; of very many the first, and how many more there are."""
+    more = len(now.batches) - MOST_BATCHES
+    lines = [_batch_line(batch) for batch in now.batches[:MOST_BATCHES]]
+    return [*lines, f"{more:,} more batches"] if more > 0 else lines
+
+
+def _batch_line(batch: BatchSeen) -> str:
+    return f"batch {visible(batch.name)} {batch.status}, {batch.done:,} of {batch.texts:,}"

@@ -114,8 +114,9 @@ def status_of(
         )
     if out:
         texts = sum(batch.texts for batch in out)
+        batches = "1 batch" if len(out) == 1 else f"{len(out)} batches"
         return "waiting", (
-            f"{texts:,} texts are in {len(out)} batches at the provider; the next run harvests them and goes on"
+            f"{texts:,} texts are in {batches} at the provider; the next run harvests what is done and goes on"
         )
     if rows.pending:
         return "waiting", f"{rows.pending:,} rows could not be sent yet; the next run goes on from there"

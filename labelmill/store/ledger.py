@@ -97,12 +97,14 @@ class Ledger:
         """What one run added; with each row's part in `path_column`, where one is named."""
         return scan_parts(sorted(self.folder.glob(f"{run_id}-*.parquet")), path_column)
 
-    def known_digests(self, *, retry_failed: bool = False) -> pl.LazyFrame:
+    def known_digests(self, *, retry_failed: bool = False, run_id: str | None = None) -> pl.LazyFrame:
         """The digests of the texts that need no request: one column `digest` (UInt128), possibly repeated.
 
-        With `retry_failed` the texts that failed for good are asked again.
+        With `retry_failed` the texts that failed for good are asked again, but for those that the run `run_id` has seen fail.
         """
-        settled = pl.col("final") & pl.col("label").is_not_null() if retry_failed else pl.col("final")
+        settled = pl.col("final")
+        if retry_failed:
+            settled &= pl.col("label").is_not_null() | (pl.col("run_id") == (run_id or ""))
         return self.scan().filter(settled).select(digest=key_digest(pl.col("row_key")))
 
     def ended_in(self, run_id: str) -> pl.LazyFrame:

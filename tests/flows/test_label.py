@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -71,6 +72,29 @@ def test_a_second_run_asks_nothing_and_new_rows_cost_only_themselves(run, practi
     _, third = run(job_of())
     assert practice.totals()["requests"] == third.texts_asked == 3
     assert (third.rows_labeled, third.rows_reused) == (len(TEXTS) + 3, len(TEXTS))
+
+
+@pytest.mark.parametrize(
+    "run_settings",
+    [
+        {"lane": "auto", "deadline": f"{datetime.now(UTC) + timedelta(hours=12):%H:%M}"},
+        {"lane": "batch", "retry_lane": "live"},
+    ],
+)
+def test_failures_asked_again_in_a_batch_are_not_asked_a_third_time_live(
+    practice, job_of, write_texts, run_settings
+):
+    """With `retry_failed`, a text that fails for good in this run's batch has failed in this run."""
+    write_texts(TEXTS[:4])
+    job = job_of(
+        run={"poll_seconds": 0.1, "stop_at_failed_fraction": 1.0, "max_failed_fraction": 1.0, **run_settings}
+    )
+    practice.reset()
+    practice.configure(PracticeSettings(stubborn_faults={"too_long": 1.0}))
+    for again in (False, True):
+        record = label_dataset(job, practice.base_url, retry_failed=again)
+        assert (record.rows_failed, record.requests, record.texts_by_batch) == (4, 4, 4)
+    assert practice.totals()["requests"] == 0
 
 
 @pytest.mark.parametrize(

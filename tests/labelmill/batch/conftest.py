@@ -1,7 +1,9 @@
 """Both adapters on real HTTP: to the practice provider, or to a server that says what a test has staged."""
 
+import itertools
 import json
 import threading
+import urllib.request
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,12 +12,19 @@ import polars as pl
 import pytest
 
 from labelmill.batch.clients import client_of
+from labelmill.batch.desk import BatchDesk
 from labelmill.batch.lots import Lot
-from labelmill.batch.record import BatchRecord
+from labelmill.batch.notes import Means, Notes
+from labelmill.batch.record import BatchFolder, BatchRecord
 from labelmill.dataset.row_key import row_key_of
 from labelmill.model.answer_form import response_format_of
 from labelmill.model.endpoint import Endpoint
+from labelmill.model.gate import Gate
+from labelmill.money.budget import Budget, Limit
+from labelmill.money.prices import price_of
 from labelmill.practice import PracticeSettings
+from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import Ledger
 
 ADAPTERS = ["openai", "langasync"]
 
@@ -299,3 +308,57 @@ def record_of(job_of):
         return BatchRecord.model_validate(values | fields)
 
     return build
+
+
+RUN_ID = "20260301-120000-ab12"
+TASK_KEY = "practice-0123456789abcdef"
+
+
+@pytest.fixture
+def notes_of(practice):
+    """Open the notes of a run at the practice provider: `notes_of(job, limit_usd="0.1")`.
+
+    Called again it is the next run into the same folder, which takes over what the last one left.
+    """
+
+    def build(
+        job, *, run_id=RUN_ID, task_key=TASK_KEY, limit_usd=None, base_url=practice.base_url, is_practice=True
+    ):
+        folder = OutputFolder.of(job)
+        limit = None if limit_usd is None else Limit(Decimal(limit_usd), "max_cost_usd", Decimal(limit_usd))
+        means = Means(
+            job=job,
+            run_id=run_id,
+            task_key=task_key,
+            practice=is_practice,
+            base_url=base_url,
+            folder=BatchFolder(folder.batches),
+            ledger_of=lambda key: Ledger(folder.ledger(key)),
+            client_of=lambda job, url: client_of(job, Endpoint(url, job.model.api_key_env, practice=True)),
+            price_of=lambda job, url, lane: price_of(job.model, job.price, url, lane),
+            take_number=itertools.count().__next__,
+            gate=Gate(1),
+            budget=Budget(limit),
+        )
+        notes = Notes(means)
+        notes.take_over()
+        return notes
+
+    return build
+
+
+@pytest.fixture
+def desk_of(notes_of):
+    """Open the desk of a run, as `notes_of` its notes."""
+    return lambda job, **facts: BatchDesk(notes_of(job, **facts))
+
+
+@pytest.fixture
+def made(practice):
+    """Ask which batches the practice provider knows, newest first."""
+
+    def ask():
+        with urllib.request.urlopen(f"{practice.base_url}/batches?limit=100") as response:
+            return json.load(response)["data"]
+
+    return ask

@@ -183,6 +183,46 @@ def test_the_sentence_names_the_limit_and_both_amounts():
     assert "$0.300000" in reached.value.message
 
 
+@settings(deadline=None)
+@given(limit=cents, batches=st.lists(st.tuples(cents, st.floats(0, 1)), max_size=10))
+def test_money_held_for_batches_is_gone_until_they_are_settled(limit, batches):
+    """What is left is the limit less what is held and what was spent, at every moment."""
+    budget = Budget(limit_of(limit))
+    expected = limit
+    spent = [(held * Decimal(share)).quantize(Decimal("0.01")).min(held) for held, share in batches]
+    for held, _ in batches:
+        budget.hold(held)
+        expected -= held
+        assert budget.left_usd == expected
+    for (held, _), cost in zip(batches, spent, strict=True):
+        budget.settle(held, cost)
+        expected += held - cost
+        assert budget.left_usd == expected
+    assert budget.left_usd == limit - sum(spent)
+
+
+def test_a_request_does_not_spend_what_is_held_for_a_batch():
+    """Nor does it wait for it: a batch may take a day."""
+    budget = Budget(limit_of(1))
+    budget.hold(Decimal("0.9"))
+    with pytest.raises(BudgetReached), budget.reserve(Decimal("0.2")):
+        pytest.fail("it passed")
+    budget.settle(Decimal("0.9"), Decimal("0.5"))
+    with budget.reserve(Decimal("0.5")) as reservation:
+        assert budget.left_usd == 0
+        reservation.settle(Decimal("0.1"))
+    assert budget.left_usd == Decimal("0.4")
+
+
+def test_without_a_limit_any_amount_can_be_held():
+    """There is nothing that could be left."""
+    budget = Budget(None)
+    budget.hold(Decimal(1_000_000))
+    assert budget.left_usd is None
+    budget.settle(Decimal(1_000_000), Decimal(1))
+    assert budget._committed == 1
+
+
 def test_without_a_limit_everything_passes_and_is_added_up():
     """No budget refuses nothing."""
     budget = Budget(None)

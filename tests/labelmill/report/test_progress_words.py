@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from labelmill.model.progress import Snapshot
-from labelmill.report.progress_words import progress_line
+from labelmill.model.progress import BatchSeen, Snapshot
+from labelmill.report.progress_words import MOST_BATCHES, batch_lines, progress_line
 
 
 def test_before_the_plan_is_known_only_the_phase_is_told():
@@ -42,3 +42,29 @@ def test_an_unknown_cost_is_said_to_be_unknown():
     line = progress_line(Snapshot("asking", 10, 5, 5, 0, None, time.monotonic()))
     assert "unknown so far" in line
     assert "$" not in line
+
+
+def test_each_batch_that_is_out_is_told_with_its_id_state_and_rows():
+    """After the counts of the run; also before a plan is known, and where nothing is left to ask."""
+    batches = (
+        BatchSeen("batch_1", "in progress", 3000, 50_000),
+        BatchSeen("batch_2\x1b[31m", "validating", 0, 7),
+    )
+    told = "batch batch_1 in progress, 3,000 of 50,000; batch batch_2 [31m validating, 0 of 7"
+    now = Snapshot("waiting for batches", 50_007, 0, batches=batches)
+    assert progress_line(now).startswith("waiting for batches: 0 of 50,007 texts (0.0%), ")
+    assert progress_line(now).endswith(f"; {told}")
+    for texts in (None, 0):
+        assert (
+            progress_line(Snapshot("waiting for batches", texts, batches=batches))
+            == f"waiting for batches; {told}"
+        )
+
+
+def test_of_very_many_batches_the_first_are_told():
+    """A line stays a line."""
+    batches = tuple(BatchSeen(f"b{number}", "sent", 0, 1) for number in range(MOST_BATCHES + 3))
+    lines = batch_lines(Snapshot(batches=batches))
+    assert len(lines) == MOST_BATCHES + 1
+    assert lines[-1] == "3 more batches"
+    assert len(batch_lines(Snapshot(batches=batches[:MOST_BATCHES]))) == MOST_BATCHES

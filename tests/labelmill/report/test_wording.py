@@ -14,6 +14,7 @@ from labelmill.report.wording import (
     notices,
     percent,
     price_words,
+    prices_words,
     rows_of,
     usd,
     visible,
@@ -147,6 +148,61 @@ def test_the_bill_and_the_rows_are_the_records(record_of):
     assert (rows["rows in the dataset"], rows["labeled"], rows["pending"]) == ("1,000", "950 (95.0%)", "20")
     idle = dict(bill_of(record_of(texts_asked=0, requests=0, cost_usd=0)))
     assert (idle["cost"], idle["cost per 1,000 texts"]) == ("$0.00", "–")
+
+
+BATCH_PRICE = {
+    "source": "genai-prices 0.2.3",
+    "lane": "batch",
+    "input_usd_per_mtok": 0.075,
+    "cached_input_usd_per_mtok": 0.0375,
+    "output_usd_per_mtok": 0.3,
+}
+BY_BATCH = {"texts_by_batch": 900, "cost_usd": 0.04, "live_cost_usd": 0.08, "batch_price": BATCH_PRICE}
+
+
+def test_a_bill_tells_what_the_batch_lane_saved(record_of):
+    """Against the same tokens on the live lane; a run that was live alone says nothing of lanes."""
+    bill = dict(bill_of(record_of(**BY_BATCH)))
+    assert bill["of these on the batch lane"] == "900"
+    assert (bill["cost"], bill["the same on the live lane"]) == ("$0.04", "$0.08")
+    assert bill["saved by the batch lane"] == "$0.04 (50.0%)"
+    assert not [what for what, _ in bill_of(record_of(live_cost_usd=0.079425)) if "lane" in what]
+
+
+def test_a_saving_that_is_unknown_is_not_told(record_of):
+    """Neither where the batch lane's cost is unknown, nor where the live lane's is."""
+    for fields, live in (({"live_cost_usd": None}, "unknown"), ({"cost_usd": None}, "$0.08")):
+        bill = dict(bill_of(record_of(**BY_BATCH | fields)))
+        assert bill["the same on the live lane"] == live
+        assert "saved by the batch lane" not in bill
+    idle = dict(bill_of(record_of(**BY_BATCH | {"cost_usd": 0.0, "live_cost_usd": 0.0})))
+    assert "saved by the batch lane" not in idle
+
+
+def test_each_lane_that_was_used_has_its_price(record_of):
+    """The one that was not used has none to tell."""
+    live, batch = price_words(record_of().price), price_words(BATCH_PRICE)
+    assert prices_words(record_of()) == [live]
+    assert prices_words(record_of(**BY_BATCH)) == [f"{batch}, on the batch lane"]
+    both = record_of(**BY_BATCH | {"texts_by_batch": 899})
+    assert prices_words(both) == [f"{batch}, on the batch lane", f"{live}, live"]
+    assert [value for what, value in bill_of(both) if what == "price"] == prices_words(both)
+
+
+def test_an_unknown_price_of_the_batch_lane_is_said(record_of):
+    """With what to add to the job; where it was not used it is nobody's concern."""
+    (said,) = notices(record_of(**BY_BATCH | {"batch_price": None, "cost_usd": None}))
+    assert "The Batch API's price of gpt-4o-mini is unknown" in said
+    assert "batch_fraction" in said
+    assert notices(record_of(batch_price=None)) == []
+    assert prices_words(record_of(**BY_BATCH | {"batch_price": None})) == ["unknown, on the batch lane"]
+
+
+def test_a_run_that_waits_says_so_first(record_of):
+    """With how many texts are out."""
+    said = notices(record_of(status="waiting", message="20 texts are in 1 batch at the provider"))
+    assert said == ["How it ended: 20 texts are in 1 batch at the provider."]
+    assert STATUS_WORDS["waiting"] == "waiting for batches"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The ledger: what was paid for, folded in from any wreck, counted once, exact."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +13,19 @@ from hypothesis import strategies as st
 from labelmill.job.model import Run
 from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, outcomes_of
+from labelmill.store.attempts import Attempt, Outcome, outcomes_of
 from labelmill.store.journal import Journal
-from labelmill.store.ledger import MONEY, SCHEMA, Ledger, frame_of, spent_since, start_of_day
+from labelmill.store.ledger import (
+    BY_BATCH,
+    LIVE_COST_USD,
+    MONEY,
+    SCHEMA,
+    Ledger,
+    frame_of,
+    scan_run,
+    spent_since,
+    start_of_day,
+)
 
 RUN = Run(max_attempts=1, max_answers=2)
 ONE_TRY = Run(max_attempts=1, max_answers=1)
@@ -87,6 +98,9 @@ def test_an_empty_ledger_has_its_schema_everywhere(ledger):
     assert ledger.labels().collect().is_empty()
     assert ledger.failures().collect().is_empty()
     assert ledger.known_digests().collect().is_empty()
+    assert ledger.tries().collect().is_empty()
+    assert ledger.ended_in("run").collect().is_empty()
+    assert ledger.mean_seconds() is None
     assert ledger.fold_abandoned(RUN) == 0
     assert spent_since(ledger.folder.parent, NOON) == 0
 
@@ -180,6 +194,87 @@ def test_what_needs_no_request_follows_from_the_last_failures_policy(ledger, kin
     final = {Policy.RETRY: [1], Policy.ASK_AGAIN: [1, 3], Policy.GIVE_UP: [1, 2, 3]}[POLICY_OF_KIND[kind]]
     assert digests(ledger.known_digests()) == final
     assert digests(ledger.known_digests(retry_failed=True)) == [1]
+
+
+def test_what_failed_in_a_run_is_not_asked_again_by_the_same_run(ledger):
+    """With `retry_failed` the failures of earlier runs are to be asked; those of the run itself are known."""
+    add(ledger, [failed(1, "too_long"), failed(2, "too_long"), labeled(3)], "old")
+    add(ledger, [failed(2, "too_long"), failed(4, "timeout")], "new")
+    assert digests(ledger.known_digests(retry_failed=True, run_id="new")) == [2, 3]
+    assert digests(ledger.known_digests(retry_failed=True, run_id="newer")) == [3]
+    assert digests(ledger.known_digests(run_id="new")) == [1, 2, 2, 3]
+
+
+def test_what_a_run_has_tried_to_its_end_is_told_apart_from_what_it_has_not(ledger):
+    """Of that run alone; what it may still try again is not in it."""
+    two_tries = Run(max_attempts=2, max_answers=2)
+    add(
+        ledger,
+        [lost(1), lost(1), lost(2), labeled(3), failed(4), failed(5, "too_long")],
+        "run",
+        run=two_tries,
+    )
+    add(ledger, [lost(6), lost(6)], "runner", run=two_tries)
+    add(ledger, [lost(7), lost(7)], "other", run=two_tries)
+    assert digests(ledger.ended_in("run")) == [1, 3, 5]
+    assert digests(ledger.ended_in("nobody")) == []
+
+
+def test_tries_count_what_is_worth_asking_again(ledger):
+    """Rows without an answer and rows with one that was no label, over all parts; the latest such answer's problem."""
+    later = NOON + timedelta(hours=1)
+    add(ledger, [lost(1), failed(2, "refused", later), failed(3, "off_label"), labeled(5)], "b")
+    add(ledger, [failed(1, "rate_limited"), failed(2, "truncated"), failed(4, "too_long")], "a")
+    add(ledger, [lost(2, later + timedelta(hours=1))], "c")
+    rows = {int(row.pop("digest")): row for row in ledger.tries().collect().to_dicts()}
+    assert rows == {
+        1: {"attempts": 2, "answers": 0, "problem": None, "schema_refused": False},
+        2: {"attempts": 1, "answers": 2, "problem": "refused", "schema_refused": False},
+        3: {"attempts": 0, "answers": 1, "problem": "off_label", "schema_refused": False},
+    }
+
+
+def test_a_schema_that_was_refused_is_remembered(ledger):
+    """It is no attempt: the text is asked without one. Where the refusal was final there is nothing to ask."""
+    refused = Outcome(
+        failed(1, "bad_request"), 1, 0, Usage(), Decimal(0), Decimal(0), final=False, ended=False
+    )
+    final = replace(refused, last=failed(2, "bad_request"), final=True, ended=True)
+    ledger.folder.mkdir(parents=True)
+    frame_of([refused, final], "run", "batch").write_parquet(ledger.part_path("run", 0))
+    (row,) = ledger.tries().collect().to_dicts()
+    assert row == {"digest": 1, "attempts": 0, "answers": 0, "problem": None, "schema_refused": True}
+
+
+def test_a_row_tells_its_lane_and_what_the_live_lane_would_have_cost(ledger):
+    """Parts that an older version wrote say nothing of lanes, and were all live."""
+    add(ledger, [labeled(1)], "a")
+    outcome = Outcome(
+        labeled(2), 1, 0, Usage(1, 0, 1), PRICE, Decimal(0), final=True, ended=True, live_cost_usd=2 * PRICE
+    )
+    frame_of([outcome], "b", "batch").write_parquet(ledger.part_path("b", 0))
+    old = frame_of(outcomes_of([labeled(3)], RUN), "c").drop("lane", "live_cost_usd")
+    old.write_parquet(ledger.part_path("c", 0))
+    rows = ledger.scan().select("lane", by_batch=BY_BATCH, live=LIVE_COST_USD).collect()
+    assert rows.rows() == [("live", False, PRICE), ("batch", True, 2 * PRICE), (None, False, PRICE)]
+
+
+def test_how_long_an_answer_takes_is_learned_from_the_live_lane(ledger):
+    """A batch tells nothing of it."""
+    add(ledger, [labeled(1, seconds=1.0), labeled(2, seconds=2.0), lost(3)], "a")
+    frame_of(outcomes_of([labeled(4)], RUN), "b", "batch").write_parquet(ledger.part_path("b", 0))
+    assert ledger.mean_seconds() == 1.5
+
+
+def test_a_run_is_charged_for_what_it_harvests_of_other_tasks(ledger):
+    """Its bill holds the parts of every task that bear its name, and nobody else's."""
+    other = Ledger(ledger.folder.with_name("other"))
+    add(ledger, [labeled(1)], "run", 0)
+    add(other, [labeled(2), labeled(3)], "run", 1)
+    add(other, [labeled(4)], "runner", 0)
+    rows = scan_run(ledger.folder.parent, "run", "part").collect()
+    assert sorted(rows["row_key"]) == [key_of(number) for number in (1, 2, 3)]
+    assert set(rows["part"].str.slice(-13)) == {"00000.parquet", "00001.parquet"}
 
 
 def test_the_earliest_label_stays(ledger):

@@ -1,0 +1,182 @@
+"""Sending: the intent first, then the request, then its id; and one batch is made once."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelmill.batch.lots import Lot
+from labelmill.batch.openai_client import OpenAIBatchClient
+from labelmill.batch.record import BatchFolder
+from labelmill.batch.requests import Room
+from labelmill.batch.sending import Unsent, send_next
+from labelmill.practice import PracticeSettings
+
+WIDE = Room(50_000, 200_000_000)
+TEXTS = ["the match", "the bank", "another match", "a market"]
+
+
+@pytest.fixture
+def notes(notes_of, job_of):
+    """The notes of a run with a tenth of a dollar."""
+    return notes_of(job_of(), limit_usd="0.1")
+
+
+@pytest.fixture
+def unsent(write_lot):
+    """A plan of four texts."""
+    return Unsent((write_lot(TEXTS),))
+
+
+def left_of(notes):
+    """What is on disk of the batches: their steps, and every file."""
+    files = {path.name for path in notes.means.folder.path.rglob("*") if path.is_file()}
+    return [record.step for record in notes.means.folder.read_all()], files
+
+
+def test_a_batch_goes_out_and_can_be_found_by_its_metadata(notes, unsent, made):
+    """Its record has the provider's id, the fingerprint of what went out, and what it may cost, which is held."""
+    assert send_next(notes, unsent, WIDE) is None
+    (record,) = notes.out.values()
+    (batch,) = made()
+    assert (record.step, record.batch_id, record.texts) == ("sent", batch["id"], 4)
+    assert batch["metadata"] == record.metadata
+    assert record.intended_at_utc <= record.creating_at_utc <= record.sent_at_utc
+    assert record.worst_case_usd > 0
+    assert notes.means.budget.left_usd == Decimal("0.1") - record.worst_case_usd
+    assert notes.means.folder.row_keys(record).height == 4
+    assert left_of(notes) == (["sent"], {"batch.json", "requests.parquet"})
+    assert unsent.texts == 0
+
+
+def test_the_intent_is_on_disk_before_the_provider_sees_anything(notes, unsent, monkeypatch):
+    """At each step that it can see, the record says so already: whatever dies, the next run knows."""
+    seen = []
+    send, write = OpenAIBatchClient.send, BatchFolder.write
+
+    def watched_send(client, requests, metadata):
+        (record,) = notes.means.folder.read_all()
+        seen.append(("on disk", record.step, record.metadata == metadata, requests.exists()))
+        return send(client, requests, metadata)
+
+    def watched_write(folder, record):
+        seen.append(record.step)
+        return write(folder, record)
+
+    monkeypatch.setattr(OpenAIBatchClient, "send", watched_send)
+    monkeypatch.setattr(BatchFolder, "write", watched_write)
+    send_next(notes, unsent, WIDE)
+    assert seen == ["intended", "creating", ("on disk", "creating", True, True), "sent"]
+
+
+def test_batches_hold_the_texts_in_order_each_once(notes, unsent, made):
+    """Where there is room for one or two, the next batch goes on from there."""
+    assert send_next(notes, unsent, Room(1, 10**9)) is None
+    assert unsent.texts == 3
+    assert send_next(notes, unsent, Room(2, 10**9)) is None
+    assert send_next(notes, unsent, Room(2, 10**9)) is None
+    assert (unsent.texts, unsent.lots) == (0, ())
+    names = [record.name for record in notes.out.values()]
+    assert names == [f"{notes.means.run_id}-{number:03d}" for number in range(3)]
+    assert [record.texts for record in notes.out.values()] == [1, 2, 1]
+    assert len(made()) == 3
+    keys = [key for record in notes.out.values() for key in notes.means.folder.row_keys(record)["row_key"]]
+    assert len(set(keys)) == 4
+
+
+def test_lots_are_sent_one_after_the_other(notes, write_lot):
+    """A batch never mixes two ways of asking."""
+    lots = (
+        write_lot(["x", "y"], ["off_label"] * 2, under_schema=True, name="corrections.parquet"),
+        write_lot(["z"], name="plain.parquet"),
+    )
+    unsent = Unsent(lots)
+    while unsent.texts:
+        send_next(notes, unsent, WIDE)
+    first, second = notes.out.values()
+    assert (first.texts, first.is_correction, first.under_schema) == (2, True, True)
+    assert (second.texts, second.is_correction, second.under_schema) == (1, False, False)
+
+
+@pytest.mark.parametrize(
+    ("room", "bound"),
+    [
+        (Room(0, 10**9), "requests"),
+        (Room(9, 10), "bytes"),
+        (Room(9, 10**9, 1), "tokens"),
+        (Room(9, 10**9, None, Decimal(0)), "budget"),
+    ],
+)
+def test_where_not_even_one_text_fits_nothing_is_left_or_sent(notes, unsent, made, room, bound):
+    """No folder, no intent, no money held, no request."""
+    assert send_next(notes, unsent, room) == bound
+    assert (unsent.texts, notes.out, made()) == (4, {}, [])
+    assert notes.means.budget.left_usd == Decimal("0.1")
+    assert list(notes.means.folder.path.iterdir()) == []
+
+
+def test_a_refused_batch_is_dropped_and_stops_the_run(practice, notes, unsent, made):
+    """With the provider's words; its money is free again, and its texts are not lost."""
+    practice.configure(PracticeSettings(required_key="sk-1"))
+    send_next(notes, unsent, WIDE)
+    assert "key was not accepted" in notes.means.gate.stopped.message
+    assert notes.means.gate.stopped.reason == "failed"
+    assert not notes.out
+    assert notes.means.budget.left_usd == Decimal("0.1")
+    steps, files = left_of(notes)
+    assert (steps, files) == (["dropped"], {"batch.json"})
+    practice.configure(PracticeSettings())
+    assert made() == []
+
+
+@pytest.mark.parametrize("fault", ["server_error", "connection_reset"])
+def test_a_batch_whose_making_nobody_confirmed_is_out_until_it_is_found(practice, notes, unsent, made, fault):
+    """It was made all the same; it is noted as being made, its money is held, and it is not sent again."""
+    practice.configure(PracticeSettings(batch_errors={"create": fault}, batch_error_calls=9))
+    send_next(notes, unsent, WIDE)
+    (record,) = notes.out.values()
+    assert (record.step, record.batch_id) == ("creating", None)
+    assert record.message
+    assert notes.means.gate.stopped is None
+    assert notes.means.budget.left_usd < Decimal("0.1")
+    assert unsent.texts == 0
+    assert len(made()) == 1
+    assert left_of(notes) == (["creating"], {"batch.json", "requests.parquet"})
+
+
+def test_the_file_of_requests_is_gone_whatever_happens(notes, unsent, monkeypatch):
+    """It holds texts, and is no more needed; an intent without its batch is dropped by the next run."""
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OpenAIBatchClient, "send", die)
+    with pytest.raises(KeyboardInterrupt):
+        send_next(notes, unsent, WIDE)
+    assert left_of(notes) == (["creating"], {"batch.json", "requests.parquet"})
+
+
+def test_the_key_is_in_no_record(practice, notes, unsent, monkeypatch):
+    """Nor anywhere else in the folder of a batch."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    practice.configure(PracticeSettings(required_key="another"))
+    send_next(notes, unsent, WIDE)
+    for path in notes.means.folder.path.rglob("*.*"):
+        assert b"sk-very-secret" not in path.read_bytes()
+    assert "key was not accepted" in notes.settled[0].message
+
+
+@settings(deadline=None)
+@given(lots=st.lists(st.integers(1, 5), max_size=4), data=st.data())
+def test_what_is_unsent_is_counted_down_to_nothing(lots, data):
+    """A batch ends where its lot ends at the latest."""
+    unsent = Unsent(tuple(Lot(None, texts, is_correction=False, under_schema=False) for texts in lots))
+    total = sum(lots)
+    while unsent.texts:
+        assert unsent.texts == total
+        assert unsent.offset < unsent.lots[0].texts
+        sent = data.draw(st.integers(1, unsent.lots[0].texts - unsent.offset))
+        unsent.move(sent)
+        total -= sent
+    assert (unsent.lots, unsent.offset, total) == ((), 0, 0)

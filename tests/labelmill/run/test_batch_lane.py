@@ -1,0 +1,296 @@
+"""The batch lane of a live run: where it stands, and what its steps do to the run."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from labelmill.batch.client import BatchStatus
+from labelmill.batch.steps import CancelAll, Harvest, Leave, MakePlan, Send, Wait, next_step
+from labelmill.errors import RunStopped
+from labelmill.practice import FaultKind, PracticeSettings
+from labelmill.run import batch_lane
+from labelmill.run.batch_lane import situation_of
+from labelmill.run.costs import write_costs
+from labelmill.run.opening import finished_record, open_run
+
+TEXTS = [f"the {word} number {number}" for number in range(3) for word in ("match", "bank")]
+MOST_STEPS = 300
+
+
+@pytest.fixture
+def practice(practice):
+    """The session's practice provider as if just started, and left as it was found."""
+    practice.configure(PracticeSettings())
+    practice.reset()
+    yield practice
+    practice.configure(PracticeSettings())
+    practice.reset()
+
+
+@pytest.fixture
+def batch_job(job_of, write_texts):
+    """Build a job on the batch lane over the texts: `batch_job(run={...})`."""
+
+    def build(texts=TEXTS, run=None, **sections):
+        write_texts(texts)
+        return job_of(run={"lane": "batch", "poll_seconds": 0.05, **(run or {})}, **sections)
+
+    return build
+
+
+def taken(live, until=lambda _: False, *, retry_failed=False):
+    """Take the lane's steps as the flow does, until it ends or a step is reached; returns the steps."""
+    steps = []
+    live.desk.look()
+    while len(steps) < MOST_STEPS:
+        step = next_step(situation_of(live))
+        steps.append(step)
+        if until(step):
+            return steps
+        match step:
+            case Harvest(names):
+                for name in names:
+                    batch_lane.harvest(live, name)
+            case MakePlan():
+                batch_lane.plan_batches(live, retry_failed=retry_failed)
+            case Send():
+                batch_lane.send(live)
+            case CancelAll():
+                live.desk.cancel_mine()
+            case Wait(seconds):
+                batch_lane.wait_and_look(live, seconds)
+            case _:
+                return steps
+    raise AssertionError(steps)
+
+
+def kinds(steps):
+    """What was done, waits left out."""
+    return [type(step).__name__ for step in steps if not isinstance(step, Wait)]
+
+
+def rows_of(live):
+    """The ledger's rows of the run's task."""
+    return live.run.ledger.scan().collect()
+
+
+def test_a_lane_is_planned_sent_harvested_and_looked_over_once_more(batch_job, practice):
+    """Every text once, and progress counts them; no request is sent live."""
+    with open_run(batch_job(), practice.base_url) as live:
+        steps = taken(live)
+        now = live.progress.now()
+        assert (now.texts, now.done, now.labeled, now.failed) == (6, 6, 6, 0)
+        assert now.cost_usd == rows_of(live)["cost_usd"].sum() > 0
+        assert now.batches == ()
+    assert kinds(steps) == ["MakePlan", "Send", "Harvest", "MakePlan", "Finish"]
+    assert practice.totals()["requests"] == 0
+    assert practice.totals()["batch_rows_answered"] == 6
+
+
+def test_what_is_worth_asking_again_goes_into_the_next_batch(batch_job, practice):
+    """A failed row, an answer that was no label, a row that came back in no file: each is asked again, and then labeled."""
+    faults = {FaultKind.SERVER_ERROR: 0.3, FaultKind.EMPTY: 0.3, FaultKind.BAD_JSON: 0.3}
+    practice.configure(PracticeSettings(faults=faults))
+    texts = [f"match {number}" for number in range(20)]
+    with open_run(batch_job(texts), practice.base_url) as live:
+        taken(live)
+        rows, now = rows_of(live), live.progress.now()
+    assert rows.filter(pl.col("label").is_not_null())["row_key"].n_unique() == 20
+    assert {"provider_error", "empty_answer", "bad_response"} <= set(rows["error"].drop_nulls())
+    assert (now.texts, now.done, now.failed) == (20, 20, 0)
+
+
+def test_texts_that_always_fail_are_given_up_and_the_lane_ends(batch_job, practice):
+    """After `max_attempts` rows in batches, the run's own; the next run tries once more, and no more."""
+    practice.configure(PracticeSettings(stubborn_faults={FaultKind.SERVER_ERROR: 1.0}))
+    job = batch_job(run={"max_attempts": 3, "stop_at_failed_fraction": 1.0})
+    with open_run(job, practice.base_url) as live:
+        steps = taken(live)
+        assert rows_of(live).height == 3 * 6
+        assert live.progress.now().failed == 6
+        assert live.run.ledger.failures().collect().height == 6
+    assert kinds(steps).count("Send") == 3
+    with open_run(job, practice.base_url) as live:
+        assert kinds(taken(live)).count("Send") == 1
+        assert rows_of(live).height == 4 * 6
+
+
+def test_failures_of_earlier_runs_are_asked_again_where_that_is_wanted_and_once(batch_job, practice):
+    """With `retry_failed`: not over and over within the run that fails at them anew."""
+    practice.configure(PracticeSettings(stubborn_faults={FaultKind.TOO_LONG: 1.0}))
+    job = batch_job(run={"stop_at_failed_fraction": 1.0})
+    for retry_failed, sent in ((False, 1), (False, 0), (True, 1)):
+        with open_run(job, practice.base_url) as live:
+            assert kinds(taken(live, retry_failed=retry_failed)).count("Send") == sent
+
+
+def test_what_goes_live_again_is_left_to_the_live_lane(batch_job, practice):
+    """With `retry_lane = "live"` a text is in one batch at most."""
+    practice.configure(PracticeSettings(stubborn_faults={FaultKind.SERVER_ERROR: 1.0}))
+    job = batch_job(run={"retry_lane": "live", "stop_at_failed_fraction": 1.0})
+    with open_run(job, practice.base_url) as live:
+        assert kinds(taken(live)) == ["MakePlan", "Send", "Harvest", "MakePlan", "Finish"]
+        assert live.run.ledger.tries().collect().height == 6
+
+
+def test_a_lane_that_may_not_wait_leaves_its_batches_to_the_next_run(batch_job, practice):
+    """Which harvests them without sending anything."""
+    practice.configure(PracticeSettings(batch_seconds=600))
+    job = batch_job(run={"max_wait_minutes": 0})
+    with open_run(job, practice.base_url) as live:
+        steps = taken(live)
+        assert isinstance(steps[-1], Leave)
+        assert [batch.texts for batch in live.progress.now().batches] == [6]
+        assert batch_lane.digests_out(live).collect().height == 6
+        record = finished_record(live, None)
+        assert (record.texts_out, [batch.step for batch in record.batches]) == (6, ["sent"])
+    practice.configure(PracticeSettings())
+    with open_run(batch_job(), practice.base_url) as live:
+        assert [kind for kind in kinds(taken(live)) if kind != "MakePlan"] == ["Harvest", "Finish"]
+        assert rows_of(live).height == 6
+        assert batch_lane.digests_out(live).collect().is_empty()
+
+
+def test_a_stop_ends_the_lane_at_once_and_leaves_its_batches(batch_job, practice):
+    """Ctrl-C within a wait: nothing more is asked, and nothing is cancelled."""
+    practice.configure(PracticeSettings(batch_seconds=600))
+    with open_run(batch_job(run={"poll_seconds": 100}), practice.base_url) as live:
+        taken(live, until=lambda step: isinstance(step, Wait))
+        live.gate.stop(RunStopped("cancelled", "Ctrl-C"))
+        started = time.monotonic()
+        calls = practice.totals()["batch_calls"]
+        batch_lane.wait_and_look(live, 60)
+        assert time.monotonic() - started < 5
+        assert kinds([next_step(situation_of(live))]) == ["Finish"]
+        assert practice.totals()["batch_calls"] == calls
+        assert len(live.desk.notes.mine) == 1
+
+
+def at_deadline_in(minutes):
+    """Settings of the lane `auto` whose deadline is so many minutes from now."""
+    moment = datetime.now(UTC) + timedelta(minutes=minutes)
+    return {"lane": "auto", "deadline": f"{moment:%H:%M}", "max_concurrency": 1}
+
+
+def test_before_its_deadline_the_lane_auto_waits_for_batches(batch_job, practice):
+    """As the batch lane does, but no longer than until the live lane has to begin."""
+    practice.configure(PracticeSettings(batch_seconds=600))
+    with open_run(batch_job(run=at_deadline_in(120)), practice.base_url) as live:
+        taken(live, until=lambda step: isinstance(step, Wait))
+        now = situation_of(live)
+    assert not now.goes_live
+    # 600 seconds to cancel, and 6 texts of 2 seconds each, with slack.
+    assert now.seconds_left == pytest.approx(120 * 60 - 600 - (6 * 2 * 1.5 + 30), abs=70)
+
+
+def test_near_its_deadline_the_lane_auto_stops_its_batches_and_keeps_to_it(batch_job, practice):
+    """What was finished of them is harvested; that the rest is then smaller brings no batch back."""
+    practice.configure(PracticeSettings(batch_seconds=600, batch_finished_fraction=0.5))
+    texts = [f"match {number}" for number in range(40)]
+    with open_run(batch_job(texts, run=at_deadline_in(120)), practice.base_url) as live:
+        taken(live, until=lambda step: isinstance(step, Wait))
+        # As if the provider's hours had passed: the rest would need all the time that is left.
+        live.__dict__["mean_seconds"] = 120 * 60 / 40
+        steps = taken(live)
+        assert kinds(steps) == ["CancelAll", "Harvest", "Finish"]
+        assert rows_of(live).height == 20
+        # With half of the texts there would be time again.
+        live.__dict__["mean_seconds"] = 0.001
+        assert situation_of(live).goes_live
+        assert kinds(taken(live)) == ["Finish"]
+
+
+def test_a_job_that_has_gone_live_stops_the_batches_of_its_lane_before(batch_job, practice, job_of):
+    """On the lane `live`, batches that an earlier run has out are cancelled, harvested, and nothing is sent."""
+    practice.configure(PracticeSettings(batch_seconds=600, batch_finished_fraction=0.5))
+    with open_run(batch_job(run={"max_wait_minutes": 0}), practice.base_url) as live:
+        taken(live)
+    with open_run(job_of(run={"lane": "live", "poll_seconds": 0.05}), practice.base_url) as live:
+        assert kinds(taken(live)) == ["CancelAll", "Harvest", "Finish"]
+        assert rows_of(live).height == 3
+
+
+def test_batches_in_which_most_rows_fail_stop_the_run(batch_job, practice):
+    """Before the next one is paid for; the sentence names the batch."""
+    practice.configure(PracticeSettings(stubborn_faults={FaultKind.TRUNCATED: 1.0}))
+    texts = [f"match {number}" for number in range(120)]
+    with open_run(batch_job(texts, run={"max_answers": 5}), practice.base_url) as live:
+        taken(live)
+        assert "of the last 100 requests failed" in live.gate.stopped.message
+        assert "(in batch " in live.gate.stopped.message
+        assert rows_of(live).height == 120
+
+
+def test_a_ledger_that_can_not_be_written_stops_the_run(batch_job, practice, monkeypatch):
+    """In words that name the folder; the answers stay at the provider."""
+    with open_run(batch_job(), practice.base_url) as live:
+        steps = taken(live, until=lambda step: isinstance(step, Harvest))
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("labelmill.batch.desk.written_whole", full)
+        with pytest.raises(OSError, match="No space"):
+            batch_lane.harvest(live, steps[-1].names[0])
+        assert live.gate.stopped.message.endswith("out can't be written: No space left on device")
+        assert list(live.desk.notes.out) == list(steps[-1].names)
+        monkeypatch.undo()
+
+
+def test_batches_out_are_shown_as_the_provider_speaks_of_them(batch_job, practice):
+    """Their ids, their state in words, and how many of their texts are done."""
+    practice.configure(PracticeSettings(batch_seconds=600))
+    with open_run(batch_job(run={"max_wait_minutes": 0}), practice.base_url) as live:
+        taken(live)
+        (record,) = live.desk.notes.mine
+        (seen,) = live.progress.now().batches
+        assert (seen.name, seen.status, seen.done, seen.texts) == (record.batch_id, "sent", 0, 6)
+        for changes, status, done in (
+            ({"status": BatchStatus.IN_PROGRESS, "completed": 3, "failed": 1}, "in progress", 4),
+            ({"status": None, "step": "creating", "batch_id": None}, "being made", 4),
+        ):
+            record = live.desk.notes.note(record, **changes)
+            batch_lane.show_batches(live)
+            (seen,) = live.progress.now().batches
+            assert (seen.status, seen.done) == (status, done)
+        assert seen.name == record.name
+
+
+def test_costs_are_told_by_lane(batch_job, practice, job_of):
+    """A row of `costs.parquet` for each batch, at the batch lane's prices; the record tells what was saved."""
+    with open_run(batch_job(batch={"max_requests": 4}), practice.base_url) as live:
+        taken(live)
+        record = finished_record(live, None)
+        costs = write_costs(live.run, record)
+    assert costs["lane"].to_list() == ["batch", "batch"]
+    assert sorted(costs["texts"]) == [2, 4]
+    assert costs["input_usd_per_mtok"].unique().to_list() == [0.075]
+    assert costs.equals(pl.read_parquet(live.run.record_folder / "costs.parquet"))
+    assert record.cost_usd == pytest.approx(costs["cost_usd"].sum())
+    assert record.live_cost_usd == pytest.approx(2 * record.cost_usd)
+    assert (record.texts_asked, record.texts_by_batch, record.texts_out) == (6, 6, 0)
+    assert (record.price["input_usd_per_mtok"], record.batch_price["input_usd_per_mtok"]) == (0.15, 0.075)
+    assert [batch.step for batch in record.batches] == ["harvested", "harvested"]
+    with open_run(job_of(), practice.base_url) as live:
+        assert write_costs(live.run, finished_record(live, None)).is_empty()
+
+
+def test_a_budget_counts_what_is_out(batch_job, practice):
+    """The next run has so much less to spend, until the batch is harvested."""
+    practice.configure(PracticeSettings(batch_seconds=600))
+    job = batch_job(run={"max_wait_minutes": 0, "max_cost_usd": 1.0})
+    with open_run(job, practice.base_url) as live:
+        taken(live)
+        held = live.desk.notes.mine[0].worst_case_usd
+    practice.configure(PracticeSettings())
+    with open_run(job, practice.base_url) as live:
+        assert live.budget.left_usd == 1 - held
+        while not live.desk.ready():
+            live.desk.look()
+            time.sleep(0.02)
+        batch_lane.harvest(live, live.desk.ready()[0])
+        assert live.budget.left_usd == 1 - rows_of(live)["cost_usd"].sum()
+        assert live.budget.left_usd > 1 - held > Decimal("0.9")
