@@ -37,9 +37,7 @@ class Means:
 
 @dataclass
 class Notes:
-    """The batches that are out, by name, and those that this run has settled.
-
-    """
+    """The batches that are out, by name, and those that this run has settled."""
 
     means: Means
     out: dict[str, BatchRecord] = field(default_factory=dict)

@@ -114,21 +114,6 @@ def test_a_budget_needs_a_price(job_file, mistakes_in, limit):
     assert checked_job(draft_of_file(job_file(unknown)))
 
 
-@pytest.mark.parametrize("lane", ["batch", "auto"])
-def test_a_budget_on_the_batch_lane_needs_that_lanes_price(job_file, mistakes_in, lane):
-    """A price of one's own that says nothing of the Batch API leaves a batch's cost unknown, and a budget unkept."""
-    price = "[price]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n"
-    budget = '[run]\nmax_cost_usd = 1\nlane = "{}"\n'
-    assert mistakes_in(job_file(more=price + budget.format(lane))) == {
-        "run.max_cost_usd": (
-            "a budget can't be kept, since the price of 'gpt-4o-mini' on the batch lane is unknown; "
-            "add a [price] section with input_usd_per_mtok, output_usd_per_mtok and batch_fraction"
-        )
-    }
-    assert checked_job(draft_of_file(job_file(more=price + budget.format("live"))))
-    assert checked_job(draft_of_file(job_file(more=f"{price}batch_fraction = 0.5\n{budget.format(lane)}")))
-
-
 def test_mistakes_of_every_kind_come_together(job_file):
     """A missing key, an unknown price, a missing column and a single label are one answer, not four."""
     path = job_file(
@@ -164,7 +149,7 @@ def test_an_adapter_that_is_not_installed_is_named_before_anything_is_spent(job_
     for name in [name for name in sys.modules if name.split(".")[0] == "langasync"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "langasync", None)
-    path = job_file(more='[batch]\nadapter = "langasync"\n')
+    path = job_file(more='[run]\nlane = "batch"\n[batch]\nadapter = "langasync"\n')
     with pytest.raises(JobRefused) as refused:
         checked_job(draft_of_file(path))
     (mistake,) = refused.value.mistakes
