@@ -13,8 +13,9 @@ from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import batch_form_of
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
-from labelmill.model.answers import LabelSet, answer_of, label_or_failure
+from labelmill.model.answers import LabelSet, answer_of
 from labelmill.model.failures import Failure, Fatal, failure_of_status
+from labelmill.model.recorder import attempt_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt, Outcome, is_final
@@ -66,21 +67,7 @@ class Reading:
         """What came of one text that was asked."""
         if row.message is not None:
             answer = answer_of(row.message)
-            result = label_or_failure(answer, self.labels, self.form.reading)
-            failure = result if isinstance(result, Failure) else None
-            return Attempt(
-                row.row_key,
-                now,
-                label=result if isinstance(result, str) else None,
-                failure=failure.kind if failure else None,
-                message=failure.message if failure else None,
-                answered=True,
-                confidence=answer.confidence,
-                model=answer.model,
-                usage=answer.usage,
-                cost_usd=cost_of(answer.usage, self.price),
-                unseen_usd=self.worst_case_usd if answer.usage is None else None,
-            )
+            return attempt_of(row.row_key, answer, self.labels, self.form, self.price, self.worst_case_usd)
         error = row.error or RowError(None, None, "")
         found = _failure_of(error)
         if isinstance(found, Fatal):

@@ -71,7 +71,8 @@ class Recorder(BaseCallbackHandler):
         """Record an answer, whatever it says."""
         message = cast("ChatGeneration", response.generations[0][0]).message
         row_key, worst_cost = self._take(run_id)
-        self._record(self._attempt_of(row_key, answer_of(cast("AIMessage", message)), worst_cost))
+        answer = answer_of(cast("AIMessage", message))
+        self._record(attempt_of(row_key, answer, self._labels, self._form, self._price, worst_cost))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Record a request that failed; one that was never sent is no attempt, and a fatal one stops the run."""
@@ -95,27 +96,39 @@ class Recorder(BaseCallbackHandler):
             )
         )
 
-    def _attempt_of(self, row_key: str, answer: Answer, worst_cost: Decimal | None) -> Attempt:
-        result = label_or_failure(answer, self._labels, self._form.reading)
-        failure = result if isinstance(result, Failure) else None
-        return Attempt(
-            row_key,
-            _now(),
-            label=result if isinstance(result, str) else None,
-            failure=failure.kind if failure else None,
-            message=failure.message if failure else None,
-            answered=True,
-            confidence=answer.confidence,
-            model=answer.model,
-            usage=answer.usage,
-            cost_usd=cost_of(answer.usage, self._price),
-            unseen_usd=worst_cost if answer.usage is None else None,
-            seconds=None if answer.seconds is None else round(answer.seconds, 4),
-        )
-
     def _take(self, run_id: UUID) -> tuple[str, Decimal | None]:
         with self._lock:
             return self._requests.pop(run_id)
+
+
+def attempt_of(  # noqa: PLR0913, PLR0917  (all that an answer is judged by)
+    row_key: str,
+    answer: Answer,
+    labels: LabelSet,
+    form: AnswerForm,
+    price: Price | None,
+    worst_cost: Decimal | None,
+) -> Attempt:
+    """What an answer amounts to, on whichever lane it came: a label or a failure, and what its tokens cost.
+
+    `worst_cost` is what it may have cost in USD where its tokens are not told.
+    """
+    result = label_or_failure(answer, labels, form.reading)
+    failure = result if isinstance(result, Failure) else None
+    return Attempt(
+        row_key,
+        _now(),
+        label=result if isinstance(result, str) else None,
+        failure=failure.kind if failure else None,
+        message=failure.message if failure else None,
+        answered=True,
+        confidence=answer.confidence,
+        model=answer.model,
+        usage=answer.usage,
+        cost_usd=cost_of(answer.usage, price),
+        unseen_usd=worst_cost if answer.usage is None else None,
+        seconds=None if answer.seconds is None else round(answer.seconds, 4),
+    )
 
 
 def _now() -> datetime:
