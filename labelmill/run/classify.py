@@ -2,17 +2,18 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from labelmill.dataset.plan import Chunk, read_chunk
+from labelmill.dataset.plan import Chunk, read_chunk, read_tried
 from labelmill.errors import RunStopped
 from labelmill.model.answer_form import correction_form_of, form_of
 from labelmill.model.recorder import Recorder
-from labelmill.model.rounds import Question, configs_of, next_round
+from labelmill.model.rounds import Question, configs_of, next_round, question_of
 from labelmill.run.live import LiveRun, live_run
 from labelmill.store.attempts import Attempt
 from labelmill.store.journal import Journal
@@ -62,7 +63,14 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
 
 
 def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[int, int]:
-    questions = [Question(key, text) for key, text in read_chunk(texts, chunk)]
+    rows = read_chunk(texts, chunk)
+    tried = read_tried(texts, [key for key, _ in rows])
+    questions = [question_of(key, text, live.run.job, tried.get(key)) for key, text in rows]
+
+    def record(attempt: Attempt) -> None:
+        answers_before, *_ = tried.get(attempt.row_key, (None,))
+        _record(live, journal, replace(attempt, answers_before=answers_before))
+
     jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
     labeled = failed = 0
     while questions and live.gate.stopped is None:
@@ -70,8 +78,8 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
         questions.sort(key=lambda question: not question.under_schema)
         corrections = sum(question.under_schema for question in questions)
         results = [
-            *_batch(live, questions[:corrections], chunk, journal, correction=True),
-            *_batch(live, questions[corrections:], chunk, journal, correction=False),
+            *_batch(live, questions[:corrections], chunk, record, correction=True),
+            *_batch(live, questions[corrections:], chunk, record, correction=False),
         ]
         ended = next_round(questions, results, live.run.job, jitter)
         labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
@@ -82,13 +90,18 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
 
 
 def _batch(
-    live: LiveRun, questions: list[Question], chunk: Chunk, journal: Journal, *, correction: bool
+    live: LiveRun,
+    questions: list[Question],
+    chunk: Chunk,
+    record: Callable[[Attempt], None],
+    *,
+    correction: bool,
 ) -> list[Any]:
     job = live.run.job
     recorder = Recorder(
         job,
         live.price,
-        record=lambda attempt: _record(live, journal, attempt),
+        record=record,
         stop=lambda stopped: live.gate.stop(
             RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))
         ),

@@ -244,6 +244,21 @@ def test_rows_that_fail_are_asked_again_live_where_the_job_says_so(run, practice
     assert_settled(practice, record)
 
 
+def test_answers_in_a_batch_and_live_count_together(run, practice, job_of, write_texts):
+    """A text that never gets a label costs `max_answers` over both lanes, is failed then, and is left alone after that."""
+    write_texts(TEXTS)
+    settings = PracticeSettings(faults={"off_label": 0.3}, stubborn_faults={"off_label": 0.2}, seed=2)
+    _, record = run(job_of(run={**BATCH, "retry_lane": "live"}), settings)
+    totals, failed = practice.totals(), record.rows_failed
+    wrong = totals["faults"]["off_label"] - failed
+    assert 0 < failed < wrong
+    assert (record.failures, record.rows_labeled) == ({"off_label": failed}, len(TEXTS) - failed)
+    assert (totals["requests"], record.requests) == (wrong, len(TEXTS) + wrong)
+    assert record.cost_usd == pytest.approx(billed_usd(totals), rel=1e-9)
+    _, again = run(job_of())
+    assert (again.texts_asked, practice.totals()["requests"]) == (0, wrong)
+
+
 def test_a_run_that_waits_no_longer_leaves_its_batches_to_the_next(run, practice, job_of, write_texts):
     """At `max_wait_minutes` it publishes and is `waiting` (exit code 5); the next run harvests, and nothing is paid twice."""
     write_texts(TEXTS)
