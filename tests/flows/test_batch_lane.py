@@ -212,6 +212,20 @@ def test_a_jobs_own_limit_of_the_queue_is_kept(run, practice, job_of, write_text
     assert_settled(practice, record)
 
 
+def test_a_queue_that_others_fill_is_waited_for_whatever_the_jobs_own_limit(
+    run, practice, job_of, write_texts
+):
+    """With `max_queue_tokens` too, a provider that has no room even for one text is asked again until it has."""
+    write_texts(TEXTS)
+    practice.configure(PracticeSettings(batch_queue_tokens=10))
+    others_end = threading.Timer(3, practice.configure, [PracticeSettings()])
+    others_end.start()
+    _, record = run(job_of(run=BATCH, batch={"max_queue_tokens": 2000}))
+    others_end.join()
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    assert_settled(practice, record)
+
+
 def test_answers_outside_the_labels_are_corrected_in_the_next_batch(run, practice, job_of, write_texts):
     """They are asked once more under the labels' schema; a text that never gets a label costs `max_answers`."""
     write_texts(TEXTS)
