@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from labelmill.dataset.plan import Plan, chunks_of, rows_per_chunk_of, write_pending
+from labelmill.dataset.plan import Plan, chunks_of, rows_per_chunk_of, write_pending, write_tried
 from labelmill.run.batch_lane import digests_out
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run
@@ -30,6 +30,8 @@ def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = F
     )
     among = run.ledger.tries().select("digest") if settings.lane == "batch" else None
     texts = write_pending(run.files, run.template, known, path, among)
+    if not retry_failed:
+        write_tried(path, run.ledger.tries())
     if after:
         live.progress.reopen(texts)
     else:

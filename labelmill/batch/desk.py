@@ -184,9 +184,10 @@ class BatchDesk:
         self.has_room = False
         if self.notes.mine:
             return
-        if bound == "tokens" and self.queue_tokens != (asked := self.notes.means.job.batch.max_queue_tokens):
+        own = self.notes.means.job.batch.max_queue_tokens
+        if bound == "tokens" and self.queue_tokens != own:
             # A guess that has become too small: others may be filling the provider's queue.
-            self.queue_tokens, self.has_room = asked, True
+            self.queue_tokens, self.has_room = own, True
             self._pause()
             return
         limit = self.notes.means.budget.limit

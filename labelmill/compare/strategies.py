@@ -22,7 +22,7 @@ from labelmill.job.model import LabelJob
 from labelmill.model.adaptive import AdaptiveLimit, FixedLimit
 from labelmill.model.rounds import Question, configs_of, next_round
 from labelmill.money.prices import Lane, Price
-from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal
+from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal, record_attempt
 from labelmill.run.live import LiveRun
 
 
@@ -103,7 +103,7 @@ def ask_by_batch(live: LiveRun, sample: Sample, limit: int) -> list[Path]:
     questions, chunk = sample.questions(), live.numbers.take()
     inputs = [question.as_input() for question in questions]
     with kept_journal(live, chunk) as journal, live.tracing.around_batch():
-        configs = configs_of(questions, config_of(live, journal, limit), chunk)
+        configs = configs_of(questions, config_of(live, partial(record_attempt, live, journal), limit), chunk)
         _count(live, questions, live.chain.batch(inputs, config=configs, return_exceptions=True))
     return _parts_of(live, chunk)
 
@@ -131,7 +131,7 @@ def _ask_one_by_one(live: LiveRun, questions: Sequence[Question]) -> list[Path]:
     live.throttle.use(FixedLimit.of(1))
     chunk = live.numbers.take()
     with kept_journal(live, chunk) as journal, live.tracing.around_batch():
-        configs = configs_of(questions, config_of(live, journal, 1), chunk)
+        configs = configs_of(questions, config_of(live, partial(record_attempt, live, journal), 1), chunk)
         for question, config in zip(questions, configs, strict=True):
             if live.gate.stopped:
                 break

@@ -10,7 +10,7 @@ from typing import Literal
 
 import polars as pl
 
-from labelmill.dataset.row_key import row_key
+from labelmill.dataset.row_key import key_digest, row_key
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
 from labelmill.store.files import disk_errors
@@ -118,6 +118,30 @@ def scan_places(files: Sequence[SourceFile], template: TextTemplate, places: pl.
 
 def _numbered(files: Sequence[SourceFile]) -> list[tuple[SourceFile, int]]:
     return list(zip(files, first_rows_of([file.count() for file in files]), strict=True))
+
+
+def write_tried(pending: Path, tries: pl.LazyFrame) -> None:
+    """Write beside a plan's texts which of them have had answers that were no label, by what the ledger knows of tries."""
+    answered = tries.filter(pl.col("answers") > 0).collect()
+    if answered.height:
+        texts = pl.scan_parquet(pending, glob=False, hive_partitioning=False).select("row_key")
+        tried = texts.with_columns(digest=key_digest(pl.col("row_key"))).join(answered.lazy(), on="digest")
+        with disk_errors():
+            tried.select("row_key", "answers", "problem", "schema_refused").sink_parquet(_tried_path(pending))
+
+
+def read_tried(pending: Path, row_keys: Sequence[str]) -> dict[str, tuple[int, str, bool]]:
+    """What `write_tried` wrote of some texts: their answers so far, what was wrong with the last, and whether the endpoint has no schemas."""
+    path = _tried_path(pending)
+    if not path.exists():
+        return {}
+    tried = pl.read_parquet(path, glob=False, hive_partitioning=False)
+    mine = tried.filter(pl.col("row_key").is_in(list(row_keys)))
+    return {key: (answers, problem, refused) for key, answers, problem, refused in mine.iter_rows()}
+
+
+def _tried_path(pending: Path) -> Path:
+    return pending.with_suffix(".tried")
 
 
 def read_chunk(path: Path, chunk: Chunk) -> list[tuple[str, str]]:

@@ -43,6 +43,20 @@ class Round:
     wait_seconds: float
 
 
+def question_of(
+    row_key: str, text: str, job: LabelJob, tried: tuple[int, str, bool] | None = None
+) -> Question:
+    """A text's first question of this run; a correction where earlier answers were no label.
+
+    `tried` says how many these were, what was wrong with the last, and whether the endpoint has no schemas.
+    """
+    if tried is None:
+        return Question(row_key, text)
+    answers, problem, schema_refused = tried
+    correction = HumanMessage(correction_of(job, problem))
+    return Question(row_key, text, answers=answers, correction=(correction,), under_schema=not schema_refused)
+
+
 def next_round(
     questions: Sequence[Question], results: Sequence[Any], job: LabelJob, jitter: random.Random
 ) -> Round:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from labelmill.dataset.plan import Chunk, read_chunk
+from labelmill.dataset.plan import Chunk, read_chunk, read_tried
 from labelmill.errors import RunStopped
 from labelmill.model.answer_form import correction_form_of, form_of
 from labelmill.model.recorder import Recorder
-from labelmill.model.rounds import Question, configs_of, next_round
+from labelmill.model.rounds import Question, configs_of, next_round, question_of
 from labelmill.run.live import LiveRun, live_run
 from labelmill.store.attempts import Attempt
 from labelmill.store.journal import Journal
@@ -74,7 +74,14 @@ def kept_journal(live: LiveRun, chunk: int) -> Iterator[Journal]:
 
 
 def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[int, int]:
-    questions = [Question(key, text) for key, text in read_chunk(texts, chunk)]
+    rows = read_chunk(texts, chunk)
+    tried = read_tried(texts, [key for key, _ in rows])
+    questions = [question_of(key, text, live.run.job, tried.get(key)) for key, text in rows]
+
+    def record(attempt: Attempt) -> None:
+        answers_before, *_ = tried.get(attempt.row_key, (None,))
+        record_attempt(live, journal, replace(attempt, answers_before=answers_before))
+
     jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
     labeled = failed = 0
     while questions and live.gate.stopped is None:
@@ -82,8 +89,8 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
         questions.sort(key=lambda question: not question.under_schema)
         corrections = sum(question.under_schema for question in questions)
         results = [
-            *_batch(live, questions[:corrections], chunk, journal, correction=True),
-            *_batch(live, questions[corrections:], chunk, journal, correction=False),
+            *_batch(live, questions[:corrections], chunk, record, correction=True),
+            *_batch(live, questions[corrections:], chunk, record, correction=False),
         ]
         ended = next_round(questions, results, live.run.job, jitter)
         labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
@@ -94,9 +101,14 @@ def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[in
 
 
 def _batch(
-    live: LiveRun, questions: list[Question], chunk: Chunk, journal: Journal, *, correction: bool
+    live: LiveRun,
+    questions: list[Question],
+    chunk: Chunk,
+    record: Callable[[Attempt], None],
+    *,
+    correction: bool,
 ) -> list[Any]:
-    shared = config_of(live, journal, live.run.job.run.max_concurrency, correction=correction)
+    shared = config_of(live, record, live.run.job.run.max_concurrency, correction=correction)
     chain = live.correction_chain if correction else live.chain
     inputs = [question.as_input() for question in questions]
     configs = configs_of(questions, shared, chunk.number)
@@ -105,14 +117,14 @@ def _batch(
 
 
 def config_of(
-    live: LiveRun, journal: Journal, max_concurrency: int, *, correction: bool = False
+    live: LiveRun, record: Callable[[Attempt], None], max_concurrency: int, *, correction: bool = False
 ) -> RunnableConfig:
-    """What a chunk's requests have in common: every attempt goes into its journal, and a fatal one stops the run."""
+    """What a chunk's requests have in common: every attempt is recorded, and a fatal one stops the run."""
     job = live.run.job
     recorder = Recorder(
         job,
         live.price,
-        record=lambda attempt: _record(live, journal, attempt),
+        record=record,
         stop=lambda stopped: live.gate.stop(
             RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))
         ),
@@ -125,7 +137,12 @@ def config_of(
     }
 
 
-def _record(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
+def record_attempt(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
+    """Write an attempt into its chunk's journal, and let the run take account of it.
+
+    Raises:
+        OSError: the journal can't be written; the run is stopped.
+    """
     if attempt.message:
         attempt = replace(attempt, message=live.endpoint.hide_key(attempt.message))
     try:

@@ -18,6 +18,7 @@ class Attempt:
     Either `label` is set, or `failure` (a kind) with a `message`. `usage` is None where tokens may have been paid
     that nobody saw; `cost_usd` is None where that is so or the price is unknown, and `unseen_usd` is then what it may
     have cost at most. `seconds` is how long the provider took to answer, without our waits; None where no answer came.
+    `answers_before` are those to its text that were no label and are in another part of the ledger, where there are any.
     """
 
     row_key: str
@@ -32,6 +33,7 @@ class Attempt:
     cost_usd: Decimal | None = None
     unseen_usd: Decimal | None = None
     seconds: float | None = None
+    answers_before: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The attempt as plain JSON values, without what is None."""
@@ -94,12 +96,13 @@ def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:
     answers: dict[str, int] = {}
     for attempt in attempts:
         key = attempt.row_key
-        answers[key] = answers.get(key, 0) + attempt.answered
+        earlier = attempt.answers_before or 0
+        answers[key] = answers.get(key, earlier) + attempt.answered
         before = outcomes.get(
             key, Outcome(attempt, 0, 0, Usage(), Decimal(0), Decimal(0), final=False, ended=False)
         )
         final = is_final(attempt, answers[key], run.max_answers)
-        unanswered = before.requests + 1 - answers[key]
+        unanswered = before.requests + 1 - (answers[key] - earlier)
         unseen = attempt.usage is None
         outcomes[key] = Outcome(
             last=attempt,

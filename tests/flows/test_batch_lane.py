@@ -212,6 +212,20 @@ def test_a_jobs_own_limit_of_the_queue_is_kept(run, practice, job_of, write_text
     assert_settled(practice, record)
 
 
+def test_a_queue_that_others_fill_is_waited_for_whatever_the_jobs_own_limit(
+    run, practice, job_of, write_texts
+):
+    """With `max_queue_tokens` too, a provider that has no room even for one text is asked again until it has."""
+    write_texts(TEXTS)
+    practice.configure(PracticeSettings(batch_queue_tokens=10))
+    others_end = threading.Timer(3, practice.configure, [PracticeSettings()])
+    others_end.start()
+    _, record = run(job_of(run=BATCH, batch={"max_queue_tokens": 2000}))
+    others_end.join()
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    assert_settled(practice, record)
+
+
 def test_answers_outside_the_labels_are_corrected_in_the_next_batch(run, practice, job_of, write_texts):
     """They are asked once more under the labels' schema; a text that never gets a label costs `max_answers`."""
     write_texts(TEXTS)
@@ -242,6 +256,21 @@ def test_rows_that_fail_are_asked_again_live_where_the_job_says_so(run, practice
     ]
     assert set(lanes) == {"batch", "live"}
     assert_settled(practice, record)
+
+
+def test_answers_in_a_batch_and_live_count_together(run, practice, job_of, write_texts):
+    """A text that never gets a label costs `max_answers` over both lanes, is failed then, and is left alone after that."""
+    write_texts(TEXTS)
+    settings = PracticeSettings(faults={"off_label": 0.3}, stubborn_faults={"off_label": 0.2}, seed=2)
+    _, record = run(job_of(run={**BATCH, "retry_lane": "live"}), settings)
+    totals, failed = practice.totals(), record.rows_failed
+    wrong = totals["faults"]["off_label"] - failed
+    assert 0 < failed < wrong
+    assert (record.failures, record.rows_labeled) == ({"off_label": failed}, len(TEXTS) - failed)
+    assert (totals["requests"], record.requests) == (wrong, len(TEXTS) + wrong)
+    assert record.cost_usd == pytest.approx(billed_usd(totals), rel=1e-9)
+    _, again = run(job_of())
+    assert (again.texts_asked, practice.totals()["requests"]) == (0, wrong)
 
 
 def test_a_run_that_waits_no_longer_leaves_its_batches_to_the_next(run, practice, job_of, write_texts):

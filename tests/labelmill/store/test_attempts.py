@@ -146,3 +146,15 @@ def test_a_text_that_was_not_tried_to_the_end_has_not_ended(kinds, ended):
     ]
     (outcome,) = outcomes_of(attempts_made, Run(max_attempts=5, max_answers=2))
     assert outcome.ended == ended
+
+
+def test_answers_in_other_parts_count_and_are_no_requests_of_this_one():
+    """After an answer in a batch one more without a label is the end; a provider's failures are counted as without it."""
+    told = {"message": "m", "answers_before": 1}
+    (outcome,) = outcomes_of([Attempt(KEYS[0], NOON, failure="off_label", answered=True, **told)], Run())
+    assert (outcome.final, outcome.ended, outcome.requests) == (True, True, 1)
+    timeouts = [Attempt(KEYS[0], NOON, failure="timeout", **told)] * 4
+    (outcome,) = outcomes_of(timeouts, Run(max_attempts=5))
+    assert (outcome.final, outcome.ended) == (False, False)
+    (outcome,) = outcomes_of([*timeouts, timeouts[0]], Run(max_attempts=5))
+    assert (outcome.final, outcome.ended) == (False, True)
