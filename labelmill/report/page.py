@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 
+from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
 from labelmill.report.changes import changes_of, examples_of, figures_of, limits_of
 from labelmill.report.charts import XMLNS
 from labelmill.report.findings import Findings, PastRun
@@ -29,7 +30,7 @@ padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.6rem;line-height:1.25;margin:0}h2{font-size:1.05rem;margin:1.9rem 0 .4rem}
 .status{font-size:.9rem;font-weight:600;border:1px solid;border-radius:1rem;padding:.1rem .7rem;margin-left:.5rem;
 vertical-align:.25em;white-space:nowrap;color:var(--bad)}
-.status.completed{color:var(--good)}.status.budget_reached,.status.cancelled{color:var(--held)}
+.status.completed{color:var(--good)}.status.budget_reached,.status.cancelled,.status.waiting{color:var(--held)}
 .soft{color:var(--soft);margin:.2rem 0 1rem}footer.soft{margin:2rem 0}footer.soft,.price{font-size:.9rem}
 .price{text-align:right}
 .notice{background:var(--warn);border-left:4px solid #d9a514;padding:.6rem .8rem;border-radius:4px}
@@ -71,6 +72,8 @@ def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     ]
     if findings.limits:
         parts.append("<h2>Budget</h2>" + _table(("limit", "at most", "spent", "used"), limits_of(findings)))
+    if record.batches:
+        parts.append("<h2>Batches</h2>" + _table(BATCH_COLUMNS, batches_of(record), "words"))
     if record.labels:
         parts.append("<h2>Labels</h2>" + _bars(record.labels, sum(record.labels.values()), "label"))
     if findings.last:
