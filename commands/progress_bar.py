@@ -1,17 +1,31 @@
-"""The progress bar of a terminal: rows done, rate, cost so far, time left."""
+"""The progress bar of a terminal: rows done, rate, cost so far, time left, and below it the batches that are out."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 from labelmill.model.progress import Snapshot
+from labelmill.report.progress_words import batch_lines
 from labelmill.report.wording import duration, usd
 from labelmill.run.live import live_runs
 
 SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class _BarWithLines(Progress):
+    """A bar with lines of plain text below it."""
+
+    lines: Sequence[str] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the lines; what a provider calls a batch is no markup."""
+        yield from super().get_renderables()
+        for line in self.lines:
+            yield Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager
@@ -20,7 +34,7 @@ def progress_bar(console: Console) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    bar = Progress(
+    bar = _BarWithLines(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
@@ -36,6 +50,7 @@ def progress_bar(console: Console) -> Iterator[None]:
             while not ended.wait(SECONDS_BETWEEN_LOOKS):
                 for run in live_runs()[-1:]:
                     now = run.progress.now()
+                    bar.lines = batch_lines(now)
                     bar.update(
                         line, description=now.phase, total=now.texts, completed=now.done, facts=facts_of(now)
                     )

@@ -18,7 +18,8 @@ def next_deadline(now: datetime, deadline: str, timezone: str) -> datetime:
 
     On a day whose clock is put forward over the deadline, it is as much later as the clock was put forward.
     """
-    zone = ZoneInfo(timezone)
+    # Not every machine has a time zone database, and for UTC none is needed.
+    zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
     local = now.astimezone(zone)
     clock = time.fromisoformat(deadline)
     for day in (local.date(), local.date() + timedelta(days=1)):

@@ -80,7 +80,7 @@ def _take_note(notes: Notes, record: BatchRecord, state: BatchState) -> BatchSta
         log.info("Batch %s is %s: %s", record.batch_id, state.status.replace("_", " "), done)
     if state.status is BatchStatus.FAILED:
         words = "; ".join(error.message for error in state.errors) or "the provider gives no reason"
-        notes.settle(record, "dropped", message=words)
+        notes.settle(notes.note(record, status=state.status), "dropped", message=words)
         return state
     seen = {"status": state.status, "completed": state.completed, "failed": state.failed}
     if any(getattr(record, name) != value for name, value in seen.items()):

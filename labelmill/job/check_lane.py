@@ -32,11 +32,16 @@ def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:
 
 def _timezone_mistakes(run: Run) -> list[tuple[str, str]]:
     name = run.deadline_timezone
+    if name == "UTC":
+        return []
     try:
         ZoneInfo(name)
     except (LookupError, ValueError, OSError):  # a name like ../UTC is a ValueError, one like Asia a folder
-        close = nearest(name, sorted(available_timezones()))
+        known = sorted(available_timezones())
+        close = nearest(name, known)
         hint = f"did you mean {close!r}?" if close else "expected a name such as 'Asia/Shanghai' or 'UTC'"
+        if not known:
+            hint = "this machine has no time zone database; install one with: pip install tzdata"
         return [("run.deadline_timezone", f"there is no time zone {name!r}; {hint}")]
     return []
 

@@ -1,13 +1,14 @@
 """What past runs cost, as a terminal shows it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.wording import STATUS_WORDS, bar, usd
+from labelmill.report.wording import STATUS_WORDS, bar, percent_of, usd
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -47,6 +48,11 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"{total['requests_unseen']:,} requests ended without a count of their tokens; they may have cost at most "
             f"{usd(total['unseen_usd'])} more, which is not in the cost."
         )
+    if total["requests_by_batch"]:
+        said.append(
+            f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
+            f"would have cost {usd(total['live_cost_usd'])}; saved: {saved_words(total)}."
+        )
     return said
 
 
@@ -73,6 +79,14 @@ def ending_words(kind: str | None, status: str | None) -> str:
     return f"comparison, {words}" if kind == "comparison" else words
 
 
+def saved_words(row: dict[str, Any]) -> str:
+    """What the batch lane saved; a dash where it was not used."""
+    if not row["requests_by_batch"]:
+        return "–"
+    saved, live = row["saved_usd"], row["live_cost_usd"]
+    return usd(saved) if saved is None else f"{usd(saved)} ({percent_of(saved, live)})"
+
+
 def _table(
     heading: str,
     key: str,
@@ -81,23 +95,36 @@ def _table(
     status: str | None = None,
 ) -> Table:
     rows = list(rows)
-    repriced = any("repriced_usd" in row for row in rows)
+    shape = _Shape(
+        is_repriced=any("repriced_usd" in row for row in rows),
+        has_batches=any(row["requests_by_batch"] for row in rows),
+    )
     table = Table(show_footer=total is not None)
     table.add_column(heading, "total", no_wrap=True)
     if status:
         table.add_column("status")
-    columns = _columns(repriced)
-    footers = _cells(total, repriced) if total else [""] * len(columns)
+    columns = _columns(shape)
+    footers = _cells(total, shape) if total else [""] * len(columns)
     for name, footer in zip(columns, footers, strict=True):
         table.add_column(name, footer, justify="right")
     for row in rows:
         ending = [ending_words(row["kind"], row[status])] if status else []
-        table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, repriced))
+        table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, shape))
     return table
 
 
-def _columns(repriced: bool) -> list[str]:  # noqa: FBT001  (a shape, in one place)
-    costs = ["cost then", "cost at today's prices"] if repriced else ["cost"]
+@dataclass(frozen=True)
+class _Shape:
+    """Which columns a table has beside those that all have."""
+
+    is_repriced: bool
+    has_batches: bool
+
+
+def _columns(shape: _Shape) -> list[str]:
+    costs = ["cost then", "cost at today's prices"] if shape.is_repriced else ["cost"]
+    if shape.has_batches:
+        costs.append("saved by batches")
     return [
         "texts",
         "labels",
@@ -111,9 +138,13 @@ def _columns(repriced: bool) -> list[str]:  # noqa: FBT001  (a shape, in one pla
     ]
 
 
-def _cells(row: dict[str, Any], repriced: bool) -> list[str]:  # noqa: FBT001
+def _cells(row: dict[str, Any], shape: _Shape) -> list[str]:
     per_thousand, cached = row["cost_per_1000_labels_usd"], row["cached_fraction"]
-    costs = [cost_words(row), *([usd(row["repriced_usd"])] if repriced else [])]
+    costs = [cost_words(row)]
+    if shape.is_repriced:
+        costs.append(usd(row["repriced_usd"]))
+    if shape.has_batches:
+        costs.append(saved_words(row))
     unknown_rate = row["cost_usd"] is None and row["labels"]
     return [
         f"{row['texts']:,}",

@@ -4,6 +4,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable
 
+from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
 from labelmill.report.changes import (
     changes_of,
     examples_of,
@@ -40,6 +41,8 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     parts += ["## Bill", table(("", "this run"), [(what, escaped(value)) for what, value in bill_of(record)])]
     if findings.limits:
         parts += ["## Budget", table(("limit", "at most", "spent", "used"), escape_all(limits_of(findings)))]
+    if record.batches:
+        parts += ["## Batches", table(BATCH_COLUMNS, escape_all(batches_of(record)), numbers=False)]
     if record.labels:
         parts += ["## Labels", label_distribution(record, findings.last)]
     parts += ["## Since the last run", *_changes(record, findings.last)]

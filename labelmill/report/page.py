@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 
+from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
 from labelmill.report.changes import changes_of, examples_of, figures_of, limits_of
 from labelmill.report.charts import XMLNS
 from labelmill.report.findings import Findings, PastRun
@@ -29,9 +30,9 @@ padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.6rem;line-height:1.25;margin:0}h2{font-size:1.05rem;margin:1.9rem 0 .4rem}
 .status{font-size:.9rem;font-weight:600;border:1px solid;border-radius:1rem;padding:.1rem .7rem;margin-left:.5rem;
 vertical-align:.25em;white-space:nowrap;color:var(--bad)}
-.status.completed{color:var(--good)}.status.budget_reached,.status.cancelled{color:var(--held)}
+.status.completed{color:var(--good)}.status.budget_reached,.status.cancelled,.status.waiting{color:var(--held)}
 .soft{color:var(--soft);margin:.2rem 0 1rem}footer.soft{margin:2rem 0}footer.soft,.price{font-size:.9rem}
-.price{text-align:right}
+.price{text-align:right}.price+.price{margin-top:-.8rem}
 .notice{background:var(--warn);border-left:4px solid #d9a514;padding:.6rem .8rem;border-radius:4px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.8rem;margin-top:1.2rem}
 .tile{background:var(--tile);border-radius:8px;padding:.7rem .9rem}.tile b{display:block;font-size:1.45rem;line-height:1.3}
@@ -45,6 +46,10 @@ td.bar{width:50%;padding-left:1.2rem}td.bar svg{display:block;width:100%;height:
 th{text-align:right;font-weight:500;color:var(--soft);padding:.2rem .2rem .2rem 1rem}
 th:first-child,.words th{text-align:left;padding-left:.2rem}.words td{vertical-align:top;padding-right:1rem}
 .words{margin-top:1rem}.words td:first-child{white-space:nowrap}
+.batches{margin-top:0}.batches td:first-child{white-space:normal;font-size:.9rem;width:48%;min-width:6rem}
+.batches td:nth-child(2),.batches td:nth-child(3){white-space:nowrap}
+.batches td:nth-child(3),.batches th:nth-child(3){text-align:right;padding-right:1rem}
+.batches td:nth-child(4){overflow-wrap:break-word;min-width:6rem}
 figure{margin:1.9rem 0 0}figcaption{font-weight:600;font-size:1.05rem;margin-bottom:.6rem}
 figure svg{max-width:100%;height:auto}figure text{fill:var(--soft)}
 .label rect{fill:var(--label)}.failure rect{fill:var(--failure)}
@@ -71,6 +76,8 @@ def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     ]
     if findings.limits:
         parts.append("<h2>Budget</h2>" + _table(("limit", "at most", "spent", "used"), limits_of(findings)))
+    if record.batches:
+        parts.append("<h2>Batches</h2>" + _table(BATCH_COLUMNS, batches_of(record), "words batches"))
     if record.labels:
         parts.append("<h2>Labels</h2>" + _bars(record.labels, sum(record.labels.values()), "label"))
     if findings.last:
@@ -127,7 +134,7 @@ def _bill_in_short(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], kind: str = "numbers") -> str:
-    number = "" if kind == "words" else ' class="number"'
+    number = ' class="number"' if kind == "numbers" else ""
     titles = "".join(f"<th>{escaped(title)}</th>" for title in head)
     lines = (
         f"<tr><td>{escaped(row[0])}</td>{''.join(f'<td{number}>{escaped(cell)}</td>' for cell in row[1:])}</tr>"

@@ -11,19 +11,25 @@ from labelmill.report.wording import percent, usd, visible
 from labelmill.run.record import RunRecord
 
 MOST_ROWS = 300
+_COUNTS = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
 
 Cells = dict[str, str]
 
 
 def costs_table(costs: pl.DataFrame) -> list[Cells]:
-    """Cost by chunk and model, from the frame that `costs.parquet` holds; the rest of very many chunks as one row."""
-    rows = [_cost_cells(f"{row['chunk'] + 1}", row) for row in costs.head(MOST_ROWS).iter_rows(named=True)]
+    """Cost by chunk (on the batch lane a batch) and model, from the frame that `costs.parquet` holds.
+
+    The lane stands there where there are two. The rest of very many chunks is one row.
+    """
+    names = ("lane",) if costs["lane"].n_unique() > 1 else ()
+    rows = [
+        _cost_cells(f"{row['chunk'] + 1}", row, names) for row in costs.head(MOST_ROWS).iter_rows(named=True)
+    ]
     rest = costs.slice(MOST_ROWS)
     if rest.height:
-        names = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
-        sums = rest.select(pl.col(*names).sum(), model=pl.lit("")).row(0, named=True)
+        sums = rest.select(pl.col(_COUNTS).sum(), model=pl.lit(""), lane=pl.lit("")).row(0, named=True)
         cost = None if rest["cost_usd"].null_count() else float(rest["cost_usd"].sum())
-        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}))
+        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}, names))
     return rows
 
 
@@ -58,13 +64,13 @@ def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
     return rows[:MOST_ROWS] or [none]
 
 
-def _cost_cells(chunk: str, row: Mapping[str, object]) -> Cells:
-    counts = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
+def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str]) -> Cells:
     cost = row["cost_usd"]
     return {
         "chunk": chunk,
+        **{name: str(row[name]) for name in names},
         "model": visible(str(row["model"] or "")),
-        **{name.replace("_", " "): f"{row[name]:,}" for name in counts},
+        **{name.replace("_", " "): f"{row[name]:,}" for name in _COUNTS},
         "cost": usd(cost if isinstance(cost, float) else None),
     }
 

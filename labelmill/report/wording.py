@@ -134,7 +134,8 @@ def prices_words(record: RunRecord) -> list[str]:
     if not record.texts_by_batch:
         return [price_words(record.price)]
     words = [f"{price_words(record.batch_price)}, on the batch lane"]
-    if record.texts_by_batch < record.texts_asked:
+    # A text that a batch tried in vain may have been answered live; only live answers are timed.
+    if record.texts_by_batch < record.texts_asked or record.answer_seconds is not None:
         words.append(f"{price_words(record.price)}, live")
     return words
 

@@ -17,12 +17,14 @@ from labelmill.job.model import Run
 from labelmill.store.attempts import outcomes_of
 from labelmill.store.folder import COMPARISON, OutputFolder
 from labelmill.store.journal import read_attempts
-from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
+from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
 
-CELL = ("task_key", "run_id", "day", "model")
-"""What a row of `read_work` stands for: a run's work on one UTC day, by model as the provider names it."""
+CELL = ("task_key", "run_id", "day", "model", "lane")
+"""What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model as the provider names it."""
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 _KNOWN = "cost_known_usd"
+_COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_unseen", *TOKENS)
+_AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,13 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
     Columns beside those: `practice`, `rows`, `texts`, `labels`, `requests`, `requests_unseen`, `TOKENS` (of all its texts),
     `cost_known_usd` (what is known of the cost), `costs_unknown` (texts of unknown cost), `usage_unknown` (those of
     them that no price can change, since tokens are missing), `unseen_usd`, `unseen_unknown` (texts with unseen requests
-    whose worst case has no price).
+    whose worst case has no price), `requests_by_batch`, `live_known_usd` and `live_unknown` (the same as of the cost, had
+    all been asked live).
     """
     per_text = tuple(f"text_{name}" for name in TOKENS) if by_tokens else ()
     rows = rows.with_columns(
         day=pl.col("answered_at_utc").dt.date(),
+        lane=pl.when(BY_BATCH).then(pl.lit("batch")).otherwise(pl.lit("live")),
         **{f"text_{name}": pl.col(name) for name in (TOKENS if by_tokens else ())},
     )
     unknown, unseen = pl.col("cost_usd").is_null(), pl.col("unseen") > 0
@@ -119,6 +123,9 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
         usage_unknown=(unknown & unseen).sum(),
         unseen_usd=pl.col("unseen_usd").sum(),
         unseen_unknown=(unseen & (pl.col("unseen_usd").fill_null(0) == 0)).sum(),
+        requests_by_batch=pl.col("requests").filter(BY_BATCH).sum(),
+        live_known_usd=LIVE_COST_USD.sum(),
+        live_unknown=LIVE_COST_USD.is_null().sum(),
     )
     keys = ("task_key", "run_id", "row_key")
     open_rows = rows.filter(~pl.col("final"))
@@ -149,14 +156,14 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
 def sums_by(work: pl.DataFrame, *keys: str) -> list[dict[str, Any]]:
     """Add work up by some of its keys (none gives the total), sorted by them; one dictionary each.
 
-    `cost_usd` is None where any part of it is unknown, and `cost_known_usd` is then what is known of it; the same holds
-    for `unseen_usd` (at most) and, where work was priced again, for `repriced_usd`.
+    `cost_usd` is None where any part of it is unknown, and `cost_known_usd` is then what is known of it. `unseen_usd` (at
+    most), `live_cost_usd` (had all been asked live), `saved_usd` (by the batch lane) and, where work was priced again,
+    `repriced_usd` are None where any part of them is unknown.
     """
     if work.is_empty():
         return []
-    counts = ("texts", "labels", "requests", "requests_unseen", *TOKENS)
-    sums = [pl.col(name).sum().cast(pl.Int64) for name in counts]
-    sums += [pl.col(name).sum() for name in (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown")]
+    sums = [pl.col(name).sum().cast(pl.Int64) for name in _COUNTS]
+    sums += [pl.col(name).sum() for name in _AMOUNTS]
     if "repriced_usd" in work.columns:
         sums.append(pl.when(pl.col("repriced_usd").is_not_null().all()).then(pl.col("repriced_usd").sum()))
     grouped = work.group_by(*keys).agg(sums).sort(keys) if keys else work.select(sums)
@@ -167,6 +174,9 @@ def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
     known, unseen = float(row.pop(_KNOWN)), float(row["unseen_usd"])
     cost = None if row.pop("costs_unknown") else known
     row["unseen_usd"] = None if row.pop("unseen_unknown") else unseen
+    live = float(row.pop("live_known_usd"))
+    row["live_cost_usd"] = None if row.pop("live_unknown") else live
+    row["saved_usd"] = None if cost is None or row["live_cost_usd"] is None else live - cost
     row["cached_fraction"] = row["cached_input_tokens"] / row["input_tokens"] if row["input_tokens"] else None
     row["cost_usd"], row[_KNOWN] = cost, known
     row["cost_per_1000_labels_usd"] = (
@@ -190,7 +200,7 @@ def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) 
         return None
     mine = mine.with_columns(month=pl.col("day").dt.strftime("%Y-%m"), day=pl.col("day").cast(pl.String))
     by_run = {row["run_id"]: row for row in sums_by(mine, "run_id")}
-    idle = _with_shares(dict.fromkeys(_COLUMNS_OF_A_SUM, 0))
+    idle = _with_shares(dict.fromkeys((*_COUNTS, *_AMOUNTS), 0))
     if "repriced_usd" in work.columns:
         idle["repriced_usd"] = 0.0
     listed = [
@@ -208,9 +218,3 @@ def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) 
         "days": sums_by(mine, "day"),
         "months": sums_by(mine, "month"),
     }
-
-
-_COLUMNS_OF_A_SUM = (
-    *("texts", "labels", "requests", "requests_unseen", *TOKENS),
-    *(_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown"),
-)

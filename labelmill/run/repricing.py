@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from labelmill.job.model import LabelJob, Model
-from labelmill.money.prices import Price, price_of
+from labelmill.money.prices import Lane, Price, price_of
 from labelmill.money.usage import Usage
 from labelmill.run.history import TOKENS, RunFacts
 from labelmill.store.ledger import MONEY
@@ -38,28 +38,28 @@ class TodaysPrices:
         self._base_url = base_url
         self._models = {run.task_key: run.model for run in runs if run.task_key and run.model.get("name")}
         self._models |= dict.fromkeys(task_keys, job.model.model_dump())
-        self._prices: dict[tuple[str, str | None], Price | None] = {}
+        self._prices: dict[tuple[str, str | None, Lane], Price | None] = {}
 
-    def of(self, task_key: str, reported: str | None) -> Price | None:
-        """The price of a task's tokens; None where it is unknown."""
+    def of(self, task_key: str, reported: str | None, lane: Lane) -> Price | None:
+        """The price of a task's tokens on a lane; None where it is unknown."""
         known = self._models.get(task_key)
         name = str(known["name"]) if known else (reported or "").removeprefix(PRACTICE_MODEL)
         base_url = known.get("base_url") if known else None
-        if (name, base_url) not in self._prices:
-            self._prices[name, base_url] = self._price_of(name, base_url)
-        return self._prices[name, base_url]
+        if (name, base_url, lane) not in self._prices:
+            self._prices[name, base_url, lane] = self._price_of(name, base_url, lane)
+        return self._prices[name, base_url, lane]
 
-    def _price_of(self, name: str, base_url: str | None) -> Price | None:
+    def _price_of(self, name: str, base_url: str | None, lane: Lane) -> Price | None:
         try:
             model = Model(name=name)
         except ValidationError:
             return None
         own = self._job.price if name == self._job.model.name else None
-        return price_of(model, own, base_url or self._base_url)
+        return price_of(model, own, base_url or self._base_url, lane)
 
     def need_texts(self, cells: pl.DataFrame) -> bool:
         """Whether any price has tiers, so that sums of tokens can't be priced, only single texts."""
-        prices = [self.of(*cell) for cell in cells.select("task_key", "model").unique().iter_rows()]
+        prices = [self.of(*cell) for cell in cells.select("task_key", "model", "lane").unique().iter_rows()]
         return any(price is not None and is_tiered(price) for price in prices)
 
 
@@ -75,7 +75,10 @@ def reprice(work: pl.DataFrame, prices: TodaysPrices) -> pl.DataFrame:
     """
     return work.with_columns(
         repriced_usd=pl.Series(
-            [_cost_of(row, prices.of(row["task_key"], row["model"])) for row in work.iter_rows(named=True)],
+            [
+                _cost_of(row, prices.of(row["task_key"], row["model"], row["lane"]))
+                for row in work.iter_rows(named=True)
+            ],
             dtype=MONEY,
         )
     )

@@ -1,6 +1,7 @@
 """`labelmill costs`: through the command line, on what a run has left."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -96,6 +97,43 @@ def test_reprice_shows_old_and_new_and_writes_nothing(job_file, tmp_path):
     assert history["paid"]["runs"][0]["repriced_usd"] == pytest.approx(0.02)
     assert "cost then" in _costs(job_file, "--reprice").stdout
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture
+def past_batch(tmp_path):
+    """A run that asked one text in a batch and one live."""
+    folder = tmp_path / "out" / "ledger" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    now = start_of_day(datetime.now(UTC))
+    asked = {"label": "sport", "answered": True, "model": "gpt-4o-mini", "usage": Usage(1_000_000, 0, 0)}
+    for chunk, (key, lane, cost, live_cost) in enumerate(
+        (("v1:a", "batch", "0.075", Decimal("0.15")), ("v1:b", "live", "0.15", None))
+    ):
+        (outcome,) = outcomes_of([Attempt(key, now, **asked, cost_usd=Decimal(cost))], Run())
+        frame = frame_of([replace(outcome, live_cost_usd=live_cost)], "20261123-run1", lane)
+        frame.write_parquet(folder / f"20261123-run1-0000{chunk}.parquet")
+
+
+@pytest.mark.usefixtures("past_batch")
+def test_what_the_batch_lane_saved_is_shown(job_file):
+    """In the table, in a sentence, and as numbers; at today's prices each lane has its own."""
+    shown = " ".join(_costs(job_file).stdout.split())
+    assert "saved by batches" in shown
+    assert "$0.075 (25.0%)" in shown
+    assert (
+        "1 of 2 requests went through the Batch API. All of them live would have cost $0.30; saved: $0.075 (25.0%)."
+        in shown
+    )
+    (run,) = json.loads(_costs(job_file, "--json", "--reprice").stdout)["paid"]["runs"]
+    assert (run["requests_by_batch"], run["live_cost_usd"]) == (1, pytest.approx(0.3))
+    assert run["saved_usd"] == pytest.approx(0.075)
+    assert run["cost_usd"] == pytest.approx(0.225) == run["repriced_usd"]
+
+
+@pytest.mark.usefixtures("past_run")
+def test_a_history_that_was_live_alone_says_nothing_of_batches(job_file):
+    """No column of dashes."""
+    assert "batch" not in _costs(job_file).stdout.casefold()
 
 
 def test_mistakes_are_sentences(job_file, tmp_path):

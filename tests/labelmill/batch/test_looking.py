@@ -147,7 +147,8 @@ def test_a_batch_that_the_provider_takes_for_invalid_is_dropped_with_its_words(n
         time.sleep(0.02)
     assert state.status is BatchStatus.FAILED
     (record,) = notes.settled
-    assert (record.step, record.message) == ("dropped", state.errors[0].message)
+    assert (record.step, record.status) == ("dropped", BatchStatus.FAILED)
+    assert record.message == state.errors[0].message
     assert notes.means.budget.left_usd == Decimal("0.1")
 
 

@@ -1,10 +1,13 @@
 """What can be wrong with a lane: found before anything is spent, each with a way out."""
 
 import sys
-from zoneinfo import available_timezones
+import zoneinfo
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
+from labelmill.batch.deadline import next_deadline
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of_file
 
@@ -92,6 +95,26 @@ def test_known_time_zones_are_taken(job_file, zone):
     assert zone in available_timezones()
     more = run_of(lane="auto", deadline="08:00", deadline_timezone=zone)
     assert checked_job(draft_of_file(job_file(more=more))).run.deadline_timezone == zone
+
+
+def test_a_machine_without_a_time_zone_database_still_knows_utc(job_file, mistakes_in, monkeypatch):
+    """Slim images have none; for another zone it is said what to install."""
+    database = tuple(zoneinfo.TZPATH)
+    ZoneInfo.clear_cache()
+    zoneinfo.reset_tzpath(())
+    for name in ["tzdata", *(name for name in sys.modules if name.startswith("tzdata."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    try:
+        assert checked_job(draft_of_file(job_file(more=run_of(lane="auto", deadline="08:00"))))
+        assert next_deadline(datetime(2026, 3, 1, tzinfo=UTC), "08:00", "UTC").hour == 8
+        more = run_of(lane="auto", deadline="08:00", deadline_timezone="Asia/Shanghai")
+        assert mistakes_in(job_file(more=more)) == {
+            "run.deadline_timezone": "there is no time zone 'Asia/Shanghai'; "
+            "this machine has no time zone database; install one with: pip install tzdata"
+        }
+    finally:
+        zoneinfo.reset_tzpath(database)
+        ZoneInfo.clear_cache()
 
 
 @pytest.mark.parametrize("lane", ["batch", "auto"])

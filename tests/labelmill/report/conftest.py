@@ -78,6 +78,25 @@ def record_of(job_of):
     return build
 
 
+def batch_of(**fields):
+    """What a record holds of a batch, some of it replaced."""
+    return {
+        "name": "20260301-120000-ab12-000",
+        "batch_id": "batch_1",
+        "step": "harvested",
+        "status": "completed",
+        "texts": 4000,
+        "run_id": "20260301-120000-ab12",
+        **fields,
+    }
+
+
+@pytest.fixture
+def batch():
+    """Build what a record holds of a batch: `batch(step="sent")`."""
+    return batch_of
+
+
 @pytest.fixture(params=HOSTILE, ids=lambda text: ascii(text[:14]))
 def hostile(request):
     """One hostile text after the other."""

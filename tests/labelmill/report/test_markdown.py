@@ -88,7 +88,9 @@ def test_hostile_labels_stand_in_the_distribution_as_plain_text(record_of, hosti
         ]
 
 
-def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(record_of, job_of, hostile):
+def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(
+    record_of, job_of, batch, hostile
+):
     """Model, path, message, failure kinds and the price's source can't break the report or hide in it."""
     price = {**record_of().price, "source": hostile}
     record = record_of(
@@ -99,6 +101,7 @@ def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(reco
         failures={hostile: 30},
         price=price,
         requests_unseen=3,
+        batches=[batch(batch_id=hostile, status=hostile, message=hostile)],
     )
     markdown = cost_report(record)
     tables, kinds = parsed(markdown)
@@ -106,14 +109,15 @@ def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(reco
     assert [table[0] for table in tables] == [
         ["", "rows"],
         ["", "this run"],
+        ["batch", "status", "texts", "what became of it"],
         ["label", "rows", "share", "since the last run"],
         ["kind", "rows"],
     ]
     assert all(len(row) == len(table[0]) for table in tables for row in table)
-    assert tables[3][1] == [shown(hostile), "30"]
+    assert tables[4][1] == [shown(hostile), "30"]
     assert not {"\x00", "\u202e", "\u2066", "\u061c", "\x1b"} & set(markdown)
     headings = [token for token in MARKDOWN.parse(markdown) if token.type == "heading_open"]
-    assert len(headings) == 7
+    assert len(headings) == 8
 
 
 def test_a_report_says_what_the_record_says(record_of):

@@ -48,7 +48,7 @@ class Page(HTMLParser):
             self.rows[-1].append(data)
 
 
-def test_hostile_texts_are_plain_text_on_the_page(record_of, job_of, hostile):
+def test_hostile_texts_are_plain_text_on_the_page(record_of, job_of, batch, hostile):
     """Labels, kinds, names, messages and paths add no tag and no attribute, and read as they are."""
     record = record_of(
         job=job_of(model={"name": hostile}),
@@ -58,14 +58,16 @@ def test_hostile_texts_are_plain_text_on_the_page(record_of, job_of, hostile):
         failures={hostile: 30},
         labeled_path=hostile,
         price={**record_of().price, "source": hostile},
+        batches=[batch(batch_id=hostile, status=hostile, message=hostile)],
     )
     html = report_page(record)
-    page, harmless = Page(html), Page(report_page(record_of(failures={"a": 1}, message="m", status="failed")))
+    plain = record_of(failures={"a": 1}, message="m", status="failed", batches=[batch()])
+    page, harmless = Page(html), Page(report_page(plain))
     assert page.tags == harmless.tags
     assert page.attributes == harmless.attributes
     assert [visible(hostile), "600", "63.2%"] in page.rows
     assert [visible(hostile), "30", "100.0%"] in page.rows
-    assert sum(visible(hostile) in text for text in page.texts) >= 5
+    assert sum(visible(hostile) in text for text in page.texts) >= 8
     assert not {"\x00", "\u202e", "\u2066", "\u061c", "\u200f", "\x1b"} & set(html)
 
 

@@ -10,8 +10,14 @@ def costs_of(chunks, cost):
     """A run's costs, as `costs.parquet` has them."""
     counts = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
     return pl.DataFrame(
-        {"chunk": range(chunks), "model": None, **dict.fromkeys(counts, 1000), "cost_usd": cost},
-        schema_overrides={"cost_usd": pl.Float64, "model": pl.String},
+        {
+            "lane": "live",
+            "chunk": range(chunks),
+            "model": None,
+            **dict.fromkeys(counts, 1000),
+            "cost_usd": cost,
+        },
+        schema_overrides={"cost_usd": pl.Float64, "model": pl.String, "lane": pl.String},
     )
 
 
@@ -25,6 +31,15 @@ def test_costs_are_words_and_the_rest_of_many_chunks_is_one_row():
     assert (many[-1]["chunk"], many[-1]["texts"], many[-1]["cost"]) == ("100 more", "100,000", "$50.00")
     assert all(isinstance(cell, str) for row in many for cell in row.values())
     assert costs_table(costs_of(0, 0.5)) == []
+
+
+def test_the_lane_is_told_where_a_run_used_both():
+    """And left out where there is only one to tell of."""
+    assert "lane" not in costs_table(costs_of(2, 0.5))[0]
+    both = pl.concat([costs_of(1, 0.5).with_columns(lane=pl.lit("batch")), costs_of(MOST_ROWS + 1, 0.5)])
+    rows = costs_table(both)
+    assert [row["lane"] for row in (rows[0], rows[1], rows[-1])] == ["batch", "live", ""]
+    assert list(rows[0])[:3] == ["chunk", "lane", "model"]
 
 
 def test_labels_have_counts_and_percentages(record_of):

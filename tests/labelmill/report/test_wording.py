@@ -184,8 +184,11 @@ def test_each_lane_that_was_used_has_its_price(record_of):
     live, batch = price_words(record_of().price), price_words(BATCH_PRICE)
     assert prices_words(record_of()) == [live]
     assert prices_words(record_of(**BY_BATCH)) == [f"{batch}, on the batch lane"]
+    timed = {"answer_seconds": {"p50": 1.0, "p95": 1.0, "max": 1.0}}
     both = record_of(**BY_BATCH | {"texts_by_batch": 899})
-    assert prices_words(both) == [f"{batch}, on the batch lane", f"{live}, live"]
+    # A text that was tried on both lanes counts among those of the batch lane.
+    for used in (both, record_of(**BY_BATCH | timed)):
+        assert prices_words(used) == [f"{batch}, on the batch lane", f"{live}, live"]
     assert [value for what, value in bill_of(both) if what == "price"] == prices_words(both)
 
 

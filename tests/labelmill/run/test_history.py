@@ -146,3 +146,45 @@ def test_an_output_without_runs_has_no_history(read):
     """Neither practice nor paid work."""
     assert read() is None
     assert read(practice=True) is None
+
+
+BY_BATCH = {"lane": "batch", "live_cost_usd": Decimal("0.002")}
+
+
+def test_what_the_batch_lane_saved_is_told(read, write_part):
+    """By run, day, month and in total: the same tokens live, less what was paid. Parts of older versions were all live."""
+    write_part("20261123-batch", [BY_BATCH, {**BY_BATCH, "requests": 3}, {"lane": "live"}])
+    write_part("20261123-live", [{}])
+    history = read()
+    found = [
+        (run["texts"], run["requests_by_batch"], run["cost_usd"], run["live_cost_usd"], run["saved_usd"])
+        for run in history["runs"]
+    ]
+    assert found == [(3, 4, 0.003, 0.005, pytest.approx(0.002)), (1, 0, 0.001, 0.001, 0)]
+    for sums in (history["total"], *history["days"], *history["months"]):
+        assert (sums["requests_by_batch"], sums["live_cost_usd"]) == (4, pytest.approx(0.006))
+        assert sums["saved_usd"] == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize("row", [{"cost_usd": None, **BY_BATCH}, {"lane": "batch", "live_cost_usd": None}])
+def test_a_saving_of_which_any_part_is_unknown_is_unknown(read, write_part, row):
+    """Never 0, and never the other part alone."""
+    write_part("20261123-run1", [row, BY_BATCH])
+    assert read()["total"]["saved_usd"] is None
+
+
+def test_a_text_that_was_asked_on_both_lanes_is_one_text(read, write_part):
+    """Failed in a batch, and labeled live: both were paid."""
+    write_part(
+        "20261123-run1", [{**BY_BATCH, "final": False, "label": None, "error": "empty_answer"}], chunk=0
+    )
+    write_part("20261123-run1", [{"lane": "live"}], chunk=1)
+    (run,) = read()["runs"]
+    assert (run["texts"], run["labels"], run["requests"], run["requests_by_batch"]) == (1, 1, 2, 1)
+
+
+def test_a_run_with_nothing_to_do_saved_nothing(read, write_run):
+    """Its rates are no numbers, its sums are 0."""
+    write_run("20261124-run2")
+    total = read()["total"]
+    assert (total["requests_by_batch"], total["live_cost_usd"], total["saved_usd"]) == (0, 0.0, 0.0)

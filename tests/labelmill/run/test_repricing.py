@@ -108,3 +108,28 @@ def test_failures_without_tokens_cost_nothing_at_any_price(repriced, write_part)
     write_part("run1", [{**failed, "cost_usd": Decimal(0)}], task_key="e" * 16)
     assert repriced()["repriced_usd"].dtype == pl.Decimal(38, 12)
     assert repriced()["repriced_usd"].to_list() == [Decimal(0)]
+
+
+MILLION = {"input_tokens": 1_000_000, "cached_input_tokens": 0, "output_tokens": 0}
+
+
+def test_what_the_batch_lane_asked_is_priced_at_its_price(repriced, write_part):
+    """Half of the live lane's, within the same run, day and model; parts of older versions were all live."""
+    write_part("run1", [{**MILLION, "lane": "batch"}, {**MILLION, "lane": "live"}, MILLION])
+    by_lane = {row["lane"]: row["repriced_usd"] for row in sums_by(repriced(), "lane")}
+    assert by_lane == {"batch": 0.075, "live": 0.3}
+    own = {"input_usd_per_mtok": 8.0, "output_usd_per_mtok": 8.0}
+    by_lane = {
+        row["lane"]: row["repriced_usd"]
+        for row in sums_by(repriced(price=own | {"batch_fraction": 0.25}), "lane")
+    }
+    assert by_lane == {"batch": 2.0, "live": 16.0}
+
+
+def test_a_batch_price_that_is_unknown_today_is_not_the_live_one(repriced, write_part):
+    """A job's own price without `batch_fraction` prices the live lane alone."""
+    write_part("run1", [{**MILLION, "lane": "batch"}])
+    write_part("run2", [MILLION])
+    own = {"input_usd_per_mtok": 8.0, "output_usd_per_mtok": 8.0}
+    by_run = {row["run_id"]: row["repriced_usd"] for row in sums_by(repriced(price=own), "run_id")}
+    assert by_run == {"run1": None, "run2": 8.0}
