@@ -15,7 +15,7 @@ from labelmill.batch.harvest import Crop, Reading, crop_of
 from labelmill.batch.notes import Notes
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, Room
-from labelmill.batch.sending import Unsent, send_next
+from labelmill.batch.sending import Unsent, give_up_next, send_next
 from labelmill.errors import BudgetReached, RunStopped
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import frame_of
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _FIELD_OF_BOUND = {
     "requests": "batch.max_requests",
-    "bytes": "batch.max_bytes",
     "tokens": "batch.max_queue_tokens",
 }
 
@@ -87,8 +86,11 @@ class BatchDesk:
         for record in self.notes.mine:
             looking.cancel(self.notes, record)
 
-    def send(self) -> None:
+    def send(self) -> int:
         """Send the next batch of the latest plan, as large as there is room for.
+
+        Returns:
+            how many texts were given up instead, since no batch can hold them.
 
         Raises:
             OSError: its file can't be written; nothing was sent.
@@ -96,12 +98,16 @@ class BatchDesk:
         if self.unsent is not None and self.unsent.texts:
             bound = send_next(self.notes, self.unsent, self._room())
             self.looks = 0
+            if bound == "bytes":
+                give_up_next(self.notes, self.unsent)
+                return 1
             if bound is not None:
                 self._tell_no_room(bound)
             elif any(record.step == "creating" for record in self.notes.mine):
                 self._pause()
             else:
                 self._sent_in_vain = 0
+        return 0
 
     def harvest(self, name: str) -> Crop:
         """Fetch a batch's answers and leave them in the ledger of its own task.

@@ -24,6 +24,11 @@ class Lot:
     is_correction: bool
     under_schema: bool
 
+    def row_key_at(self, place: int) -> str:
+        """The row key of one of its texts."""
+        rows = pl.scan_parquet(self.path, glob=False, hive_partitioning=False).select("row_key")
+        return str(rows.slice(place, 1).collect().item())
+
 
 def write_lots(pending: Path, tries: pl.LazyFrame) -> tuple[Lot, ...]:
     """Part a plan's texts (`row_key`, `text`) into lots, beside it and each in the source's order; empty ones are left out.

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from labelmill.batch.client import BatchRefused, BatchUnreachable
@@ -11,6 +12,10 @@ from labelmill.batch.notes import Notes
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
+from labelmill.money.usage import Usage
+from labelmill.store.attempts import Attempt, Outcome
+from labelmill.store.files import written_whole
+from labelmill.store.ledger import frame_of
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +69,30 @@ def send_next(notes: Notes, unsent: Unsent, room: Room) -> Bound | None:
         requests.unlink(missing_ok=True)
     unsent.move(written.size.requests)
     return None
+
+
+def give_up_next(notes: Notes, unsent: Unsent) -> None:
+    """Leave in the ledger that the next text of a plan fits into no batch. Nothing is asked, and the others go on.
+
+    Raises:
+        OSError: the ledger can't be written.
+    """
+    means, most = notes.means, notes.means.job.batch.max_bytes
+    attempt = Attempt(
+        unsent.lots[0].row_key_at(unsent.offset),
+        datetime.now(UTC),
+        failure="too_long",
+        message=f"the request for it alone is larger than batch.max_bytes = {most:,}",
+        usage=Usage(),
+        cost_usd=Decimal(0),
+    )
+    outcome = Outcome(
+        attempt, 0, 0, Usage(), Decimal(0), Decimal(0), final=True, ended=True, live_cost_usd=Decimal(0)
+    )
+    part = means.ledger_of(means.task_key).part_path(means.run_id, means.take_number())
+    with written_whole(part) as temporary:
+        frame_of([outcome], means.run_id, "batch").write_parquet(temporary)
+    unsent.move(1)
 
 
 def _intend(notes: Notes, name: str, lot: Lot, written: RequestsFile) -> BatchRecord:

@@ -95,7 +95,7 @@ def send(live: LiveRun) -> None:
     Raises:
         OSError: its file can't be written; nothing was sent.
     """
-    live.desk.send()
+    live.progress.add(failed=live.desk.send())
     show_batches(live)
 
 

@@ -94,10 +94,11 @@ def work_of_run(ledgers: Path, run_id: str, task_key: str) -> Work:
 
 
 def work_of(parts: pl.LazyFrame) -> Work:
-    """Add up ledger rows."""
+    """Add up ledger rows. A text that was given up without being sent was not asked."""
+    was_asked = pl.col("requests").ne_missing(0)
     unknown = pl.col("cost_usd").is_null().any()
     sums = parts.select(
-        texts_asked=pl.col("row_key").n_unique(),
+        texts_asked=pl.col("row_key").filter(was_asked).n_unique(),
         requests=pl.col("requests").sum(),
         requests_unseen=pl.col("unseen").sum(),
         input_tokens=pl.col("input_tokens").sum(),
@@ -105,7 +106,7 @@ def work_of(parts: pl.LazyFrame) -> Work:
         output_tokens=pl.col("output_tokens").sum(),
         cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
         unseen_usd=pl.col("unseen_usd").sum(),
-        texts_by_batch=pl.col("row_key").filter(BY_BATCH).n_unique(),
+        texts_by_batch=pl.col("row_key").filter(was_asked & BY_BATCH).n_unique(),
         live_cost_usd=pl.when(LIVE_COST_USD.is_not_null().all()).then(LIVE_COST_USD.sum()),
         p50=pl.col("seconds").quantile(0.5, "higher"),
         p95=pl.col("seconds").quantile(0.95, "higher"),

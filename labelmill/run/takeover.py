@@ -17,7 +17,7 @@ def take_over_dead_runs(run: LabelRun) -> None:
     for ledger in run.folder.ledgers.glob("*/"):
         # Those of other tasks too: what they cost counts against the day's and the month's budget.
         Ledger(ledger).fold_abandoned(run.job.run)
-    for left in run.folder.runs.glob("*/pending*"):
+    for left in (*run.folder.runs.glob("*/pending*"), *run.folder.path.glob("*/*/.*.tmp")):
         left.unlink()
     for path in run.folder.runs.glob("*/run.json"):
         record = read_record(path.parent) if _may_be_running(path) else None

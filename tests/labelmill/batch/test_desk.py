@@ -282,16 +282,28 @@ def test_a_queue_that_others_fill_does_not_end_the_run(desk_of, job_of, plan, pr
     assert desk.paused_until > time.monotonic()
 
 
-def test_a_text_that_no_batch_can_hold_ends_the_run_with_a_sentence(desk_of, job_of, plan, made):
+def test_a_text_that_no_queue_can_hold_ends_the_run_with_a_sentence(desk_of, job_of, plan, made):
     """It names the setting."""
-    for setting in ("max_bytes", "max_queue_tokens"):
-        desk = desk_of(job_of(batch={setting: 10}))
-        sent(desk, plan())
-        stopped = desk.notes.means.gate.stopped
-        assert (stopped.reason, stopped.message) == (
-            "failed",
-            f"a single text is larger than batch.{setting} allows",
-        )
+    desk = desk_of(job_of(batch={"max_queue_tokens": 10}))
+    sent(desk, plan())
+    stopped = desk.notes.means.gate.stopped
+    assert (stopped.reason, stopped.message) == (
+        "failed",
+        "a single text is larger than batch.max_queue_tokens allows",
+    )
+    assert made() == []
+
+
+def test_a_text_that_no_batch_can_hold_is_given_up_and_the_next_one_tried(desk_of, job_of, plan, made):
+    """It is in the ledger as too long, for good and at no cost; nothing is sent of it."""
+    desk = desk_of(job_of(batch={"max_bytes": 10}))
+    desk.planned(plan())
+    planned = desk.unsent_texts()
+    assert [desk.send() for _ in range(planned)] == [1] * planned
+    assert (desk.unsent_texts(), desk.notes.means.gate.stopped) == (0, None)
+    rows = desk.notes.means.ledger_of(desk.notes.means.task_key).scan().collect()
+    assert rows["error"].to_list() == ["too_long"] * planned
+    assert (rows["final"].all(), rows["requests"].sum(), rows["cost_usd"].sum()) == (True, 0, 0)
     assert made() == []
 
 

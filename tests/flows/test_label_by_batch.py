@@ -348,13 +348,17 @@ def test_batches_are_cut_by_requests_and_by_bytes(run, practice, job_of, write_t
     assert_settled(practice, by_bytes)
 
 
-def test_a_text_that_no_batch_can_hold_is_said_so(run, practice, job_of, write_texts):
-    """A single text larger than `max_bytes` fails the run with a sentence, and nothing is sent."""
-    write_texts(TEXTS)
-    state, record = run(job_of(run=BATCH, batch={"max_bytes": 100}))
-    assert (state.is_failed(), practice.totals()["batches"]) == (True, 0)
-    assert "batch.max_bytes" in record.message
+def test_a_text_that_no_batch_can_hold_fails_alone(run, practice, job_of, write_texts):
+    """A text larger than `max_bytes` fails as too long without being sent, now and later; the others are labeled."""
+    write_texts([*TEXTS[:3], "market " * 1000, *TEXTS[3:]])
+    job = job_of(run=BATCH, batch={"max_bytes": 5000})
+    _, record = run(job)
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    assert record.failures == {"too_long": 1}
+    assert practice.totals()["batch_rows_answered"] == record.requests == len(TEXTS)
     assert_settled(practice, record)
+    _, again = run(job)
+    assert (again.texts_asked, again.failures) == (0, {"too_long": 1})
 
 
 def test_a_budget_below_the_worst_case_leads_to_several_rounds(run, practice, job_of, write_texts):
