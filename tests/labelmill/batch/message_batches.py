@@ -87,7 +87,7 @@ class MessageBatchesServer(ThreadingHTTPServer):
             "type": "message_batch",
             "processing_status": "ended" if ended else "canceling" if batch["cancelled"] else "in_progress",
             "request_counts": counts,
-            "created_at": batch["made"].isoformat().replace("+00:00", "Z"),
+            "created_at": batch["made"].isoformat(timespec="seconds").replace("+00:00", "Z"),
             # Elsewhere, as behind a gateway: the key must not follow.
             "results_url": f"http://127.0.0.1:9{BATCHES}/{batch['id']}/results" if ended else None,
         }

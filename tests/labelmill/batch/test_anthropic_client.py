@@ -71,6 +71,13 @@ def test_requests_go_out_in_anthropics_names(client, provider, claude_requests, 
     assert all(request["custom_id"].replace("-", "").isalnum() for request in sent)
 
 
+def test_a_request_without_a_most_of_tokens_gets_none(client, provider, body_of, write_requests):
+    """LangChain's model for Anthropic has one of 64,000; Anthropic says that it is missing."""
+    body = {name: body_of("x")[name] for name in ("model", "messages")}
+    client.send(write_requests({"v1:0": body}), OURS)
+    assert provider.made[0]["requests"][0]["params"].keys() == {"model", "messages", "system"}
+
+
 def test_what_anthropic_has_no_name_for_is_refused_before_anything_is_sent(client, provider, claude_requests):
     """Such as a schema in OpenAI's form."""
     with pytest.raises(BatchRefused, match="have no response_format"):
