@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo up down test test-system check format docs bench lock clean
+.PHONY: help setup demo up down test test-system screenshots check format docs bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ test: setup ## run every test but the system's; nothing can spend money or leave
 test-system: setup ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system
 
+screenshots: setup ## take the pictures of the README anew, with Chromium; the paths they show are below /srv
+	@rm -rf /srv/labelmill-demo
+	@LABELMILL_REQUIRE_SYSTEM=1 LABELMILL_SCREENSHOTS=docs LABELMILL_SCREENSHOTS_JOB=/srv/labelmill-demo \
+		$(BIN)/python -m pytest -m system tests/system/test_browser.py
+
 check: setup ## lint, formatting, strict types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -53,7 +58,7 @@ docs: setup ## write docs/job.md anew from the job's model
 bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-lock: setup ## add new dependencies to the two lock files; with UPGRADE=1, resolve all of them anew
+lock: setup ## add new dependencies to the two lock files; UPGRADE=1 resolves all of them anew
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from rich.markup import escape
 
-from commands.local_server import answers, running_api_url
+from commands.local_server import answers, use_running_server
 from commands.prefect_setup import PROJECT, prepare_environment
 from commands.run import EXIT_USER, console, read_job, refuse
 from labelmill.dataset.source import is_url
@@ -28,9 +28,8 @@ def deploy_job(path: Path, *, cron: str, timezone: str, name: str | None) -> int
     """Deploy a job file with a schedule and say what was deployed; returns the exit code."""
     prepare_environment(quiet=False)
     try:
-        if not os.environ.get("PREFECT_API_URL") and (url := running_api_url()):
-            # Prefect reads its settings when it is imported, which the check of the schedule does.
-            os.environ["PREFECT_API_URL"] = url
+        # Before the check of the schedule, which imports Prefect.
+        use_running_server()
         job = _deployable_job(path, cron, timezone)
         _require_server()
         name = name or job.name

@@ -59,6 +59,25 @@ def running_api_url() -> str | None:
     return url if server().pid() is not None and answers(url) else None
 
 
+def client_settings(api_url: str) -> dict[str, str]:
+    """What Prefect is told of a server that `labelmill up` started.
+
+    Prefect's own links lead to its old pages; the UI that opens by itself is below `/v2`.
+    """
+    page = os.environ.get("PREFECT_UI_URL") or f"{api_url.removesuffix('/api')}/v2"
+    return {"PREFECT_API_URL": api_url, "PREFECT_UI_URL": page}
+
+
+def use_running_server() -> None:
+    """Have Prefect talk to the server that `labelmill up` started, while it answers and the user names no other.
+
+    It goes into the environment, where Prefect reads it when it is imported: temporary settings don't reach all of its
+    threads, and one that knows no address starts a temporary server of its own.
+    """
+    if not os.environ.get("PREFECT_API_URL") and (url := running_api_url()):
+        os.environ.update(client_settings(url))
+
+
 def answers(api_url: str) -> bool:
     """Whether a Prefect server says at that address that it is well."""
     try:

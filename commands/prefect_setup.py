@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from commands.local_server import running_api_url
+from commands.local_server import use_running_server
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -54,10 +54,7 @@ def prefect_api() -> Iterator[str]:
     Prefect's temporary server sits in the terminal's process group, so that a Ctrl-C would end it before the run has
     drained; this one has a session of its own, and ends with this process whatever happens to it.
     """
-    if not os.environ.get("PREFECT_API_URL") and (up := running_api_url()):
-        # In the environment, before Prefect reads it: temporary settings don't reach all of its threads, and one that
-        # knows no address starts a temporary server of its own.
-        os.environ["PREFECT_API_URL"] = up
+    use_running_server()
 
     from prefect.events.worker import EventsWorker  # noqa: PLC0415
     from prefect.logging.handlers import APILogHandler  # noqa: PLC0415

@@ -15,9 +15,16 @@ from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
-from labelmill.run.record import RunRecord
+from labelmill.run.record import RunFailed, RunRecord
 
-EXIT_CODES = {"completed": 0, "budget_reached": 4, "too_many_failures": 3, "failed": 1, "cancelled": 1}
+EXIT_CODES = {
+    "completed": 0,
+    "waiting": 5,
+    "budget_reached": 4,
+    "too_many_failures": 3,
+    "failed": 1,
+    "cancelled": 1,
+}
 EXIT_USER = 2
 EXIT_OTHER = 1
 _SHOWN_LABELS = 20
@@ -72,6 +79,8 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
 
         state = label_dataset(job, model_base_url, retry_failed=retry_failed, return_state=True)
         result = state.result(raise_on_failure=False)
+    if isinstance(result, RunFailed):
+        return result.record
     if isinstance(result, BaseException):
         raise result
     return result
@@ -79,7 +88,8 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
 
 def exit_code_of(record: RunRecord) -> int:
     """The exit code of a run. One that failed before anything was spent is the user's to mend."""
-    if record.status == "failed" and not record.input_tokens and not record.requests_unseen:
+    spent = record.input_tokens or record.requests_unseen or record.texts_out
+    if record.status == "failed" and not spent:
         return EXIT_USER
     return EXIT_CODES[record.status]
 

@@ -115,7 +115,7 @@ def _refuse_taken_port(url: str) -> None:
 
 
 def _client_environment(url: str) -> dict[str, str]:
-    environment = {**os.environ, "PREFECT_API_URL": url}
+    environment = {**os.environ, **local_server.client_settings(url)}
     if secret := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
         environment.setdefault("PREFECT_API_AUTH_STRING", secret)
     return environment

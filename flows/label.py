@@ -1,4 +1,4 @@
-"""Label a Parquet dataset: check, plan, classify, merge, publish."""
+"""Label a Parquet dataset: check, settle batches, plan, classify, merge, publish."""
 
 from prefect import flow, runtime, unmapped
 from prefect.futures import wait
@@ -6,18 +6,32 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from labelmill.batch.steps import (
+    CancelAll,
+    Finish,
+    Harvest,
+    Leave,
+    MakePlan,
+    Send,
+    Wait,
+    asks_live,
+    next_step,
+)
 from labelmill.dataset.plan import Plan
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError, RunStopped
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
+from labelmill.run.batch_lane import situation_of, wait_and_look
 from labelmill.run.live import LiveRun
 from labelmill.run.opening import finished_record, open_run
-from labelmill.run.record import RunRecord
+from labelmill.run.record import RunFailed, RunRecord
 from labelmill.run.signals import draining_signals
 from tasks.asset import announce
+from tasks.batches import harvest_batch, plan_batches, send_batch
 from tasks.classify import classify_chunk
 from tasks.limits import check_shared_limit
+from tasks.log_lines import hear_labelmill
 from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
@@ -60,22 +74,52 @@ def label_dataset(
 
 
 def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> RunRecord:
+    hear_labelmill()
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     check_shared_limit(job)
     with job_tags(job.name), open_run(job, model_base_url) as live:
         run = live.run
         with progress_lines(live), draining_signals(live, get_run_logger().warning):
-            plan = plan_run(run, retry_failed=retry_failed)
-            _classify(live, plan)
-            if live.gate.stopped is None and live.progress.now().failed:
-                # One salvage pass over what the provider failed at.
-                _classify(live, plan_run(run, after=plan))
+            if job.run.lane != "live" or live.desk.notes.out:
+                _reconcile_batches(live, retry_failed=retry_failed)
+            if asks_live(job) and live.gate.stopped is None:
+                _ask_live(live, retry_failed=retry_failed)
             live.progress.enter("merging")
             rows = merge_labels(run)
         record = finished_record(live, rows)
         publish_run(run, record)
         announce(run, record)
     return record
+
+
+def _reconcile_batches(live: LiveRun, *, retry_failed: bool) -> None:
+    """Settle the batches that are out and send what is missing, until nothing is left to do or to wait for."""
+    run, sent = live.run, 0
+    live.desk.look()
+    while True:
+        match next_step(situation_of(live)):
+            case Harvest(names):
+                for name in names:
+                    harvest_batch(run, name)
+            case MakePlan():
+                plan_batches(run, retry_failed=retry_failed)
+            case Send():
+                sent += 1
+                send_batch(run, sent)
+            case CancelAll():
+                live.desk.cancel_mine()
+            case Wait(seconds):
+                wait_and_look(live, seconds)
+            case Leave() | Finish():
+                return
+
+
+def _ask_live(live: LiveRun, *, retry_failed: bool) -> None:
+    """Ask what is missing with a request per text, and once more over what the provider failed at."""
+    plan = plan_run(live.run, retry_failed=retry_failed)
+    _classify(live, plan)
+    if live.gate.stopped is None and live.progress.now().failed:
+        _classify(live, plan_run(live.run, after=plan))
 
 
 def _classify(live: LiveRun, plan: Plan) -> None:
@@ -96,7 +140,10 @@ def _state_of(record: RunRecord) -> State[RunRecord | LabelmillError]:
             return Completed(data=record, message=message)
         case "budget_reached":
             return Completed(data=record, name="BudgetReached", message=message)
+        case "waiting":
+            return Completed(data=record, name="Waiting", message=message)
         case "cancelled":
             return Cancelled(data=record, message=message)
         case _:
-            return Failed(data=record, message=message)
+            # An exception, since Prefect raises a failed state's data: whoever looks at the run finds the sentence.
+            return Failed(data=RunFailed(record, message), message=message)

@@ -25,13 +25,17 @@ def announce(run: LabelRun, record: RunRecord) -> None:
 
     A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped.
     """
-    if record.status in {"completed", "budget_reached"}:
+    if record.status in {"completed", "waiting", "budget_reached"}:
         key = asset_key_of(run.folder.labeled)
         properties = AssetProperties(
             name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri()
         )
         task = materialize(
-            Asset(key=key, properties=properties), name="materialize", by="labelmill", cache_policy=NO_CACHE
+            Asset(key=key, properties=properties),
+            name="materialize",
+            task_run_name="announce",
+            by="labelmill",
+            cache_policy=NO_CACHE,
         )(_materialize)
         task(key, asset_metadata_of(run, record))
     if record.status in ALERTING:

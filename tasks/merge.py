@@ -5,8 +5,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from labelmill.dataset.merge import write_failed, write_labeled
+from labelmill.run.counts import RowCounts, count_rows
 from labelmill.run.label_run import LabelRun
-from labelmill.run.record import RowCounts, count_rows
 from tasks.disk import tells_of_the_disk
 
 

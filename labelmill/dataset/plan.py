@@ -63,11 +63,15 @@ def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, .
 
 
 def write_pending(
-    files: Sequence[SourceFile], template: TextTemplate, known_digests: pl.LazyFrame, path: Path
+    files: Sequence[SourceFile],
+    template: TextTemplate,
+    known_digests: pl.LazyFrame,
+    path: Path,
+    among: pl.LazyFrame | None = None,
 ) -> int:
     """Write the texts that need a request to a Parquet file (`row_key`, `text`), in the source's order.
 
-    Each text once, however many rows have it. First the digests alone are compared, then the texts are fetched by
+    Those are the texts whose digest is not known, and among the given ones where some are given. Each text once, however many rows have it. First the digests alone are compared, then the texts are fetched by
     their place, so that no more than digests and places are held in memory.
 
     Returns:
@@ -80,6 +84,8 @@ def write_pending(
         file.scan_texts(template).select("digest").with_row_index("row", offset=first)
         for file, first in numbered
     )
+    if among is not None:
+        digests = digests.join(among, on="digest", how="semi")
     with ExitStack() as cleanup, disk_errors():
         cleanup.callback(places_path.unlink, missing_ok=True)
         (

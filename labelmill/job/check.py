@@ -6,11 +6,12 @@ Everything here reads; nothing writes and nothing asks a model.
 import os
 from collections.abc import Mapping
 
+from labelmill.batch.extra import adapter_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check_dataset import output_mistakes, source_mistakes
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
-from labelmill.job.model import LabelJob, Model, Output, Prompt, Run, Source, web_address
+from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
 from labelmill.model.endpoint import Endpoint, endpoint_of
 from labelmill.money.prices import price_of
 
@@ -22,7 +23,9 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
         JobRefused: with every mistake in the job and its dataset.
     """
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft)]
-    model = draft.section("model")
+    model, batch = draft.section("model"), draft.section("batch")
+    if isinstance(batch, Batch):
+        mistakes += adapter_mistakes(batch, f"{draft.where}, batch.adapter")
     if isinstance(model, Model):
         endpoint = endpoint_of(model, model_base_url)
         address = _address_mistakes(draft, model, endpoint, model_base_url)

@@ -182,6 +182,8 @@ class Batch(Section):
     """The most requests in one batch."""
     max_bytes: int = Field(default=200_000_000, ge=1)
     """The largest file of requests."""
+    cancel_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
+    """How long the provider may take to stop a batch. The lane `auto` begins to cancel that much earlier."""
     max_queue_tokens: Annotated[int, Field(ge=1)] | None = None
     """The most input tokens that the provider queues for the model over all batches; a larger one waits its turn. Where
     it is left out and the provider refuses a batch for it, the batch is sent again in smaller ones."""

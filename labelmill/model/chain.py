@@ -13,13 +13,13 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
-from langchain_openai import ChatOpenAI
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
 from labelmill.model.answers import SECONDS, LabelSet, answer_of, label_or_failure
+from labelmill.model.chat import JobChatOpenAI, chat_settings
 from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
 from labelmill.model.prompt import prompt_of
 from labelmill.model.throttle import Passage, Throttle
@@ -51,7 +51,7 @@ class Toll:
                 raise
 
 
-class TolledChatOpenAI(ChatOpenAI):
+class TolledChatOpenAI(JobChatOpenAI):
     """ChatOpenAI behind the toll, which returns every answer that was paid for.
 
     The openai client raises away an answer that was cut off or filtered under a schema; its tokens were paid, so it
@@ -59,7 +59,6 @@ class TolledChatOpenAI(ChatOpenAI):
     """
 
     toll: Toll = Field(exclude=True)
-    speaks_max_tokens: bool = Field(default=False, exclude=True)
 
     def _generate(
         self,
@@ -106,39 +105,17 @@ class TolledChatOpenAI(ChatOpenAI):
                 raise
             return self._create_chat_result(error.completion)
 
-    def _get_request_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        payload: dict[str, Any] = super()._get_request_payload(*args, **kwargs)
-        if self.speaks_max_tokens and "max_completion_tokens" in payload:
-            # Many compatible endpoints ignore the newer name, and with it the limit that the budget relies on.
-            payload["max_tokens"] = payload.pop("max_completion_tokens")
-        return payload
-
 
 def chain_of(
     job: LabelJob, base_url: str, api_key: str, toll: Toll, form: AnswerForm | None = None
 ) -> Runnable[dict[str, Any], str | Failure]:
     """The chain that labels one text: `{"text": ...}` in, a label or a failure out.
 
-    It asks for answers in the job's own form unless another is given.
-
-    Its own retries are off and LangChain's cache is not asked: every request is seen by the toll, and every answer
-    was paid.
+    It asks for answers in the job's own form unless another is given. Every request is seen by the toll.
     """
     form = form or form_of(job)
     model: Runnable[Any, AIMessage] = TolledChatOpenAI(
-        model=job.model.name,
-        base_url=base_url,
-        api_key=SecretStr(api_key),
-        temperature=job.model.temperature,
-        max_completion_tokens=form.max_tokens,
-        timeout=job.model.timeout_seconds,
-        logprobs=True if job.model.confidence else None,
-        max_retries=0,
-        cache=False,
-        use_responses_api=False,
-        include_response_headers=True,
-        toll=toll,
-        speaks_max_tokens="//api.openai.com" not in base_url,
+        **chat_settings(job, base_url, api_key, form), toll=toll
     )
     if form.response_format:
         model = model.bind(response_format=form.response_format)

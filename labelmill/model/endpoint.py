@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from labelmill.job.model import Model
@@ -61,12 +62,17 @@ def endpoint_of(
 
 
 @contextmanager
-def reachable(endpoint: Endpoint, practice: PracticeSettings) -> Iterator[Endpoint]:
-    """Yield an endpoint that has an address, starting a practice provider for as long as it is needed."""
+def reachable(
+    endpoint: Endpoint, practice: PracticeSettings, batches: Path | None = None
+) -> Iterator[Endpoint]:
+    """Yield an endpoint that has an address, starting a practice provider for as long as it is needed.
+
+    It keeps the batches it is sent in a folder, where one is given: the next one finds them there.
+    """
     if endpoint.base_url is not None:
         yield endpoint
         return
-    with start_practice(practice) as server:
+    with start_practice(practice, folder=batches) as server:
         yield Endpoint(server.base_url, endpoint.api_key_env, practice=True)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from types import MappingProxyType
 
 import openai
 
@@ -42,6 +43,9 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "empty_text": Policy.GIVE_UP,
 }
 """Each failure kind's policy. `empty_text` is never sent at all."""
+
+RETRY_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.RETRY]
+ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]
 
 
 @dataclass(frozen=True)
@@ -134,17 +138,23 @@ def _failure_of_connection(cause: BaseException) -> Failure | Fatal:
 
 def _failure_of_status(error: openai.APIStatusError) -> Failure | Fatal:
     body = error.body if isinstance(error.body, dict) else {"message": error.body}
-    code, said = str(body.get("code")), body.get("message") or body.get("detail") or error.message
-    words = printable(str(said))
-    status = error.status_code
-    reason = _FATAL_CODES.get(code) or _FATAL_STATUS.get(status)
+    said = body.get("message") or body.get("detail") or error.message
+    return failure_of_status(error.status_code, str(body.get("code")), str(said), error.response.headers)
+
+
+def failure_of_status(
+    status: int, code: str | None, said: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Failure | Fatal:
+    """Tell what an HTTP status of 400 or more, with the provider's code and words, means for its row, or for the run."""
+    words = printable(said)
+    reason = _FATAL_CODES.get(code or "") or _FATAL_STATUS.get(status)
     if reason:
         return Fatal(f"the provider answered {status}, {reason}: {words}")
     if status >= _SERVER_ERROR or status in {408, 409}:
-        return Failure("provider_error", f"{status}: {words}", retry_after_seconds(error.response.headers))
+        return Failure("provider_error", f"{status}: {words}", retry_after_seconds(headers))
     told = words.casefold()
     if status == openai.RateLimitError.status_code and _MORE_THAN_A_MINUTE not in told:
-        return Failure("rate_limited", words, retry_after_seconds(error.response.headers))
+        return Failure("rate_limited", words, retry_after_seconds(headers))
     if code in _FILTER_CODES:
         return Failure("content_filter", words)
     if code in _TOO_LONG_CODES or status == _TOO_LARGE or any(mark in told for mark in _TOO_LONG_WORDS):

@@ -7,8 +7,18 @@ from decimal import Decimal
 
 
 @dataclass(frozen=True)
+class BatchSeen:
+    """A batch that is out, as the provider last spoke of it. `status` is in words; `done` of its `texts` are finished."""
+
+    name: str
+    status: str
+    done: int
+    texts: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """A run's progress at one moment. `texts` is None until the plan is known."""
+    """A run's progress at one moment. `texts` is None until the plan is known; `batches` are those that are out."""
 
     phase: str = "starting"
     texts: int | None = None
@@ -17,6 +27,7 @@ class Snapshot:
     failed: int = 0
     cost_usd: Decimal | None = Decimal(0)
     started_at: float | None = field(default=None)
+    batches: tuple[BatchSeen, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -59,6 +70,18 @@ class Progress:
             now = self._now
             again = min(texts, now.failed)
             self._now = replace(now, phase="asking again", done=now.done - again, failed=now.failed - again)
+
+    def go_on(self, phase: str, more_texts: int) -> None:
+        """Begin a phase that adds texts to those that are done or out, or is the first to know of any."""
+        with self._lock:
+            now = self._now
+            started = now.started_at if now.started_at is not None else time.monotonic()
+            self._now = replace(now, phase=phase, texts=now.done + more_texts, started_at=started)
+
+    def show_batches(self, phase: str, batches: tuple[BatchSeen, ...]) -> None:
+        """Say which batches are out, and how far they are."""
+        with self._lock:
+            self._now = replace(self._now, phase=phase, batches=batches)
 
     def add(self, *, labeled: int = 0, failed: int = 0) -> None:
         """Count texts that are done."""

@@ -20,7 +20,7 @@ from labelmill.money.usage import Usage
 
 log = logging.getLogger(__name__)
 
-_FIRST_TOKENS_PER_BYTE = 0.4
+FIRST_TOKENS_PER_BYTE = 0.4
 """Between English (about 0.25) and Chinese (about 0.35 to 0.6), until answers tell."""
 _LEARNING_RATE = 0.05
 _LONGEST_PAUSE_SECONDS = 120.0
@@ -43,7 +43,7 @@ class Throttle:
         self.gate = Gate(self._adaptive.limit)
         self._requests = Bucket.capped(run.max_requests_per_minute, now)
         self._tokens = Bucket.capped(run.max_tokens_per_minute, now)
-        self._tokens_per_byte = _FIRST_TOKENS_PER_BYTE
+        self._tokens_per_byte = FIRST_TOKENS_PER_BYTE
         self._paused_until = 0.0
         self._in_flight = 0
         self._estimates_in_flight = 0.0

@@ -105,6 +105,23 @@ class Budget:
                 self._in_flight -= 1
                 self._settled.notify_all()
 
+    @property
+    def left_usd(self) -> Decimal | None:
+        """What can still be set aside; None without a limit."""
+        with self._settled:
+            return None if self.limit is None else self.limit.left_usd - self._committed
+
+    def hold(self, worst_case_usd: Decimal) -> None:
+        """Set money aside for a batch, whose cost is known much later; whether it fits is the caller's to see."""
+        with self._settled:
+            self._committed += worst_case_usd
+
+    def settle(self, held_usd: Decimal, spent_usd: Decimal) -> None:
+        """Say what of the money that was held was really spent."""
+        with self._settled:
+            self._committed += spent_usd - held_usd
+            self._settled.notify_all()
+
     def _take(self, worst_case_usd: Decimal) -> None:
         with self._settled:
             while self.limit is not None and self._committed + worst_case_usd > self.limit.left_usd:

@@ -58,13 +58,14 @@ def answer_of(question: Question, fault: FaultKind | None) -> Answer:
 
 def completion_of(question: Question, answer: Answer, request_id: str, cached_tokens: int) -> dict[str, Any]:
     """The body of the HTTP answer."""
-    refused_schema = answer.refusal is not None and question.schema_wanted
-    content = None if refused_schema else answer.content
+    calls_tool = question.tool is not None and answer.refusal is None and bool(answer.tokens)
     choice = {
         "index": 0,
-        "message": {"role": "assistant", "content": content, "refusal": answer.refusal},
+        "message": _tool_call(question, answer, request_id) if calls_tool else _message(question, answer),
         "logprobs": _logprobs(answer, question.top_logprobs) if question.logprobs_wanted else None,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": "tool_calls"
+        if calls_tool and answer.finish_reason == "stop"
+        else answer.finish_reason,
     }
     output_tokens = len(answer.tokens)
     return {
@@ -82,6 +83,18 @@ def completion_of(question: Question, answer: Answer, request_id: str, cached_to
         },
         "system_fingerprint": FINGERPRINT,
     }
+
+
+def _message(question: Question, answer: Answer) -> dict[str, Any]:
+    refused_schema = answer.refusal is not None and question.schema_wanted
+    content = None if refused_schema else answer.content
+    return {"role": "assistant", "content": content, "refusal": answer.refusal}
+
+
+def _tool_call(question: Question, answer: Answer, request_id: str) -> dict[str, Any]:
+    called = {"name": question.tool, "arguments": answer.content}
+    call = {"id": f"call_{request_id}", "type": "function", "function": called}
+    return {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
 
 
 def _chosen(question: Question, fault: FaultKind | None) -> tuple[str, dict[str, float]]:

@@ -2,15 +2,18 @@
 
 Labels stand as lines `- NAME: DESCRIPTION` or `- NAME`, in the first run of such lines of a system message,
 or else of the first user message, which then is the text without these lines. The first user message holds the
-text; later messages are corrections of an earlier answer. A schema with an enum names the labels itself.
+text; later messages are corrections of an earlier answer. A schema with an enum names the labels itself. The
+schema is that of `response_format`, of the tool to be called, or of format instructions in the prompt.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from labelmill.practice.errors import malformed
+from labelmill.practice.format_instructions import schema_in
 from labelmill.practice.schema_frame import PLAIN, Frame, frame_of
 from labelmill.practice.tokens import (
     TOKENS_PER_MESSAGE,
@@ -18,6 +21,7 @@ from labelmill.practice.tokens import (
     count_repeated_tokens,
     count_tokens,
 )
+from labelmill.practice.tool_choice import chosen_tool
 
 Labels = tuple[tuple[str, str], ...]
 """Pairs of a name and a description, which may be empty."""
@@ -37,6 +41,8 @@ class Question:
     labels: Labels
     frame: Frame
     """What stands around the label in an answer."""
+    tool: str | None
+    """The name of the tool that the answer calls."""
     schema_wanted: bool
     logprobs_wanted: bool
     top_logprobs: int
@@ -61,13 +67,15 @@ def read_question(body: Any) -> Question:
         raise malformed("The practice provider does not stream: leave 'stream' out.", "stream")
     if body.get("n") not in (None, 1):
         raise malformed("The practice provider gives one choice: leave 'n' out.", "n")
-    if body.get("tools") or body.get("functions"):
-        raise malformed(
-            "The practice provider calls no tools: use 'response_format' with a JSON schema.", "tools"
-        )
+    if body.get("functions"):
+        raise malformed("'functions' is what 'tools' once was: use that.", "functions")
     messages = _messages(body.get("messages"))
     labels, text = _labels_and_text(messages)
-    schema = _schema(body.get("response_format"))
+    tool = chosen_tool(body, text)
+    asked_schema = _schema(body.get("response_format"))
+    schema = asked_schema if tool is None else tool.parameters
+    if schema is None:
+        schema = schema_in(content for _, content in messages)
     frame = PLAIN if schema is None else frame_of(schema)
     if frame.names is not None:
         labels = _described(frame.names, messages)
@@ -76,11 +84,12 @@ def read_question(body: Any) -> Question:
         text=text,
         labels=labels,
         frame=frame,
-        schema_wanted=schema is not None,
+        tool=None if tool is None else tool.name,
+        schema_wanted=asked_schema is not None,
         logprobs_wanted=body.get("logprobs") is True,
         top_logprobs=_whole(body, "top_logprobs", _MOST_TOP_LOGPROBS) or 0,
         most_output_tokens=_most_output_tokens(body),
-        input_tokens=_input_tokens(messages),
+        input_tokens=_input_tokens(messages) + _tool_tokens(body.get("tools")),
         contents=tuple(content for _, content in messages),
     )
 
@@ -172,6 +181,10 @@ def _whole(body: dict[str, Any], name: str, most: int | None = None) -> int | No
         at_most = "" if most is None else f", {most} at most"
         raise malformed(f"'{name}' must be a whole number{at_most}.", name)
     return value
+
+
+def _tool_tokens(tools: Any) -> int:
+    return count_repeated_tokens(json.dumps(tools, ensure_ascii=False)) if tools else 0
 
 
 def _input_tokens(messages: list[tuple[str, str]]) -> int:

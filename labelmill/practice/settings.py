@@ -68,7 +68,12 @@ class PracticeSettings(BaseModel):
     never on the order in which requests arrive.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
 
     latency_seconds: Seconds = 0.0
     """Mean time to an answer."""
@@ -122,7 +127,7 @@ class PracticeSettings(BaseModel):
     """Fraction of rows that finish in a batch that expires (left out: half of them) or is cancelled (left out: by the time it had)."""
 
     batch_missing_fraction: Fraction = 0.0
-    """Fraction of distinct texts that are billed at their first attempt and stand in no file of their batch."""
+    """Fraction of distinct texts that are billed at their first attempt and stand in no file of their batch. The faults `bad_json` and `cut_off` do that to a row too; `connection_reset` and `hang` are a 500 there."""
 
     batch_shuffled: bool = True
     """Whether rows come back in another order than they were sent: no order is promised."""

@@ -34,7 +34,8 @@ def labels_chart(now: Mapping[str, int], before: Mapping[str, int] | None = None
         rest = 1 - sum(row[1] for row in rows), 1 - sum(row[2] for row in rows) if earlier else 0.0
         rows.append((f"{hidden:,} more", *rest))
     longest = max((share for row in rows for share in row[1:]), default=0) or 1
-    left, room = 180, 360
+    # To the right of the longest bar there is room for "100.0% (+100.0 pp)".
+    left, room = 180, 320
     parts = []
     for index, (label, share, was) in enumerate(rows):
         y = index * _ROW

@@ -14,7 +14,7 @@ from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.money.budget import LimitUse, limit_uses
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
-from labelmill.store.ledger import spent_since, start_of_day
+from labelmill.store.ledger import scan_run, spent_since, start_of_day
 
 _EXAMPLES = 3
 _TEXT_CHARACTERS = 200
@@ -73,7 +73,7 @@ def findings_of(run: LabelRun, record: RunRecord) -> Findings:
         spent_since(run.folder.ledgers, today, practice=run.practice),
         spent_since(run.folder.ledgers, today.replace(day=1), practice=run.practice),
     )
-    seconds = run.ledger.scan_run(run.run_id).select("seconds").collect()["seconds"]
+    seconds = scan_run(run.folder.ledgers, run.run_id).select("seconds").collect()["seconds"]
     failed = Path(record.failed_path) if record.failed_path else None
     return Findings(
         past=past_runs(run.folder.runs, record),

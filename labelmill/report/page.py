@@ -12,7 +12,7 @@ from labelmill.report.wording import (
     duration,
     notices,
     percent,
-    price_words,
+    prices_words,
     rows_of,
     usd,
     visible,
@@ -67,7 +67,7 @@ def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
         f"<section><h2>Rows</h2>{_facts(rows_of(record))}</section>",
         f"<section><h2>Bill of this run</h2>{_facts(_bill_in_short(record))}</section>",
         "</div>",
-        f'<p class="soft price">Price: {escaped(price_words(record))}</p>',
+        *(f'<p class="soft price">Price: {escaped(words)}</p>' for words in prices_words(record)),
     ]
     if findings.limits:
         parts.append("<h2>Budget</h2>" + _table(("limit", "at most", "spent", "used"), limits_of(findings)))

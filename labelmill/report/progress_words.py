@@ -1,7 +1,9 @@
 """Progress in one line."""
 
-from labelmill.model.progress import Snapshot
+from labelmill.model.progress import BatchSeen, Snapshot
 from labelmill.report.wording import duration, percent, usd
+
+_MOST_BATCHES = 10
 
 
 def progress_line(now: Snapshot) -> str:
@@ -17,4 +19,9 @@ def progress_line(now: Snapshot) -> str:
         words.append(f"{now.failed:,} failed")
     if now.seconds_left:
         words.append(f"{duration(now.seconds_left)} left")
-    return ", ".join(words)
+    return ", ".join(words) + "".join(f"; {batch_line(batch)}" for batch in now.batches[:_MOST_BATCHES])
+
+
+def batch_line(batch: BatchSeen) -> str:
+    """Where a batch stands."""
+    return f"batch {batch.name} {batch.status}, {batch.done:,} of {batch.texts:,}"

@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from labelmill.run.record import RunRecord
 
@@ -17,6 +19,7 @@ _BAR_WIDTH = 20
 STATUS_WORDS = {
     "running": "running",
     "completed": "completed",
+    "waiting": "waiting for batches",
     "budget_reached": "stopped at the budget",
     "too_many_failures": "too many failures",
     "failed": "failed",
@@ -61,6 +64,11 @@ def percent(part: int | None, whole: int | None) -> str:
     return "–" if part is None or not whole else f"{part / whole:.1%}"
 
 
+def percent_of(part: float, whole: float) -> str:
+    """A share of an amount in percent; a dash of nothing."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
 def count(number: int | None) -> str:
     """A number of things; a dash where it is unknown."""
     return "–" if number is None else f"{number:,}"
@@ -88,6 +96,10 @@ def notices(record: RunRecord) -> list[str]:
     said = []
     if record.message:
         said.append(f"How it ended: {record.message}.")
+    if record.texts_out and record.status != "waiting":
+        said.append(
+            f"{record.texts_out:,} texts are in batches at the provider, which go on. The next run harvests them."
+        )
     if record.practice and record.rows_labeled:
         said.append(
             "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "
@@ -98,6 +110,16 @@ def notices(record: RunRecord) -> list[str]:
             f"The price of {record.job.model.name} is unknown, so the cost is unknown, not zero. "
             "Add a [price] section to the job."
         )
+    elif record.batch_price is None and record.texts_by_batch:
+        said.append(
+            f"The Batch API's price of {record.job.model.name} is unknown, so the cost is unknown. Add a [price] section "
+            "with batch_fraction to the job."
+        )
+    if record.other_tasks_cost_usd != 0:
+        said.append(
+            f"{usd(record.other_tasks_cost_usd)} of the cost are for batches that an earlier prompt, label set or model had "
+            "sent. What was finished of them is in the ledger of their own task."
+        )
     if record.requests_unseen:
         said.append(
             f"{record.requests_unseen} requests ended without a count of their tokens (timeouts, broken connections, "
@@ -107,17 +129,25 @@ def notices(record: RunRecord) -> list[str]:
     return said
 
 
-def price_words(record: RunRecord) -> str:
-    """The price a run was counted at, and where it comes from."""
-    if record.price is None:
+def prices_words(record: RunRecord) -> list[str]:
+    """The prices a run was counted at, one for each lane that it used, and where they come from."""
+    if not record.texts_by_batch:
+        return [price_words(record.price)]
+    words = [f"{price_words(record.batch_price)}, on the batch lane"]
+    if record.texts_by_batch < record.texts_asked:
+        words.append(f"{price_words(record.price)}, live")
+    return words
+
+
+def price_words(price: Mapping[str, Any] | None) -> str:
+    """One price, and where it comes from."""
+    if price is None:
         return "unknown"
-    rates = [record.price[f"{name}_usd_per_mtok"] for name in ("input", "cached_input", "output")]
+    rates = [price[f"{name}_usd_per_mtok"] for name in ("input", "cached_input", "output")]
     if None in rates:
-        return f"in tiers ({record.price['source']})"
+        return f"in tiers ({price['source']})"
     shown = [usd(rate) for rate in rates]
-    return (
-        f"{shown[0]} in, {shown[1]} cached in, {shown[2]} out per million tokens ({record.price['source']})"
-    )
+    return f"{shown[0]} in, {shown[1]} cached in, {shown[2]} out per million tokens ({price['source']})"
 
 
 def rows_of(record: RunRecord) -> list[tuple[str, str]]:
@@ -135,19 +165,33 @@ def rows_of(record: RunRecord) -> list[tuple[str, str]]:
 def bill_of(record: RunRecord) -> list[tuple[str, str]]:
     """A run's bill, as (what, how much)."""
     cost = record.cost_usd
+    paid = "" if not record.practice else ", had it been paid"
     per_thousand = cost * 1000 / record.texts_asked if cost is not None and record.texts_asked else None
     return [
         ("texts asked", f"{record.texts_asked:,}"),
+        *([("of these on the batch lane", f"{record.texts_by_batch:,}")] if record.texts_by_batch else []),
         ("requests", f"{record.requests:,}"),
         ("input tokens", f"{record.input_tokens:,}"),
         ("of these cached", f"{record.cached_input_tokens:,}"),
         ("output tokens", f"{record.output_tokens:,}"),
-        ("cost" if not record.practice else "cost, had it been paid", usd(cost)),
+        (f"cost{paid}", usd(cost)),
+        *_saving(record),
         ("cost per 1,000 texts", usd(per_thousand) if record.texts_asked else "–"),
-        ("price", price_words(record)),
+        *[("price", words) for words in prices_words(record)],
         ("time", duration(record.seconds)),
         *_answer_times(record),
     ]
+
+
+def _saving(record: RunRecord) -> list[tuple[str, str]]:
+    """What the live lane would have cost, where the batch lane was used at all."""
+    if not record.texts_by_batch:
+        return []
+    cost, live = record.cost_usd, record.live_cost_usd
+    rows = [("the same on the live lane", usd(live))]
+    if cost is not None and live:
+        rows.append(("saved by the batch lane", f"{usd(live - cost)} ({percent_of(live - cost, live)})"))
+    return rows
 
 
 def _answer_times(record: RunRecord) -> list[tuple[str, str]]:

@@ -5,22 +5,30 @@ import polars as pl
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
 from labelmill.store.files import written_whole
+from labelmill.store.ledger import scan_run
 
 
 def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
     """Write a run's costs beside its record, and return them.
 
-    One row per chunk and model as the provider names it: `texts`, `labeled`, `failed`, `requests`, `requests_unseen`,
+    One row per chunk (on the batch lane a batch) and model as the provider names it: `lane`, `texts`, `labeled`, `failed`, `requests`, `requests_unseen`,
     tokens, `cost_usd` (null where unknown), and the prices used, in USD per million tokens.
     """
-    price = record.price or {}
+    # The column is there whether or not anything was asked; older parts have no lane, and were live.
+    lane = pl.col("lane").fill_null("live")
     rates = {
-        name: price.get(name)
+        name: pl.when(pl.col("lane") == "batch")
+        .then(pl.lit((record.batch_price or {}).get(name), dtype=pl.Float64))
+        .otherwise(pl.lit((record.price or {}).get(name), dtype=pl.Float64))
         for name in ("input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok")
     }
     costs = (
-        run.ledger.scan_run(run.run_id, path_column="part")
-        .group_by(chunk=pl.col("part").str.extract(r"-(\d+)\.parquet$").cast(pl.Int64), model=pl.col("model"))
+        scan_run(run.folder.ledgers, run.run_id, "part")
+        .group_by(
+            lane=lane,
+            chunk=pl.col("part").str.extract(r"-(\d+)\.parquet$").cast(pl.Int64),
+            model=pl.col("model"),
+        )
         .agg(
             texts=pl.len().cast(pl.Int64),
             labeled=pl.col("label").is_not_null().sum().cast(pl.Int64),
@@ -40,9 +48,8 @@ def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
         .select(
             pl.lit(run.run_id).alias("run_id"),
             pl.lit(run.job.name).alias("job"),
-            pl.lit(run.job.run.lane).alias("lane"),
             pl.all(),
-            *(pl.lit(rate, dtype=pl.Float64).alias(name) for name, rate in rates.items()),
+            **rates,
         )
         .collect()
     )

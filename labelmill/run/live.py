@@ -1,6 +1,7 @@
 """Live runs: what the chunks of a run share in this process."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
+from labelmill.batch.desk import BatchDesk
+from labelmill.batch.opening import open_desk
 from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.model.breaker import Breaker
 from labelmill.model.chain import Toll, chain_of
@@ -25,9 +28,26 @@ from labelmill.run.label_run import LabelRun
 from labelmill.store.ledger import spent_since, start_of_day
 
 
+class ChunkNumbers:
+    """The numbers of a run's chunks, which name its ledger parts: each is given once, on whichever lane."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self._lock = threading.Lock()
+
+    def take(self, count: int = 1) -> int:
+        """Take `count` numbers in a row; returns the first."""
+        with self._lock:
+            first, self.next = self.next, self.next + count
+        return first
+
+
 @dataclass(frozen=True)
 class LiveRun:
-    """One run's throttle, breaker, budget, price, progress, tracing and chain."""
+    """One run's throttle, breaker, budget, live price, progress, tracing, batches and chain.
+
+    `opened_at` is when it began, in monotonic seconds.
+    """
 
     run: LabelRun
     throttle: Throttle
@@ -36,6 +56,9 @@ class LiveRun:
     price: Price | None
     progress: Progress
     tracing: Tracing
+    numbers: ChunkNumbers
+    desk: BatchDesk
+    opened_at: float
 
     @property
     def gate(self) -> Gate:
@@ -46,6 +69,16 @@ class LiveRun:
     def endpoint(self) -> Endpoint:
         """Where its requests go."""
         return Endpoint(self.run.base_url, self.run.job.model.api_key_env, self.run.practice)
+
+    @cached_property
+    def batch_price(self) -> Price | None:
+        """What tokens cost on the batch lane."""
+        return price_of(self.run.job.model, self.run.job.price, self.run.base_url, "batch")
+
+    @cached_property
+    def mean_seconds(self) -> float | None:
+        """How long a live answer of this task has taken on average in earlier runs; None where none is known."""
+        return self.run.ledger.mean_seconds()
 
     @cached_property
     def chain(self) -> Runnable[dict[str, Any], str | Failure]:
@@ -78,14 +111,18 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
     )
     settings = run.job.run
     with tracing(keep_texts=settings.trace_texts) as traced:
+        throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
         mine = LiveRun(
             run,
-            Throttle(settings),
+            throttle,
             Breaker(settings.stop_at_failed_fraction),
-            Budget(limit),
+            budget,
             price_of(run.job.model, run.job.price, run.base_url),
             Progress(),
             traced,
+            numbers,
+            open_desk(run, throttle.gate, budget, numbers.take),
+            time.monotonic(),
         )
         with _lock:
             _live[run.run_id] = mine

@@ -8,18 +8,10 @@ from datetime import UTC, datetime
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of, reachable
+from labelmill.run.counts import RowCounts, Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
-from labelmill.run.record import (
-    RowCounts,
-    RunRecord,
-    Work,
-    read_record,
-    record_of,
-    status_of,
-    work_of,
-    write_record,
-)
+from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
 from labelmill.run.takeover import take_over_dead_runs
 from labelmill.store.folder import OutputFolder
 from labelmill.store.lock import LockedError, locked
@@ -44,7 +36,11 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
         except LockedError as error:
             sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
             raise JobRefused([Mistake("output.path", sentence)]) from None
-        endpoint = stack.enter_context(reachable(endpoint_of(job.model, model_base_url), job.practice))
+        uses_batches = job.run.lane != "live" or folder.practice.exists()
+        remembered = folder.practice if uses_batches else None
+        endpoint = stack.enter_context(
+            reachable(endpoint_of(job.model, model_base_url), job.practice, remembered)
+        )
         run = LabelRun(
             job=job,
             run_id=run_id,
@@ -55,7 +51,9 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
         run.record_folder.mkdir(parents=True, exist_ok=True)
         take_over_dead_runs(run)
         mine = stack.enter_context(live(run))
-        write_record(record_of(run, None, Work(), mine.price, ("running", None), None), run.record_folder)
+        write_record(
+            record_of(run, None, Work(), Prices(mine.price), ("running", None), None), run.record_folder
+        )
         try:
             yield mine
         except BaseException as error:
@@ -72,6 +70,11 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
 
 def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:
     """The record of a run that ends now; `rows` is None where it could not publish."""
-    work = work_of(mine.run.ledger.scan_run(mine.run.run_id))
-    ending = status_of(rows or RowCounts(), mine.run.job.run.max_failed_fraction, mine.gate.stopped)
-    return record_of(mine.run, rows, work, mine.price, ending, datetime.now(UTC))
+    work = work_of_run(mine.run.folder.ledgers, mine.run.run_id, mine.run.task_key)
+    notes = mine.desk.notes
+    ending = status_of(
+        rows or RowCounts(), mine.run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine
+    )
+    prices = Prices(mine.price, mine.batch_price)
+    batches = [*notes.settled, *notes.out.values()]
+    return record_of(mine.run, rows, work, prices, ending, datetime.now(UTC), batches)

@@ -1,61 +1,43 @@
 """The record of a run: `run.json`, counted from what was really written."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill import __version__
-from labelmill.errors import RunStopped
+from labelmill.batch.record import BatchRecord
+from labelmill.errors import LabelmillError, RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price
+from labelmill.run.counts import RowCounts, Seconds, Work
 from labelmill.run.label_run import LabelRun
 from labelmill.store.files import write_text_whole
 
-Status = Literal["running", "completed", "budget_reached", "too_many_failures", "failed", "cancelled"]
+Status = Literal[
+    "running", "completed", "waiting", "budget_reached", "too_many_failures", "failed", "cancelled"
+]
 
 
-class RowCounts(BaseModel):
-    """Rows of the whole dataset, as `labeled/` has them. `labeled + failed + pending` is `total`."""
+class BatchFacts(BaseModel):
+    """One batch that a run sent, harvested or left out. `batch_id` is the provider's; `status` is the last it told.
 
-    model_config = ConfigDict(frozen=True)
-
-    total: int = 0
-    labeled: int = 0
-    reused: int = 0
-    failed: int = 0
-    pending: int = 0
-    labels: dict[str, int] = {}
-    failures: dict[str, int] = {}
-
-
-class Seconds(BaseModel):
-    """How long answers took, in seconds: half of them at most `p50`, 95 in 100 at most `p95`."""
+    `step` is where it is with us: `sent` while it is out, `harvested` once its answers are in the ledger, `dropped` where
+    nothing came of it and nothing was paid.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    p50: float
-    p95: float
-    max: float
-
-
-class Work(BaseModel):
-    """What one run asked and paid, as its ledger parts have it. `cost_usd` is None where any price was unknown."""
-
-    model_config = ConfigDict(frozen=True)
-
-    texts_asked: int = 0
-    requests: int = 0
-    requests_unseen: int = 0
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: Decimal | None = Decimal(0)
-    unseen_usd: Decimal = Decimal(0)
-    answer_seconds: Seconds | None = None
+    name: str
+    batch_id: str | None
+    step: str
+    status: str | None
+    texts: int
+    run_id: str
+    message: str | None = None
 
 
 class RunRecord(BaseModel):
@@ -66,7 +48,10 @@ class RunRecord(BaseModel):
     tokens and `cost_usd` are this run's work; `requests_unseen` are requests that may have been paid and whose tokens
     nobody saw, `unseen_usd` is what they may have cost at most and is not in `cost_usd`. `cost_usd` is null where it is
     unknown; with `practice` it is what the named model would have cost, and nothing was paid. `answer_seconds` is null where
-    nothing was answered.
+    nothing was answered. `texts_by_batch` are those of `texts_asked` that the batch lane answered, and `live_cost_usd` is
+    what all of this run's tokens would have cost on the live lane; `batch_price` is the batch lane's price. `batches` are
+    those that the run had to do with; `texts_out` texts are in batches that the next run harvests. `other_tasks_cost_usd` is
+    that part of `cost_usd` which batches of an earlier prompt, label set or model have cost that this run harvested.
 
     A record says `running` from the start; should the process die, the next run into the same folder makes it `failed`
     and counts what the dead run had paid for.
@@ -96,6 +81,12 @@ class RunRecord(BaseModel):
     price: dict[str, Any] | None
     seconds: float | None
     answer_seconds: Seconds | None = None
+    texts_by_batch: int = 0
+    live_cost_usd: float | None = None
+    batch_price: dict[str, Any] | None = None
+    batches: list[BatchFacts] = []
+    texts_out: int = 0
+    other_tasks_cost_usd: float | None = 0.0
     labels: dict[str, int] | None
     failures: dict[str, int] | None
     started_at_utc: datetime
@@ -105,64 +96,24 @@ class RunRecord(BaseModel):
     labelmill_version: str = __version__
 
 
-def count_rows(labeled: list[Path], run_id: str) -> RowCounts:
-    """Count the rows of labeled files by what became of them."""
-    if not labeled:
-        return RowCounts()
-    columns = ("label", "label_status", "label_error", "label_run_id")
-    groups = (
-        pl.concat(
-            [pl.scan_parquet(file, hive_partitioning=False, glob=False).select(columns) for file in labeled]
-        )
-        .with_columns(reused=(pl.col("label_status") == "ok") & (pl.col("label_run_id") != run_id))
-        .group_by("label", "label_status", "label_error", "reused")
-        .len()
-        .collect()
-    )
-    by_status = dict(groups.group_by("label_status").agg(pl.col("len").sum()).iter_rows())
-    return RowCounts(
-        total=sum(by_status.values()),
-        labeled=by_status.get("ok", 0),
-        reused=groups.filter("reused")["len"].sum(),
-        failed=by_status.get("failed", 0),
-        pending=by_status.get("pending", 0),
-        labels=_counts_by(groups.filter(pl.col("label_status") == "ok"), "label"),
-        failures=_counts_by(groups.filter(pl.col("label_status") == "failed"), "label_error"),
-    )
+class RunFailed(LabelmillError):  # noqa: N818  (the name is the sentence)
+    """A run that ended badly, in one sentence; `record` is what it left all the same."""
 
+    def __init__(self, record: RunRecord, sentence: str) -> None:
+        self.record = record
+        super().__init__(record, sentence)
 
-def _counts_by(groups: pl.DataFrame, column: str) -> dict[str, int]:
-    totals = groups.group_by(column).agg(pl.col("len").sum()).sort("len", column, descending=[True, False])
-    return dict(totals.iter_rows())
-
-
-def work_of(parts: pl.LazyFrame) -> Work:
-    """Add up ledger rows."""
-    unknown = pl.col("cost_usd").is_null().any()
-    sums = parts.select(
-        texts_asked=pl.col("row_key").n_unique(),
-        requests=pl.col("requests").sum(),
-        requests_unseen=pl.col("unseen").sum(),
-        input_tokens=pl.col("input_tokens").sum(),
-        cached_input_tokens=pl.col("cached_input_tokens").sum(),
-        output_tokens=pl.col("output_tokens").sum(),
-        cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
-        unseen_usd=pl.col("unseen_usd").sum(),
-        p50=pl.col("seconds").quantile(0.5, "higher"),
-        p95=pl.col("seconds").quantile(0.95, "higher"),
-        max=pl.col("seconds").max(),
-    ).collect()
-    work = sums.row(0, named=True)
-    took = {name: work.pop(name) for name in Seconds.model_fields}
-    return Work(**work, answer_seconds=None if took["max"] is None else Seconds(**took))
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 def status_of(
-    rows: RowCounts, max_failed_fraction: float, stopped: RunStopped | None
+    rows: RowCounts, max_failed_fraction: float, stopped: RunStopped | None, out: Sequence[BatchRecord] = ()
 ) -> tuple[Status, str | None]:
     """How a run ends, and a sentence on it unless it completed: what stopped it, else too many failures.
 
-    A run that was cancelled when nothing was left to ask has completed all the same.
+    A run that was cancelled when nothing was left to ask has completed all the same. One that ends with texts in batches is
+    waiting for them.
     """
     if stopped is not None and not (stopped.reason == "cancelled" and rows.total and not rows.pending):
         return stopped.reason, stopped.message  # type: ignore[return-value]  # reasons are statuses
@@ -172,16 +123,32 @@ def status_of(
             f"{rows.failed} of {rows.total} rows failed ({fraction:.1%}), more than max_failed_fraction = "
             f"{max_failed_fraction}; what was labeled is published"
         )
+    if out:
+        texts = sum(batch.texts for batch in out)
+        return "waiting", (
+            f"{texts:,} texts are in {len(out)} batches at the provider; the next run harvests them and goes on"
+        )
+    if rows.pending:
+        return "waiting", f"{rows.pending:,} rows could not be sent yet; the next run goes on from there"
     return "completed", None
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a job's tokens cost on each lane; None where it is unknown."""
+
+    live: Price | None
+    batch: Price | None = None
 
 
 def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes together)
     run: LabelRun,
     rows: RowCounts | None,
     work: Work,
-    price: Price | None,
+    prices: Prices,
     ending: tuple[Status, str | None],
     finished: datetime | None,
+    batches: Sequence[BatchRecord] = (),
 ) -> RunRecord:
     """Put a run's record together. `rows` is None where nothing was published, `finished` while the run goes on."""
     status, message = ending
@@ -195,7 +162,10 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         task_key=run.task_key,
         **{f"rows_{name}": counts[name] for name in ("total", "labeled", "reused", "failed", "pending")},
         **facts_of(work),
-        price=price.entry if price else None,
+        price=prices.live.entry if prices.live else None,
+        batch_price=prices.batch.entry if prices.batch and (batches or work.texts_by_batch) else None,
+        batches=[BatchFacts.model_validate(batch, from_attributes=True) for batch in batches],
+        texts_out=sum(batch.texts for batch in batches if batch.is_outstanding),
         seconds=round((finished - run.started_at_utc).total_seconds(), 3) if finished else None,
         labels=counts["labels"],
         failures=counts["failures"],
@@ -208,9 +178,10 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
 
 def facts_of(work: Work) -> dict[str, Any]:
     """A run's work as fields of its record; money as plain numbers."""
-    cost = None if work.cost_usd is None else float(work.cost_usd)
-    money = {"cost_usd": cost, "unseen_usd": float(work.unseen_usd)}
-    return {**work.model_dump(), **money, "answer_seconds": work.answer_seconds}
+    amounts = ("cost_usd", "live_cost_usd", "other_tasks_cost_usd", "unseen_usd")
+    facts = work.model_dump()
+    money = {name: None if facts[name] is None else float(facts[name]) for name in amounts}
+    return {**facts, **money, "answer_seconds": work.answer_seconds}
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Taking over from dead runs: their answers, their copies of texts, their bill."""
 
+from labelmill.run.counts import work_of_run
 from labelmill.run.label_run import LabelRun
-from labelmill.run.record import RunRecord, facts_of, read_record, work_of, write_record
+from labelmill.run.record import RunRecord, facts_of, read_record, write_record
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
 
@@ -24,6 +25,6 @@ def take_over_dead_runs(run: LabelRun) -> None:
 
 def closed_record(record: RunRecord, folder: OutputFolder) -> RunRecord:
     """The record of a run whose process died: failed, with what the ledger knows that it paid."""
-    work = work_of(Ledger(folder.ledger(record.task_key)).scan_run(record.run_id))
+    work = work_of_run(folder.ledgers, record.run_id, record.task_key)
     message = "its process died before the run had ended; what it paid for is in the ledger"
     return record.model_copy(update={"status": "failed", "message": message, **facts_of(work)})

@@ -69,6 +69,7 @@ class Outcome:
     `final` is False where the next run should ask again, `ended` where its own run stopped before it had tried
     everything: such a text is pending rather than failed. `unseen` counts the attempts whose tokens nobody saw, and
     `unseen_usd` is what these may have cost at most. `seconds` is how long the latest answer took, None without one.
+    `live_cost_usd` is what the same tokens would have cost on the live lane, where they were paid for on the batch lane.
     """
 
     last: Attempt
@@ -80,6 +81,7 @@ class Outcome:
     final: bool
     ended: bool
     seconds: float | None = None
+    live_cost_usd: Decimal | None = None
 
 
 def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:

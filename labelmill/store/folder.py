@@ -42,6 +42,16 @@ class OutputFolder:
         return self.ledgers / task_key
 
     @property
+    def batches(self) -> Path:
+        """The batches that were sent to a provider's Batch API."""
+        return self.path / "batches"
+
+    @property
+    def practice(self) -> Path:
+        """What a practice provider remembers of the batches it was sent, from one run to the next."""
+        return self.batches / ".practice"
+
+    @property
     def runs(self) -> Path:
         """The records of all runs into this folder."""
         return self.path / "runs"

@@ -27,6 +27,7 @@ class BatchStore:
         self._batches: dict[str, BatchRecord] = {}
         self._latest = 0.0
         if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
             self._load(folder)
 
     def add_file(

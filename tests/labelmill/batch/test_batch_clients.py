@@ -84,8 +84,10 @@ def test_a_batch_is_made_of_the_requests_as_they_are(
             # LangChain has a temperature of its own for this model, which langasync would add.
             client_by(adapter, practice.base_url, "o1").send(requests, OURS)
             made = batches_made(practice)[0]
-            lines = got(practice, f"/files/{made['input_file_id']}/content").decode().strip("\n").split("\n")
-            sent = [json.loads(line) for line in lines]
+            content = got(practice, f"/files/{made['input_file_id']}/content")
+            # The limit of bytes was kept by the file that was sent.
+            assert len(content) <= requests.stat().st_size
+            sent = [json.loads(line) for line in content.decode().strip("\n").split("\n")]
             assert [request["body"] for request in sent] == chosen
             assert {(request["method"], request["url"]) for request in sent} == {
                 ("POST", "/v1/chat/completions")

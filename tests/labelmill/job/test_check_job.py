@@ -1,5 +1,7 @@
 """The check of a whole job: dataset, wording, key and budget, before anything is spent."""
 
+import sys
+
 import pytest
 
 from labelmill.errors import JobRefused
@@ -140,3 +142,17 @@ def test_a_refusal_is_its_sentences(job_file):
     assert (
         str(refused.value) == f"{path}, labels: there must be two labels or more, and there is only 'sport'"
     )
+
+
+def test_an_adapter_that_is_not_installed_is_named_before_anything_is_spent(job_file, monkeypatch):
+    """With the command that installs it, and the adapter that needs none."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "langasync"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "langasync", None)
+    path = job_file(more='[batch]\nadapter = "langasync"\n')
+    with pytest.raises(JobRefused) as refused:
+        checked_job(draft_of_file(path))
+    (mistake,) = refused.value.mistakes
+    assert mistake.where == f"{path}, batch.adapter"
+    assert "pip install 'labelmill[langasync]'" in mistake.sentence
+    assert 'batch.adapter = "openai"' in mistake.sentence

@@ -84,7 +84,7 @@ def test_the_jobs_own_price_comes_first(job_of):
         price = _price_of(job_of(model={"name": name}, price=own), OPENAI)
         assert cost_of(Usage(1, 0, 0), price) == Decimal("0.0000001")
         assert cost_of(Usage(10, 10, 1), price) == Decimal("0.0000013")
-        assert price.entry == {"source": "job", **own, "cached_input_usd_per_mtok": 0.1}
+        assert price.entry == {"source": "job", "lane": "live", **own, "cached_input_usd_per_mtok": 0.1}
     cached = _price_of(job_of(price={**own, "cached_input_usd_per_mtok": 0}))
     assert cost_of(Usage(10, 10, 0), cached) == 0
 
@@ -109,6 +109,35 @@ def test_own_prices_add_up_exactly(one, more, rates):
     total = cost_of(first + second, price)
     assert total == cost_of(first, price) + cost_of(second, price)
     assert isinstance(total, Decimal)
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "gpt-4.1-mini", "gpt-5-mini", "gpt-3.5-turbo"])
+def test_the_batch_lane_really_gets_the_discount(job_of, name):
+    """On the batch lane, input and output cost half of what they cost live, and the record says which lane's price it is."""
+    model = job_of(model={"name": name}).model
+    live, batch = price_of(model, lane="live"), price_of(model, lane="batch")
+    for usage in (Usage(1000, 0, 0), Usage(0, 0, 1000)):
+        assert cost_of(usage, batch) * 2 == cost_of(usage, live) > 0
+    assert (live.entry["lane"], batch.entry["lane"]) == ("live", "batch")
+    assert batch.entry["input_usd_per_mtok"] * 2 == live.entry["input_usd_per_mtok"]
+
+
+def test_a_batch_price_that_nobody_lists_is_unknown(job_of):
+    """Where genai-prices knows no batch price for a model, the standard price is not passed off as one."""
+    model = job_of(model={"name": "llama-3.3-70b-versatile"}).model
+    assert price_of(model, base_url="https://api.groq.com/openai/v1", lane="live") is not None
+    assert price_of(model, base_url="https://api.groq.com/openai/v1", lane="batch") is None
+
+
+def test_an_own_price_tells_the_batch_lanes_part_or_it_is_unknown(job_of):
+    """`batch_fraction` makes the batch lane's price of the job's own; without it that price is unknown."""
+    own = {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.4, "cached_input_usd_per_mtok": 0.05}
+    job = job_of(price={**own, "batch_fraction": 0.5})
+    batch = price_of(job.model, job.price, lane="batch")
+    assert cost_of(Usage(1_000_000, 400_000, 1_000_000), batch) == Decimal("0.24")
+    assert batch.entry["cached_input_usd_per_mtok"] == 0.025
+    assert price_of(job.model, job_of(price=own).price, lane="batch") is None
+    assert cost_of(Usage(1_000_000, 0, 0), price_of(job.model, job.price)) == Decimal("0.1")
 
 
 def test_what_is_unknown_stays_unknown(job_of):

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from labelmill.practice import FaultKind, PracticeSettings, start_practice
+from labelmill.practice.batches.store import BatchStore
 
 TEXTS = [f"足球比赛 {number}" for number in range(20)]
 
@@ -96,6 +97,18 @@ def test_expired_files_are_gone(tmp_path, sender_to):
     record.write_text(record.read_text().replace(f'"expires_at":{file.expires_at}', '"expires_at":1'))
     with start_practice(folder=tmp_path) as server, pytest.raises(Exception, match="No such File object"):
         sender_to(server).client.files.retrieve(file.id)
+
+
+def test_the_order_of_creation_is_never_in_doubt(tmp_path):
+    """Files made in the same moment, or after the clock was set back, are still newest first; also when read again."""
+    store = BatchStore(tmp_path)
+    made = []
+    for number, now in enumerate((1000.0, 1000.0, 900.0)):
+        path = store.scratch()
+        path.write_bytes(b"{}")
+        made.append(store.add_file(path, f"{number}.jsonl", "batch", None, now).id)
+    assert [file.id for file in store.files()] == made[::-1]
+    assert [file.id for file in BatchStore(tmp_path).files()] == made[::-1]
 
 
 def test_reset_deletes_files_and_batches(sender, practice, client):

@@ -1,0 +1,58 @@
+"""Lots: the texts of a plan by how they are asked, since all requests of a batch are made alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from labelmill.dataset.row_key import key_digest
+from labelmill.store.files import disk_errors
+
+_ANSWERED = pl.col("answers") > 0
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Texts to ask in one way, in a Parquet file (`row_key`, `text`, `attempts`, `answers`, `problem`).
+
+    In a correction each text's last answer was no label, and `problem` says what was wrong with it. `under_schema` asks
+    under the labels' schema whatever the job's own form is.
+    """
+
+    path: Path
+    texts: int
+    is_correction: bool
+    under_schema: bool
+
+
+def write_lots(pending: Path, tries: pl.LazyFrame) -> tuple[Lot, ...]:
+    """Part a plan's texts (`row_key`, `text`) into lots, beside it and each in the source's order; empty ones are left out.
+
+    `tries` is what the ledger knows of texts that are worth asking again. Corrections come first: they have waited.
+    """
+    known = tries.collect()
+    texts = (
+        pl.scan_parquet(pending, glob=False, hive_partitioning=False)
+        .with_columns(digest=key_digest(pl.col("row_key")))
+        .join(known.lazy(), on="digest", how="left", maintain_order="left")
+        .drop("digest")
+        .with_columns(
+            pl.col("attempts", "answers").fill_null(0), pl.col("schema_refused").fill_null(value=False)
+        )
+    )
+    kinds = {
+        (True, True): _ANSWERED & ~pl.col("schema_refused"),
+        (True, False): _ANSWERED & pl.col("schema_refused"),
+        (False, False): ~_ANSWERED,
+    }
+    lots = []
+    for number, ((is_correction, under_schema), wanted) in enumerate(kinds.items()):
+        path = pending.with_name(f"{pending.stem}-lot{number}.parquet")
+        with disk_errors():
+            texts.filter(wanted).drop("schema_refused").sink_parquet(path, maintain_order=True)
+        count = pl.scan_parquet(path, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
+        if count:
+            lots.append(Lot(path, count, is_correction, under_schema))
+        else:
+            path.unlink()
+    return tuple(lots)

@@ -1,0 +1,43 @@
+"""Opening the desk of a run: who speaks for it, what its batches cost, and what earlier runs have left on it."""
+
+from collections.abc import Callable
+
+from labelmill.batch.clients import client_of
+from labelmill.batch.desk import BatchDesk
+from labelmill.batch.notes import Means, Notes
+from labelmill.batch.record import BatchFolder
+from labelmill.model.endpoint import Endpoint
+from labelmill.model.gate import Gate
+from labelmill.money.budget import Budget
+from labelmill.money.prices import price_of
+from labelmill.run.label_run import LabelRun
+from labelmill.store.ledger import Ledger
+
+
+def open_desk(run: LabelRun, gate: Gate, budget: Budget, take_number: Callable[[], int]) -> BatchDesk:
+    """The desk of a run, to be opened under its output folder's lock.
+
+    The money that batches of earlier runs may still cost is held from here on.
+
+    Raises:
+        JobRefused: there is a record of a batch that this version can't read.
+    """
+    means = Means(
+        job=run.job,
+        run_id=run.run_id,
+        task_key=run.task_key,
+        practice=run.practice,
+        base_url=run.base_url,
+        folder=BatchFolder(run.folder.batches),
+        ledger_of=lambda task_key: Ledger(run.folder.ledger(task_key)),
+        client_of=lambda job, base_url: client_of(
+            job, Endpoint(base_url, job.model.api_key_env, run.practice)
+        ),
+        price_of=lambda job, base_url, lane: price_of(job.model, job.price, base_url, lane),
+        take_number=take_number,
+        gate=gate,
+        budget=budget,
+    )
+    notes = Notes(means)
+    notes.take_over()
+    return BatchDesk(notes)

@@ -1,0 +1,152 @@
+"""What is on disk of each batch: enough to find it again whatever dies, and to harvest it without the job file.
+
+    batches/<name>/batch.json          the record, written before each step that a provider can see
+                   requests.parquet    the row keys in the order they were sent, until the batch is harvested
+
+A record's `step` only ever moves on:
+
+    intended -> creating -> sent -> harvesting -> harvested
+                    └---------└---> dropped        (the provider never made it, or took it for invalid: nothing was paid)
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labelmill.batch.client import BatchStatus
+from labelmill.dataset.row_key import key_digest
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.model import LabelJob
+from labelmill.store.files import write_text_whole
+
+Step = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropped"]
+_OUTSTANDING: frozenset[Step] = frozenset({"intended", "creating", "sent", "harvesting"})
+_METADATA_CHARACTERS = 512
+"""The longest value that OpenAI takes in a batch's metadata."""
+REQUESTS_SCHEMA = pl.Schema({"row_key": pl.String, "attempts": pl.Int64, "answers": pl.Int64})
+
+
+class BatchRecord(BaseModel):
+    """One batch, from before it is sent until its answers are in the ledger.
+
+    `job` is the job as it was when the batch was made: its answers are read by it, and go into the ledger of `task_key`.
+    `is_correction` and `under_schema` tell how its texts were asked. `worst_case_usd` is what it may cost at most, None
+    where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
+    the file of requests. `harvest_part` names the ledger part its answers go into, noted before that part is written.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    step: Step
+    run_id: str
+    job: LabelJob
+    task_key: str
+    practice: bool
+    base_url: str
+    is_correction: bool
+    under_schema: bool
+    texts: int
+    estimated_tokens: int
+    worst_case_usd: Decimal | None
+    fingerprint: str
+    intended_at_utc: datetime
+    creating_at_utc: datetime | None = None
+    sent_at_utc: datetime | None = None
+    batch_id: str | None = None
+    status: BatchStatus | None = None
+    completed: int = 0
+    failed: int = 0
+    cancel_asked: bool = False
+    harvest_run_id: str | None = None
+    harvest_part: str | None = None
+    message: str | None = None
+
+    @property
+    def is_outstanding(self) -> bool:
+        """Whether its texts may still be answered, or have been, without the ledger knowing."""
+        return self.step in _OUTSTANDING
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its answers can be harvested. A `failed` batch has none: the provider took it for invalid."""
+        has_ended = self.status is not None and self.status.is_final and self.status is not BatchStatus.FAILED
+        return self.step == "harvesting" or (self.step == "sent" and has_ended)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the provider keeps with the batch, so that it is found again by this alone."""
+        values = {
+            "labelmill_job": self.job.name,
+            "labelmill_run": self.run_id,
+            "labelmill_batch": self.name,
+            "labelmill_content": self.fingerprint,
+        }
+        return {name: value[:_METADATA_CHARACTERS] for name, value in values.items()}
+
+
+class BatchFolder:
+    """The batches of an output folder. To be written under the folder's lock only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def record_path(self, name: str) -> Path:
+        """Where a batch's record is."""
+        return self.path / name / "batch.json"
+
+    def requests_path(self, name: str) -> Path:
+        """Where the row keys of a batch are."""
+        return self.path / name / "requests.parquet"
+
+    def write(self, record: BatchRecord) -> BatchRecord:
+        """Write a record, whole or not at all, and return it."""
+        write_text_whole(self.record_path(record.name), record.model_dump_json(indent=2) + "\n")
+        return record
+
+    def read_all(self) -> list[BatchRecord]:
+        """All records, the earliest first.
+
+        Raises:
+            JobRefused: one can't be read: money may be out that this version knows nothing of.
+        """
+        return list(self._read(sorted(self.path.glob("*/batch.json"))))
+
+    def outstanding(self, *, practice: bool) -> list[BatchRecord]:
+        """The batches that are not settled, the earliest first; practice and paid ones don't meet."""
+        return [record for record in self.read_all() if record.is_outstanding and record.practice == practice]
+
+    def new_name(self, run_id: str) -> str:
+        """A name for a run's next batch."""
+        return f"{run_id}-{len(list(self.path.glob(f'{run_id}-*/'))):03d}"
+
+    def row_keys(self, record: BatchRecord) -> pl.DataFrame:
+        """A batch's rows in the order they were sent, as `REQUESTS_SCHEMA`."""
+        return pl.read_parquet(self.requests_path(record.name), hive_partitioning=False)
+
+    def digests(self, records: Iterable[BatchRecord]) -> pl.LazyFrame:
+        """The digests of the texts that are in these batches: one column `digest` (UInt128)."""
+        paths = [self.requests_path(record.name) for record in records]
+        keys = (
+            pl.scan_parquet(paths, hive_partitioning=False, glob=False)
+            if paths
+            else pl.LazyFrame(schema=REQUESTS_SCHEMA)
+        )
+        return keys.select(digest=key_digest(pl.col("row_key")))
+
+    @staticmethod
+    def _read(paths: Iterable[Path]) -> Iterator[BatchRecord]:
+        for path in paths:
+            try:
+                yield BatchRecord.model_validate_json(path.read_bytes())
+            except ValidationError:
+                sentence = (
+                    f"{str(path)!r} can't be read by this version of Labelmill, and its batch may still be paid for; "
+                    "run the version that wrote it, or move the folder away once the batch is settled at the provider"
+                )
+                raise JobRefused([Mistake("output.path", sentence)]) from None

@@ -1,0 +1,161 @@
+"""The file of requests: a lot's texts as the lines that a Batch API takes, as many as one batch may hold."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from labelmill.batch.lots import Lot
+from labelmill.batch.record import REQUESTS_SCHEMA
+from labelmill.job.model import LabelJob
+from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
+from labelmill.model.chat import JobChatOpenAI, chat_settings
+from labelmill.model.endpoint import NO_KEY
+from labelmill.model.prompt import correction_of, prompt_of
+from labelmill.model.throttle import FIRST_TOKENS_PER_BYTE
+from labelmill.model.worst_case import worst_case_of
+from labelmill.money.prices import Price, cost_of
+from labelmill.store.files import written_whole
+
+_TEXTS_AT_ONCE = 5_000
+_PATH = "/v1/chat/completions"
+
+Bound = Literal["requests", "bytes", "tokens", "budget"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the next batch may hold at most; None where there is no limit. `usd` is of its worst case."""
+
+    requests: int
+    bytes: int
+    tokens: int | None = None
+    usd: Decimal | None = None
+
+    def bound_of(self, size: "Size") -> Bound | None:
+        """Which limit a batch of that size would pass; None where it fits."""
+        if size.requests > self.requests:
+            return "requests"
+        if size.bytes > self.bytes:
+            return "bytes"
+        if self.tokens is not None and size.tokens > self.tokens:
+            return "tokens"
+        if self.usd is not None and (size.worst_case_usd or 0) > self.usd:
+            return "budget"
+        return None
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a batch is. `tokens` are estimated, `worst_case_usd` is None where the price is unknown."""
+
+    requests: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    worst_case_usd: Decimal | None = Decimal(0)
+
+    def __add__(self, other: "Size") -> "Size":
+        costs = (self.worst_case_usd, other.worst_case_usd)
+        return Size(
+            self.requests + other.requests,
+            self.bytes + other.bytes,
+            self.tokens + other.tokens,
+            None if costs[0] is None or costs[1] is None else costs[0] + costs[1],
+        )
+
+
+@dataclass(frozen=True)
+class RequestsFile:
+    """A file that was written: its size, the SHA-256 of its content, and what kept it from being longer (None: the end)."""
+
+    size: Size
+    fingerprint: str
+    bound: Bound | None
+
+
+class RequestWriter:
+    """Writes the requests of a job in one form: the very bodies that its live lane sends.
+
+    Args:
+        job: what is asked.
+        base_url: where the requests go; endpoints differ in the names of settings.
+        price: the batch lane's.
+        is_correction: whether the texts are asked again after an answer that was no label.
+        under_schema: whether they are asked under the labels' schema, whatever the job's own form is.
+    """
+
+    def __init__(
+        self, job: LabelJob, base_url: str, price: Price | None, *, is_correction: bool, under_schema: bool
+    ) -> None:
+        self._job = job
+        self._price = price
+        self._is_correction = is_correction
+        self.form = batch_form_of(job, under_schema=under_schema)
+        self._prompt = prompt_of(job)
+        # No key: nothing is sent from here.
+        self._model = JobChatOpenAI(**chat_settings(job, base_url, NO_KEY, self.form))
+
+    def line_of(self, row_key: str, text: str, problem: str | None) -> tuple[bytes, Size]:
+        """One text as a line of the file, and what it adds to the batch."""
+        correction = (
+            [HumanMessage(correction_of(self._job, problem))] if self._is_correction and problem else []
+        )
+        messages = self._prompt.format_messages(text=text, correction=correction)
+        body = self._body_of(messages)
+        line = (
+            json.dumps(
+                {"custom_id": row_key, "method": "POST", "url": _PATH, "body": body}, ensure_ascii=False
+            ).encode(errors="replace")
+            + b"\n"
+        )
+        worst = worst_case_of(messages, self.form.max_tokens, self.form.response_format)
+        tokens = round(worst.input_tokens * FIRST_TOKENS_PER_BYTE)
+        return line, Size(1, len(line), tokens, cost_of(worst, self._price))
+
+    def write(self, lot: Lot, offset: int, room: Room, path: Path, row_keys_path: Path) -> RequestsFile:
+        """Write a lot's texts from `offset` on, as far as there is room, and beside them their row keys.
+
+        A file without a request is written too, where not even one fits; its size says so.
+        """
+        size, bound, digest = Size(), None, hashlib.sha256()
+        with path.open("wb") as file:
+            for row_key, text, problem in _texts_of(lot, offset):
+                line, more = self.line_of(row_key, text, problem)
+                if bound := room.bound_of(size + more):
+                    break
+                file.write(line)
+                digest.update(line)
+                size = size + more
+        with written_whole(row_keys_path) as temporary:
+            _scan(lot).slice(offset, size.requests).select(REQUESTS_SCHEMA.names()).sink_parquet(
+                temporary, maintain_order=True
+            )
+        return RequestsFile(size, digest.hexdigest(), bound)
+
+    def _body_of(self, messages: list[BaseMessage]) -> dict[str, Any]:
+        asked = {"response_format": self.form.response_format} if self.form.response_format else {}
+        body = self._model._get_request_payload(messages, **asked)  # noqa: SLF001  (LangChain's way to say what it sends)
+        body.pop("stream", None)
+        return body
+
+
+def batch_form_of(job: LabelJob, *, under_schema: bool) -> AnswerForm:
+    """The form in which a batch asks: the job's own, or that of a correction."""
+    return correction_form_of(job) if under_schema else form_of(job)
+
+
+def _scan(lot: Lot) -> pl.LazyFrame:
+    return pl.scan_parquet(lot.path, glob=False, hive_partitioning=False)
+
+
+def _texts_of(lot: Lot, offset: int) -> Iterator[tuple[str, str, str | None]]:
+    for start in range(offset, lot.texts, _TEXTS_AT_ONCE):
+        yield from (
+            _scan(lot).slice(start, _TEXTS_AT_ONCE).select("row_key", "text", "problem").collect().iter_rows()
+        )

@@ -1,0 +1,103 @@
+"""Sending a batch, so that it is found again whatever dies: the intent first, then the request, then its id."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from labelmill.batch.client import BatchRefused, BatchUnreachable
+from labelmill.batch.lots import Lot
+from labelmill.batch.notes import Notes
+from labelmill.batch.record import BatchRecord
+from labelmill.batch.requests import Bound, RequestsFile, RequestWriter, Room
+from labelmill.errors import RunStopped
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Unsent:
+    """The lots of the latest plan, and how many of their texts are in batches already."""
+
+    lots: tuple[Lot, ...] = ()
+    offset: int = 0
+
+    @property
+    def texts(self) -> int:
+        """How many texts are in no batch yet."""
+        return sum(lot.texts for lot in self.lots) - self.offset
+
+    def move(self, texts: int) -> None:
+        """Count texts as sent."""
+        self.offset += texts
+        while self.lots and self.offset >= self.lots[0].texts:
+            self.offset -= self.lots[0].texts
+            self.lots = self.lots[1:]
+
+
+def send_next(notes: Notes, unsent: Unsent, room: Room) -> Bound | None:
+    """Send the next texts of a plan as one batch, as many as there is room for.
+
+    Returns:
+        what kept even one text from being sent; None where a batch went out, or may have.
+
+    Raises:
+        OSError: a file can't be written; nothing was sent.
+    """
+    means, lot = notes.means, unsent.lots[0]
+    price = means.price_of(means.job, means.base_url, "batch")
+    writer = RequestWriter(
+        means.job, means.base_url, price, is_correction=lot.is_correction, under_schema=lot.under_schema
+    )
+    name = means.folder.new_name(means.run_id)
+    requests = means.folder.path / name / "requests.jsonl"
+    requests.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        written = writer.write(lot, unsent.offset, room, requests, means.folder.requests_path(name))
+        if not written.size.requests:
+            means.folder.requests_path(name).unlink()
+            requests.unlink()
+            requests.parent.rmdir()
+            return written.bound
+        _make(notes, _intend(notes, name, lot, written), requests)
+    finally:
+        requests.unlink(missing_ok=True)
+    unsent.move(written.size.requests)
+    return None
+
+
+def _intend(notes: Notes, name: str, lot: Lot, written: RequestsFile) -> BatchRecord:
+    means, size = notes.means, written.size
+    record = BatchRecord(
+        name=name,
+        step="intended",
+        run_id=means.run_id,
+        job=means.job,
+        task_key=means.task_key,
+        practice=means.practice,
+        base_url=means.base_url,
+        is_correction=lot.is_correction,
+        under_schema=lot.under_schema,
+        texts=size.requests,
+        estimated_tokens=size.tokens,
+        worst_case_usd=size.worst_case_usd,
+        fingerprint=written.fingerprint,
+        intended_at_utc=datetime.now(UTC),
+    )
+    return notes.begin(means.folder.write(record))
+
+
+def _make(notes: Notes, record: BatchRecord, requests: Path) -> None:
+    record = notes.note(record, step="creating", creating_at_utc=datetime.now(UTC))
+    try:
+        batch_id = notes.client(record).send(requests, record.metadata)
+    except BatchRefused as error:
+        notes.settle(record, "dropped", message=str(error))
+        notes.means.gate.stop(RunStopped("failed", str(error)))
+    except BatchUnreachable as error:
+        # It may have been made: it is looked for before its texts are sent again.
+        log.warning("Whether batch %s was made is not known yet: %s", record.name, error)
+        notes.note(record, message=str(error))
+    else:
+        notes.note(record, step="sent", batch_id=batch_id, sent_at_utc=datetime.now(UTC))
+        log.info("Batch %s is sent: %s texts", batch_id, f"{record.texts:,}")

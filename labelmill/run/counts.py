@@ -1,0 +1,116 @@
+"""What a run's files add up to: the rows of the published dataset, and the work in the ledger."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, scan_parts
+
+
+class RowCounts(BaseModel):
+    """Rows of the whole dataset, as `labeled/` has them. `labeled + failed + pending` is `total`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    total: int = 0
+    labeled: int = 0
+    reused: int = 0
+    failed: int = 0
+    pending: int = 0
+    labels: dict[str, int] = {}
+    failures: dict[str, int] = {}
+
+
+class Seconds(BaseModel):
+    """How long answers took, in seconds: half of them at most `p50`, 95 in 100 at most `p95`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    p50: float
+    p95: float
+    max: float
+
+
+class Work(BaseModel):
+    """What one run asked and paid, as its ledger parts have it. `cost_usd` is None where any price was unknown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    texts_asked: int = 0
+    requests: int = 0
+    requests_unseen: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    unseen_usd: Decimal = Decimal(0)
+    answer_seconds: Seconds | None = None
+    texts_by_batch: int = 0
+    live_cost_usd: Decimal | None = Decimal(0)
+    other_tasks_cost_usd: Decimal | None = Decimal(0)
+
+
+def count_rows(labeled: list[Path], run_id: str) -> RowCounts:
+    """Count the rows of labeled files by what became of them."""
+    if not labeled:
+        return RowCounts()
+    columns = ("label", "label_status", "label_error", "label_run_id")
+    groups = (
+        pl.concat(
+            [pl.scan_parquet(file, hive_partitioning=False, glob=False).select(columns) for file in labeled]
+        )
+        .with_columns(reused=(pl.col("label_status") == "ok") & (pl.col("label_run_id") != run_id))
+        .group_by("label", "label_status", "label_error", "reused")
+        .len()
+        .collect()
+    )
+    by_status = dict(groups.group_by("label_status").agg(pl.col("len").sum()).iter_rows())
+    return RowCounts(
+        total=sum(by_status.values()),
+        labeled=by_status.get("ok", 0),
+        reused=groups.filter("reused")["len"].sum(),
+        failed=by_status.get("failed", 0),
+        pending=by_status.get("pending", 0),
+        labels=_counts_by(groups.filter(pl.col("label_status") == "ok"), "label"),
+        failures=_counts_by(groups.filter(pl.col("label_status") == "failed"), "label_error"),
+    )
+
+
+def _counts_by(groups: pl.DataFrame, column: str) -> dict[str, int]:
+    totals = groups.group_by(column).agg(pl.col("len").sum()).sort("len", column, descending=[True, False])
+    return dict(totals.iter_rows())
+
+
+def work_of_run(ledgers: Path, run_id: str, task_key: str) -> Work:
+    """Add up what one run asked and paid; what it harvested of other tasks' batches is in it, and told apart."""
+    parts = sorted(ledgers.glob(f"*/{run_id}-*.parquet"))
+    others = [part for part in parts if part.parent.name != task_key]
+    work = work_of(scan_parts(parts))
+    if not others:
+        return work
+    return work.model_copy(update={"other_tasks_cost_usd": work_of(scan_parts(others)).cost_usd})
+
+
+def work_of(parts: pl.LazyFrame) -> Work:
+    """Add up ledger rows."""
+    unknown = pl.col("cost_usd").is_null().any()
+    sums = parts.select(
+        texts_asked=pl.col("row_key").n_unique(),
+        requests=pl.col("requests").sum(),
+        requests_unseen=pl.col("unseen").sum(),
+        input_tokens=pl.col("input_tokens").sum(),
+        cached_input_tokens=pl.col("cached_input_tokens").sum(),
+        output_tokens=pl.col("output_tokens").sum(),
+        cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
+        unseen_usd=pl.col("unseen_usd").sum(),
+        texts_by_batch=pl.col("row_key").filter(BY_BATCH).n_unique(),
+        live_cost_usd=pl.when(LIVE_COST_USD.is_not_null().all()).then(LIVE_COST_USD.sum()),
+        p50=pl.col("seconds").quantile(0.5, "higher"),
+        p95=pl.col("seconds").quantile(0.95, "higher"),
+        max=pl.col("seconds").max(),
+    ).collect()
+    work = sums.row(0, named=True)
+    took = {name: work.pop(name) for name in Seconds.model_fields}
+    return Work(**work, answer_seconds=None if took["max"] is None else Seconds(**took))
