@@ -59,7 +59,9 @@ def test_no_flow_file_shadows_a_package():
     """Prefect puts flows/ first on sys.path, so that no file in it may bear the name of anything importable."""
     names = [path.stem for path in _modules("flows") if path.stem != "__init__"]
     # In an interpreter of its own: pytest puts the folders of tests on the path too.
-    asked = "import sys; from importlib.util import find_spec; print([n for n in sys.argv[1:] if find_spec(n)])"
+    asked = (
+        "import sys; from importlib.util import find_spec; print([n for n in sys.argv[1:] if find_spec(n)])"
+    )
     found = subprocess.run(
         [sys.executable, "-I", "-c", asked, *names], capture_output=True, text=True, check=True
     )

@@ -9,9 +9,9 @@ from langasync.settings import LangasyncSettings
 
 from labelmill.batch.output import results_in
 from labelmill.batch.wire import PAGE_LIMIT, Batch, page_in
+from labelmill.job.provider import ANTHROPIC
 from labelmill.model.endpoint import Endpoint
 
-ANTHROPIC_BASE_URL = "https://api.anthropic.com"
 _TRANSFER_SECONDS = 600.0
 _BATCHES = "/v1/messages/batches"
 
@@ -31,7 +31,8 @@ class WholeAnthropicAdapter(AnthropicProviderJobAdapter):
             LangasyncSettings(
                 _env_file=None,
                 ANTHROPIC_API_KEY=endpoint.api_key(),
-                ANTHROPIC_BASE_URL=(endpoint.base_url or ANTHROPIC_BASE_URL).rstrip("/"),
+                # Whether or not the version stands in it: langasync adds it.
+                ANTHROPIC_BASE_URL=(endpoint.base_url or ANTHROPIC.base_url).rstrip("/").removesuffix("/v1"),
             )
         )
         self._timeout_seconds = timeout_seconds

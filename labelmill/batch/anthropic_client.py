@@ -4,9 +4,9 @@ Its limits are langasync's: all requests or answers of a batch are held in memor
 """
 
 import json
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,9 @@ from labelmill.batch.wire import Batch, id_of
 from labelmill.model.endpoint import Endpoint
 
 T = TypeVar("T")
+
+_MADE_WITHIN = timedelta(hours=4)
+"""A batch that was made later is another's: clocks differ by less, and no request is under way for so long."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,15 @@ class AnthropicBatchClient:
         params = [params_of(body) for body in bodies]
         return self._run(self._send(bodies, params, metadata))
 
-    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
+    def find(
+        self, metadata: Mapping[str, str], since: datetime, known: Collection[str] = ()
+    ) -> FoundBatch | None:
         """The batch whose requests carry the tag of this metadata, among those made since a moment (UTC).
 
         Raises:
             BatchUnreachable: also while a batch that might be it has not ended: until then nobody can tell.
         """
-        return self._run(self._find(tag_of(metadata), since))
+        return self._run(self._find(tag_of(metadata), since, known))
 
     def state(self, batch_id: str) -> BatchState:
         """Where a batch stands."""
@@ -80,10 +85,12 @@ class AnthropicBatchClient:
         ) as adapter:
             return id_of({"id": (await adapter.create_batch(inputs, self.reader)).id})
 
-    async def _find(self, tag: str, since: datetime) -> FoundBatch | None:
+    async def _find(self, tag: str, since: datetime, known: Collection[str]) -> FoundBatch | None:
         undecided: list[str] = []
         async with self._adapter() as adapter:
             async for batch in _since(adapter, since):
+                if id_of(batch) in known or made_at(batch) > since + _MADE_WITHIN:
+                    continue
                 if not state_of(batch).status.is_final:
                     undecided.append(id_of(batch))
                 elif (await adapter.first_id(id_of(batch))).startswith(f"{tag}-"):

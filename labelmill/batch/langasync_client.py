@@ -4,7 +4,7 @@ Its limits are langasync's: a whole file of requests or of answers is held in me
 """
 
 import json
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,12 @@ class LangasyncBatchClient:
             bodies = [json.loads(line)["body"] for line in lines]
         return self._run(self._send(bodies, metadata))
 
-    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
+    def find(
+        self,
+        metadata: Mapping[str, str],
+        since: datetime,
+        known: Collection[str] = (),  # noqa: ARG002  (metadata shows at once)
+    ) -> FoundBatch | None:
         """The batch that carries this metadata (all of it), among those made since a moment (UTC)."""
         return self._run(self._find(metadata, since))
 

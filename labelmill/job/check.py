@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from labelmill.batch.extra import adapter_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check_dataset import output_mistakes, source_mistakes
+from labelmill.job.check_provider import provider_mistakes
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
 from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
+from labelmill.job.provider import OPENAI, provider_of
 from labelmill.model.endpoint import Endpoint, endpoint_of
 from labelmill.money.prices import price_of
 
@@ -25,8 +27,10 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft)]
     model, batch = draft.section("model"), draft.section("batch")
     if isinstance(batch, Batch):
-        mistakes += adapter_mistakes(batch, f"{draft.where}, batch.adapter")
+        of = provider_of(model) if isinstance(model, Model) else OPENAI
+        mistakes += adapter_mistakes(batch, of, f"{draft.where}, batch.adapter")
     if isinstance(model, Model):
+        mistakes += _provider_mistakes(draft, model)
         endpoint = endpoint_of(model, model_base_url)
         address = _address_mistakes(draft, model, endpoint, model_base_url)
         mistakes += address or [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
@@ -47,6 +51,14 @@ def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
         found += source_mistakes(source)
     if isinstance(output, Output):
         found += output_mistakes(output, source if isinstance(source, Source) else None)
+    return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]
+
+
+def _provider_mistakes(draft: JobDraft, model: Model) -> list[Mistake]:
+    run, batch = draft.section("run"), draft.section("batch")
+    found = provider_mistakes(
+        model, run if isinstance(run, Run) else None, batch if isinstance(batch, Batch) else None
+    )
     return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]
 
 

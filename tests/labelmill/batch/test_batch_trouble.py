@@ -10,6 +10,7 @@ from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
 from labelmill.batch.clients import client_of
 from labelmill.batch.extra import adapter_mistakes
 from labelmill.errors import JobRefused
+from labelmill.job.provider import OPENAI
 from labelmill.model.endpoint import Endpoint
 
 
@@ -141,5 +142,5 @@ def test_langasync_is_asked_for_before_anything_is_spent(job_of, monkeypatch):
     job = job_of(batch={"adapter": "langasync"})
     with pytest.raises(JobRefused, match=r"batch.adapter: .*pip install 'labelmill\[langasync\]'"):
         client_of(job, Endpoint("http://127.0.0.1:9/v1", "X", practice=True))
-    assert len(adapter_mistakes(job.batch)) == 1
-    assert adapter_mistakes(job_of().batch) == []
+    assert len(adapter_mistakes(job.batch, OPENAI)) == 1
+    assert adapter_mistakes(job_of().batch, OPENAI) == []
