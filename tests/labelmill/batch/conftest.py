@@ -18,6 +18,8 @@ from labelmill.model.endpoint import Endpoint
 from labelmill.practice import PracticeSettings
 
 ADAPTERS = ["openai", "langasync"]
+PROVIDERS = [*ADAPTERS, "anthropic"]
+"""The adapters for OpenAI, and the other providers that langasync speaks to."""
 
 
 @pytest.fixture
@@ -41,9 +43,12 @@ def client_by(job_of, key_name):
     """Build the client of an adapter by its name: `client_by("openai", base_url)`."""
 
     def build(adapter, base_url, model="gpt-4o-mini"):
+        settings = {"timeout_seconds": 5.0, "name": model}
+        if adapter not in ADAPTERS:
+            adapter, settings = "langasync", settings | {"provider": adapter}
         if adapter == "langasync":
             pytest.importorskip("langasync")
-        job = job_of(batch={"adapter": adapter}, model={"timeout_seconds": 5.0, "name": model})
+        job = job_of(batch={"adapter": adapter}, model=settings)
         return client_of(job, Endpoint(base_url, key_name, practice=True))
 
     return build
@@ -61,6 +66,12 @@ def client(client_at, practice):
     return client_at(practice.base_url)
 
 
+@pytest.fixture(params=PROVIDERS)
+def any_client(request, client_by, practice):
+    """The client of each adapter and provider in turn, at the practice provider."""
+    return client_by(request.param, practice.base_url)
+
+
 @pytest.fixture
 def body_of(job_of):
     """Build the body of a request: `body_of("a text")`, with parts of it replaced."""
@@ -73,7 +84,6 @@ def body_of(job_of):
             "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": text}],
             "temperature": 0.0,
             "max_completion_tokens": 16,
-            "logprobs": True,
             **parts,
         }
 

@@ -45,10 +45,7 @@ def claude_requests(texts, body_of, write_requests):
     """A file of requests as Anthropic can answer them."""
 
     def build(**parts):
-        bodies = {row_key: body_of(text, **parts) for row_key, text in texts.items()}
-        for body in bodies.values():
-            del body["logprobs"]
-        return write_requests(bodies)
+        return write_requests({row_key: body_of(text, **parts) for row_key, text in texts.items()})
 
     return build
 
