@@ -1,22 +1,22 @@
 """langasync's adapter for Anthropic's Message Batches, kept from losing what it reads and from changing what is sent."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from langasync.providers.anthropic import AnthropicProviderJobAdapter
 from langasync.settings import LangasyncSettings
 
 from labelmill.batch.output import results_in
+from labelmill.batch.provider_call import TRANSFER_SECONDS, ProviderCall
 from labelmill.batch.wire import PAGE_LIMIT, Batch, page_in
 from labelmill.job.provider import ANTHROPIC
 from labelmill.model.endpoint import Endpoint
 
-_TRANSFER_SECONDS = 600.0
 _BATCHES = "/v1/messages/batches"
 
 
-class WholeAnthropicAdapter(AnthropicProviderJobAdapter):
+class WholeAnthropicAdapter(ProviderCall, AnthropicProviderJobAdapter):
     """The adapter for one call, in an `async with`: its connections break in another event loop."""
 
     def __init__(
@@ -35,19 +35,12 @@ class WholeAnthropicAdapter(AnthropicProviderJobAdapter):
                 ANTHROPIC_BASE_URL=(endpoint.base_url or ANTHROPIC.base_url).rstrip("/").removesuffix("/v1"),
             )
         )
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._tag = tag
         self._params = params
 
-    async def __aenter__(self) -> Self:
-        """Open its connections."""
-        await self._client.aclose()
-        self._client = _Client(self._client.headers, self._tag, self._params)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close them."""
-        await self._client.aclose()
+    def _open(self, headers: httpx.Headers) -> httpx.AsyncClient:
+        return _Client(headers, self._tag, self._params)
 
     async def batch(self, batch_id: str) -> Batch:
         """A batch as the provider tells of it."""
@@ -55,7 +48,8 @@ class WholeAnthropicAdapter(AnthropicProviderJobAdapter):
 
     async def page(self, after: str | None) -> tuple[Sequence[Batch], bool]:
         """One page of the list of batches, newest first, and whether there are more."""
-        answer = await self._object(_BATCHES, limit=PAGE_LIMIT, **({"after_id": after} if after else {}))
+        asked = {"limit": PAGE_LIMIT, **({"after_id": after} if after else {})}
+        answer = await self._object(_BATCHES, asked)
         return page_in(answer), bool(answer.get("has_more"))
 
     async def results(self, batch_id: str) -> list[dict[str, Any]]:
@@ -79,15 +73,8 @@ class WholeAnthropicAdapter(AnthropicProviderJobAdapter):
         return next((str(result.get("custom_id")) for result in results_in(begun.split(b"\n")[:1])), "")
 
     async def ask_to_cancel(self, batch_id: str) -> None:
-        """Ask for the end of a batch. langasync's own `cancel` waits for it, and takes no refusal in."""
-        (await self._client.post(f"{self.base_url}{_BATCHES}/{batch_id}/cancel")).raise_for_status()
-
-    async def _object(self, path: str, **query: Any) -> Batch:
-        response = await self._client.get(self.base_url + path, params=query, timeout=self._timeout_seconds)
-        answer = response.raise_for_status().json()
-        if not isinstance(answer, dict):
-            raise ValueError("the answer is no JSON object")  # noqa: TRY004  (not our caller's mistake)
-        return answer
+        """Ask for the end of a batch."""
+        await self._post(f"{_BATCHES}/{batch_id}/cancel")
 
     def _get_model_config(self, _: Any, model_bindings: dict[str, Any] | None = None) -> dict[str, Any]:
         """Nothing of the model's own: each request brings what it says."""
@@ -98,7 +85,8 @@ class _Client(httpx.AsyncClient):
     """Connections that give each request of a batch its own parameters, and an id that tells whose batch it is."""
 
     def __init__(self, headers: httpx.Headers, tag: str, params: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(headers=headers, timeout=_TRANSFER_SECONDS, follow_redirects=True)
+        # No redirect is followed: the key would go along to another host.
+        super().__init__(headers=headers, timeout=TRANSFER_SECONDS)
         self._tag = tag
         self._own = params
 

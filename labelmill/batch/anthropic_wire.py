@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
 import anthropic
@@ -10,7 +9,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage
 from pydantic import SecretStr
 
-from labelmill.batch.client import BatchRefused, BatchState, BatchStatus
+from labelmill.batch.client import BatchState, BatchStatus
 from labelmill.batch.wire import Batch, mapping_in
 from labelmill.model.endpoint import NO_KEY
 
@@ -33,28 +32,6 @@ _FINISH_REASONS = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
 }
-_SAME_NAME = ("model", "temperature")
-_MOST_TOKENS = ("max_completion_tokens", "max_tokens")
-
-
-def params_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request says but for its messages, in Anthropic's names.
-
-    Raises:
-        BatchRefused: it says what Anthropic has no name for; nothing was sent.
-    """
-    unknown = sorted(body.keys() - {"messages", *_SAME_NAME, *_MOST_TOKENS})
-    if unknown:
-        raise BatchRefused(f"Anthropic's Message Batches have no {' and no '.join(unknown)}")
-    params = {name: body[name] for name in _SAME_NAME if name in body}
-    most_tokens = next((body[name] for name in _MOST_TOKENS if name in body), None)
-    return params if most_tokens is None else {**params, "max_tokens": most_tokens}
-
-
-def tag_of(metadata: Mapping[str, str]) -> str:
-    """What stands in the id of each request of a batch, since Anthropic's batches carry no metadata."""
-    written = "\n".join(f"{len(name)} {name} {metadata[name]}" for name in sorted(metadata))
-    return sha256(written.encode()).hexdigest()[:24]
 
 
 def state_of(batch: Batch) -> BatchState:

@@ -26,7 +26,11 @@ def client_of(job: LabelJob, endpoint: Endpoint) -> BatchClient:
         from labelmill.batch.anthropic_client import AnthropicBatchClient  # noqa: PLC0415
         from labelmill.batch.anthropic_wire import MessageReader  # noqa: PLC0415
 
-        return AnthropicBatchClient(endpoint, MessageReader.of(name), timeout_seconds)
+        return AnthropicBatchClient(endpoint, timeout_seconds, MessageReader.of(name))
+    if job.model.provider == "google":
+        from labelmill.batch.gemini_client import GeminiBatchClient  # noqa: PLC0415
+
+        return GeminiBatchClient(endpoint, timeout_seconds)
     from labelmill.batch.langasync_client import LangasyncBatchClient  # noqa: PLC0415
 
     return LangasyncBatchClient(endpoint, CompletionReader.of(name), timeout_seconds)

@@ -86,9 +86,9 @@ class Model(Section):
     Changing any of them but `timeout_seconds` and `api_key_env` asks for every label anew.
     """
 
-    provider: Literal["openai", "anthropic", "practice"] = "openai"
-    """`openai` is any OpenAI-compatible endpoint; `anthropic` is there on the batch lane, through langasync; `practice`
-    is built in, needs no key, and is not a language model."""
+    provider: Literal["openai", "anthropic", "google", "practice"] = "openai"
+    """`openai` is any OpenAI-compatible endpoint; `anthropic` and `google` (Gemini) are there on the batch lane,
+    through langasync; `practice` is built in, needs no key, and is not a language model."""
     name: str = Field(min_length=1)
     """The model's name as the provider knows it; the price is looked up by it."""
     output: Literal["text", "schema"] = "text"

@@ -38,9 +38,23 @@ ANTHROPIC = Provider(
     max_requests=100_000,
     max_bytes=256_000_000,
 )
+GOOGLE = Provider(
+    "https://generativelanguage.googleapis.com/v1beta",
+    "GOOGLE_API_KEY",
+    "google",
+    is_batch_only=True,
+    langasync_module="langasync.providers.gemini",
+    # https://ai.google.dev/gemini-api/docs/batch-api: langasync sends the requests inline.
+    max_bytes=20_000_000,
+)
 
 # The practice provider stands in for OpenAI.
-_BY_NAME: Mapping[str, Provider] = {"openai": OPENAI, "practice": OPENAI, "anthropic": ANTHROPIC}
+_BY_NAME: Mapping[str, Provider] = {
+    "openai": OPENAI,
+    "practice": OPENAI,
+    "anthropic": ANTHROPIC,
+    "google": GOOGLE,
+}
 
 
 def provider_of(model: Model) -> Provider:

@@ -1,6 +1,6 @@
 """The practice provider: an OpenAI-compatible server that is no language model, and says so.
 
-Its batches can be had in Anthropic's words too.
+Its batches can be had in Anthropic's and in Gemini's words too.
 """
 
 import json
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from labelmill.practice.batches.gemini_routes import add_gemini_routes
 from labelmill.practice.batches.message_routes import add_message_routes
 from labelmill.practice.batches.routes import add_batch_routes
 from labelmill.practice.completion import complete
@@ -45,6 +46,7 @@ def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     app.add_route("/v1/models", _list_models, methods=["GET"])
     add_batch_routes(app)
     add_message_routes(app)
+    add_gemini_routes(app)
     app.add_route("/practice", _introduce, methods=["GET"])
     app.add_route("/practice/totals", _report_totals, methods=["GET"])
     app.add_route("/practice/reset", _reset, methods=["POST"])

@@ -15,7 +15,7 @@ pytest.importorskip("langasync")
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 TEXTS = [f"the {word} of day {number}" for number in range(6) for word in ("match", "market", "team")]
-PRICES = {"anthropic": ("claude-haiku-4-5", 0.5, 2.5)}
+PRICES = {"anthropic": ("claude-haiku-4-5", 0.5, 2.5), "google": ("gemini-2.5-flash-lite", 0.05, 0.2)}
 """A model of each provider, and what its Batch API costs by genai-prices: USD per million tokens, in and out."""
 
 
@@ -49,7 +49,9 @@ def run(practice):
     def run_flow(job, settings=None):
         if settings is not None:
             practice.configure(settings)
-        state = label_dataset(job, practice.base_url, return_state=True)
+        root = practice.base_url.removesuffix("/v1")
+        address = f"{root}/v1beta" if job.model.provider == "google" else root
+        state = label_dataset(job, address, return_state=True)
         return state.result(raise_on_failure=False)
 
     yield run_flow
@@ -140,13 +142,14 @@ def test_a_changed_job_cancels_the_batch_that_is_out_and_keeps_what_was_paid(
     assert bills == pytest.approx(cost_of(practice.totals(), provider), rel=1e-9)
 
 
-def test_a_budget_holds(run, job, write_texts):
+def test_a_budget_holds(run, job, provider, write_texts):
     """A batch's worst case is set aside at the provider's batch price; what doesn't fit is not sent."""
     write_texts(TEXTS)
-    record = run(job({"max_cost_usd": 0.0002}))
+    limit_usd = PRICES[provider][1] * 0.0004
+    record = run(job({"max_cost_usd": limit_usd}))
     assert record.status == "budget_reached"
     assert 0 < record.rows_labeled < len(TEXTS)
-    assert record.cost_usd < 0.0002
+    assert record.cost_usd < limit_usd
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,34 @@
 """`/v1/messages/batches`: the same batches in Anthropic's words, so that its adapter can be tried without a key."""
 
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from labelmill.practice.batches.check import check_input
+from labelmill.practice.batches.dialect import (
+    batch_of,
+    batches_of,
+    make_batch,
+    moment,
+    object_in,
+    results_of,
+    rows_of,
+)
 from labelmill.practice.batches.fields import limit_of, not_found, page_of
 from labelmill.practice.batches.kinds import BatchStep
 from labelmill.practice.batches.message_lines import MESSAGES, error_of, refused, result_of, row_of
-from labelmill.practice.batches.records import DAY_SECONDS, FILE_LIFE_SECONDS, BatchRecord
+from labelmill.practice.batches.records import DAY_SECONDS, BatchRecord
 from labelmill.practice.batches.state import FINAL, due_status, shown_status
 from labelmill.practice.batches.steps import Answering, Handler, route_of
 from labelmill.practice.desk import Desk
-from labelmill.practice.errors import RequestRefusedError, malformed, quota_exhausted
+from labelmill.practice.errors import malformed
 from labelmill.practice.responses import PRACTICE_HEADERS, encoded, json_response
 
 _LISTED, _MOST_LISTED = 20, 1_000
-_PATIENCE_SECONDS = 5.0
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _RESULTS = ("succeeded", "errored", "canceled", "expired")
 
@@ -45,36 +49,14 @@ def _route(step: BatchStep, answering: Answering) -> Handler:
 
 async def _create(desk: Desk, request: Request) -> Response:
     rows = _rows(await request.body())
-    if desk.quota_is_spent():
-        raise quota_exhausted()
-    now = time.time()
-    written = desk.store.scratch()
-    written.write_bytes(b"".join(encoded(row) + b"\n" for row in rows))
-    if mistakes := check_input(written, MESSAGES, desk.settings).mistakes:
-        written.unlink()
-        raise malformed(mistakes[0].message)
-    file = desk.store.add_file(written, "requests.jsonl", "batch", FILE_LIFE_SECONDS, now)
-    record = desk.store.add_batch(
-        BatchRecord(
-            id=f"msgbatch_practice_{uuid4().hex}",
-            endpoint=MESSAGES,
-            input_file_id=file.id,
-            completion_window="24h",
-            metadata=None,
-            output_life_seconds=FILE_LIFE_SECONDS,
-            created_at=now,
-        )
-    )
-    body = _body(desk, request, record)
-    desk.work.begin(record.id)
-    counts = {**body["request_counts"], "processing": len(rows)}
-    return json_response(body | {"request_counts": counts})
+    record = make_batch(desk, rows, MESSAGES)
+    counts = {"processing": len(rows), **dict.fromkeys(_RESULTS, 0)}
+    return json_response(_body(desk, request, record) | {"request_counts": counts})
 
 
 async def _list(desk: Desk, request: Request) -> Response:
     limit = limit_of(request.query_params.get("limit"), _LISTED, _MOST_LISTED)
-    await desk.work.bring_up([record.id for record in _mine(desk)], _PATIENCE_SECONDS)
-    bodies = [_body(desk, request, record) for record in _mine(desk)]
+    bodies = [_body(desk, request, record) for record in await batches_of(desk, MESSAGES)]
     return json_response(page_of(bodies, request.query_params.get("after_id"), limit))
 
 
@@ -102,11 +84,7 @@ async def _cancel(desk: Desk, request: Request) -> Response:
 
 
 def _rows(raw: bytes) -> list[dict[str, Any]]:
-    try:
-        asked = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise malformed("The body is not JSON.") from None
-    requests = asked.get("requests") if isinstance(asked, dict) else None
+    requests = object_in(raw).get("requests")
     if not isinstance(requests, list) or not requests:
         raise malformed("requests: List should have at least 1 item")
     rows = [row_of(request, f"requests.{place}") for place, request in enumerate(requests)]
@@ -116,17 +94,8 @@ def _rows(raw: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def _mine(desk: Desk) -> list[BatchRecord]:
-    return [record for record in desk.store.batches() if record.endpoint == MESSAGES]
-
-
 async def _up_to_date(desk: Desk, request: Request) -> BatchRecord:
-    batch_id = request.path_params["batch_id"]
-    await desk.work.bring_up([batch_id], _PATIENCE_SECONDS)
-    record = desk.store.batch(batch_id)
-    if record is None or record.endpoint != MESSAGES:
-        raise RequestRefusedError(404, f"No message batch found with id '{batch_id}'.")
-    return record
+    return await batch_of(desk, request.path_params["batch_id"], MESSAGES)
 
 
 def _body(desk: Desk, request: Request, record: BatchRecord) -> dict[str, Any]:
@@ -143,10 +112,10 @@ def _body(desk: Desk, request: Request, record: BatchRecord) -> dict[str, Any]:
         if status == "cancelling"
         else "in_progress",
         "request_counts": _counts(desk, record),
-        "created_at": _moment(record.created_at),
-        "ended_at": _moment(ended_at),
-        "cancel_initiated_at": _moment(asked_at),
-        "expires_at": _moment(record.created_at + DAY_SECONDS),
+        "created_at": moment(record.created_at),
+        "ended_at": moment(ended_at),
+        "cancel_initiated_at": moment(asked_at),
+        "expires_at": moment(record.created_at + DAY_SECONDS),
         "archived_at": None,
         "results_url": results_url if has_ended else None,
     }
@@ -163,24 +132,10 @@ def _counts(desk: Desk, record: BatchRecord) -> dict[str, int]:
 
 
 def _results_of(desk: Desk, record: BatchRecord) -> Iterator[dict[str, Any]]:
-    ended = record.ended
-    if ended is not None and ended.status == "failed":
+    if record.ended is not None and record.ended.status == "failed":
         # A batch that fails as a whole is not known there: each of its rows has an error.
-        for row in _lines(desk, record.input_file_id):
+        for row in rows_of(desk, record):
             error = error_of(500, "The batch could not be processed (a practice fault).")
             yield {"custom_id": row["custom_id"], "result": {"type": "errored", "error": error}}
-    elif ended is not None:
-        yield from map(result_of, _lines(desk, ended.output_file_id))
-        yield from map(result_of, _lines(desk, ended.error_file_id))
-
-
-def _lines(desk: Desk, file_id: str | None) -> Iterator[dict[str, Any]]:
-    if file_id is not None and desk.store.file(file_id) is not None:
-        with desk.store.content_path(file_id).open("rb") as lines:
-            yield from map(json.loads, lines)
-
-
-def _moment(seconds: float | None) -> str | None:
-    return (
-        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-    )
+    else:
+        yield from map(result_of, results_of(desk, record))

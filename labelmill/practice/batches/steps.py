@@ -50,7 +50,7 @@ def route_of(step: BatchStep | None, answering: Answering, refusing: Refusing = 
 
 def _authorization(request: Request) -> str | None:
     """The key of a request, in whichever header its dialect puts it."""
-    key = request.headers.get("x-api-key")
+    key = request.headers.get("x-api-key") or request.headers.get("x-goog-api-key")
     return request.headers.get("authorization") if key is None else f"Bearer {key}"
 
 

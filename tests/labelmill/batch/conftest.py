@@ -18,7 +18,7 @@ from labelmill.model.endpoint import Endpoint
 from labelmill.practice import PracticeSettings
 
 ADAPTERS = ["openai", "langasync"]
-PROVIDERS = [*ADAPTERS, "anthropic"]
+PROVIDERS = [*ADAPTERS, "anthropic", "google"]
 """The adapters for OpenAI, and the other providers that langasync speaks to."""
 
 
@@ -69,6 +69,13 @@ def client(client_at, practice):
 @pytest.fixture(params=PROVIDERS)
 def any_client(request, client_by, practice):
     """The client of each adapter and provider in turn, at the practice provider."""
+    at = {"google": practice.base_url.removesuffix("/v1") + "/v1beta"}
+    return client_by(request.param, at.get(request.param, practice.base_url))
+
+
+@pytest.fixture(params=[name for name in PROVIDERS if name != "google"])
+def telling_client(request, client_by, practice):
+    """The same, but for Gemini, which tells neither that a batch is being stopped nor which rows were not executed."""
     return client_by(request.param, practice.base_url)
 
 
@@ -129,7 +136,7 @@ def requests(texts, body_of, write_requests):
 
 
 class StagedServer(ThreadingHTTPServer):
-    """Answers by path, as a test has staged it; everything else is 404. The JSON that was sent to it is in `bodies`."""
+    """Answers by path, as a test has staged it; everything else is 404, or leads away. The JSON that was sent to it is in `bodies`."""
 
     daemon_threads = True
 
@@ -137,6 +144,7 @@ class StagedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
         self.replies = {}
+        self.redirects = {}
         self.asked = []
         self.bodies = []
 
@@ -181,6 +189,11 @@ class _Handler(BaseHTTPRequestHandler):
         path = _ordered(self.path.removeprefix("/v1"))
         self.server.asked.append((self.command, path))
         status, body = self.server.replies.get(path, (404, {"error": {"message": "nothing is staged here"}}))
+        if path in self.server.redirects:
+            self.send_response(301)
+            self.send_header("location", self.server.redirects[path])
+            self.end_headers()
+            return
         self.send_response(status)
         self.send_header("content-type", "application/json" if isinstance(body, dict) else "text/html")
         self.end_headers()

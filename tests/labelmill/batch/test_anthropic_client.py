@@ -1,5 +1,6 @@
 """Anthropic's Message Batches behind `BatchClient`, over HTTP against a small server of their dialect."""
 
+import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,7 @@ def client(provider, key_name, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv(key_name, "sk-ant-secret")
     return AnthropicBatchClient(
-        Endpoint(provider.base_url, key_name, False), MessageReader.of("claude-x"), 5.0
+        Endpoint(provider.base_url, key_name, False), 5.0, MessageReader.of("claude-x")
     )
 
 
@@ -66,6 +67,15 @@ def test_requests_go_out_in_anthropics_names(client, provider, claude_requests, 
     )
     assert all(len(request["custom_id"]) <= 64 for request in sent)
     assert all(request["custom_id"].replace("-", "").isalnum() for request in sent)
+
+
+def test_a_batch_is_no_larger_than_its_file(client, provider, write_requests, body_of):
+    """The limit of bytes was kept by the file."""
+    bodies = {f"v1:{number:032}": body_of(f"银行 {number}") for number in range(50)}
+    path = write_requests(bodies)
+    client.send(path, OURS)
+    sent = json.dumps({"requests": provider.made[0]["requests"]}, ensure_ascii=False)
+    assert len(sent.encode()) <= path.stat().st_size
 
 
 def test_a_request_without_a_most_of_tokens_gets_none(client, provider, body_of, write_requests):
@@ -174,6 +184,30 @@ def test_a_batch_made_without_an_answer_is_found_once_it_has_ended(client, provi
     assert client.find(OURS, since).id == "msgbatch_0"
     assert client.find(OURS | {"other": "9"}, since) is None
     assert client.find(OURS, datetime.now(UTC) + timedelta(seconds=2)) is None
+
+
+def test_nobody_waits_for_batches_that_are_known_to_be_others(client, provider, claude_requests):
+    """Nor for those that were made long after; another's that may be ours is waited for."""
+    provider.ends = False
+    since = datetime.now(UTC)
+    known = [client.send(claude_requests(), OURS | {"other": str(number)}) for number in range(2)]
+    assert client.find(OURS, since, known) is None
+    with pytest.raises(BatchUnreachable, match=known[1]):
+        client.find(OURS, since, known[:1])
+    for batch in provider.made:
+        batch["made"] += timedelta(hours=5)
+    assert client.find(OURS, since) is None
+
+
+def test_the_key_does_not_follow_a_redirect(staged, provider, key_name):
+    """Wherever it leads."""
+    moved = AnthropicBatchClient(
+        Endpoint(staged.base_url, key_name, False), 5.0, MessageReader.of("claude-x")
+    )
+    staged.redirects["/messages/batches/b"] = f"{provider.base_url}/v1/messages/batches/b"
+    with pytest.raises(BatchRefused, match="301"):
+        moved.state("b")
+    assert provider.keys == set()
 
 
 def test_an_unknown_batch_is_refused(client):

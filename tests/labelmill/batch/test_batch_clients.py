@@ -158,12 +158,12 @@ def test_a_row_that_failed_says_why(client, practice, texts, requests, fault, st
     assert all(words in error.message for error in errors)
 
 
-def test_what_an_expired_batch_has_finished_is_kept(any_client, practice, texts, requests):
+def test_what_an_expired_batch_has_finished_is_kept(telling_client, practice, texts, requests):
     """Its answers were paid; the other rows were not executed, and say so."""
     practice.configure(PracticeSettings(batch_outcome="expired", batch_finished_fraction=0.6))
-    batch_id = any_client.send(requests, OURS)
-    assert final_state(any_client, batch_id).status is BatchStatus.EXPIRED
-    answers = answers_of(any_client, batch_id, texts)
+    batch_id = telling_client.send(requests, OURS)
+    assert final_state(telling_client, batch_id).status is BatchStatus.EXPIRED
+    answers = answers_of(telling_client, batch_id, texts)
     left = [answer.error for answer in answers.values() if answer.error]
     assert (len(answers), len(left)) == (20, 8)
     assert {(error.status, error.code, error.was_executed) for error in left} == {
@@ -171,33 +171,33 @@ def test_what_an_expired_batch_has_finished_is_kept(any_client, practice, texts,
     }
 
 
-def test_what_a_cancelled_batch_has_finished_is_kept(any_client, practice, texts, requests):
+def test_what_a_cancelled_batch_has_finished_is_kept(telling_client, practice, texts, requests):
     """`cancelling` is not the end: answers are still being written, and none are handed out before."""
     practice.configure(
         PracticeSettings(batch_seconds=60, batch_cancelling_seconds=0.5, batch_finished_fraction=0.25)
     )
-    batch_id = any_client.send(requests, OURS)
-    assert not any_client.state(batch_id).status.is_final
-    any_client.cancel(batch_id)
-    assert any_client.state(batch_id).status is BatchStatus.CANCELLING
+    batch_id = telling_client.send(requests, OURS)
+    assert not telling_client.state(batch_id).status.is_final
+    telling_client.cancel(batch_id)
+    assert telling_client.state(batch_id).status is BatchStatus.CANCELLING
     with pytest.raises(BatchUnreachable, match="cancelling"):
-        list(any_client.answers(batch_id, list(texts)))
-    assert final_state(any_client, batch_id).status is BatchStatus.CANCELLED
-    answers = answers_of(any_client, batch_id, texts)
+        list(telling_client.answers(batch_id, list(texts)))
+    assert final_state(telling_client, batch_id).status is BatchStatus.CANCELLED
+    answers = answers_of(telling_client, batch_id, texts)
     left = [answer.error for answer in answers.values() if answer.error]
     assert (len(answers), len(left)) == (20, 15)
     assert {(error.status, error.code) for error in left} == {(None, "batch_cancelled")}
 
 
-def test_cancelling_returns_at_once(any_client, practice, requests):
+def test_cancelling_returns_at_once(telling_client, practice, requests):
     """However long the provider takes to stop."""
     practice.configure(PracticeSettings(batch_seconds=60, batch_cancelling_seconds=60))
-    batch_id = any_client.send(requests, OURS)
+    batch_id = telling_client.send(requests, OURS)
     started = time.monotonic()
-    any_client.cancel(batch_id)
+    telling_client.cancel(batch_id)
     assert time.monotonic() - started < 2
-    any_client.cancel(batch_id)
-    assert any_client.state(batch_id).status is BatchStatus.CANCELLING
+    telling_client.cancel(batch_id)
+    assert telling_client.state(batch_id).status is BatchStatus.CANCELLING
 
 
 def test_a_batch_that_is_final_is_left_as_it_is(any_client, texts, requests):

@@ -149,7 +149,7 @@ def test_batches_are_listed_newest_first_and_apart_from_openais(messenger, clien
     ids = [messenger.send(TEXTS[:1]).id for _ in range(3)]
     assert [batch.id for batch in messenger.batches.list(limit=2)] == ids[::-1]
     assert list(client.batches.list()) == []
-    with pytest.raises(anthropic.NotFoundError, match="No message batch"):
+    with pytest.raises(anthropic.NotFoundError, match="No batch found"):
         messenger.batches.retrieve("batch_x")
 
 
