@@ -187,7 +187,8 @@ class Batch(Section):
     """
 
     adapter: Literal["openai", "langasync"] = "openai"
-    """`openai` is OpenAI's own client, for OpenAI and compatible endpoints. `langasync` needs the extra of that name."""
+    """`openai` is OpenAI's own client, for OpenAI and compatible endpoints. `langasync` needs the extra of that name; it is
+    the one for Anthropic and Gemini."""
     max_requests: int = Field(default=50_000, ge=1)
     """The most requests in one batch."""
     max_bytes: int = Field(default=200_000_000, ge=1)

@@ -1,6 +1,7 @@
 """Jobs of providers that langasync speaks to, end to end: from the check to the bill, against their APIs on loopback."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from flows.label import label_dataset
 from labelmill.errors import JobRefused
+from labelmill.job.provider import provider_of
 from labelmill.job.task_key import task_key_of
 from labelmill.practice import PracticeSettings
 
@@ -150,6 +152,17 @@ def test_a_budget_holds(run, job, provider, write_texts):
     assert record.status == "budget_reached"
     assert 0 < record.rows_labeled < len(TEXTS)
     assert record.cost_usd < limit_usd
+
+
+def test_a_batch_holds_no_more_than_the_provider_takes(
+    run, practice, job, provider, write_texts, monkeypatch
+):
+    """Whatever the job says: its defaults are OpenAI's limits."""
+    write_texts(TEXTS)
+    known = {provider: replace(provider_of(job().model), max_requests=5)}
+    monkeypatch.setattr("labelmill.job.provider._BY_NAME", known)
+    assert run(job()).rows_labeled == len(TEXTS)
+    assert practice.totals()["batches"] == 4
 
 
 @pytest.mark.parametrize(
