@@ -1,6 +1,7 @@
 """A call through langasync: in an event loop of its own, with its errors put into ours."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -15,6 +16,9 @@ from labelmill.batch.wire import mapping_in
 from labelmill.model.endpoint import Endpoint
 
 T = TypeVar("T")
+
+# It logs each error before it raises it, with words that may hold the key.
+logging.getLogger("langasync").setLevel(logging.CRITICAL + 1)
 
 _PROVIDERS_DOING = (LangAsyncError, httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError)
 
