@@ -29,6 +29,7 @@ from labelmill.compare.wording import (
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.errors import CannotWrite, JobRefused, Mistake
+from labelmill.job.check_provider import refuse_without_live_lane
 from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of
 from labelmill.money.prices import price_of
@@ -65,6 +66,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
     try:
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
         job = read_job(path, max_cost_usd, model_base_url)
+        refuse_without_live_lane(job)
         if not _agreed(job, wanted, yes=yes):
             console.print("nothing was asked")
             return EXIT_OTHER

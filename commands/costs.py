@@ -1,7 +1,6 @@
 """`labelmill costs`: what past runs cost."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.job.task_key import task_key_of
+from labelmill.model.endpoint import address_of
 from labelmill.report.history_words import PRACTICE_NOTE, history_view
 from labelmill.run.history import history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
@@ -64,7 +64,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
     work = read_work(rows)
     if repriced:
         key = task_key_of(job)
-        address = job.model.base_url or os.environ.get("OPENAI_BASE_URL")
+        address = address_of(job.model)
         prices = TodaysPrices(job, (key, PRACTICE_PREFIX + key), runs, address)
         work = reprice(read_work(rows, by_tokens=True) if prices.need_texts(work) else work, prices)
     history = {

@@ -12,6 +12,7 @@ from labelmill.compare.record import Comparison, comparison_of
 from labelmill.compare.strategies import WARM_UP, strategies_of
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.check import checked_job
+from labelmill.job.check_provider import refuse_without_live_lane
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
 from labelmill.run.opening import open_output
@@ -67,6 +68,7 @@ def _compare(
 ) -> Comparison:
     hear_labelmill()
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
+    refuse_without_live_lane(job)
     check_shared_limit(job)
     with job_tags(job.name), open_output(job, model_base_url) as live:
         run = live.run

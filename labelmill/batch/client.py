@@ -4,7 +4,7 @@ A batch goes out as a file of requests, one JSON line each as OpenAI's Batch API
 `body`), whose `custom_id` is the row key. It comes back as answers, each with the row key it belongs to.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -105,8 +105,13 @@ class BatchClient(Protocol):
         `BatchUnreachable` the batch may exist; `find` tells.
         """
 
-    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
-        """The batch that carries this metadata (all of it), among those made since a moment (UTC); None if there is none."""
+    def find(
+        self, metadata: Mapping[str, str], since: datetime, known: Collection[str] = ()
+    ) -> FoundBatch | None:
+        """The batch that carries this metadata (all of it), among those made since a moment (UTC); None if there is none.
+
+        `known` are ids of batches whose metadata is known to be another: where it shows late, nobody waits for theirs.
+        """
 
     def state(self, batch_id: str) -> BatchState:
         """Where a batch stands.

@@ -6,20 +6,31 @@ from labelmill.batch.openai_client import OpenAIBatchClient
 from labelmill.batch.output import CompletionReader
 from labelmill.errors import JobRefused
 from labelmill.job.model import LabelJob
+from labelmill.job.provider import provider_of
 from labelmill.model.endpoint import Endpoint
 
 
 def client_of(job: LabelJob, endpoint: Endpoint) -> BatchClient:
-    """The client that a job's `batch.adapter` names, for an endpoint that is reachable.
+    """The client that a job's `batch.adapter` names for its provider, at an endpoint that is reachable.
 
     Raises:
         JobRefused: the adapter is not installed.
     """
-    reader = CompletionReader.of(job.model.name)
+    name, timeout_seconds = job.model.name, job.model.timeout_seconds
     if job.batch.adapter == "openai":
-        return OpenAIBatchClient(endpoint, reader, job.model.timeout_seconds)
-    if mistakes := adapter_mistakes(job.batch):
+        return OpenAIBatchClient(endpoint, CompletionReader.of(name), timeout_seconds)
+    if mistakes := adapter_mistakes(job.batch, provider_of(job.model)):
         raise JobRefused(mistakes)
-    from labelmill.batch.langasync_client import LangasyncBatchClient  # noqa: PLC0415  (an optional extra)
+    # Imported here: langasync is an optional extra.
+    if job.model.provider == "anthropic":
+        from labelmill.batch.anthropic_client import AnthropicBatchClient  # noqa: PLC0415
+        from labelmill.batch.anthropic_wire import MessageReader  # noqa: PLC0415
 
-    return LangasyncBatchClient(endpoint, reader, job.model.timeout_seconds)
+        return AnthropicBatchClient(endpoint, timeout_seconds, MessageReader.of(name))
+    if job.model.provider == "google":
+        from labelmill.batch.gemini_client import GeminiBatchClient  # noqa: PLC0415
+
+        return GeminiBatchClient(endpoint, timeout_seconds)
+    from labelmill.batch.langasync_client import LangasyncBatchClient  # noqa: PLC0415
+
+    return LangasyncBatchClient(endpoint, CompletionReader.of(name), timeout_seconds)

@@ -17,6 +17,7 @@ from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, Room
 from labelmill.batch.sending import Unsent, give_up_next, send_next
 from labelmill.errors import BudgetReached, RunStopped
+from labelmill.job.provider import provider_of
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import frame_of
 
@@ -183,7 +184,13 @@ class BatchDesk:
         mine = self.notes.mine
         if tokens is not None and mine:
             tokens -= sum(record.estimated_tokens for record in mine)
-        return Room(limits.max_requests, limits.max_bytes, tokens, self.notes.means.budget.left_usd)
+        provider = provider_of(self.notes.means.job.model)
+        return Room(
+            min(limits.max_requests, provider.max_requests or limits.max_requests),
+            min(limits.max_bytes, provider.max_bytes or limits.max_bytes),
+            tokens,
+            self.notes.means.budget.left_usd,
+        )
 
     def _tell_no_room(self, bound: Bound) -> None:
         """Not even one text fits: wait for a batch to end, or stop where none is out."""

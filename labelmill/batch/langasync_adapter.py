@@ -5,7 +5,6 @@ row they belong to, its job store pickles code, and its poller marks answers as 
 """
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any, Self
@@ -24,9 +23,6 @@ RESULT = "result"
 
 _TRANSFER_SECONDS = 600.0
 """For files: a wait for the next piece, not for the whole."""
-
-# It logs each error before it raises it, with words that may hold the key.
-logging.getLogger("langasync").setLevel(logging.CRITICAL + 1)
 
 
 class WholeAdapter(OpenAIProviderJobAdapter):

@@ -3,32 +3,25 @@
 Its limits are langasync's: a whole file of requests or of answers is held in memory, and nothing is tried twice.
 """
 
-import asyncio
 import json
-import ssl
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import httpx2
-import openai
-from langasync.exceptions import LangAsyncError
 from langasync.providers.interface import Provider, ProviderJob
 from langchain_core.messages import convert_to_messages
 
 from labelmill.batch.client import BatchAnswer, BatchState, BatchUnreachable, FoundBatch
 from labelmill.batch.langasync_adapter import RESULT, WholeAdapter
+from labelmill.batch.langasync_call import run
 from labelmill.batch.output import CompletionReader, answers_in
-from labelmill.batch.trouble import trouble_of
-from labelmill.batch.wire import found_in, id_of, is_past, mapping_in, state_of
+from labelmill.batch.wire import found_in, id_of, is_past, state_of
 from labelmill.model.endpoint import Endpoint
 
 T = TypeVar("T")
-
-_PROVIDERS_DOING = (LangAsyncError, httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,12 @@ class LangasyncBatchClient:
             bodies = [json.loads(line)["body"] for line in lines]
         return self._run(self._send(bodies, metadata))
 
-    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
+    def find(
+        self,
+        metadata: Mapping[str, str],
+        since: datetime,
+        known: Collection[str] = (),  # noqa: ARG002  (metadata shows at once)
+    ) -> FoundBatch | None:
         """The batch that carries this metadata (all of it), among those made since a moment (UTC)."""
         return self._run(self._find(metadata, since))
 
@@ -112,14 +110,7 @@ class LangasyncBatchClient:
         return WholeAdapter(self.endpoint, self.timeout_seconds)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        try:
-            return asyncio.run(call)
-        except _PROVIDERS_DOING as error:
-            cause = _cause_of(error)
-            if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
-                raise cause from None
-            # Without the cause, whose words may hold the key.
-            raise trouble_of(_as_openai(cause), self.endpoint) from None
+        return run(call, self.endpoint)
 
 
 def _said_by_all(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -130,29 +121,3 @@ def _said_by_all(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name, value in first.items()
         if name != "messages" and all(name in body and body[name] == value for body in bodies)
     }
-
-
-def _cause_of(error: BaseException) -> BaseException:
-    """What langasync has wrapped into an error of its own."""
-    return error.__cause__ or error if isinstance(error, LangAsyncError) else error
-
-
-def _as_openai(error: BaseException) -> BaseException:
-    """The error that the openai client would have raised, which Labelmill knows how to read."""
-    if isinstance(error, httpx.HTTPStatusError):
-        answered = error.response
-        try:
-            body = answered.json()
-        except ValueError:
-            body = answered.text
-        request = httpx2.Request(error.request.method, str(error.request.url))
-        response = httpx2.Response(answered.status_code, headers=dict(answered.headers), request=request)
-        said = mapping_in(body).get("error", body)
-        return openai.APIStatusError(str(body), response=response, body=said)
-    if isinstance(error, httpx.RequestError):
-        request = httpx2.Request("GET", "http://provider")
-        timeout = isinstance(error, httpx.TimeoutException)
-        told = openai.APITimeoutError(request) if timeout else openai.APIConnectionError(request=request)
-        told.__cause__ = error
-        return told
-    return error

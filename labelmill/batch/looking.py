@@ -62,7 +62,8 @@ def refused(notes: Notes, record: BatchRecord, error: BatchRefused) -> None:
 def _find(notes: Notes, record: BatchRecord) -> None:
     """See whether a batch was made whose making nobody could note."""
     since = record.creating_at_utc or record.intended_at_utc
-    found = notes.client(record).find(record.metadata, since - CLOCKS_DIFFER_BY)
+    known = {other.batch_id for other in notes.out.values() if other.batch_id}
+    found = notes.client(record).find(record.metadata, since - CLOCKS_DIFFER_BY, known)
     if found is not None:
         log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
         notes.note(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc)

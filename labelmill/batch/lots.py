@@ -30,10 +30,11 @@ class Lot:
         return str(rows.slice(place, 1).collect().item())
 
 
-def write_lots(pending: Path, tries: pl.LazyFrame) -> tuple[Lot, ...]:
+def write_lots(pending: Path, tries: pl.LazyFrame, *, has_schemas: bool = True) -> tuple[Lot, ...]:
     """Part a plan's texts (`row_key`, `text`) into lots, beside it and each in the source's order; empty ones are left out.
 
-    `tries` is what the ledger knows of texts that are worth asking again. Corrections come first: they have waited.
+    `tries` is what the ledger knows of texts that are worth asking again. Corrections come first: they have waited. Where
+    the provider has no schemas, they ask for text.
     """
     known = tries.collect()
     texts = (
@@ -42,7 +43,8 @@ def write_lots(pending: Path, tries: pl.LazyFrame) -> tuple[Lot, ...]:
         .join(known.lazy(), on="digest", how="left", maintain_order="left")
         .drop("digest")
         .with_columns(
-            pl.col("attempts", "answers").fill_null(0), pl.col("schema_refused").fill_null(value=False)
+            pl.col("attempts", "answers").fill_null(0),
+            pl.col("schema_refused").fill_null(value=False) | pl.lit(not has_schemas),
         )
     )
     kinds = {

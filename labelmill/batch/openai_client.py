@@ -1,7 +1,7 @@
 """The Batch API through OpenAI's own client: for OpenAI and compatible endpoints."""
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,7 +62,12 @@ class OpenAIBatchClient:
             )
             return id_of(_read(batch))
 
-    def find(self, metadata: Mapping[str, str], since: datetime) -> FoundBatch | None:
+    def find(
+        self,
+        metadata: Mapping[str, str],
+        since: datetime,
+        known: Collection[str] = (),  # noqa: ARG002  (metadata shows at once)
+    ) -> FoundBatch | None:
         """The batch that carries this metadata (all of it), among those made since a moment (UTC)."""
         with self._connected() as client:
             for page in _pages(client):

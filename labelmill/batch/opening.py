@@ -6,6 +6,7 @@ from labelmill.batch.clients import client_of
 from labelmill.batch.desk import BatchDesk
 from labelmill.batch.notes import Means, Notes
 from labelmill.batch.record import BatchFolder
+from labelmill.job.provider import api_key_env_of
 from labelmill.model.endpoint import Endpoint
 from labelmill.model.gate import Gate
 from labelmill.money.budget import Budget
@@ -31,7 +32,7 @@ def open_desk(run: LabelRun, gate: Gate, budget: Budget, take_number: Callable[[
         folder=BatchFolder(run.folder.batches),
         ledger_of=lambda task_key: Ledger(run.folder.ledger(task_key)),
         client_of=lambda job, base_url: client_of(
-            job, Endpoint(base_url, job.model.api_key_env, run.practice)
+            job, Endpoint(base_url, api_key_env_of(job.model), run.practice)
         ),
         price_of=lambda job, base_url, lane: price_of(job.model, job.price, base_url, lane),
         take_number=take_number,

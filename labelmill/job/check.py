@@ -4,14 +4,16 @@ Everything here reads; nothing writes and nothing asks a model.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check_dataset import output_mistakes, source_mistakes
 from labelmill.job.check_lane import budget_mistakes, lane_mistakes, room_mistakes
+from labelmill.job.check_provider import provider_mistakes
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
 from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
+from labelmill.job.provider import OPENAI, provider_of
 from labelmill.model.endpoint import Endpoint, endpoint_of
 
 
@@ -24,6 +26,7 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
     model = draft.section("model")
     if isinstance(model, Model):
+        mistakes += _provider_mistakes(draft, model)
         endpoint = endpoint_of(model, model_base_url)
         address = _address_mistakes(draft, model, endpoint, model_base_url)
         mistakes += address or [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
@@ -46,6 +49,14 @@ def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
         found += source_mistakes(source)
     if isinstance(output, Output):
         found += output_mistakes(output, source if isinstance(source, Source) else None)
+    return _at(draft, found)
+
+
+def _provider_mistakes(draft: JobDraft, model: Model) -> list[Mistake]:
+    run, batch = draft.section("run"), draft.section("batch")
+    found = provider_mistakes(
+        model, run if isinstance(run, Run) else None, batch if isinstance(batch, Batch) else None
+    )
     return _at(draft, found)
 
 
@@ -78,10 +89,11 @@ def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:
 
 
 def _lane_mistakes(draft: JobDraft) -> list[Mistake]:
-    run, batch = draft.section("run"), draft.section("batch")
+    run, batch, model = (draft.section(name) for name in ("run", "batch", "model"))
     if not isinstance(run, Run) or not isinstance(batch, Batch):
         return []
-    return _at(draft, lane_mistakes(run, batch))
+    provider = provider_of(model) if isinstance(model, Model) else OPENAI
+    return _at(draft, lane_mistakes(run, batch, provider))
 
 
 def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[Mistake]:
@@ -91,5 +103,5 @@ def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[
     return _at(draft, budget_mistakes(run, model, draft.section("price"), endpoint.base_url))
 
 
-def _at(draft: JobDraft, found: list[tuple[str, str]]) -> list[Mistake]:
+def _at(draft: JobDraft, found: Iterable[tuple[str, str]]) -> list[Mistake]:
     return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]

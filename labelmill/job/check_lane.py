@@ -6,14 +6,15 @@ from labelmill.batch.extra import adapter_mistakes
 from labelmill.dataset.row_key import row_key_of
 from labelmill.job.file import nearest
 from labelmill.job.model import Batch, LabelJob, Model, Price, Run
+from labelmill.job.provider import OPENAI, Provider
 from labelmill.money.prices import price_of
 
 
-def lane_mistakes(run: Run, batch: Batch) -> list[tuple[str, str]]:
+def lane_mistakes(run: Run, batch: Batch, provider: Provider = OPENAI) -> list[tuple[str, str]]:
     """What is wrong with when a run has to be done, and with who speaks to the Batch API."""
     found = [*_deadline_mistakes(run), *_timezone_mistakes(run)]
     if run.lane != "live":
-        found += [("batch.adapter", mistake.sentence) for mistake in adapter_mistakes(batch)]
+        found += [("batch.adapter", mistake.sentence) for mistake in adapter_mistakes(batch, provider)]
     return found
 
 

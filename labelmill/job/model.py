@@ -86,8 +86,9 @@ class Model(Section):
     Changing any of them but `timeout_seconds` and `api_key_env` asks for every label anew.
     """
 
-    provider: Literal["openai", "practice"] = "openai"
-    """`openai` is any OpenAI-compatible endpoint; `practice` is built in, needs no key, and is not a language model."""
+    provider: Literal["openai", "anthropic", "google", "practice"] = "openai"
+    """`openai` is any OpenAI-compatible endpoint; `anthropic` and `google` (Gemini) are there on the batch lane,
+    through langasync; `practice` is built in, needs no key, and is not a language model."""
     name: str = Field(min_length=1)
     """The model's name as the provider knows it; the price is looked up by it."""
     output: Literal["text", "schema"] = "text"
@@ -100,9 +101,11 @@ class Model(Section):
     confidence: bool = False
     """Ask for token log-probabilities and fill `label_confidence`. Not every endpoint has them."""
     base_url: Annotated[str, AfterValidator(web_address)] | None = None
-    """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL`, otherwise OpenAI."""
-    api_key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The name of the environment variable that holds the key. The key itself never stands in a job."""
+    """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL` (with the provider `openai`), otherwise the
+    provider's own."""
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The name of the environment variable that holds the key: otherwise `OPENAI_API_KEY`, or what the provider's is
+    called. The key itself never stands in a job."""
     timeout_seconds: Seconds = 60.0
     """How long to wait for one answer."""
 
@@ -184,7 +187,8 @@ class Batch(Section):
     """
 
     adapter: Literal["openai", "langasync"] = "openai"
-    """`openai` is OpenAI's own client, for OpenAI and compatible endpoints. `langasync` needs the extra of that name."""
+    """`openai` is OpenAI's own client, for OpenAI and compatible endpoints. `langasync` needs the extra of that name; it is
+    the one for Anthropic and Gemini."""
     max_requests: int = Field(default=50_000, ge=1)
     """The most requests in one batch."""
     max_bytes: int = Field(default=200_000_000, ge=1)

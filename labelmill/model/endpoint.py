@@ -12,10 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from labelmill.job.model import Model
+from labelmill.job.provider import OPENAI, api_key_env_of, provider_of
 from labelmill.practice.launch import start_practice
 from labelmill.practice.settings import PracticeSettings
 
-OPENAI_BASE_URL = "https://api.openai.com/v1"
+OPENAI_BASE_URL = OPENAI.base_url
 NO_KEY = "no-key-needed"
 """What is sent to endpoints that need no key, since the client insists on one."""
 
@@ -24,7 +25,7 @@ _PROBE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An OpenAI-compatible endpoint. The key itself is looked up when a request is made, and kept nowhere.
+    """A provider's endpoint. The key itself is looked up when a request is made, and kept nowhere.
 
     `base_url` is None for a practice provider that is yet to be started.
     """
@@ -51,14 +52,21 @@ class Endpoint:
 def endpoint_of(
     model: Model, model_base_url: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> Endpoint:
-    """Where a job's requests go: the command line's word, else the job's, else `OPENAI_BASE_URL`, else OpenAI.
+    """Where a job's requests go.
 
     A job of the practice provider goes to the command line's address or to a provider of its own, and nowhere else.
     """
     if model.provider == "practice":
-        return Endpoint(model_base_url, model.api_key_env, practice=True)
-    base_url = model_base_url or model.base_url or environment.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
-    return Endpoint(base_url, model.api_key_env, practice=is_loopback(base_url) and is_practice(base_url))
+        return Endpoint(model_base_url, api_key_env_of(model), practice=True)
+    base_url = model_base_url or address_of(model, environment)
+    return Endpoint(base_url, api_key_env_of(model), practice=is_loopback(base_url) and is_practice(base_url))
+
+
+def address_of(model: Model, environment: Mapping[str, str] = os.environ) -> str:
+    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own."""
+    provider = provider_of(model)
+    told = environment.get(provider.base_url_env) if provider.base_url_env else None
+    return model.base_url or told or provider.base_url
 
 
 @contextmanager

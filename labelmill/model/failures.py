@@ -87,7 +87,13 @@ _FILTER_CODES = {"content_filter", "content_policy_violation", "data_inspection_
 _TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length"}
 _MORE_THAN_A_MINUTE = "request too large"
 """OpenAI's 429 for a request with more tokens than a minute allows, which no waiting heals."""
-_TOO_LONG_WORDS = ("too long", "maximum context length", "context window", _MORE_THAN_A_MINUTE)
+_TOO_LONG_WORDS = (
+    "too long",
+    "maximum context length",
+    "context window",
+    "exceeds the maximum number of tokens",
+    _MORE_THAN_A_MINUTE,
+)
 _NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 _TOO_LARGE = 413
 _SERVER_ERROR = 500

@@ -14,6 +14,7 @@ from genai_prices.types import PriceCalculation
 
 from labelmill.job.model import Model
 from labelmill.job.model import Price as OwnPrice
+from labelmill.job.provider import provider_of
 from labelmill.money.usage import Usage
 
 MILLION = Decimal(1_000_000)
@@ -49,7 +50,7 @@ def price_of(
     """The price a job's tokens are counted at on a lane; None where it is unknown.
 
     The practice provider costs nothing: its tokens are priced as the named model's, to show what a real run would
-    cost. A model behind a `base_url` that genai-prices doesn't know is priced as OpenAI's where OpenAI has a model of
+    cost. A model behind a `base_url` that genai-prices doesn't know is priced as the provider's where it has a model of
     that name (a gateway), and unknown otherwise. So is the batch lane's price where the job's own price doesn't tell it, or
     genai-prices lists none for the model: the live lane's would not be so.
 
@@ -59,7 +60,7 @@ def price_of(
         return _own_price(own, lane)
     if base_url and _is_listed(model.name, {"provider_api_url": base_url}):
         return _listed_price(model.name, {"provider_api_url": base_url}, lane)
-    return _listed_price(model.name, {"provider_id": "openai"}, lane)
+    return _listed_price(model.name, {"provider_id": provider_of(model).price_id}, lane)
 
 
 def _own_price(own: OwnPrice, lane: Lane = "live") -> Price | None:

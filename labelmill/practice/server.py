@@ -1,4 +1,7 @@
-"""The practice provider: an OpenAI-compatible server that is no language model, and says so."""
+"""The practice provider: an OpenAI-compatible server that is no language model, and says so.
+
+Its batches can be had in Anthropic's and in Gemini's words too.
+"""
 
 import json
 import time
@@ -10,6 +13,8 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from labelmill.practice.batches.gemini_routes import add_gemini_routes
+from labelmill.practice.batches.message_routes import add_message_routes
 from labelmill.practice.batches.routes import add_batch_routes
 from labelmill.practice.completion import complete
 from labelmill.practice.connection import ConnectionReset
@@ -40,6 +45,8 @@ def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     app.add_route("/v1/chat/completions", _create_completion, methods=["POST"])
     app.add_route("/v1/models", _list_models, methods=["GET"])
     add_batch_routes(app)
+    add_message_routes(app)
+    add_gemini_routes(app)
     app.add_route("/practice", _introduce, methods=["GET"])
     app.add_route("/practice/totals", _report_totals, methods=["GET"])
     app.add_route("/practice/reset", _reset, methods=["POST"])

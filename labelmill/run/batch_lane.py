@@ -13,6 +13,7 @@ from labelmill.batch.sending import Unsent
 from labelmill.batch.steps import Situation
 from labelmill.dataset.plan import write_pending
 from labelmill.errors import RunStopped
+from labelmill.job.provider import provider_of
 from labelmill.model.progress import BatchSeen
 from labelmill.run.live import LiveRun
 
@@ -83,7 +84,8 @@ def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
         known.append(tries.select("digest"))
     path = run.record_folder / f"pending-batches-{len(desk.notes.settled)}.parquet"
     texts = write_pending(run.files, run.template, pl.concat(known), path)
-    desk.planned(Unsent(write_lots(path, tries)))
+    has_schemas = not provider_of(run.job.model).is_batch_only
+    desk.planned(Unsent(write_lots(path, tries, has_schemas=has_schemas)))
     live.progress.go_on("sending", texts + sum(record.texts for record in desk.notes.mine))
     show_batches(live)
     return texts

@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable
 
 from labelmill.batch.desk import BatchDesk
 from labelmill.batch.opening import open_desk
+from labelmill.job.provider import api_key_env_of
 from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.model.breaker import Breaker
 from labelmill.model.chain import Toll, chain_of
@@ -68,7 +69,7 @@ class LiveRun:
     @property
     def endpoint(self) -> Endpoint:
         """Where its requests go."""
-        return Endpoint(self.run.base_url, self.run.job.model.api_key_env, self.run.practice)
+        return Endpoint(self.run.base_url, api_key_env_of(self.run.job.model), self.run.practice)
 
     @cached_property
     def batch_price(self) -> Price | None:

@@ -38,20 +38,21 @@ class TodaysPrices:
         self._base_url = base_url
         self._models = {run.task_key: run.model for run in runs if run.task_key and run.model.get("name")}
         self._models |= dict.fromkeys(task_keys, job.model.model_dump())
-        self._prices: dict[tuple[str, str | None, Lane], Price | None] = {}
+        self._prices: dict[tuple[str, str, str | None, Lane], Price | None] = {}
 
     def of(self, task_key: str, reported: str | None, lane: Lane) -> Price | None:
         """The price of a task's tokens on a lane; None where it is unknown."""
         known = self._models.get(task_key)
         name = str(known["name"]) if known else (reported or "").removeprefix(PRACTICE_MODEL)
         base_url = known.get("base_url") if known else None
-        if (name, base_url, lane) not in self._prices:
-            self._prices[name, base_url, lane] = self._price_of(name, base_url, lane)
-        return self._prices[name, base_url, lane]
+        key = (str((known or {}).get("provider") or self._job.model.provider), name, base_url, lane)
+        if key not in self._prices:
+            self._prices[key] = self._price_of(*key)
+        return self._prices[key]
 
-    def _price_of(self, name: str, base_url: str | None, lane: Lane) -> Price | None:
+    def _price_of(self, provider: str, name: str, base_url: str | None, lane: Lane) -> Price | None:
         try:
-            model = Model(name=name)
+            model = Model.model_validate({"provider": provider, "name": name})
         except ValidationError:
             return None
         own = self._job.price if name == self._job.model.name else None

@@ -69,7 +69,11 @@ async def _list(desk: Desk, request: Request) -> Response:
     limit = limit_of(request.query_params.get("limit"), _LISTED, _MOST_LISTED)
     await desk.work.bring_up([record.id for record in desk.store.batches()], _PATIENCE_SECONDS)
     now = time.time()
-    bodies = [batch_body(record, desk.settings, now) for record in desk.store.batches()]
+    bodies = [
+        batch_body(record, desk.settings, now)
+        for record in desk.store.batches()
+        if record.endpoint == ENDPOINT
+    ]
     return json_response(page_of(bodies, request.query_params.get("after"), limit))
 
 

@@ -14,10 +14,11 @@ from labelmill.practice.responses import refusal_response
 
 Answering = Callable[[Desk, Request], Awaitable[Response]]
 Handler = Callable[[Request], Awaitable[Response]]
+Refusing = Callable[[RequestRefusedError], Response]
 
 
-def route_of(step: BatchStep | None, answering: Answering) -> Handler:
-    """A route that answers, counting and disturbing the calls of its step.
+def route_of(step: BatchStep | None, answering: Answering, refusing: Refusing = refusal_response) -> Handler:
+    """A route that answers, counting and disturbing the calls of its step; `refusing` says no in a dialect's words.
 
     What was asked for is done before its answer is held back or lost: that is when clients must not do it
     again. Refusals go out at once.
@@ -27,7 +28,7 @@ def route_of(step: BatchStep | None, answering: Answering) -> Handler:
         desk: Desk = request.app.state.desk
         call = None if step is None else desk.count_call(step)
         try:
-            if not desk.settings.accepts(request.headers.get("authorization")):
+            if not desk.settings.accepts(_authorization(request)):
                 # The body first: an error sent over an unread body may reach no client.
                 async for _ in request.stream():
                     pass
@@ -36,26 +37,36 @@ def route_of(step: BatchStep | None, answering: Answering) -> Handler:
         except ClientDisconnect:
             return ConnectionReset()
         except RequestRefusedError as refusal:
-            return refusal_response(refusal)
-        return (
-            response
-            if step is None or call is None
-            else await _disturbed(desk, request, step, call, response)
-        )
+            return refusing(refusal)
+        try:
+            if step is not None and call is not None and await _is_lost(desk, request, step, call):
+                return ConnectionReset()
+        except RequestRefusedError as refusal:
+            return refusing(refusal)
+        return response
 
     return handle
 
 
-async def _disturbed(
-    desk: Desk, request: Request, step: BatchStep, call: int, response: Response
-) -> Response:
+def _authorization(request: Request) -> str | None:
+    """The key of a request, in whichever header its dialect puts it."""
+    key = request.headers.get("x-api-key") or request.headers.get("x-goog-api-key")
+    return request.headers.get("authorization") if key is None else f"Bearer {key}"
+
+
+async def _is_lost(desk: Desk, request: Request, step: BatchStep, call: int) -> bool:
+    """Hold an answer back as the settings say; True where the connection is to be reset in its place.
+
+    Raises:
+        RequestRefusedError: an error goes out in its place.
+    """
     settings = desk.settings
     if (seconds := settings.batch_hold_seconds.get(step, 0.0)) > 0:
         await wait_until_gone(request.receive, seconds)
     fault = settings.batch_errors.get(step)
     if fault is None or call > settings.batch_error_calls:
-        return response
+        return False
     if fault is StepFault.CONNECTION_RESET:
-        return ConnectionReset()
+        return True
     message = "The server had an error while processing your request (a practice fault)."
-    return refusal_response(RequestRefusedError(500, message, "server_error", "server_error"))
+    raise RequestRefusedError(500, message, "server_error", "server_error")

@@ -27,6 +27,8 @@ from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
 
 ADAPTERS = ["openai", "langasync"]
+PROVIDERS = [*ADAPTERS, "anthropic", "google"]
+"""The adapters for OpenAI, and the other providers that langasync speaks to."""
 
 
 @pytest.fixture
@@ -50,9 +52,12 @@ def client_by(job_of, key_name):
     """Build the client of an adapter by its name: `client_by("openai", base_url)`."""
 
     def build(adapter, base_url, model="gpt-4o-mini"):
+        settings = {"timeout_seconds": 5.0, "name": model}
+        if adapter not in ADAPTERS:
+            adapter, settings = "langasync", settings | {"provider": adapter}
         if adapter == "langasync":
             pytest.importorskip("langasync")
-        job = job_of(batch={"adapter": adapter}, model={"timeout_seconds": 5.0, "name": model})
+        job = job_of(batch={"adapter": adapter}, model=settings)
         return client_of(job, Endpoint(base_url, key_name, practice=True))
 
     return build
@@ -70,6 +75,19 @@ def client(client_at, practice):
     return client_at(practice.base_url)
 
 
+@pytest.fixture(params=PROVIDERS)
+def any_client(request, client_by, practice):
+    """The client of each adapter and provider in turn, at the practice provider."""
+    at = {"google": practice.base_url.removesuffix("/v1") + "/v1beta"}
+    return client_by(request.param, at.get(request.param, practice.base_url))
+
+
+@pytest.fixture(params=[name for name in PROVIDERS if name != "google"])
+def telling_client(request, client_by, practice):
+    """The same, but for Gemini, which tells neither that a batch is being stopped nor which rows were not executed."""
+    return client_by(request.param, practice.base_url)
+
+
 @pytest.fixture
 def body_of(job_of):
     """Build the body of a request: `body_of("a text")`, with parts of it replaced."""
@@ -82,7 +100,6 @@ def body_of(job_of):
             "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": text}],
             "temperature": 0.0,
             "max_completion_tokens": 16,
-            "logprobs": True,
             **parts,
         }
 
@@ -128,7 +145,7 @@ def requests(texts, body_of, write_requests):
 
 
 class StagedServer(ThreadingHTTPServer):
-    """Answers by path, as a test has staged it; everything else is 404. The JSON that was sent to it is in `bodies`."""
+    """Answers by path, as a test has staged it; everything else is 404, or leads away. The JSON that was sent to it is in `bodies`."""
 
     daemon_threads = True
 
@@ -136,6 +153,7 @@ class StagedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
         self.replies = {}
+        self.redirects = {}
         self.asked = []
         self.bodies = []
 
@@ -180,6 +198,11 @@ class _Handler(BaseHTTPRequestHandler):
         path = _ordered(self.path.removeprefix("/v1"))
         self.server.asked.append((self.command, path))
         status, body = self.server.replies.get(path, (404, {"error": {"message": "nothing is staged here"}}))
+        if path in self.server.redirects:
+            self.send_response(301)
+            self.send_header("location", self.server.redirects[path])
+            self.end_headers()
+            return
         self.send_response(status)
         self.send_header("content-type", "application/json" if isinstance(body, dict) else "text/html")
         self.end_headers()

@@ -1,4 +1,4 @@
-"""The contract of `BatchClient`: both adapters, against the practice provider's Batch API."""
+"""The contract of `BatchClient`: both adapters, and other providers', against the practice provider's Batch API."""
 
 import json
 import socket
@@ -53,14 +53,14 @@ def batches_made(practice):
     return json.loads(got(practice, "/batches"))["data"]
 
 
-def test_every_text_gets_its_own_answer_whatever_order_they_come_in(client, write_requests, body_of):
+def test_every_text_gets_its_own_answer_whatever_order_they_come_in(any_client, write_requests, body_of):
     """Rows come back shuffled, and by their keys."""
     texts = {f"v1:{number}": f"{('match', 'bank')[number % 2]} {number}" for number in range(40)}
     requests = write_requests({row_key: body_of(text) for row_key, text in texts.items()})
-    batch_id = client.send(requests, OURS)
-    state = final_state(client, batch_id)
+    batch_id = any_client.send(requests, OURS)
+    state = final_state(any_client, batch_id)
     assert (state.status, state.total, state.completed, state.failed) == (BatchStatus.COMPLETED, 40, 40, 0)
-    answers = answers_of(client, batch_id, texts)
+    answers = answers_of(any_client, batch_id, texts)
     assert {row_key: answer.message.text for row_key, answer in answers.items()} == {
         row_key: "sport" if "match" in text else "money" for row_key, text in texts.items()
     }
@@ -72,10 +72,10 @@ def test_a_batch_is_made_of_the_requests_as_they_are(
 ):
     """Through either adapter the same bodies go out: also where requests differ, and in Chinese."""
     bodies = [
-        body_of("银行的“消息”\u2028{x}"),
+        body_of("银行的“消息”\u2028{x}", logprobs=True),
         body_of("b", response_format=schema_format, max_completion_tokens=40),
         body_of("c", messages=[{"role": role, "content": role} for role in ("system", "user", "user")]),
-        {name: value for name, value in body_of("d").items() if name != "logprobs"},
+        body_of("d", logprobs=True),
     ]
     without = {name: value for name, value in body_of("e", model="o1").items() if name != "temperature"}
     for chosen in (bodies, bodies[:1], [bodies[1]] * 2, [without]):
@@ -113,6 +113,7 @@ def test_an_answer_is_the_message_that_the_live_chain_gets(
         "",
         messages=[{"role": roles[message.type], "content": message.content} for message in prompt],
         max_completion_tokens=40,
+        logprobs=True,
         **parts,
     )
     answers = answers_of(client, client.send(write_requests({"v1:0": body}), OURS), ["v1:0"])
@@ -129,10 +130,10 @@ def test_an_answer_is_the_message_that_the_live_chain_gets(
     assert message.usage_metadata == live.usage_metadata
 
 
-def test_rows_that_the_provider_lost_are_not_among_the_answers(client, practice, texts, requests):
+def test_rows_that_the_provider_lost_are_not_among_the_answers(any_client, practice, texts, requests):
     """A row without a line is missing: it takes no other row's answer."""
     practice.configure(PracticeSettings(batch_missing_fraction=0.5))
-    answers = answers_of(client, client.send(requests, OURS), texts)
+    answers = answers_of(any_client, any_client.send(requests, OURS), texts)
     assert 0 < len(answers) < len(texts)
     assert all(answer.message.text == "sport" for answer in answers.values())
 
@@ -157,12 +158,12 @@ def test_a_row_that_failed_says_why(client, practice, texts, requests, fault, st
     assert all(words in error.message for error in errors)
 
 
-def test_what_an_expired_batch_has_finished_is_kept(client, practice, texts, requests):
+def test_what_an_expired_batch_has_finished_is_kept(telling_client, practice, texts, requests):
     """Its answers were paid; the other rows were not executed, and say so."""
     practice.configure(PracticeSettings(batch_outcome="expired", batch_finished_fraction=0.6))
-    batch_id = client.send(requests, OURS)
-    assert final_state(client, batch_id).status is BatchStatus.EXPIRED
-    answers = answers_of(client, batch_id, texts)
+    batch_id = telling_client.send(requests, OURS)
+    assert final_state(telling_client, batch_id).status is BatchStatus.EXPIRED
+    answers = answers_of(telling_client, batch_id, texts)
     left = [answer.error for answer in answers.values() if answer.error]
     assert (len(answers), len(left)) == (20, 8)
     assert {(error.status, error.code, error.was_executed) for error in left} == {
@@ -170,42 +171,42 @@ def test_what_an_expired_batch_has_finished_is_kept(client, practice, texts, req
     }
 
 
-def test_what_a_cancelled_batch_has_finished_is_kept(client, practice, texts, requests):
+def test_what_a_cancelled_batch_has_finished_is_kept(telling_client, practice, texts, requests):
     """`cancelling` is not the end: answers are still being written, and none are handed out before."""
     practice.configure(
         PracticeSettings(batch_seconds=60, batch_cancelling_seconds=0.5, batch_finished_fraction=0.25)
     )
-    batch_id = client.send(requests, OURS)
-    assert not client.state(batch_id).status.is_final
-    client.cancel(batch_id)
-    assert client.state(batch_id).status is BatchStatus.CANCELLING
+    batch_id = telling_client.send(requests, OURS)
+    assert not telling_client.state(batch_id).status.is_final
+    telling_client.cancel(batch_id)
+    assert telling_client.state(batch_id).status is BatchStatus.CANCELLING
     with pytest.raises(BatchUnreachable, match="cancelling"):
-        list(client.answers(batch_id, list(texts)))
-    assert final_state(client, batch_id).status is BatchStatus.CANCELLED
-    answers = answers_of(client, batch_id, texts)
+        list(telling_client.answers(batch_id, list(texts)))
+    assert final_state(telling_client, batch_id).status is BatchStatus.CANCELLED
+    answers = answers_of(telling_client, batch_id, texts)
     left = [answer.error for answer in answers.values() if answer.error]
     assert (len(answers), len(left)) == (20, 15)
     assert {(error.status, error.code) for error in left} == {(None, "batch_cancelled")}
 
 
-def test_cancelling_returns_at_once(client, practice, requests):
+def test_cancelling_returns_at_once(telling_client, practice, requests):
     """However long the provider takes to stop."""
     practice.configure(PracticeSettings(batch_seconds=60, batch_cancelling_seconds=60))
-    batch_id = client.send(requests, OURS)
+    batch_id = telling_client.send(requests, OURS)
     started = time.monotonic()
-    client.cancel(batch_id)
+    telling_client.cancel(batch_id)
     assert time.monotonic() - started < 2
-    client.cancel(batch_id)
-    assert client.state(batch_id).status is BatchStatus.CANCELLING
+    telling_client.cancel(batch_id)
+    assert telling_client.state(batch_id).status is BatchStatus.CANCELLING
 
 
-def test_a_batch_that_is_final_is_left_as_it_is(client, texts, requests):
+def test_a_batch_that_is_final_is_left_as_it_is(any_client, texts, requests):
     """Cancelling it is no error, and takes nothing from it."""
-    batch_id = client.send(requests, OURS)
-    assert final_state(client, batch_id).status is BatchStatus.COMPLETED
-    client.cancel(batch_id)
-    assert client.state(batch_id).status is BatchStatus.COMPLETED
-    assert len(answers_of(client, batch_id, texts)) == len(texts)
+    batch_id = any_client.send(requests, OURS)
+    assert final_state(any_client, batch_id).status is BatchStatus.COMPLETED
+    any_client.cancel(batch_id)
+    assert any_client.state(batch_id).status is BatchStatus.COMPLETED
+    assert len(answers_of(any_client, batch_id, texts)) == len(texts)
 
 
 def test_an_invalid_batch_says_why_and_has_no_answers(client, practice, texts, requests):
@@ -232,10 +233,10 @@ def test_a_batch_is_found_by_all_of_its_metadata(client, requests):
     assert client.find(OURS | {"other": "x"}, since) is None
 
 
-def test_a_batch_from_before_is_not_found(client, requests):
+def test_a_batch_from_before_is_not_found(any_client, requests):
     """Nor is it looked for: `since` ends the search."""
-    client.send(requests, OURS)
-    assert client.find(OURS, moment() + timedelta(seconds=2)) is None
+    any_client.send(requests, OURS)
+    assert any_client.find(OURS, moment() + timedelta(seconds=2)) is None
 
 
 @pytest.mark.parametrize("fault", ["server_error", "connection_reset"])

@@ -10,6 +10,7 @@ from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
 from labelmill.batch.clients import client_of
 from labelmill.batch.extra import adapter_mistakes
 from labelmill.errors import JobRefused
+from labelmill.job.provider import OPENAI
 from labelmill.model.endpoint import Endpoint
 
 
@@ -105,6 +106,36 @@ def test_the_key_is_in_no_message_and_no_log(
     assert "secret" not in caplog.text + shown.out + shown.err
 
 
+@pytest.mark.parametrize("provider", ["anthropic", "google"])
+@pytest.mark.parametrize("key", ["sk-secret", "sk-secret\nmore", "sk-secret\u2028é"])
+def test_no_providers_key_is_in_a_message_or_a_log(
+    client_by, staged, requests, monkeypatch, key_name, key, provider, caplog, capfd
+):
+    """The same for the providers that langasync alone speaks to, and whose errors it logs."""
+    monkeypatch.setenv(key_name, key)
+    for path in ("/messages/batches", "/models/gpt-4o-mini:batchGenerateContent"):
+        staged.stage(path, {"error": {"type": "x", "message": f"bad key {key}"}}, 401)
+    with pytest.raises(BatchRefused) as refused:
+        client_by(provider, staged.base_url).send(requests, {})
+    assert "secret" not in str(refused.value)
+    shown = capfd.readouterr()
+    assert "secret" not in caplog.text + shown.out + shown.err
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "google"])
+def test_nothing_but_the_job_says_where_a_providers_requests_go(
+    client_by, staged, requests, monkeypatch, tmp_path, provider
+):
+    """Neither the environment nor a `.env` in the folder, which langasync reads by itself."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ANTHROPIC_BASE_URL", "GOOGLE_BASE_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (tmp_path / ".env").write_text("ANTHROPIC_API_KEY=other\nGOOGLE_API_KEY=other\n")
+    with pytest.raises(BatchRefused, match="nothing is staged here"):
+        client_by(provider, staged.base_url).send(requests, {})
+    assert len(staged.asked) == 1
+
+
 def test_nothing_but_the_job_says_where_requests_go(staged_client, staged, monkeypatch, tmp_path):
     """Neither the environment nor a `.env` in the folder, which langasync reads by itself."""
     monkeypatch.chdir(tmp_path)
@@ -141,5 +172,5 @@ def test_langasync_is_asked_for_before_anything_is_spent(job_of, monkeypatch):
     job = job_of(batch={"adapter": "langasync"})
     with pytest.raises(JobRefused, match=r"batch.adapter: .*pip install 'labelmill\[langasync\]'"):
         client_of(job, Endpoint("http://127.0.0.1:9/v1", "X", practice=True))
-    assert len(adapter_mistakes(job.batch)) == 1
-    assert adapter_mistakes(job_of().batch) == []
+    assert len(adapter_mistakes(job.batch, OPENAI)) == 1
+    assert adapter_mistakes(job_of().batch, OPENAI) == []

@@ -65,6 +65,16 @@ def test_texts_are_parted_by_how_they_are_asked(tmp_path):
     assert all(row["row_key"] == row_key_of(text) for text, row in rows.items())
 
 
+def test_where_the_provider_has_no_schemas_no_text_is_asked_under_one(tmp_path):
+    """A correction asks for text there, and is a correction all the same."""
+    known = {"wrong": (0, 1, "off_label", False), "lost": (2, 0, None, False)}
+    lots = write_lots(plan_of(tmp_path, ["lost", "wrong"]), tries_of(known), has_schemas=False)
+    assert [(lot.is_correction, lot.under_schema, texts_in(lot)) for lot in lots] == [
+        (True, False, ["wrong"]),
+        (False, False, ["lost"]),
+    ]
+
+
 def test_a_lot_without_texts_is_none_and_leaves_no_file(tmp_path):
     """An empty plan has no lots; what is left is the plan itself."""
     plan = plan_of(tmp_path, [])

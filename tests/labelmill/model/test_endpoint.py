@@ -33,6 +33,31 @@ def test_the_nearest_word_on_the_address_counts(job_of, flag, own, environment, 
     assert (endpoint.base_url, endpoint.practice, endpoint.needs_key) == (expected, False, True)
 
 
+@pytest.mark.parametrize(
+    ("provider", "address", "key"),
+    [
+        ("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+        ("google", "https://generativelanguage.googleapis.com/v1beta", "GOOGLE_API_KEY"),
+    ],
+)
+def test_other_providers_have_an_address_and_a_key_of_their_own(job_of, provider, address, key):
+    """What stands in the environment for OpenAI is not theirs; the job's words are."""
+    environment = {"OPENAI_BASE_URL": "https://c/v1"}
+    endpoint = endpoint_of(job_of(model={"provider": provider}).model, None, environment)
+    assert endpoint == Endpoint(address, key, practice=False)
+    assert endpoint.needs_key
+    own = job_of(model={"provider": provider, "base_url": "https://b", "api_key_env": "MINE"}).model
+    assert endpoint_of(own, None, environment) == Endpoint("https://b", "MINE", practice=False)
+    assert endpoint_of(own, "https://a", environment).base_url == "https://a"
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "google"])
+def test_a_practice_provider_behind_another_providers_address_is_practice(job_of, practice, provider):
+    """Its answers are kept apart, whichever dialect it speaks."""
+    job = job_of(model={"provider": provider})
+    assert endpoint_of(job.model, practice.base_url.removesuffix("/v1"), {}).practice
+
+
 def test_a_practice_job_never_goes_to_the_environments_address(job_of):
     """Its requests go to the command line's address or a provider of its own, and need no key."""
     job = job_of(model={"base_url": "https://b/v1"})

@@ -35,6 +35,30 @@ def test_cached_tokens_cost_what_the_list_says(job_of):
 
 
 @pytest.mark.parametrize(
+    ("provider", "name", "live_usd", "batch_usd"),
+    [
+        ("anthropic", "claude-haiku-4-5", "1.5", "0.75"),
+        ("google", "gemini-2.5-flash-lite", "0.14", "0.07"),
+    ],
+)
+@pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:9", "https://gateway.example/v1"])
+def test_other_providers_models_have_their_own_prices(job_of, provider, name, live_usd, batch_usd, base_url):
+    """A million tokens in and a tenth of that out, on either lane; also through a gateway."""
+    model = job_of(model={"provider": provider, "name": name}).model
+    usage = Usage(1_000_000, 0, 100_000)
+    assert cost_of(usage, price_of(model, None, base_url)) == Decimal(live_usd)
+    batch = price_of(model, None, base_url, "batch")
+    assert cost_of(usage, batch) == Decimal(batch_usd)
+    assert (batch.entry["provider"], batch.entry["lane"]) == (provider, "batch")
+
+
+def test_a_price_in_tiers_is_each_answers_own(job_of):
+    """Many short answers of a batch are no long one."""
+    price = price_of(job_of(model={"provider": "anthropic", "name": "claude-sonnet-4-5"}).model, lane="batch")
+    assert cost_of(Usage(150_000, 0, 0), price) * 2 < cost_of(Usage(300_000, 0, 0), price)
+
+
+@pytest.mark.parametrize(
     ("name", "base_url"),
     [
         ("no-such-model", None),

@@ -82,6 +82,16 @@ def test_a_task_keeps_the_model_of_its_record(repriced, write_part, write_run):
     assert repriced(price=own)["repriced_usd"].to_list() == [Decimal("2.5")]
 
 
+def test_a_task_keeps_the_provider_of_its_record(repriced, write_part, write_run):
+    """Whoever the job's provider is today."""
+    write_part(
+        "run1", [{"input_tokens": 1_000_000, "cached_input_tokens": 0, "output_tokens": 0}], task_key="f" * 16
+    )
+    asked = {"model": {"provider": "anthropic", "name": "claude-haiku-4-5", "base_url": None}}
+    write_run("run1", task_key="f" * 16, job=asked)
+    assert repriced()["repriced_usd"].to_list() == [Decimal(1)]
+
+
 def test_without_a_record_the_reported_model_is_priced(repriced, write_part):
     """A killed run of a task that has no record is priced by the name the provider reported."""
     rows = [

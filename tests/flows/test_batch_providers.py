@@ -1,0 +1,189 @@
+"""Jobs of providers that langasync speaks to, end to end: from the check to the bill, against their APIs on loopback."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows.label import label_dataset
+from labelmill.errors import JobRefused
+from labelmill.job.provider import provider_of
+from labelmill.job.task_key import task_key_of
+from labelmill.practice import PracticeSettings
+
+pytest.importorskip("langasync")
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+TEXTS = [f"the {word} of day {number}" for number in range(6) for word in ("match", "market", "team")]
+PRICES = {"anthropic": ("claude-haiku-4-5", 0.5, 2.5), "google": ("gemini-2.5-flash-lite", 0.05, 0.2)}
+"""A model of each provider, and what its Batch API costs by genai-prices: USD per million tokens, in and out."""
+
+
+@pytest.fixture(params=PRICES)
+def provider(request):
+    """Each provider in turn."""
+    return request.param
+
+
+@pytest.fixture
+def job(job_of, provider):
+    """Build a job of the provider: `job(run={...})`."""
+
+    def build(run=None, **sections):
+        return job_of(
+            model={"provider": provider, "name": PRICES[provider][0]},
+            run={"lane": "batch", "poll_seconds": 0.05, "max_failed_fraction": 1} | (run or {}),
+            batch={"adapter": "langasync"},
+            **sections,
+        )
+
+    return build
+
+
+@pytest.fixture
+def run(practice):
+    """Run the flow against the session's practice provider, which speaks the provider's dialect; returns the record."""
+    practice.configure(PracticeSettings())
+    practice.reset()
+
+    def run_flow(job, settings=None):
+        if settings is not None:
+            practice.configure(settings)
+        root = practice.base_url.removesuffix("/v1")
+        address = f"{root}/v1beta" if job.model.provider == "google" else root
+        state = label_dataset(job, address, return_state=True)
+        return state.result(raise_on_failure=False)
+
+    yield run_flow
+    practice.configure(PracticeSettings())
+    practice.reset()
+
+
+def cost_of(totals, provider):
+    """What the provider's batches cost."""
+    _, per_input, per_output = PRICES[provider]
+    return (totals["batch_input_tokens"] * per_input + totals["batch_output_tokens"] * per_output) / 1e6
+
+
+def test_a_job_of_the_provider_is_labeled_and_billed(run, practice, job, provider, write_texts):
+    """Every text gets its label at the provider's batch price, half of the live one; a second run asks nothing."""
+    write_texts([*TEXTS, TEXTS[0]])
+    record = run(job())
+    totals = practice.totals()
+    assert (record.status, record.rows_labeled, record.texts_by_batch) == ("completed", 19, 18)
+    assert record.labels == {"sport": 13, "money": 6}
+    assert (totals["requests"], totals["batches"], totals["batch_texts_paid_twice"]) == (0, 1, 0)
+    assert record.cost_usd == pytest.approx(cost_of(totals, provider), rel=1e-9)
+    assert record.live_cost_usd == pytest.approx(record.cost_usd * 2, rel=1e-9)
+    # A model's answers and practice's are never taken for each other's.
+    assert record.practice
+    assert record.task_key == "practice-" + task_key_of(job())
+    costs = pl.read_parquet(Path(record.labeled_path).parent / "runs" / record.run_id / "costs.parquet")
+    assert costs["input_usd_per_mtok"].to_list() == [PRICES[provider][1]]
+    again = run(job())
+    assert (again.texts_asked, again.cost_usd, again.rows_labeled) == (0, 0, 19)
+
+
+def test_an_answer_that_is_no_label_is_corrected_in_words(run, practice, job, write_texts, provider):
+    """The second batch tells the model what was wrong; there is no schema to ask under."""
+    write_texts(TEXTS)
+    record = run(job({"max_answers": 5}), PracticeSettings(faults={"off_label": 0.4}))
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    totals = practice.totals()
+    assert totals["batches"] > 1
+    assert record.cost_usd == pytest.approx(cost_of(totals, provider), rel=1e-9)
+    records = [json.loads(path.read_bytes()) for path in Path(job().output.path).glob("batches/*/batch.json")]
+    assert {(each["is_correction"], each["under_schema"]) for each in records} == {
+        (False, False),
+        (True, False),
+    }
+    assert sum(each["texts"] for each in records if not each["is_correction"]) == len(TEXTS)
+
+
+def test_what_an_expired_batch_has_finished_is_kept_and_the_rest_asked_again(
+    run, practice, job, write_texts, provider
+):
+    """Rows that were not executed cost nothing and go into the next batch."""
+    write_texts(TEXTS)
+    first = run(
+        job({"max_wait_minutes": 0.02}),
+        PracticeSettings(batch_outcome="expired", batch_finished_fraction=0.5),
+    )
+    assert 9 <= first.rows_labeled < len(TEXTS)
+    second = run(job(), PracticeSettings())
+    assert (second.status, second.rows_labeled) == ("completed", len(TEXTS))
+    totals = practice.totals()
+    assert totals["batch_texts_paid_twice"] == 0
+    assert first.cost_usd + second.cost_usd == pytest.approx(cost_of(totals, provider), rel=1e-9)
+
+
+def test_a_batch_that_was_made_without_an_answer_is_taken_over(run, practice, job, write_texts):
+    """The connection breaks after the provider has made it: it is found, and not made twice."""
+    write_texts(TEXTS)
+    record = run(job(), PracticeSettings(batch_errors={"create": "connection_reset"}))
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    totals = practice.totals()
+    assert (totals["batches"], totals["batch_texts_paid_twice"]) == (1, 0)
+
+
+def test_a_changed_job_cancels_the_batch_that_is_out_and_keeps_what_was_paid(
+    run, practice, job, write_texts, provider
+):
+    """The earlier job's answers go into its own ledger, and into the bill."""
+    write_texts(TEXTS)
+    out = run(job({"max_wait_minutes": 0}), PracticeSettings(batch_seconds=3600, batch_finished_fraction=0.5))
+    assert (out.status, out.texts_out) == ("waiting", len(TEXTS))
+    changed = job(prompt={"system": "Sort it: {labels}"})
+    sent = run(changed.model_copy(update={"run": changed.run.model_copy(update={"max_wait_minutes": 0.0})}))
+    practice.configure(PracticeSettings())
+    done = run(changed)
+    assert (done.status, done.rows_labeled) == ("completed", len(TEXTS))
+    bills = sum(record.cost_usd for record in (out, sent, done))
+    assert bills == pytest.approx(cost_of(practice.totals(), provider), rel=1e-9)
+
+
+def test_a_budget_holds(run, job, provider, write_texts):
+    """A batch's worst case is set aside at the provider's batch price; what doesn't fit is not sent."""
+    write_texts(TEXTS)
+    limit_usd = PRICES[provider][1] * 0.0004
+    record = run(job({"max_cost_usd": limit_usd}))
+    assert record.status == "budget_reached"
+    assert 0 < record.rows_labeled < len(TEXTS)
+    assert record.cost_usd < limit_usd
+
+
+def test_a_batch_holds_no_more_than_the_provider_takes(
+    run, practice, job, provider, write_texts, monkeypatch
+):
+    """Whatever the job says: its defaults are OpenAI's limits."""
+    write_texts(TEXTS)
+    known = {provider: replace(provider_of(job().model), max_requests=5)}
+    monkeypatch.setattr("labelmill.job.provider._BY_NAME", known)
+    assert run(job()).rows_labeled == len(TEXTS)
+    assert practice.totals()["batches"] == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"output": "schema"}},
+        {"model": {"confidence": True}},
+        {"run": {"lane": "live"}},
+        {"run": {"lane": "auto", "deadline": "08:00"}},
+        {"run": {"retry_lane": "live"}},
+        {"batch": {"adapter": "openai"}},
+    ],
+)
+def test_what_the_provider_cannot_do_is_refused_before_anything_is_asked(
+    run, practice, job, write_texts, change
+):
+    """In one sentence, also for a job that came from the Prefect UI."""
+    write_texts(TEXTS)
+    whole = job().model_dump(mode="json")
+    ((section, fields),) = change.items()
+    refused = run(type(job()).model_validate(whole | {section: whole[section] | fields}))
+    assert isinstance(refused, JobRefused)
+    assert [mistake.where for mistake in refused.mistakes] == [f"test, {section}.{next(iter(fields))}"]
+    assert practice.totals()["batches"] == practice.totals()["requests"] == 0
