@@ -107,7 +107,7 @@ def test_a_job_runs_from_the_command_line_with_the_providers_key(
     again = json.loads(labelmill("run", file, "--json").stdout)
     assert (again["texts_asked"], again["rows_reused"], practice.totals()["batches"]) == (0, 10, 1)
     history = json.loads(labelmill("costs", file, "--reprice", "--json").stdout)
-    assert history["practice"]["total"]["repriced_usd"] == pytest.approx(record["live_cost_usd"])
+    assert history["practice"]["total"]["repriced_usd"] == pytest.approx(record["cost_usd"])
     practice.configure(PracticeSettings())
 
 

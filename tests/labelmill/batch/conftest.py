@@ -17,6 +17,7 @@ from labelmill.batch.lots import Lot
 from labelmill.batch.notes import Means, Notes
 from labelmill.batch.record import BatchFolder, BatchRecord
 from labelmill.dataset.row_key import row_key_of
+from labelmill.job.provider import api_key_env_of
 from labelmill.model.answer_form import response_format_of
 from labelmill.model.endpoint import Endpoint
 from labelmill.model.gate import Gate
@@ -357,7 +358,7 @@ def notes_of(practice):
             base_url=base_url,
             folder=BatchFolder(folder.batches),
             ledger_of=lambda key: Ledger(folder.ledger(key)),
-            client_of=lambda job, url: client_of(job, Endpoint(url, job.model.api_key_env, practice=True)),
+            client_of=lambda job, url: client_of(job, Endpoint(url, api_key_env_of(job.model), practice=True)),
             price_of=lambda job, url, lane: price_of(job.model, job.price, url, lane),
             take_number=itertools.count().__next__,
             gate=Gate(1),
