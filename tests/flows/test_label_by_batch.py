@@ -295,7 +295,9 @@ def test_a_changed_task_cancels_the_batches_of_the_old_one_and_keeps_what_they_h
     write_texts(TEXTS)
     _, first = run(job_of(run=BATCH | NO_WAIT), LONG)
     changed = job_of(labels={"sport": "match", "money": "market"}, run={**BATCH, "lane": lane})
-    _, second = run(changed, PracticeSettings(batch_seconds=2, batch_finished_fraction=0.25))
+    # Long enough that the old batch is still at work when it is cancelled.
+    seconds = 8 if lane == "batch" else LONG.batch_seconds
+    _, second = run(changed, PracticeSettings(batch_seconds=seconds, batch_finished_fraction=0.25))
     old = pl.read_parquet(f"{changed.output.path}/ledger/{first.task_key}/*.parquet")
     assert (second.status, second.rows_labeled) == ("completed", len(TEXTS))
     assert second.batches[0].name == first.batches[0].name
