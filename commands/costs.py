@@ -18,7 +18,7 @@ from labelmill.job.model import LabelJob
 from labelmill.job.task_key import task_key_of
 from labelmill.model.endpoint import address_of
 from labelmill.report.history_words import PRACTICE_NOTE, history_view
-from labelmill.run.history import history_of, read_runs, read_work, scan_history
+from labelmill.run.history import batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX
@@ -67,13 +67,16 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
         address = address_of(job.model)
         prices = TodaysPrices(job, (key, PRACTICE_PREFIX + key), runs, address)
         work = reprice(read_work(rows, by_tokens=True) if prices.need_texts(work) else work, prices)
-    history = {
+    history: dict[str, Any] = {
         "job": job.name,
         "output": str(folder.path),
         "repriced": repriced,
         "paid": history_of(work, runs, practice=False),
         "practice": history_of(work, runs, practice=True),
     }
+    for kind in ("paid", "practice"):
+        if history[kind]:
+            history[kind]["out"] = batches_out(folder, practice=kind == "practice")
     if not (history["paid"] or history["practice"]):
         sentence = f"there are no runs in {str(folder.path)!r} yet; `labelmill run {where}` makes the first"
         raise JobRefused([Mistake(f"{where}, output.path", sentence)])

@@ -28,7 +28,7 @@ def history_view(title: str, history: dict[str, Any]) -> RenderableType:
         *([f"{earlier:,} earlier runs are in the total and in --json"] if earlier else []),
         _table("day (UTC)", "day", history["days"][-DAYS_SHOWN:]),
         _table("month (UTC)", "month", history["months"]),
-        *(f"[yellow]{escape(said)}[/]" for said in notices(total)),
+        *(f"[yellow]{escape(said)}[/]" for said in [*notices(total), *out_words(history.get("out"))]),
         f"[bold]cost per day[/], the last {DAYS_SHOWN} days with work",
         cost_chart(history["days"][-DAYS_SHOWN:]),
     ]
@@ -54,6 +54,17 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"would have cost {usd(total['live_cost_usd'])}; saved: {saved_words(total)}."
         )
     return said
+
+
+def out_words(out: dict[str, Any] | None) -> list[str]:
+    """What is still at the provider, and in no cost yet; nothing where nothing is."""
+    if not out or not out["batches"]:
+        return []
+    batches = "a batch" if out["batches"] == 1 else f"{out['batches']:,} batches"
+    at_most = usd(out["at_most_usd"])
+    return [
+        f"{out['texts']:,} texts are in {batches} at the provider. They may cost {at_most} at most, and count when harvested."
+    ]
 
 
 def cost_chart(days: Iterable[dict[str, Any]]) -> Table:

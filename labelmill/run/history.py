@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from labelmill.batch.record import BatchFolder
 from labelmill.job.model import Run
 from labelmill.store.attempts import outcomes_of
 from labelmill.store.folder import COMPARISON, OutputFolder
@@ -185,6 +186,23 @@ def _with_shares(row: dict[str, Any]) -> dict[str, Any]:
     if "repriced_usd" in row:
         row["repriced_usd"] = None if row["repriced_usd"] is None else float(row["repriced_usd"])
     return row
+
+
+def batches_out(folder: OutputFolder, *, practice: bool) -> dict[str, Any]:
+    """What is at the provider and in no cost yet: `batches`, their `texts`, and what they may cost at most (`at_most_usd`).
+
+    `at_most_usd` is None where the price of any is unknown.
+
+    Raises:
+        JobRefused: the record of a batch can't be read.
+    """
+    out = BatchFolder(folder.batches).outstanding(practice=practice)
+    worst = [record.worst_case_usd for record in out]
+    return {
+        "batches": len(out),
+        "texts": sum(record.texts for record in out),
+        "at_most_usd": None if None in worst else float(sum(usd for usd in worst if usd is not None)),
+    }
 
 
 def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) -> dict[str, Any] | None:

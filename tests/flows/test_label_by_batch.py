@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from commands.costs import costs_of
 from commands.run import EXIT_CODES, EXIT_USER, exit_code_of
 from flows.label import label_dataset
 from labelmill.batch import looking
@@ -279,6 +280,9 @@ def test_a_run_that_waits_no_longer_leaves_its_batches_to_the_next(run, practice
     state, first = run(job_of(run=BATCH | NO_WAIT, batch={"max_requests": 10}), LONG)
     assert (state.is_completed(), state.name, first.status) == (True, "Waiting", "waiting")
     assert exit_code_of(first) == EXIT_CODES["waiting"] == 5
+    out = costs_of(first.job, "job.toml")["practice"]["out"]
+    assert (out["batches"], out["texts"]) == (len(first.batches), first.texts_out)
+    assert out["at_most_usd"] > 0
     assert (first.texts_out, first.rows_pending, first.cost_usd) == (len(TEXTS), len(TEXTS), 0)
     write_texts([*TEXTS, "a new team"])
     _, second = run(job_of(run=BATCH), PracticeSettings())
