@@ -33,7 +33,7 @@ down: setup ## stop what make up started
 	@$(BIN)/labelmill down
 
 test: setup ## run every test but the system's; nothing can spend money or leave this machine
-	@$(BIN)/python -m pytest -m "not system"
+	@$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile
 
 test-system: setup ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system

@@ -2,12 +2,13 @@
 
 import logging
 
+from prefect.logging.handlers import APILogHandler
+
 
 def hear_labelmill() -> None:
     """Let Prefect take the log lines of `labelmill`, at its own level, unless somebody has set another."""
     theirs, ours = logging.getLogger("prefect.extra"), logging.getLogger("labelmill")
     if ours.level == logging.NOTSET:
         ours.setLevel(theirs.level)
-    for handler in theirs.handlers:
-        if handler not in ours.handlers:
-            ours.addHandler(handler)
+    if not any(isinstance(handler, APILogHandler) for handler in ours.handlers):
+        ours.addHandler(APILogHandler())
