@@ -1,12 +1,14 @@
 """What `labelmill up` starts on this machine, as a person uses it: verbs, and questions to the API."""
 
 import base64
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -15,6 +17,7 @@ from commands.background import BackgroundProgram
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 PATIENCE_SECONDS = 120
+BUSY_SECONDS = 60
 STATES_THAT_END = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -132,11 +135,21 @@ class House:
         self._csrf = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
 
     def send(self, path, body, headers):
-        """The API's answer to exactly these headers."""
+        """The API's answer to exactly these headers.
+
+        A server whose SQLite is busy answers 503 and has done nothing; Prefect's own client asks again, and so does this.
+        """
         sent = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, sent, headers)
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                if error.code != http.client.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
     def program(self, name):
         """The program `server` or `worker`."""
