@@ -5,7 +5,7 @@ from typing import Annotated
 
 from prefect import flow, runtime
 from prefect.logging import get_run_logger
-from prefect.states import Failed, State
+from prefect.states import State
 from pydantic import Field
 
 from labelmill.compare.record import Comparison, comparison_of
@@ -21,7 +21,7 @@ from tasks.compare import ask_by_strategy, plan_comparison, publish_comparison
 from tasks.limits import check_shared_limit
 from tasks.log_lines import hear_labelmill
 from tasks.progress import progress_lines
-from tasks.states import state_of
+from tasks.states import state_of, state_without_record
 from tasks.tags import job_tags
 
 Rows = Annotated[int, Field(ge=1)]
@@ -54,11 +54,8 @@ def compare_strategies(
     """
     try:
         comparison = _compare(job, rows, concurrency, model_base_url, batch_wait_minutes)
-    except (JobRefused, CannotWrite) as sentence:
-        return Failed(data=sentence, message=str(sentence))
-    except OSError as error:
-        cannot = CannotWrite.because(error, job.output.path)
-        return Failed(data=cannot, message=str(cannot))
+    except (JobRefused, CannotWrite, OSError) as trouble:
+        return state_without_record(trouble, job.output.path)
     message = f"{comparison.rows} texts, {len(comparison.strategies)} strategies. {comparison.message or ''}"
     return state_of(comparison.status, comparison, message.strip())
 

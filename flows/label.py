@@ -3,7 +3,7 @@
 from prefect import flow, runtime, unmapped
 from prefect.futures import wait
 from prefect.logging import get_run_logger
-from prefect.states import Failed, State
+from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.batch.steps import (
@@ -37,7 +37,7 @@ from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
 from tasks.publish import publish_run
-from tasks.states import state_of
+from tasks.states import state_of, state_without_record
 from tasks.tags import job_tags
 
 
@@ -64,11 +64,8 @@ def label_dataset(
     """
     try:
         record = _label(job, model_base_url, retry_failed=retry_failed)
-    except (JobRefused, CannotWrite) as sentence:
-        return Failed(data=sentence, message=str(sentence))
-    except OSError as error:
-        cannot = CannotWrite.because(error, job.output.path)
-        return Failed(data=cannot, message=str(cannot))
+    except (JobRefused, CannotWrite, OSError) as trouble:
+        return state_without_record(trouble, job.output.path)
     message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}"
     return state_of(record.status, record, message.strip())
 

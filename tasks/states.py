@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect.states import Cancelled, Completed, Failed, State
 
-from labelmill.errors import RunFailed
+from labelmill.errors import CannotWrite, JobRefused, RunFailed
 
 
 def state_of(status: str, record: Any, message: str) -> State[Any]:
@@ -20,6 +20,12 @@ def state_of(status: str, record: Any, message: str) -> State[Any]:
             return Cancelled(data=record, message=message)
         case _:
             return Failed(data=RunFailed(record, message), message=message)
+
+
+def state_without_record(trouble: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
+    """The state of a flow run that left no record: what a person can mend, in a sentence."""
+    sentence = CannotWrite.because(trouble, folder) if isinstance(trouble, OSError) else trouble
+    return Failed(data=sentence, message=str(sentence))
 
 
 def record_in(state: State[Any]) -> Any:

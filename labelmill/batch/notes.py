@@ -45,8 +45,9 @@ class Notes:
 
     def take_over(self) -> None:
         """Read what earlier runs left, and settle what needs no provider for it."""
-        self.means.folder.sweep()
-        for record in self.means.folder.outstanding(practice=self.means.practice):
+        for record in self.means.folder.sweep():
+            if record.practice != self.means.practice:
+                continue
             self.begin(record)
             part = self._part_of(record)
             if record.step == "intended":

@@ -111,9 +111,14 @@ class BatchFolder:
         write_text_whole(self.record_path(record.name), record.model_dump_json(indent=2) + "\n")
         return record
 
-    def sweep(self) -> None:
-        """Take away what dead runs left: files of requests, which hold texts, and all that belongs to no record."""
-        needed = {record.name for record in self.read_all() if record.is_outstanding}
+    def sweep(self) -> list[BatchRecord]:
+        """Take away what dead runs left: files of requests, which hold texts, and all that belongs to no record.
+
+        Returns:
+            the batches that are not settled, the earliest first.
+        """
+        outstanding = [record for record in self.read_all() if record.is_outstanding]
+        needed = {record.name for record in outstanding}
         for folder in self.path.glob("[!.]*/"):
             kept = {"batch.json", "requests.parquet"} if folder.name in needed else {"batch.json"}
             for left in [*folder.glob("requests.*"), *folder.glob(".*.tmp")]:
@@ -121,6 +126,7 @@ class BatchFolder:
                     left.unlink()
             if not any(folder.iterdir()):
                 folder.rmdir()
+        return outstanding
 
     def read_all(self) -> list[BatchRecord]:
         """All records, the earliest first.
