@@ -161,8 +161,11 @@ class Run(Section):
     """Texts per task run. `auto` keeps a run at some hundreds of task runs whatever its size."""
     max_attempts: int = Field(default=5, ge=1, le=20)
     """Requests for one text when the provider fails: rate limits, timeouts, server errors."""
-    max_answers: int = Field(default=2, ge=1, le=5)
+    max_answers: int = Field(default=3, ge=1, le=5)
     """Answers paid for one text when an answer is outside the label set, empty, cut off or a refusal."""
+    patience_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    """How long a run waits, with everything paused, while nothing gets through to the provider, and the longest wait that
+    a provider may ask for. Beyond it the run ends in the provider's words, and the next one goes on from there."""
     max_failed_fraction: Fraction = 0.05
     """The run ends in `too_many_failures` (exit code 3) when more of the rows than this have failed."""
     stop_at_failed_fraction: Fraction = 0.5

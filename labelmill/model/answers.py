@@ -10,7 +10,7 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage
 
 from labelmill.model.failures import Failure
-from labelmill.money.usage import Usage
+from labelmill.money.usage import Usage, usage_of
 
 SECONDS = "answer_seconds"
 """Where a message's metadata says how long its answer took."""
@@ -39,6 +39,29 @@ class Answer:
     confidence: float | None
     usage: Usage | None
     seconds: float | None = None
+    reasoning: str = ""
+    arguments: tuple[str, ...] = ()
+    error: Failure | None = None
+    service_tier: str | None = None
+
+
+def answer_of_completion(body: object) -> Answer:
+    """Take from a chat completion, whatever it holds, what Labelmill keeps of an answer. It never raises."""
+    whole = body if isinstance(body, Mapping) else {}
+    choices = whole.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
+    said = choice.get("message")
+    message: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
+    content = message.get("content")
+    return Answer(
+        content=content if isinstance(content, str) else "",
+        refusal=message.get("refusal") if isinstance(message.get("refusal"), str) else None,
+        finish_reason=choice.get("finish_reason") if isinstance(choice.get("finish_reason"), str) else None,
+        model=whole.get("model") if isinstance(whole.get("model"), str) else None,
+        confidence=None,
+        usage=usage_of(body),
+        error=None if choice else Failure("bad_response", "the answer has no choices"),
+    )
 
 
 def answer_of(message: AIMessage) -> Answer:

@@ -1,7 +1,8 @@
 """Every way a row can fail: its kind, and what is done about it.
 
-Three policies:
+Four policies:
 - `RETRY`: the provider failed. Nothing or nothing visible was paid; asked again with backoff, and again next run.
+- `DOUBT`: the request was refused, and whether this is the text's doing or everyone's, what the others get will tell.
 - `ASK_AGAIN`: the answer failed. It was paid; asked again at most `max_answers - 1` times with what was wrong said.
 - `GIVE_UP`: asking again would fail again. Remembered in the ledger and not paid for a second time.
 """
@@ -23,16 +24,19 @@ class Policy(Enum):
     """What is done about a failure."""
 
     RETRY = "retry"
+    DOUBT = "doubt"
     ASK_AGAIN = "ask_again"
     GIVE_UP = "give_up"
 
 
 POLICY_OF_KIND: Mapping[str, Policy] = {
     "rate_limited": Policy.RETRY,
+    "overloaded": Policy.RETRY,
     "timeout": Policy.RETRY,
     "connection": Policy.RETRY,
     "provider_error": Policy.RETRY,
     "bad_response": Policy.RETRY,
+    "denied": Policy.DOUBT,
     "empty_answer": Policy.ASK_AGAIN,
     "off_label": Policy.ASK_AGAIN,
     "truncated": Policy.ASK_AGAIN,
@@ -48,13 +52,21 @@ RETRY_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Poli
 ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]
 
 
+OVERLOAD_KINDS = frozenset({"rate_limited", "overloaded", "timeout", "connection"})
+"""What says "too much": fewer requests in flight may mend it."""
+
+
 @dataclass(frozen=True)
 class Failure:
-    """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for."""
+    """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for.
+
+    `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
+    """
 
     kind: str
     message: str
     retry_after_seconds: float | None = None
+    is_account: bool = False
 
     @property
     def policy(self) -> Policy:

@@ -33,3 +33,14 @@ class Usage:
             return None
         cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
         return cls(metadata["input_tokens"], min(cached, metadata["input_tokens"]), metadata["output_tokens"])
+
+
+def usage_of(body: object) -> Usage | None:
+    """The tokens that a provider's answer tells of; None where it tells of none that can be so."""
+    told = body.get("usage") if isinstance(body, Mapping) else None
+    if not isinstance(told, Mapping):
+        return None
+    asked, answered = told.get("prompt_tokens"), told.get("completion_tokens")
+    if not isinstance(asked, int) or not isinstance(answered, int) or asked <= 0 or answered < 0:
+        return None
+    return Usage(asked, 0, answered)
