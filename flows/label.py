@@ -125,7 +125,9 @@ def _ask_live(live: LiveRun, *, retry_failed: bool) -> None:
     plan = plan_run(live.run, retry_failed=retry_failed)
     _classify(live, plan)
     if live.gate.stopped is None and live.progress.now().failed:
+        live.guard.is_last_pass = True
         _classify(live, plan_run(live.run, after=plan))
+    live.guard.end()
 
 
 def _classify(live: LiveRun, plan: Plan) -> None:

@@ -66,11 +66,11 @@ def tightest_limit(run: Run, spent_today_usd: Decimal, spent_this_month_usd: Dec
 
 
 class Reservation:
-    """Money set aside for one request; `usd` is what of it was spent, nothing until it is settled."""
+    """Money set aside for one request; `usd` is what of it counts as spent: all of it until it is settled."""
 
     def __init__(self, worst_case_usd: Decimal) -> None:
         self.worst_case_usd = worst_case_usd
-        self.usd = Decimal(0)
+        self.usd = worst_case_usd
 
     def settle(self, cost_usd: Decimal | None) -> None:
         """Say what the request really cost. Unknown (None) keeps the worst case: it may have been paid."""
@@ -90,7 +90,7 @@ class Budget:
     def reserve(self, worst_case_usd: Decimal) -> Iterator[Reservation]:
         """Set aside a request's worst case; waits while requests in flight may still give some back.
 
-        A request that raises without settling cost nothing.
+        A request that raises without settling keeps its worst case: it may have been paid.
 
         Raises:
             BudgetReached: it doesn't fit, and nothing is in flight that could change that.

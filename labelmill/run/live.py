@@ -15,11 +15,12 @@ from labelmill.batch.desk import BatchDesk
 from labelmill.batch.opening import open_desk
 from labelmill.job.provider import api_key_env_of
 from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
-from labelmill.model.breaker import Breaker
-from labelmill.model.chain import Toll, chain_of
-from labelmill.model.endpoint import Endpoint
+from labelmill.model.breaker import CircuitBreaker
+from labelmill.model.chain import chain_of
+from labelmill.model.endpoint import NO_KEY, Endpoint
 from labelmill.model.failures import Failure
 from labelmill.model.gate import Gate
+from labelmill.model.guard import RequestGuard
 from labelmill.model.progress import Progress
 from labelmill.model.throttle import Throttle
 from labelmill.model.tracing import Tracing, tracing
@@ -45,15 +46,15 @@ class ChunkNumbers:
 
 @dataclass(frozen=True)
 class LiveRun:
-    """One run's throttle, breaker, budget, live price, progress, tracing, batches and chain.
+    """One run's throttle, budget, guard, live price, progress, tracing, batches and chain.
 
     `opened_at` is when it began, in monotonic seconds.
     """
 
     run: LabelRun
     throttle: Throttle
-    breaker: Breaker
     budget: Budget
+    guard: RequestGuard
     price: Price | None
     progress: Progress
     tracing: Tracing
@@ -65,6 +66,11 @@ class LiveRun:
     def gate(self) -> Gate:
         """Where the run is stopped, and seen to be."""
         return self.throttle.gate
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """What ends a run that can't succeed."""
+        return self.guard.breaker
 
     @property
     def endpoint(self) -> Endpoint:
@@ -92,8 +98,7 @@ class LiveRun:
         return self._chain(correction_form_of(self.run.job))
 
     def _chain(self, form: AnswerForm) -> Runnable[dict[str, Any], str | Failure]:
-        toll = Toll(self.throttle, self.budget, self.price)
-        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), toll, form)
+        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), self.guard, form)
 
 
 _live: dict[str, LiveRun] = {}
@@ -108,12 +113,13 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
     limit = tightest_limit(settings, *spent)
     with tracing(keep_texts=settings.trace_texts) as traced:
         throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
+        price = price_of(run.job.model, run.job.price, run.base_url)
         mine = LiveRun(
             run,
             throttle,
-            Breaker(settings.stop_at_failed_fraction),
             budget,
-            price_of(run.job.model, run.job.price, run.base_url),
+            guard_of(run, throttle, budget, price),
+            price,
             Progress(),
             traced,
             numbers,
@@ -127,6 +133,21 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
         finally:
             with _lock:
                 del _live[run.run_id]
+
+
+def guard_of(run: LabelRun, throttle: Throttle, budget: Budget, price: Price | None) -> RequestGuard:
+    """What every request of a run passes."""
+    settings = run.job.run
+    key = Endpoint(run.base_url, api_key_env_of(run.job.model), run.practice).api_key()
+    return RequestGuard(
+        settings,
+        throttle,
+        budget,
+        CircuitBreaker(settings.stop_at_failed_fraction),
+        price,
+        hidden_key=None if key == NO_KEY else key,
+        address=run.base_url,
+    )
 
 
 def live_run(run_id: str) -> LiveRun:
