@@ -15,12 +15,14 @@ class Usage:
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
+    cache_write_input_tokens: int = 0
 
     def __add__(self, other: Self) -> "Usage":
         return Usage(
             self.input_tokens + other.input_tokens,
             self.cached_input_tokens + other.cached_input_tokens,
             self.output_tokens + other.output_tokens,
+            self.cache_write_input_tokens + other.cache_write_input_tokens,
         )
 
     @classmethod
