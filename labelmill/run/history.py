@@ -15,10 +15,16 @@ import polars as pl
 
 from labelmill.batch.record import BatchFolder
 from labelmill.job.model import Run
-from labelmill.store.attempts import outcomes_of
 from labelmill.store.folder import COMPARISON, OutputFolder
-from labelmill.store.journal import read_attempts
-from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
+from labelmill.store.ledger import (
+    BY_BATCH,
+    COST_USD,
+    KNOWN_USD,
+    LIVE_COST_USD,
+    PRACTICE_PREFIX,
+    SCHEMA,
+    scan_with_journals,
+)
 
 CELL = ("task_key", "run_id", "day", "model", "lane")
 """What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model as the provider names it."""
@@ -71,29 +77,18 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
 
 
 def scan_history(ledgers: Path, run: Run) -> pl.LazyFrame:
-    """All rows of all tasks in a ledger folder, with `task_key`; journals that no run has folded in yet are read too."""
-    tasks = [_scan_task(folder, run) for folder in sorted(ledgers.glob("*/"))]
+    """All rows of all tasks in a ledger folder, with `task_key`; journals that no run has folded in yet are read too.
+
+    Raises:
+        JobRefused: a part of a ledger can't be read.
+    """
+    tasks = [
+        scan_with_journals(folder, run).with_columns(task_key=pl.lit(folder.name))
+        for folder in sorted(ledgers.glob("*/"))
+    ]
     if not tasks:
         return pl.LazyFrame(schema={**SCHEMA, "task_key": pl.String})
     return pl.concat(tasks)
-
-
-def _scan_task(folder: Path, run: Run) -> pl.LazyFrame:
-    # Journals first: one that becomes a part in the meantime is then found as either.
-    journals = sorted(folder.glob("*.jsonl"))
-    parts = {*folder.glob("*.parquet")}
-    frames = []
-    for journal in journals:
-        part = journal.with_suffix(".parquet")
-        if part in parts:
-            continue
-        try:
-            attempts = read_attempts(journal)
-        except FileNotFoundError:
-            parts |= {part} if part.exists() else set()
-            continue
-        frames.append(frame_of(outcomes_of(attempts, run), journal.stem.rsplit("-", 1)[0]).lazy())
-    return pl.concat([scan_parts(sorted(parts)), *frames]).with_columns(task_key=pl.lit(folder.name))
 
 
 def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
@@ -111,7 +106,7 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
         lane=pl.when(BY_BATCH).then(pl.lit("batch")).otherwise(pl.lit("live")),
         **{f"text_{name}": pl.col(name) for name in (TOKENS if by_tokens else ())},
     )
-    unknown, unseen = pl.col("cost_usd").is_null(), pl.col("unseen") > 0
+    unknown, unseen = COST_USD.is_null(), pl.col("unseen") > 0
     work = rows.group_by(*CELL, *per_text).agg(
         # A text that a run's salvage pass asked again has a row for each; the one that isn't final doesn't count then.
         rows=pl.len(),
@@ -119,7 +114,7 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
         requests=pl.col("requests").sum(),
         requests_unseen=pl.col("unseen").sum(),
         **{name: pl.col(name).sum() for name in TOKENS},
-        cost_known_usd=pl.col("cost_usd").sum(),
+        cost_known_usd=KNOWN_USD.sum(),
         costs_unknown=unknown.sum(),
         usage_unknown=(unknown & unseen).sum(),
         unseen_usd=pl.col("unseen_usd").sum(),
