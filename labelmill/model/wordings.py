@@ -80,8 +80,7 @@ _WINDOW = 600
 _GAP = 200
 """The most characters between two parts of a phrase."""
 _MOST_DEPTH = 6
-_FIRST_ERROR_STATUS = 400
-_LAST_STATUS = 599
+_ERROR_STATUSES = range(400, 600)
 
 
 @cache
@@ -113,7 +112,7 @@ def meaning_of(status: int | None, code: str | None, kind: str | None, words: st
         words: The message: any language, any length.
     """
     said, name = _name_of(code), _name_of(kind)
-    if not isinstance(status, int) or status < _FIRST_ERROR_STATUS:
+    if not isinstance(status, int) or status < _ERROR_STATUSES.start:
         status = _status_in(said) or _status_in(name)
     return _meaning(status, said, name, words[:_MOST_WORDS] if isinstance(words, str) else "")
 
@@ -261,7 +260,7 @@ def _is_foreign_number(name: str, kind: str | None) -> bool:
 def _status_in(name: str | None) -> int | None:
     if name is None or len(name) != len("429") or not name.isascii() or not name.isdecimal():
         return None
-    return int(name) if _FIRST_ERROR_STATUS <= int(name) <= _LAST_STATUS else None
+    return int(name) if int(name) in _ERROR_STATUSES else None
 
 
 _OPENING = re.compile("['\"“‘`「《]")
@@ -422,8 +421,8 @@ def _read_object(body: dict[str, Any], depth: int) -> ErrorSaid:
         else []
     )
     kind = _first(body, _KIND_FIELDS) or ""
-    kind_said = None if kind.casefold() in _EMPTY_KINDS or kind.isdecimal() else kind
-    own = ErrorSaid(_first(body, _CODE_FIELDS), kind_said, ".".join(names))
+    known = kind.casefold() not in _EMPTY_KINDS and not kind.isdecimal()
+    own = ErrorSaid(_first(body, _CODE_FIELDS), kind if known else None, ".".join(names))
     for field in ("error", "errors", "base_resp", *_MESSAGE_FIELDS):
         inner = _read(body[field], depth + 1) if body.get(field) else _NOTHING
         if inner != _NOTHING:
