@@ -1,5 +1,6 @@
 """Live runs: what the chunks of a run share in this process."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -28,6 +30,9 @@ from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price, price_of
 from labelmill.run.label_run import LabelRun
 from labelmill.run.spending import spent_of_limits
+from labelmill.run.task_change import task_change_of
+
+log = logging.getLogger(__name__)
 
 
 class ChunkNumbers:
@@ -61,6 +66,13 @@ class LiveRun:
     numbers: ChunkNumbers
     desk: BatchDesk
     opened_at: float
+    notices: list[str]
+
+    def notice(self, sentence: str) -> None:
+        """Say something that must stand beside the run's numbers: in the log now, in its record at the end; once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+            log.warning("%s", sentence)
 
     @property
     def gate(self) -> Gate:
@@ -125,6 +137,7 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
             numbers,
             open_desk(run, throttle.gate, budget, numbers.take),
             time.monotonic(),
+            [],
         )
         with _lock:
             _live[run.run_id] = mine
@@ -164,3 +177,11 @@ def live_runs() -> list[LiveRun]:
     """The runs that are live in this process, the latest last."""
     with _lock:
         return list(_live.values())
+
+
+def notice_task_change(live: LiveRun, pending: Path, price: Price | None) -> None:
+    """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is asked."""
+    run = live.run
+    change = task_change_of(run.folder, run.job, pending, price, practice=run.practice)
+    if change is not None:
+        live.notice(change.sentence())

@@ -91,4 +91,4 @@ def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:
     )
     prices = Prices(mine.price, mine.batch_price)
     batches = [*notes.settled, *notes.out.values()]
-    return record_of(mine.run, rows, work, prices, ending, datetime.now(UTC), batches)
+    return record_of(mine.run, rows, work, prices, ending, datetime.now(UTC), batches, mine.notices)
