@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field
 
-from labelmill.errors import BudgetReached
+from labelmill.errors import BudgetReached, RunStopped, TextTooDear
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
 from labelmill.model.answers import SECONDS, LabelSet, answer_of, label_or_failure
@@ -44,11 +44,19 @@ class Toll:
         with self.throttle.admit(order, worst_case.input_tokens, worst_case.output_tokens) as passage:
             try:
                 with self.budget.reserve(worst_cost) as reservation:
-                    self.throttle.gate.raise_if_stopped()
+                    try:
+                        self.throttle.gate.raise_if_stopped()
+                    except RunStopped:
+                        reservation.release()
+                        raise
                     yield passage, reservation
             except BudgetReached as reached:
                 self.throttle.gate.stop(reached)
                 raise
+            except TextTooDear as dear:
+                reached = BudgetReached(str(dear))
+                self.throttle.gate.stop(reached)
+                raise reached from dear
 
 
 class TolledChatOpenAI(JobChatOpenAI):
@@ -74,8 +82,8 @@ class TolledChatOpenAI(JobChatOpenAI):
             try:
                 result = self._answered(messages, stop, run_manager, **kwargs)
             except Exception as error:
-                if may_have_been_paid(error):
-                    reservation.settle(cost_of(worst_case, self.toll.price))
+                if not may_have_been_paid(error):
+                    reservation.release()
                 self._tell_throttle(error)
                 raise
             generation = result.generations[0]
