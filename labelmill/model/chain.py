@@ -54,9 +54,9 @@ class Toll:
                 self.throttle.gate.stop(reached)
                 raise
             except TextTooDear as dear:
-                reached = BudgetReached(str(dear))
-                self.throttle.gate.stop(reached)
-                raise reached from dear
+                stopped = BudgetReached(str(dear))
+                self.throttle.gate.stop(stopped)
+                raise stopped from dear
 
 
 class TolledChatOpenAI(JobChatOpenAI):

@@ -157,10 +157,16 @@ def surcharge_of(price: Price | None, reported: str | None) -> Surcharge | None:
 @lru_cache(maxsize=1024)
 def _surcharge_of(price: Price, reported: str) -> Surcharge | None:
     listing = price.listing
-    if listing is None or reported.startswith(PRACTICE_MODEL) or reported.casefold() == listing.name.casefold():
+    if (
+        listing is None
+        or reported.startswith(PRACTICE_MODEL)
+        or reported.casefold() == listing.name.casefold()
+    ):
         return None
     names = _names_of(reported, listing.name)
-    other = next((found for name in names if (found := _listed_price(name, dict(listing.where), listing.lane))), None)
+    other = next(
+        (found for name in names if (found := _listed_price(name, dict(listing.where), listing.lane))), None
+    )
     if other is None:
         return None
     pairs = zip(_rates_of(other), _rates_of(price), strict=True)
@@ -182,9 +188,7 @@ def _rates_of(price: Price) -> tuple[Decimal, Decimal]:
 
 
 def _own_price(own: OwnPrice, lane: Lane = "live") -> Price | None:
-    """The job's own price. It is what the user pays: service tiers don't change it, and it names no rate for cache writes,
-    which cost what other input does.
-    """
+    """The job's own price, which is what its user pays, at whatever tier. Cache writes cost what other input does."""
     fraction = Decimal(1) if lane == "live" else own.batch_fraction
     if fraction is None:
         return None
@@ -283,9 +287,7 @@ def _window_of(model: ModelInfo, at: datetime) -> tuple[bool, ...]:
     )
 
 
-def _calculate(
-    listing: Listing, usage: Usage, context: Mapping[str, str], at: datetime
-) -> PriceCalculation:
+def _calculate(listing: Listing, usage: Usage, context: Mapping[str, str], at: datetime) -> PriceCalculation:
     calculation: PriceCalculation = genai_prices.calc_price(
         genai_prices.Usage(
             input_tokens=usage.input_tokens,

@@ -66,7 +66,7 @@ def service_tier_of(body: object) -> str | None:
     for place in SERVICE_TIERS:
         tier = _at(body, place)
         if isinstance(tier, str) and tier:
-            return "".join(filter(str.isprintable, tier[:_SERVICE_TIER_CHARACTERS]))
+            return "".join(filter(str.isprintable, tier[:_SERVICE_TIER_CHARACTERS])) or "unknown"
     return None
 
 
@@ -100,7 +100,9 @@ def _usage_in(shape: UsageShape, told: Mapping[str, Any]) -> Usage | None:
     reasoning = max((_known(told, place) for place in shape.reasoning), default=0)
     if reasoning > output:  # it can't be part of it
         output += reasoning
-    if cached > sent > 0 and total - sent - output >= cached:  # it can't be part of it, and the total has room
+    if (
+        cached > sent > 0 and total - sent - output >= cached
+    ):  # it can't be part of it, and the total has room
         sent += cached
     return _usage(sent, cached, max(output, total - sent), written)
 

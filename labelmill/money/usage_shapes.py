@@ -13,7 +13,10 @@ USAGE: tuple[Place, ...] = (
     ("usage",),
     ("x_groq", "usage"),  # Groq, https://console.groq.com/docs/api-reference#chat-create
     ("result", "usage"),  # Cloudflare, https://developers.cloudflare.com/workers-ai/models/
-    ("response", "usage"),  # OpenAI's events, https://platform.openai.com/docs/api-reference/responses-streaming
+    (
+        "response",
+        "usage",
+    ),  # OpenAI's events, https://platform.openai.com/docs/api-reference/responses-streaming
     ("choices", 0, "usage"),  # Moonshot, https://platform.moonshot.ai/docs/api/chat
 )
 """Where an object of that name is found: most send it at the top."""
@@ -214,7 +217,10 @@ SERVICE_TIERS: tuple[Place, ...] = (
     ("usage", "service_tier"),  # https://platform.claude.com/docs/en/api/service-tiers
     ("usageMetadata", "serviceTier"),  # https://ai.google.dev/api/generate-content#UsageMetadata
     ("usageMetadata", "trafficType"),  # https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest
-    ("serviceTier", "type"),  # https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html
+    (
+        "serviceTier",
+        "type",
+    ),  # https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html
     ("response", "service_tier"),
 )
 """Where an answer says at which tier it was served: what was asked for may not have been had."""

@@ -1,6 +1,6 @@
 """The budget: never passed, never given up too early, and honest about what is unknown."""
 
-import pickle
+import copy
 import random
 import threading
 import time
@@ -101,11 +101,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(reservation=consumes(open_requests), error=st.sampled_from([None, KeyError, KeyboardInterrupt]))
     def leave(self, reservation, error):
         """It ends, whoever raises."""
-        passage = self.exits.pop(reservation)
-        try:
-            passage.__exit__(error, error and error(), None)
-        except (KeyError, KeyboardInterrupt) as raised:
-            assert type(raised) is error
+        assert not self.exits.pop(reservation).__exit__(error, error and error(), None)
 
     @rule(target=batches, worst_case=cents)
     def send_batch(self, worst_case):
@@ -148,7 +144,7 @@ def test_dearer_answers_than_any_worst_case_raise_the_next_ones():
     with budget.reserve(Decimal(1)), budget.reserve(Decimal(1)) as reservation:
         assert budget.left_usd == 0
         reservation.release()
-    with pytest.raises(BudgetReached, match=r"may cost \$20\.000000"), budget.reserve(Decimal("1.01")):
+    with pytest.raises(BudgetReached, match=r"may cost \$20\.200000"), budget.reserve(Decimal("1.01")):
         pytest.fail("it passed")
 
 
@@ -177,7 +173,7 @@ def test_a_text_that_alone_is_more_than_a_limit_is_told_from_a_limit_that_is_rea
     worst = Decimal(str(LIMITS[field])) + Decimal("0.01")
     with pytest.raises(TextTooDear) as raised, budget.reserve(worst):
         pytest.fail("it passed")
-    dear = pickle.loads(pickle.dumps(raised.value))
+    dear = copy.copy(raised.value)  # as pickle does, between processes
     assert (dear.field, dear.limit_usd, dear.worst_case_usd) == (field, Decimal(str(LIMITS[field])), worst)
     assert f"{field} = {LIMITS[field]}" in str(dear)
     assert f"${worst:.6f}" in str(dear)
