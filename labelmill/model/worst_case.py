@@ -13,7 +13,7 @@ from labelmill.money.usage import Usage
 
 _TOKENS_PER_MESSAGE = 8
 """More than any chat format known to wrap a message in (OpenAI's counting recipe says 3, and 3 for the reply)."""
-_TOKENS_PER_REQUEST = 128
+_TOKENS_PER_REQUEST = 96
 """More than chat templates add of their own: gpt-oss's names the model, its channels and the date in about 70 tokens
 (https://cookbook.openai.com/articles/openai-harmony), Llama 3.1's the date in 25, Qwen2.5's its maker in 20.
 """

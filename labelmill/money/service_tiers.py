@@ -9,7 +9,7 @@ STANDARD_TIERS = frozenset(
         "default",
         "standard",  # Anthropic: https://platform.claude.com/docs/en/api/service-tiers
         "on_demand",  # Groq: https://console.groq.com/docs/service-tiers; Vertex AI's traffic type
-        "unspecified",  # Gemini: https://ai.google.dev/gemini-api/docs/optimization
+        "unspecified",  # Gemini: https://ai.google.dev/api/generate-content
         "service_tier_unspecified",
         "traffic_type_unspecified",
     }

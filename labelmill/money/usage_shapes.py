@@ -213,14 +213,16 @@ SHAPES: tuple[UsageShape, ...] = (
 """From the most particular to the most general among those that share names; the first that can be so is taken."""
 
 SERVICE_TIERS: tuple[Place, ...] = (
-    ("service_tier",),  # OpenAI, Groq: https://platform.openai.com/docs/api-reference/chat/object
-    ("usage", "service_tier"),  # https://platform.claude.com/docs/en/api/service-tiers
-    ("usageMetadata", "serviceTier"),  # https://ai.google.dev/api/generate-content#UsageMetadata
-    ("usageMetadata", "trafficType"),  # https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest
-    (
-        "serviceTier",
-        "type",
-    ),  # https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html
+    # OpenAI, Groq: https://platform.openai.com/docs/api-reference/chat/object
+    ("service_tier",),
     ("response", "service_tier"),
+    # Anthropic: https://platform.claude.com/docs/en/api/service-tiers
+    ("usage", "service_tier"),
+    # Gemini: https://ai.google.dev/api/generate-content#UsageMetadata
+    ("usageMetadata", "serviceTier"),
+    # Vertex AI: https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse
+    ("usageMetadata", "trafficType"),
+    # Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html
+    ("serviceTier", "type"),
 )
 """Where an answer says at which tier it was served: what was asked for may not have been had."""
