@@ -126,11 +126,12 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
     with tracing(keep_texts=settings.trace_texts) as traced:
         throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
         price = price_of(run.job.model, run.job.price, run.base_url)
+        guard = guard_of(run, throttle, budget, price)
         mine = LiveRun(
             run,
             throttle,
             budget,
-            guard_of(run, throttle, budget, price),
+            guard,
             price,
             Progress(),
             traced,
@@ -139,6 +140,7 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
             time.monotonic(),
             [],
         )
+        guard.notify = mine.notice
         with _lock:
             _live[run.run_id] = mine
         try:
