@@ -14,6 +14,7 @@ from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
+from labelmill.model.network import answering_endpoint
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
 from labelmill.run.record import RunRecord
 
@@ -52,6 +53,7 @@ def run_job(
     """Run a job file and print its record; returns the exit code."""
     try:
         job = read_job(path, max_cost_usd, model_base_url)
+        answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
     except JobRefused as refused:
         return refuse(refused)

@@ -188,8 +188,8 @@ def _speaks_of(entry: str, scheme: str, host: str, port: int | None) -> bool:
     if told_port and told_port != str(port):
         return False
     suffix = "." + name.lstrip("*.")
-    is_whole = not name.startswith((".", "*."))
-    return host.endswith(suffix) or (is_whole and host == suffix[1:])
+    has_hosts_below, is_host_itself = not told or name.startswith("*"), not name.startswith((".", "*."))
+    return (has_hosts_below and host.endswith(suffix)) or (is_host_itself and host == suffix[1:])
 
 
 # ---- what in the environment can't be used
@@ -236,9 +236,10 @@ def _proxy_problem(proxy: Proxy) -> str | None:
     try:
         url = httpx2.URL(proxy.url)
         httpx.Proxy(proxy.url)
+        is_usable = url.host and urlsplit(proxy.url).port != 0
     except (httpx.InvalidURL, httpx2.InvalidURL, ValueError):
         return _EXPECTED
-    if not url.host or ("@" in proxy.value and not url.userinfo):
+    if not is_usable or ("@" in proxy.value and not url.userinfo):
         return _EXPECTED
     if proxy.scheme.startswith("socks") and find_spec("socksio") is None:
         return "which needs the package socksio: pip install socksio, or use an HTTP proxy, or unset it"

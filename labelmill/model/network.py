@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import re
 import socket
@@ -13,10 +14,10 @@ from urllib.parse import urlsplit
 
 import openai
 
-from labelmill.errors import Mistake
-from labelmill.job.model import Model
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.model import LabelJob, Model
 from labelmill.job.provider import provider_of
-from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint, is_loopback
+from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint, endpoint_of, is_loopback
 from labelmill.model.environment import (
     OWN_PROXY,
     Proxy,
@@ -28,6 +29,7 @@ from labelmill.model.environment import (
 
 CHECK_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
+_ANSWERING_SECONDS = 60.0
 _WORDS_CHARACTERS = 300
 
 # ---- what went wrong with a connection
@@ -64,8 +66,8 @@ _NOT_TLS = frozenset(
 )
 _TIMEOUTS = frozenset({"TimeoutException", "APITimeoutError", "TimeoutError"})
 _CUT_OFF = ("complete message body", "incomplete chunked")
-_TLS_RECORD = ("\\x15\\x03", "\\x16\\x03")
-"""How an answer begins that is TLS, where HTTP was expected: an alert, or a handshake."""
+_TLS_RECORD = ("\\x15\\x03", "\\x16\\x03", "illegal request line")
+"""How an answer begins that is TLS, an alert or a handshake, and what h11 says of its first byte."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,9 @@ def _causes_of(error: BaseException) -> list[BaseException]:
     cause: BaseException | None = error
     while cause is not None and cause not in found:
         found.append(cause)
-        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
-        cause = inner or cause.__cause__
+        inner = cause.exceptions if isinstance(cause, BaseExceptionGroup) else cause.args
+        # The clients' cores take the cause away again (`from None`); what they were made of is left.
+        cause = cause.__cause__ or next((each for each in inner if isinstance(each, BaseException)), None)
     return found
 
 
@@ -246,17 +249,17 @@ def _tls_words(causes: list[BaseException], route: _Route, environment: Mapping[
             if route.proxy and route.proxy.scheme == "https"
             else route.end
         )
-        wrong = _BAD_CERTIFICATES.get(failed.verify_code, "is not accepted ({said})")
-        said = str(failed.verify_message or "no reason given")
+        wrong = _BAD_CERTIFICATES.get(getattr(failed, "verify_code", 0), "is not accepted ({said})")
+        said = str(getattr(failed, "verify_message", "no reason given"))
         return f"TLS: the certificate of {whose} {wrong.format(trust=trust, said=said)}"
-    if failed.reason in _NOT_TLS:
+    reason = getattr(failed, "reason", None) or "no reason given"
+    if reason in _NOT_TLS:
         if route.proxy and route.proxy.scheme == "https":
             return f"TLS: {route.peer} does not speak TLS; its address may have to begin with http://"
         return f"TLS: {route.end} does not speak TLS; its address may have to begin with http://"
     if isinstance(failed, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return f"TLS: {route.end} closed the connection during the handshake"
-    reason = (failed.reason or "no reason given").replace("_", " ").casefold()
-    return f"TLS with {route.end} failed: {reason}"
+    return f"TLS with {route.end} failed: {reason.replace('_', ' ').casefold()}"
 
 
 def _proxy_words(said: str, route: _Route) -> str:
@@ -282,11 +285,11 @@ def _peer_words(causes: list[BaseException], names: frozenset[str], route: _Rout
         ("PoolTimeout" in names, "no connection became free in time"),
         (names & _TIMEOUTS, f"{end} did not answer in time"),
         (numbers & _CUT, f"{peer} reset the connection"),
-        ("without sending" in said, f"{peer} closed the connection without an answer"),
+        ("without sending a response" in said, f"{peer} closed the connection without an answer"),
         (any(words in said for words in _CUT_OFF), f"the answer of {end} was cut off"),
         (
             is_protocol and any(mark in said for mark in _TLS_RECORD),
-            f"{end} speaks TLS; its address may have to begin with https://",
+            f"{end} seems to speak TLS; its address may have to begin with https://",
         ),
         (is_protocol, f"what {end} answers is not HTTP"),
         ("UnsupportedProtocol" in names, "the address has to begin with http:// or https://"),
@@ -306,6 +309,7 @@ def _told(said: str) -> str:
 def _plain(said: str) -> str:
     """Another program's words, such that they can be shown in a line."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
+    line = re.sub(r"\[(Errno|SSL)[^\]]*\] ?", "", line)
     shown = re.sub(r"\S*://\S*", lambda address: without_credentials(address[0]), line)
     return shown[:_WORDS_CHARACTERS].encode(errors="replace").decode()
 
@@ -337,6 +341,27 @@ class _Reply:
 
     status: int
     body: str
+
+
+def answering_endpoint(job: LabelJob, model_base_url: str | None = None) -> Endpoint:
+    """A job's endpoint, where nothing is found that would keep every request from being answered.
+
+    Whoever asks again within a minute, as the command line and its flow do, gets the same without another request.
+
+    Raises:
+        JobRefused: with what was found, before anything costs.
+    """
+    endpoint = endpoint_of(job.model, model_base_url)
+    asked = (endpoint, endpoint.practice or hash(endpoint.api_key()))
+    if time.monotonic() - _answering.get(asked, -math.inf) > _ANSWERING_SECONDS:
+        if mistakes := endpoint_mistakes(endpoint, job.model):
+            raise JobRefused(mistakes)
+        _answering[asked] = time.monotonic()
+    return endpoint
+
+
+_answering: dict[tuple[Endpoint, int], float] = {}
+"""When endpoints were last found to answer, in monotonic seconds, each with its key's hash."""
 
 
 def endpoint_mistakes(

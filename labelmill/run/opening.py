@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
-from labelmill.model.endpoint import endpoint_of, reachable
+from labelmill.model.endpoint import reachable
 from labelmill.model.environment import bypass_proxies, open_files_mistakes
-from labelmill.model.network import endpoint_mistakes
+from labelmill.model.network import answering_endpoint
 from labelmill.run.counts import RowCounts, Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
@@ -29,11 +29,8 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Li
         JobRefused: another run writes into the same output folder, or no request would be answered.
     """
     bypass_proxies()
-    endpoint = endpoint_of(job.model, model_base_url)
-    if mistakes := [
-        *open_files_mistakes(job.run.max_concurrency),
-        *endpoint_mistakes(endpoint, job.model),
-    ]:
+    endpoint = answering_endpoint(job, model_base_url)
+    if mistakes := open_files_mistakes(job.run.max_concurrency):
         raise JobRefused(mistakes)
     started = datetime.now(UTC)
     run_id = new_run_id(started)
