@@ -14,6 +14,7 @@ from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
+from labelmill.model.environment import bypass_proxies
 from labelmill.model.network import answering_endpoint
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
 from labelmill.run.record import RunRecord
@@ -40,6 +41,7 @@ def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None)
         JobRefused: with every mistake in it.
     """
     load_dotenv(find_dotenv(usecwd=True))
+    bypass_proxies()
     draft = draft_of_file(path)
     if max_cost_usd is not None and isinstance(draft.values.get("run", {}), dict):
         run = {**draft.values.get("run", {}), "max_cost_usd": max_cost_usd}

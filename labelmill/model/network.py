@@ -210,7 +210,7 @@ def _can_open_file() -> bool:
 def _is_bad_key(causes: list[BaseException]) -> bool:
     # Its words would show the key.
     return any(
-        "Illegal header" in str(cause)
+        ("LocalProtocolError" in _names_of([cause]) and "Illegal header" in str(cause))
         or (isinstance(cause, UnicodeEncodeError) and cause.encoding == "ascii")
         for cause in causes
     )

@@ -6,6 +6,7 @@ import errno
 import http.client
 import ipaddress
 import os
+import re
 import resource
 import socket
 import ssl
@@ -68,8 +69,30 @@ def serve():
         yield start
 
 
+def request_of(connection):
+    """A whole request: to close on an unread rest would reset the connection."""
+    read = b""
+    while b"\r\n\r\n" not in read and (piece := connection.recv(65_536)):
+        read += piece
+    head, _, body = read.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head.lower())
+    while length and len(body) < int(length[1]) and (piece := connection.recv(65_536)):
+        body += piece
+    return head.decode()
+
+
 def says(answer):
     """A handler that reads a request and answers bytes."""
+
+    def handle(connection):
+        request_of(connection)
+        connection.sendall(answer)
+
+    return handle
+
+
+def replies_at_once(answer):
+    """A handler that answers bytes to the first that it reads, be it a request or not."""
 
     def handle(connection):
         connection.recv(65_536)
@@ -227,7 +250,7 @@ def test_a_bundle_that_is_not_read_is_named(certificate, serve_tls, environment)
 
 def test_a_plain_port_behind_https_is_told(serve):
     """TLS spoken to a server that has none gets a hint at the scheme, and the request did not leave."""
-    port = serve(says(http_reply(400)))
+    port = serve(replies_at_once(http_reply(400)))
     error = failure(f"https://127.0.0.1:{port}/v1")
     words = connection_words(error)
     assert words == f"TLS: 127.0.0.1:{port} does not speak TLS; its address may have to begin with http://"
@@ -296,9 +319,13 @@ def test_no_free_connection_is_told(serve):
     release = threading.Event()
     port = serve(lambda _: release.wait(30))
     with httpx2.Client(limits=httpx2.Limits(max_connections=1), trust_env=False, timeout=0.2) as pool:
-        holding = threading.Thread(target=lambda: pool.get(f"http://127.0.0.1:{port}/", timeout=5))
-        with contextlib.suppress(httpx2.HTTPError):
-            holding.start()
+
+        def hold():
+            with contextlib.suppress(httpx2.HTTPError):
+                pool.get(f"http://127.0.0.1:{port}/", timeout=5)
+
+        holding = threading.Thread(target=hold)
+        holding.start()
         while not pool._transport._pool.connections:
             pass
         error = failure(f"http://127.0.0.1:{port}/v1", timeout=0.2, http_client=pool)
@@ -380,7 +407,7 @@ def test_a_proxy_that_lets_nothing_through_is_told(status, words, serve, environ
 
 def test_a_plain_proxy_behind_https_is_told(serve, environment):
     """A proxy that is named with https:// and speaks HTTP, as most do, gets a hint at the scheme."""
-    port = serve(says(http_reply(400)))
+    port = serve(replies_at_once(http_reply(400)))
     environment(HTTPS_PROXY=f"https://127.0.0.1:{port}")
     words = connection_words(failure(PROXIED))
     assert words.startswith(f"TLS: the proxy https://127.0.0.1:{port} (HTTPS_PROXY) does not speak TLS")
@@ -422,6 +449,14 @@ def test_httpx_and_its_async_client_are_told_alike():
         asyncio.run(ask())
     assert connection_words(caught.value) == f"nothing answers at 127.0.0.1:{port}: connection refused"
     assert not was_sent(caught.value)
+
+
+def test_a_providers_own_refusal_was_sent(serve):
+    """Words of a provider that sound like a failure of this machine don't make its answer one."""
+    body = '{"error": {"message": "Illegal header value; ConnectError; [Errno 111] Connection refused"}}'
+    error = failure(f"http://127.0.0.1:{serve(says(http_reply(400, body)))}/v1")
+    assert isinstance(error, openai.BadRequestError)
+    assert was_sent(error)
 
 
 ERRORS = st.sampled_from(
@@ -474,7 +509,7 @@ def asked(serve, reply):
     requests = []
 
     def handle(connection):
-        requests.append(connection.recv(65_536).decode())
+        requests.append(request_of(connection))
         connection.sendall(reply)
 
     return f"http://127.0.0.1:{serve(handle)}/v1", requests
