@@ -32,6 +32,7 @@ from labelmill.errors import CannotWrite, JobRefused, Mistake
 from labelmill.job.check_provider import refuse_without_live_lane
 from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of
+from labelmill.model.network import answering_endpoint
 from labelmill.money.prices import price_of
 from labelmill.report.wording import STATUS_WORDS
 from labelmill.store.folder import COMPARISON, OutputFolder
@@ -67,6 +68,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
         job = read_job(path, max_cost_usd, model_base_url)
         refuse_without_live_lane(job)
+        answering_endpoint(job, model_base_url)  # before Prefect is waited for
         if not _agreed(job, wanted, yes=yes):
             console.print("nothing was asked")
             return EXIT_OTHER

@@ -12,6 +12,8 @@ from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
+from labelmill.model.environment import bypass_proxies
+from labelmill.model.network import answering_endpoint
 from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
 from labelmill.run.record import RunRecord
 
@@ -35,6 +37,7 @@ def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None)
         JobRefused: with every mistake in it.
     """
     load_dotenv(find_dotenv(usecwd=True))
+    bypass_proxies()
     draft = draft_of_file(path)
     if max_cost_usd is not None and isinstance(draft.values.get("run", {}), dict):
         run = {**draft.values.get("run", {}), "max_cost_usd": max_cost_usd}
@@ -48,6 +51,7 @@ def run_job(
     """Run a job file and print its record; returns the exit code."""
     try:
         job = read_job(path, max_cost_usd, model_base_url)
+        answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
     except JobRefused as refused:
         return refuse(refused)

@@ -12,6 +12,7 @@ from dotenv import find_dotenv, load_dotenv
 from commands import local_server
 from commands.prefect_setup import PROJECT, prepare_environment
 from commands.terminal import console, shown
+from labelmill.model.environment import environment_mistakes
 
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
@@ -30,6 +31,10 @@ class NotUpError(Exception):
 def bring_up() -> int:
     """Start what isn't running yet: server, work pool, limit, deployments, automations, worker; returns the exit code."""
     load_dotenv(find_dotenv(usecwd=True))
+    if mistakes := environment_mistakes():
+        for mistake in mistakes:
+            console.print(f"[bold red]error[/] {escape(str(mistake))}", soft_wrap=True)
+        return EXIT_USER
     prepare_environment(quiet=False)
     try:
         url = _have_server()
