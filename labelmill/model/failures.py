@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import openai
 
-from labelmill.errors import RunStopped
+from labelmill.model.network import connection_words, was_sent
 from labelmill.model.wordings import Meaning, error_in, meaning_of
 
 
@@ -86,7 +86,6 @@ Sources: RFC 9110 section 15.6 (502, 504); nginx (499); Cloudflare's 5xx errors 
 """
 _AGAIN_STATUSES = {408, 409, 425, 499}
 _SERVER_ERROR = 500
-_NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 _MESSAGE_CHARACTERS = 500
 _ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters and switches of direction."""
@@ -99,22 +98,19 @@ def failure_of(error: BaseException) -> Failure:
     """
     origin = _origin_of(error)
     match origin:
-        case openai.APITimeoutError():
-            unsent = type(origin.__cause__).__name__ in _NEVER_SENT
-            return Failure("timeout", "the provider did not answer in time", may_have_been_paid=not unsent)
         case openai.APIStatusError():
             return failure_of_response(
                 origin.status_code, origin.body, origin.message, origin.response.headers
             )
-        case openai.APIConnectionError():
-            return _failure_of_connection(origin.__cause__ or origin)
-        case RunStopped():
-            return Failure("connection", str(origin))
         case UnicodeEncodeError(encoding="ascii"):
             sentence = "the request can't be sent: the key holds characters that are not ASCII"
             return Failure("denied", sentence, is_account=True)
+        case openai.APITimeoutError() if was_sent(origin):
+            return Failure("timeout", "the provider did not answer in time", may_have_been_paid=True)
+        case openai.APIConnectionError():
+            return _failure_of_connection(origin)
         case _:
-            return Failure("bad_response", _words(origin), may_have_been_paid=True)
+            return Failure("bad_response", f"{type(origin).__name__}: {origin}", may_have_been_paid=True)
 
 
 def _origin_of(error: BaseException) -> BaseException:
@@ -124,19 +120,20 @@ def _origin_of(error: BaseException) -> BaseException:
     return error
 
 
-def _failure_of_connection(cause: BaseException) -> Failure:
+def _failure_of_connection(error: openai.APIConnectionError) -> Failure:
     """Told by names and words: the client's HTTP library is its own affair, and changes."""
+    cause, sent = error.__cause__ or error, was_sent(error)
+    words = storable(connection_words(error))
     if type(cause).__name__ == "UnsupportedProtocol":
-        return Failure("denied", f"the request can't be sent: {_words(cause)}", is_account=True)
+        return Failure("denied", f"the request can't be sent: {cause}", is_account=True)
     if "Illegal header" in str(cause):  # its words would show the key
         sentence = (
             "the request can't be sent: the key holds a line break or another character that no key has"
         )
         return Failure("denied", sentence, is_account=True)
     # An answer had begun, and has been paid.
-    cut_off = any(words in str(cause) for words in ("complete message body", "incomplete chunked"))
-    unsent = type(cause).__name__ in _NEVER_SENT
-    return Failure("bad_response" if cut_off else "connection", _words(cause), may_have_been_paid=not unsent)
+    cut_off = any(part in str(cause) for part in ("complete message body", "incomplete chunked"))
+    return Failure("bad_response" if cut_off else "connection", words, may_have_been_paid=sent)
 
 
 def failure_of_response(
@@ -197,10 +194,6 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     except (KeyError, ValueError):
         return None
     return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _words(error: BaseException) -> str:
-    return storable(f"{type(error).__name__}: {error}")
 
 
 def storable(words: str) -> str:

@@ -21,7 +21,7 @@ from labelmill.model.endings import Judge, Response, ending_of, failed_attempt
 from labelmill.model.failures import Failure, Policy, failure_of, without_key
 from labelmill.model.throttle import Passage, Throttle
 from labelmill.money.budget import Budget, Reservation
-from labelmill.money.prices import Price, Surcharge, cost_of, surcharge_of
+from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
 
@@ -102,6 +102,7 @@ class RequestGuard:
         hidden_key: is taken out of whatever the provider says.
         address: where requests go, in words.
         notify: takes what must stand beside the run's numbers.
+        is_practice: whether the practice provider may answer.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (it is where everything comes together)
@@ -114,6 +115,8 @@ class RequestGuard:
         hidden_key: str | None = None,
         address: str = "",
         notify: Callable[[str], None] = lambda _: None,
+        *,
+        is_practice: bool = True,
     ) -> None:
         self.settings = settings
         self.throttle = throttle
@@ -123,6 +126,7 @@ class RequestGuard:
         self.hidden_key = hidden_key
         self.address = address
         self.notify = notify
+        self.is_practice = is_practice
         self.is_last_pass = False
         self._has_sent = False
         self._left_out_of = ""
@@ -238,6 +242,11 @@ class RequestGuard:
                 failure = without_key(read, self.hidden_key)
                 return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
             attempt, found = judge.attempt_of(asked.row_key, read, worst_cost)
+            if not self.is_practice and (read.model or "").startswith(PRACTICE_MODEL):
+                sentence = "a practice provider answers where a model was expected; its labels would be taken for a model's"
+                failure = Failure("denied", sentence, is_account=True)
+                self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+                return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
             if found is None:
                 return _Ending(read, attempt, None)
             failure = without_key(found, self.hidden_key)

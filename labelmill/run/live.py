@@ -162,6 +162,7 @@ def guard_of(run: LabelRun, throttle: Throttle, budget: Budget, price: Price | N
         price,
         hidden_key=None if key == NO_KEY else key,
         address=run.base_url,
+        is_practice=run.practice,
     )
 
 

@@ -20,7 +20,7 @@ TEXTS = ("a", "b", "c")
 
 
 @pytest.fixture
-def past_run(tmp_path):
+def past_run():
     """Leave what a run left: its record, and a ledger with a label for each of `TEXTS`."""
 
     def leave(job, run_id="20260101-000000-aaaa", task_key=None, texts=TEXTS, **facts):
