@@ -89,7 +89,9 @@ def ask_with(live: LiveRun, strategy: Strategy, sample: Sample) -> StrategyRecei
 
 def ask_first(live: LiveRun, sample: Sample) -> list[Path]:
     """Ask the first text alone: it opens the connection, and tells whether the key and the model are accepted."""
-    return _ask_one_by_one(live, sample.questions()[:1])
+    parts = _ask_one_by_one(live, sample.questions()[:1])
+    live.guard.end()
+    return parts
 
 
 def ask_sequentially(live: LiveRun, sample: Sample) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage
 
 from labelmill.model.failures import Failure
-from labelmill.money.usage import Usage, usage_of
+from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
 
 SECONDS = "answer_seconds"
 """Where a message's metadata says how long its answer took."""
@@ -43,6 +43,7 @@ class Answer:
     arguments: tuple[str, ...] = ()
     error: Failure | None = None
     service_tier: str | None = None
+    total_tokens: int | None = None
 
 
 def answer_of_completion(body: object) -> Answer:
@@ -60,6 +61,8 @@ def answer_of_completion(body: object) -> Answer:
         model=whole.get("model") if isinstance(whole.get("model"), str) else None,
         confidence=None,
         usage=usage_of(body),
+        service_tier=service_tier_of(body),
+        total_tokens=tokens_told_in_total(body),
         error=None if choice else Failure("bad_response", "the answer has no choices"),
     )
 

@@ -15,7 +15,7 @@ from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
 from labelmill.model.answers import Answer, LabelSet, answer_of_completion, label_or_failure
 from labelmill.model.failures import Failure, Policy, failure_of_response
-from labelmill.money.prices import Price, cost_of
+from labelmill.money.prices import Price, cost_of, dearest_cost_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
 
@@ -58,7 +58,12 @@ class Judge:
         """
         result = self.result_of(answer)
         failure = result if isinstance(result, Failure) else None
-        cost = cost_of(answer.usage, self.price)
+        surcharge = surcharge_of(self.price, answer.model)
+        price = surcharge.price if surcharge else self.price
+        cost = cost_of(answer.usage, price, answer.service_tier)
+        if cost is None and answer.total_tokens is not None:
+            told = dearest_cost_of(answer.total_tokens, price)
+            worst_cost = told if worst_cost is None else max(worst_cost, told or worst_cost)
         attempt = Attempt(
             row_key,
             _now(),
@@ -70,7 +75,8 @@ class Judge:
             model=answer.model,
             usage=answer.usage,
             cost_usd=cost,
-            unseen_usd=worst_cost if answer.usage is None else None,
+            # Also where the tokens are told and nobody lists what they cost at their service tier.
+            unseen_usd=worst_cost if cost is None else None,
             seconds=None if answer.seconds is None else round(answer.seconds, 4),
         )
         return attempt, failure

@@ -8,6 +8,7 @@ Four policies:
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from types import MappingProxyType
 
 import openai
 
-from labelmill.errors import RunStopped
+from labelmill.model.network import connection_words, was_sent
+from labelmill.model.wordings import Meaning, error_in, meaning_of
 
 
 class Policy(Enum):
@@ -64,13 +66,15 @@ class Failure:
     """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for.
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
-    `may_have_been_paid` tells that tokens may have been paid that nobody saw.
+    `refuses_schema` tells of one that the endpoint knows no schemas. `may_have_been_paid` tells that tokens may have been paid
+    that nobody saw.
     """
 
     kind: str
     message: str
     retry_after_seconds: float | None = None
     is_account: bool = False
+    refuses_schema: bool = False
     may_have_been_paid: bool = False
 
     @property
@@ -79,36 +83,16 @@ class Failure:
         return POLICY_OF_KIND[self.kind]
 
 
-_TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length"}
-_MORE_THAN_A_MINUTE = "request too large"
-"""OpenAI's 429 for a request with more tokens than a minute allows, which no waiting heals."""
-_TOO_LONG_WORDS = (
-    "too long",
-    "maximum context length",
-    "context window",
-    "exceeds the maximum number of tokens",
-    _MORE_THAN_A_MINUTE,
-)
-_FILTER_CODES = {"content_filter", "content_policy_violation", "data_inspection_failed"}
-_ACCOUNT_CODES = {
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "model_not_found",
-    "unsupported_parameter",
-    "unsupported_value",
-}
-_ACCOUNT_STATUSES = {401, 402}
-_OVERLOADED_STATUSES = {503, 504, 529}
 _AFTER_THE_WORK_STATUSES = {408, 499, 502, 504, 520, 521, 522, 523, 524, 598}
 """What a gateway answers that waited for the work in vain: it may have been done, and charged.
 
 Sources: RFC 9110 section 15.6 (502, 504); nginx (499); Cloudflare's 5xx errors (520 to 524).
 """
-_NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
-_TOO_LARGE = 413
-_RATE_LIMITED = 429
+_AGAIN_STATUSES = {408, 409, 425, 499}
 _SERVER_ERROR = 500
 _MESSAGE_CHARACTERS = 500
+_ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters and switches of direction."""
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -118,22 +102,19 @@ def failure_of(error: BaseException) -> Failure:
     """
     origin = _origin_of(error)
     match origin:
-        case openai.APITimeoutError():
-            unsent = type(origin.__cause__).__name__ in _NEVER_SENT
-            return Failure("timeout", "the provider did not answer in time", may_have_been_paid=not unsent)
         case openai.APIStatusError():
             return failure_of_response(
                 origin.status_code, origin.body, origin.message, origin.response.headers
             )
-        case openai.APIConnectionError():
-            return _failure_of_connection(origin.__cause__ or origin)
-        case RunStopped():
-            return Failure("connection", str(origin))
         case UnicodeEncodeError(encoding="ascii"):
             sentence = "the request can't be sent: the key holds characters that are not ASCII"
             return Failure("denied", sentence, is_account=True)
+        case openai.APITimeoutError() if was_sent(origin):
+            return Failure("timeout", "the provider did not answer in time", may_have_been_paid=True)
+        case openai.APIConnectionError():
+            return _failure_of_connection(origin)
         case _:
-            return Failure("bad_response", _words(origin), may_have_been_paid=True)
+            return Failure("bad_response", f"{type(origin).__name__}: {origin}", may_have_been_paid=True)
 
 
 def _origin_of(error: BaseException) -> BaseException:
@@ -143,54 +124,61 @@ def _origin_of(error: BaseException) -> BaseException:
     return error
 
 
-def _failure_of_connection(cause: BaseException) -> Failure:
+def _failure_of_connection(error: openai.APIConnectionError) -> Failure:
     """Told by names and words: the client's HTTP library is its own affair, and changes."""
+    cause, sent = error.__cause__ or error, was_sent(error)
+    words = storable(connection_words(error))
     if type(cause).__name__ == "UnsupportedProtocol":
-        return Failure("denied", f"the request can't be sent: {_words(cause)}", is_account=True)
+        return Failure("denied", f"the request can't be sent: {cause}", is_account=True)
     if "Illegal header" in str(cause):  # its words would show the key
         sentence = (
             "the request can't be sent: the key holds a line break or another character that no key has"
         )
         return Failure("denied", sentence, is_account=True)
     # An answer had begun, and has been paid.
-    cut_off = any(words in str(cause) for words in ("complete message body", "incomplete chunked"))
-    unsent = type(cause).__name__ in _NEVER_SENT
-    return Failure("bad_response" if cut_off else "connection", _words(cause), may_have_been_paid=not unsent)
+    cut_off = any(part in str(cause) for part in ("complete message body", "incomplete chunked"))
+    return Failure("bad_response" if cut_off else "connection", words, may_have_been_paid=sent)
 
 
 def failure_of_response(
     status: int, body: object, fallback: str = "", headers: Mapping[str, str] = MappingProxyType({})
 ) -> Failure:
     """Tell what an HTTP response of 400 or more means for its row; `fallback` are its words where its body has none."""
-    told = body if isinstance(body, Mapping) else {"message": body}
-    inner = told.get("error")
-    if isinstance(inner, Mapping):
-        told = inner
-    said = told.get("message") or told.get("detail") or inner or fallback
-    code = told.get("code")
-    return failure_of_status(status, None if code is None else str(code), str(said), headers)
+    said = error_in(body)
+    return _failure_of_error(status, said.code, said.kind, said.words or fallback, headers)
 
 
 def failure_of_status(
     status: int, code: str | None, said: str, headers: Mapping[str, str] = MappingProxyType({})
 ) -> Failure:
     """Tell what an HTTP status of 400 or more, with the provider's code and words, means for its row."""
-    words = storable(said)
-    told = words.casefold()
-    if code in _ACCOUNT_CODES or status in _ACCOUNT_STATUSES:
-        return Failure("denied", f"{status}: {words}", retry_after_seconds(headers), is_account=True)
-    if code in _FILTER_CODES:
-        return Failure("content_filter", words)
-    is_too_long = code in _TOO_LONG_CODES or status == _TOO_LARGE or _MORE_THAN_A_MINUTE in told
-    if is_too_long or (status < _RATE_LIMITED and any(mark in told for mark in _TOO_LONG_WORDS)):
-        return Failure("too_long", words)
-    if status == _RATE_LIMITED:
-        return Failure("rate_limited", words, retry_after_seconds(headers))
-    if status >= _SERVER_ERROR or status in {408, 409, 425, 499}:
-        kind = "overloaded" if status in _OVERLOADED_STATUSES else "provider_error"
-        paid = status in _AFTER_THE_WORK_STATUSES
-        return Failure(kind, f"{status}: {words}", retry_after_seconds(headers), may_have_been_paid=paid)
-    return Failure("denied", f"{status}: {words}", retry_after_seconds(headers))
+    return _failure_of_error(status, code, None, said, headers)
+
+
+def _failure_of_error(
+    status: int, code: str | None, kind: str | None, said: str, headers: Mapping[str, str]
+) -> Failure:
+    words, wait = f"{status}: {storable(said)}", retry_after_seconds(headers)
+    match meaning_of(status, code, kind, said):
+        case Meaning.ACCOUNT:
+            return Failure("denied", words, wait, is_account=True)
+        case Meaning.PERMISSION_SCOPE:
+            return Failure("denied", words, wait)
+        case Meaning.SCHEMA_REFUSED:
+            return Failure("denied", words, wait, refuses_schema=True)
+        case Meaning.CONTENT_FILTER:
+            return Failure("content_filter", words)
+        case Meaning.TOO_LONG:
+            return Failure("too_long", words)
+        case Meaning.RATE_LIMIT:
+            return Failure("rate_limited", words, wait)
+        case Meaning.OFF_FORM:  # the model had answered, and the provider keeps the answer to itself
+            return Failure("bad_response", words, wait, may_have_been_paid=True)
+        case Meaning.OVERLOADED:
+            return Failure("overloaded", words, wait, may_have_been_paid=status in _AFTER_THE_WORK_STATUSES)
+    if status >= _SERVER_ERROR or status in _AGAIN_STATUSES:
+        return Failure("provider_error", words, wait, may_have_been_paid=status in _AFTER_THE_WORK_STATUSES)
+    return Failure("denied", words, wait)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -212,13 +200,9 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
-def _words(error: BaseException) -> str:
-    return storable(f"{type(error).__name__}: {error}")
-
-
 def storable(words: str) -> str:
-    """A provider's words such that they can be written to a file: gateways cut characters in two."""
-    return words.encode(errors="replace").decode()
+    """A provider's words such that they can be written to a file, and give a terminal no orders: gateways cut characters in two."""
+    return _ORDERS.sub(" ", words).encode(errors="replace").decode()
 
 
 def printable(words: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
-from labelmill.errors import BudgetReached, LabelmillError, RunStopped
+from labelmill.errors import BudgetReached, LabelmillError, RunStopped, TextTooDear
 from labelmill.job.model import Run
 from labelmill.model.answers import Answer
 from labelmill.model.breaker import CircuitBreaker
@@ -21,7 +21,7 @@ from labelmill.model.endings import Judge, Response, ending_of, failed_attempt
 from labelmill.model.failures import Failure, Policy, failure_of, without_key
 from labelmill.model.throttle import Passage, Throttle
 from labelmill.money.budget import Budget, Reservation
-from labelmill.money.prices import Price, cost_of
+from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
 
@@ -101,6 +101,8 @@ class RequestGuard:
         price: what tokens cost.
         hidden_key: is taken out of whatever the provider says.
         address: where requests go, in words.
+        notify: takes what must stand beside the run's numbers.
+        is_practice: whether the practice provider may answer.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (it is where everything comes together)
@@ -112,6 +114,9 @@ class RequestGuard:
         price: Price | None,
         hidden_key: str | None = None,
         address: str = "",
+        notify: Callable[[str], None] = lambda _: None,
+        *,
+        is_practice: bool = True,
     ) -> None:
         self.settings = settings
         self.throttle = throttle
@@ -120,7 +125,11 @@ class RequestGuard:
         self.price = price
         self.hidden_key = hidden_key
         self.address = address
+        self.notify = notify
+        self.is_practice = is_practice
         self.is_last_pass = False
+        self._has_sent = False
+        self._left_out_of = ""
         self._recorders: dict[int, Recorder] = {}
         self._tried: dict[str, int] = {}
         self._paid: dict[str, int] = {}
@@ -155,7 +164,10 @@ class RequestGuard:
             raise RequestFailed(Failure("provider_error", "its requests are used up"))
         tried = 0
         while True:
-            ending = self._once(replace(asked, tried=tried), judge, send)
+            try:
+                ending = self._once(replace(asked, tried=tried), judge, send)
+            except TextTooDear as too_dear:
+                raise RequestFailed(self._left_out(asked, str(too_dear))) from None
             tried += 1
             if ending.answer is not None and ending.attempt.answered:
                 return ending.answer, ending.attempt
@@ -167,9 +179,15 @@ class RequestGuard:
             self.throttle.gate.raise_if_stopped()
 
     def end(self) -> None:
-        """Everything was asked: where all that came of it were refusals, these are everyone's, and the run has failed."""
+        """Everything was asked. Where all that came of it were refusals, these are everyone's, and the run has failed; where
+        every text was dearer than the budget, that is reached.
+        """
+        if self.throttle.gate.stopped is not None:
+            return
+        if self._left_out_of and not self._has_sent:
+            self.throttle.gate.stop(BudgetReached(self._left_out_of))
         sentence = self.breaker.end()
-        if sentence and self.throttle.gate.stopped is None:
+        if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
 
     def _once(self, asked: Asked, judge: Judge, send: Callable[[], Response | Failure]) -> _Ending:
@@ -180,16 +198,39 @@ class RequestGuard:
                 try:
                     recorder.note_sent(asked.row_key, worst_cost)
                 except OSError:
-                    reservation.settle(Decimal(0))
+                    reservation.release()
                     raise
-            response = send()
+            self._has_sent = True
+            response = self._without_key(send())
             ending = self._ending_of(asked, judge, response, worst_cost)
-            reservation.settle(ending.attempt.cost_usd if ending.attempt.usage else ending.attempt.unseen_usd)
+            attempt = ending.attempt
+            reservation.settle(attempt.unseen_usd if attempt.cost_usd is None else attempt.cost_usd)
             ending = self._shared(asked, ending, permit, response)
             if recorder is not None:
                 recorder.record(ending.attempt)
             self._count(asked, ending)
             return ending
+
+    def _left_out(self, asked: Asked, sentence: str) -> Failure:
+        """Remember a text that no request is sent for, since it alone is dearer than a limit; the others go on.
+
+        While none has been sent it may be the limit that is too small for any: the last pass tells.
+        """
+        failure = Failure("over_budget", sentence)
+        self._left_out_of = sentence
+        recorder = self._recorders.get(asked.chunk)
+        if recorder is not None and self._has_sent:
+            recorder.record(replace(failed_attempt(asked.row_key, failure, None), gave_up=True))
+        return failure
+
+    def _without_key(self, response: Response | Failure) -> Response | Failure:
+        """A response of which nothing that is shown can hold the key: before anyone cuts its words."""
+        if self.hidden_key is None or isinstance(response, Failure):
+            return response
+        key = self.hidden_key.encode()
+        if key not in response.content:
+            return response
+        return replace(response, content=response.content.replace(key, b"[key]"))
 
     def _ending_of(
         self, asked: Asked, judge: Judge, response: Response | Failure, worst_cost: Decimal | None
@@ -201,6 +242,11 @@ class RequestGuard:
                 failure = without_key(read, self.hidden_key)
                 return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
             attempt, found = judge.attempt_of(asked.row_key, read, worst_cost)
+            if not self.is_practice and (read.model or "").startswith(PRACTICE_MODEL):
+                sentence = "a practice provider answers where a model was expected; its labels would be taken for a model's"
+                failure = Failure("denied", sentence, is_account=True)
+                self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+                return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
             if found is None:
                 return _Ending(read, attempt, None)
             failure = without_key(found, self.hidden_key)
@@ -235,10 +281,27 @@ class RequestGuard:
             settled = failure.policy is not Policy.DOUBT or self.breaker.has_answers
             gave_up = not attempt.answered and is_last and settled and not asked.schema_may_be_refused
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
+        if attempt.model is not None:
+            self._notice_surcharge(surcharge_of(self.price, attempt.model))
         sentence = self.breaker.add(asked.row_key, failure, answered=attempt.answered, paused=paused)
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
         return _Ending(ending.answer, attempt, failure, is_last, counts)
+
+    def _notice_surcharge(self, surcharge: Surcharge | None) -> None:
+        """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""
+        if surcharge is None:
+            return
+        sentence = (
+            f"the provider answers as {surcharge.reported}, which costs {surcharge.factor:.3g} times as much as "
+            f"{surcharge.named}; its answers are billed at its own price"
+        )
+        self.notify(sentence)
+        if self.budget.limit is not None:
+            advice = "name that model in model.name, or add a [price] section with what you pay"
+            self.throttle.gate.stop(
+                BudgetReached(f"{sentence}. To go on within {self.budget.limit.field}, {advice}")
+            )
 
     def _left(self, asked: Asked) -> int:
         """How many more requests a text may have in this pass without an answer."""
@@ -269,7 +332,11 @@ class RequestGuard:
         with self.throttle.admit(asked.chunk, worst_case.input_tokens, worst_case.output_tokens) as permit:
             try:
                 with self.budget.reserve(worst_cost) as reservation:
-                    self.throttle.gate.raise_if_stopped()
+                    try:
+                        self.throttle.gate.raise_if_stopped()
+                    except RunStopped:
+                        reservation.release()
+                        raise
                     yield permit, reservation
             except BudgetReached as reached:
                 self.throttle.gate.stop(reached)

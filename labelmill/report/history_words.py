@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.wording import STATUS_WORDS, bar, percent_of, usd
+from labelmill.report.wording import STATUS_WORDS, bar, percent_of, usd, visible
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -23,12 +23,15 @@ def history_view(title: str, history: dict[str, Any]) -> RenderableType:
     runs = history["runs"][-RUNS_SHOWN:]
     earlier = len(history["runs"]) - len(runs)
     parts: list[RenderableType] = [
-        f"[bold]{escape(title)}[/]",
+        f"[bold]{escape(visible(title))}[/]",
         _table("run", "run_id", runs, total, "status"),
         *([f"{earlier:,} earlier runs are in the total and in --json"] if earlier else []),
         _table("day (UTC)", "day", history["days"][-DAYS_SHOWN:]),
         _table("month (UTC)", "month", history["months"]),
-        *(f"[yellow]{escape(said)}[/]" for said in [*notices(total), *out_words(history.get("out"))]),
+        *(
+            f"[yellow]{escape(visible(said))}[/]"
+            for said in [*notices(total), *out_words(history.get("out"))]
+        ),
         f"[bold]cost per day[/], the last {DAYS_SHOWN} days with work",
         cost_chart(history["days"][-DAYS_SHOWN:]),
     ]
@@ -120,7 +123,7 @@ def _table(
         table.add_column(name, footer, justify="right")
     for row in rows:
         ending = [ending_words(row["kind"], row[status])] if status else []
-        table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, shape))
+        table.add_row(*(escape(visible(words)) for words in (row[key], *ending)), *_cells(row, shape))
     return table
 
 

@@ -96,6 +96,7 @@ def notices(record: RunRecord) -> list[str]:
     said = []
     if record.message:
         said.append(f"How it ended: {record.message}.")
+    said += [f"{notice}." for notice in record.notices]
     if record.texts_out and record.status != "waiting":
         said.append(
             f"{record.texts_out:,} texts are in batches at the provider, which go on. The next run harvests them."

@@ -26,9 +26,10 @@ from labelmill.store.ledger import (
     scan_with_journals,
 )
 
-CELL = ("task_key", "run_id", "day", "model", "lane")
-"""What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model as the provider names it."""
-TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
+CELL = ("task_key", "run_id", "day", "model", "lane", "service_tier")
+"""What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model and tier as the provider names them."""
+TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cache_write_input_tokens")
+"""The kinds of tokens, in the order of `Usage`."""
 _KNOWN = "cost_known_usd"
 _COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_unseen", *TOKENS)
 _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
@@ -104,7 +105,7 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
     rows = rows.with_columns(
         day=pl.col("answered_at_utc").dt.date(),
         lane=pl.when(BY_BATCH).then(pl.lit("batch")).otherwise(pl.lit("live")),
-        **{f"text_{name}": pl.col(name) for name in (TOKENS if by_tokens else ())},
+        **{f"text_{name}": pl.col(name).fill_null(0) for name in (TOKENS if by_tokens else ())},
     )
     unknown, unseen = COST_USD.is_null(), pl.col("unseen") > 0
     work = rows.group_by(*CELL, *per_text).agg(

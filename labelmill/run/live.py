@@ -1,5 +1,6 @@
 """Live runs: what the chunks of a run share in this process."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -28,6 +30,9 @@ from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price, price_of
 from labelmill.run.label_run import LabelRun
 from labelmill.run.spending import spent_of_limits
+from labelmill.run.task_change import task_change_of
+
+log = logging.getLogger(__name__)
 
 
 class ChunkNumbers:
@@ -61,6 +66,13 @@ class LiveRun:
     numbers: ChunkNumbers
     desk: BatchDesk
     opened_at: float
+    notices: list[str]
+
+    def notice(self, sentence: str) -> None:
+        """Say something that must stand beside the run's numbers: in the log now, in its record at the end; once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+            log.warning("%s", sentence)
 
     @property
     def gate(self) -> Gate:
@@ -114,18 +126,21 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
     with tracing(keep_texts=settings.trace_texts) as traced:
         throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
         price = price_of(run.job.model, run.job.price, run.base_url)
+        guard = guard_of(run, throttle, budget, price)
         mine = LiveRun(
             run,
             throttle,
             budget,
-            guard_of(run, throttle, budget, price),
+            guard,
             price,
             Progress(),
             traced,
             numbers,
             open_desk(run, throttle.gate, budget, numbers.take),
             time.monotonic(),
+            [],
         )
+        guard.notify = mine.notice
         with _lock:
             _live[run.run_id] = mine
         try:
@@ -147,6 +162,7 @@ def guard_of(run: LabelRun, throttle: Throttle, budget: Budget, price: Price | N
         price,
         hidden_key=None if key == NO_KEY else key,
         address=run.base_url,
+        is_practice=run.practice,
     )
 
 
@@ -164,3 +180,11 @@ def live_runs() -> list[LiveRun]:
     """The runs that are live in this process, the latest last."""
     with _lock:
         return list(_live.values())
+
+
+def notice_task_change(live: LiveRun, pending: Path, price: Price | None) -> None:
+    """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is asked."""
+    run = live.run
+    change = task_change_of(run.folder, run.job, pending, price, practice=run.practice)
+    if change is not None:
+        live.notice(change.sentence())

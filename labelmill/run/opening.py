@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
-from labelmill.model.endpoint import endpoint_of, reachable
+from labelmill.model.endpoint import reachable
+from labelmill.model.environment import bypass_proxies, open_files_mistakes
+from labelmill.model.network import answering_endpoint
 from labelmill.run.counts import RowCounts, Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
@@ -24,8 +26,12 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Li
     Journals that dead runs left are folded in before the block begins.
 
     Raises:
-        JobRefused: another run writes into the same output folder.
+        JobRefused: another run writes into the same output folder, or no request would be answered.
     """
+    bypass_proxies()
+    endpoint = answering_endpoint(job, model_base_url)
+    if mistakes := open_files_mistakes(job.run.max_concurrency):
+        raise JobRefused(mistakes)
     started = datetime.now(UTC)
     run_id = new_run_id(started)
     with ExitStack() as stack:
@@ -37,9 +43,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Li
             raise JobRefused([Mistake("output.path", sentence)]) from None
         # On the live lane too where it has been sent batches: they are to be settled as a provider's are.
         remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
-        endpoint = stack.enter_context(
-            reachable(endpoint_of(job.model, model_base_url), job.practice, remembered)
-        )
+        endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
         run = LabelRun(
             job=job,
             run_id=run_id,
@@ -91,4 +95,4 @@ def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:
     )
     prices = Prices(mine.price, mine.batch_price)
     batches = [*notes.settled, *notes.out.values()]
-    return record_of(mine.run, rows, work, prices, ending, datetime.now(UTC), batches)
+    return record_of(mine.run, rows, work, prices, ending, datetime.now(UTC), batches, mine.notices)

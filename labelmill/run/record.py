@@ -53,6 +53,8 @@ class RunRecord(BaseModel):
     those that the run had to do with; `texts_out` texts are in batches that the next run harvests. `other_tasks_cost_usd` is
     that part of `cost_usd` which batches of an earlier prompt, label set or model have cost that this run harvested.
 
+    `notices` are sentences that must stand beside the numbers, such as what of the task has changed since the run before.
+
     A record says `running` from the start; should the process die, the next run into the same folder makes it `failed`
     and counts what the dead run had paid for.
     """
@@ -93,6 +95,7 @@ class RunRecord(BaseModel):
     finished_at_utc: datetime | None
     labeled_path: str
     failed_path: str | None
+    notices: list[str] = []
     labelmill_version: str = __version__
 
 
@@ -139,6 +142,7 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
     ending: tuple[Status, str | None],
     finished: datetime | None,
     batches: Sequence[BatchRecord] = (),
+    notices: Sequence[str] = (),
 ) -> RunRecord:
     """Put a run's record together. `rows` is None where nothing was published, `finished` while the run goes on."""
     status, message = ending
@@ -161,6 +165,7 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         failures=counts["failures"],
         started_at_utc=run.started_at_utc,
         finished_at_utc=finished,
+        notices=list(notices),
         labeled_path=str(run.folder.labeled.absolute()),
         failed_path=str(run.folder.failed(run.run_id).absolute()) if counts["failed"] else None,
     )

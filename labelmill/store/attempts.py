@@ -9,11 +9,9 @@ from typing import Any, Self
 
 from labelmill.job.model import Run
 from labelmill.model.failures import POLICY_OF_KIND, Policy
-from labelmill.money.usage import Usage
+from labelmill.money.usage import MAX_TOKENS, Usage
 
-_MOST_COUNT = 10**12
-"""More tokens, or attempts, than there can be: ten million of these still fit into a sum of 64 bits."""
-_MOST_USD = Decimal(10**9)
+_MOST_USD = Decimal(10**12)
 _TOKENS = tuple(field.name for field in fields(Usage))
 
 
@@ -143,7 +141,7 @@ def _storable_number(value: object) -> float | None:
 
 
 def _storable_count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_COUNT
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TOKENS
     return value if is_count else None  # type: ignore[return-value]  # it is an int
 
 
