@@ -50,6 +50,8 @@ def _name() -> str:
 @flow(
     name="label-dataset",
     flow_run_name=_name,
+    # A server's default of retries would run it again over its own ending, and hide how it ended.
+    retries=0,
     task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_IN_FLIGHT),  # type: ignore[arg-type]
 )
 def label_dataset(

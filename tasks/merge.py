@@ -10,7 +10,7 @@ from labelmill.run.label_run import LabelRun
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="merge", task_run_name="merge", cache_policy=NO_CACHE)
+@task(name="merge", task_run_name="merge", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def merge_labels(run: LabelRun) -> RowCounts:
     """Publish the labeled dataset and the rows that failed, and count what was written."""

@@ -23,7 +23,7 @@ from tasks.artifact_keys import artifact_key_of
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def publish_run(run: LabelRun, record: RunRecord) -> None:
     """Write what the run leaves for programs, then its report, then show it all in Prefect.
