@@ -14,7 +14,7 @@ from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
+from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of, visible
 from labelmill.run.record import RunRecord
 
 EXIT_CODES = {
@@ -56,7 +56,7 @@ def run_job(
     except JobRefused as refused:
         return refuse(refused)
     except CannotWrite as cannot:
-        console.print(f"[bold red]error[/] {escape(str(cannot))}", soft_wrap=True)
+        console.print(f"[bold red]error[/] {_plain(str(cannot))}", soft_wrap=True)
         return EXIT_OTHER
     except KeyboardInterrupt:
         console.print("stopped before anything was asked")
@@ -94,30 +94,47 @@ def exit_code_of(record: RunRecord) -> int:
 def refuse(refused: JobRefused) -> int:
     """Print what is wrong with a job, a line each; returns the exit code."""
     for mistake in refused.mistakes:
-        console.print(f"[bold red]error[/] {escape(str(mistake))}", soft_wrap=True)
+        console.print(f"[bold red]error[/] {_plain(str(mistake))}", soft_wrap=True)
     return EXIT_USER
 
 
 def show(record: RunRecord) -> None:
-    """Print a run's summary to the terminal."""
+    """Print a run's summary to the terminal. What comes from outside moves no cursor and opens no link."""
     console.print(
-        f"\n[bold]{escape(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
+        f"\n[bold]{_plain(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
     )
     for notice in notices(record):
-        console.print(f"[yellow]{escape(notice)}[/]", soft_wrap=True)
+        _say(f"[yellow]{_plain(notice)}[/]")
     facts = Table.grid(padding=(0, 2))
     for what, value in [*rows_of(record), *bill_of(record)]:
-        facts.add_row(what, escape(value))
+        facts.add_row(what, _plain(value))
     console.print(facts)
     if record.labels:
         shares = Table.grid(padding=(0, 2))
-        for name, count in list(record.labels.items())[:_SHOWN_LABELS]:
-            shares.add_row(escape(name), f"{count:,}", percent(count, record.rows_labeled))
+        labels = list(record.labels.items())
+        for name, count in labels[:_SHOWN_LABELS]:
+            shares.add_row(_plain(name), f"{count:,}", percent(count, record.rows_labeled))
+        if more := labels[_SHOWN_LABELS:]:
+            rest = sum(count for _, count in more)
+            shares.add_row(f"and {len(more):,} more", f"{rest:,}", percent(rest, record.rows_labeled))
         console.print("\n[bold]labels[/]", shares, sep="\n")
-    for kind, count in record.failures.items():
-        console.print(f"[red]failed[/] {count:,} {kind}")
+    for kind, count in (record.failures or {}).items():
+        console.print(f"[red]failed[/] {count:,} {_plain(kind)}")
+    for whose, often, words in said_of(record):
+        if words not in (record.message or ""):
+            _say(f"{whose}, {often}: {_plain(words)}")
     folder = Path(record.job.output.path) / "runs" / record.run_id
     console.print(
-        f"\nlabels  {escape(record.labeled_path)}\nreport  {escape(str(folder / 'report.html'))}",
+        f"\nlabels  {_plain(record.labeled_path)}\nreport  {_plain(str(folder / 'report.html'))}",
         soft_wrap=True,
     )
+
+
+def _say(words: str) -> None:
+    """Print prose: a terminal gets lines that end between words, a file or a pipe one line."""
+    console.print(words, soft_wrap=not console.is_terminal)
+
+
+def _plain(text: str) -> str:
+    """Text from outside as nothing but text."""
+    return escape(visible(text))

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.wording import STATUS_WORDS, bar, percent_of, usd
+from labelmill.report.wording import STATUS_WORDS, bar, counted, percent_of, usd
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -22,15 +22,18 @@ def history_view(title: str, history: dict[str, Any]) -> RenderableType:
     total = history["total"]
     runs = history["runs"][-RUNS_SHOWN:]
     earlier = len(history["runs"]) - len(runs)
+    days = history["days"][-DAYS_SHOWN:]
+    earlier_days = len(history["days"]) - len(days)
     parts: list[RenderableType] = [
         f"[bold]{escape(title)}[/]",
         _table("run", "run_id", runs, total, "status"),
-        *([f"{earlier:,} earlier runs are in the total and in --json"] if earlier else []),
-        _table("day (UTC)", "day", history["days"][-DAYS_SHOWN:]),
+        *([f"{counted(earlier, 'earlier run')}: in the total and in --json"] if earlier else []),
+        _table("day (UTC)", "day", days),
+        *([f"{counted(earlier_days, 'earlier day')}: in the months and in --json"] if earlier_days else []),
         _table("month (UTC)", "month", history["months"]),
         *(f"[yellow]{escape(said)}[/]" for said in [*notices(total), *out_words(history.get("out"))]),
         f"[bold]cost per day[/], the last {DAYS_SHOWN} days with work",
-        cost_chart(history["days"][-DAYS_SHOWN:]),
+        cost_chart(days),
     ]
     return Group(*parts)
 
@@ -44,9 +47,11 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
         )
     if total["requests_unseen"]:
+        worst = total["unseen_usd"]
+        unseen = "an unknown cost" if worst is None else f"a cost of at most {usd(worst)}"
         said.append(
-            f"{total['requests_unseen']:,} requests ended without a count of their tokens; they may have cost at most "
-            f"{usd(total['unseen_usd'])} more, which is not in the cost."
+            f"{counted(total['requests_unseen'], 'request')} ended without a token count, at {unseen}. Budgets count it as "
+            "spent; the cost shown leaves it out."
         )
     if total["requests_by_batch"]:
         said.append(
@@ -61,9 +66,11 @@ def out_words(out: dict[str, Any] | None) -> list[str]:
     if not out or not out["batches"]:
         return []
     batches = "a batch" if out["batches"] == 1 else f"{out['batches']:,} batches"
-    at_most = usd(out["at_most_usd"])
+    at_most = out["at_most_usd"]
+    cost = "an unknown cost" if at_most is None else f"a cost of at most {usd(at_most)}"
+    are = "1 text is" if out["texts"] == 1 else f"{out['texts']:,} texts are"
     return [
-        f"{out['texts']:,} texts are in {batches} at the provider. They may cost {at_most} at most, and count when harvested."
+        f"{are} in {batches} at the provider, at {cost}, which counts once harvested."
     ]
 
 

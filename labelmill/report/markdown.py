@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
 from labelmill.report.changes import (
+    LIMITS_NOTE,
     changes_of,
     examples_of,
     figures_of,
@@ -14,7 +15,16 @@ from labelmill.report.changes import (
     limits_of,
 )
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, visible
+from labelmill.report.wording import (
+    SAID_COLUMNS,
+    STATUS_WORDS,
+    bill_of,
+    notices,
+    percent,
+    rows_of,
+    said_of,
+    visible,
+)
 from labelmill.run.record import RunRecord
 
 _ESCAPES = str.maketrans(
@@ -41,6 +51,7 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     parts += ["## Bill", table(("", "this run"), [(what, escaped(value)) for what, value in bill_of(record)])]
     if findings.limits:
         parts += ["## Budget", table(("limit", "at most", "spent", "used"), escape_all(limits_of(findings)))]
+        parts.append(LIMITS_NOTE)
     if record.batches:
         parts += ["## Batches", table(BATCH_COLUMNS, escape_all(batches_of(record)), numbers=False)]
     if record.labels:
@@ -51,9 +62,11 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     if record.failures:
         failures = [(escaped(kind), f"{count:,}") for kind, count in record.failures.items()]
         parts += ["## Failures", table(("kind", "rows"), failures)]
+    if said_words := said_of(record):
+        parts += ["### What was said most often", table(SAID_COLUMNS, escape_all(said_words), numbers=False)]
     if findings.examples:
         examples = table(("kind", "text", "message"), escape_all(examples_of(findings)), numbers=False)
-        parts += ["Some of them:", examples]
+        parts += ["### Some of the failed rows", examples]
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,8 +96,10 @@ def _changes(record: RunRecord, last: PastRun | None) -> list[str]:
         return ["This is the first run of this job in this folder."]
     compared = table(("", "last run", "this run", "change"), changes_of(record, last))
     when = f"Compared with run `{last.run_id}`" if re.fullmatch(r"[\w-]+", last.run_id) else "Compared"
-    gone = gone_labels(record, last)[:_MOST_LABELS]
-    words = f" No longer there: {', '.join(escaped(label) for label in gone)}." if gone else ""
+    gone = gone_labels(record, last)
+    named = [escaped(label) for label in gone[:_MOST_LABELS]]
+    more = f" and {len(gone) - len(named):,} more" if len(gone) > len(named) else ""
+    words = f" No longer there: {', '.join(named)}{more}." if gone else ""
     return [f"{when} of {last.started_at_utc:%Y-%m-%d %H:%M} UTC.{words}", compared]
 
 

@@ -147,13 +147,14 @@ def test_a_link_in_the_way_is_removed_and_not_followed(tmp_path, write_source, m
     assert precious.read_bytes() == b"precious"
 
 
-def test_no_failed_rows_leave_no_file(tmp_path, write_source, merger):
-    """`failed/` has a file only where rows have failed, and an older one of that name goes."""
+def test_no_failed_rows_leave_no_file(tmp_path, write_source, record_answers, merger):
+    """`failed/` has a file only where rows have failed, and an older one of that name goes; a text without words is none."""
     path = tmp_path / "failed" / "run.parquet"
-    files = write_source(tmp_path / "source", {"text": ["a", None]})
-    assert write_failed(files, merger, path) == 1
-    assert pl.read_parquet(path)["failure_kind"].to_list() == ["empty_text"]
-    files = write_source(tmp_path / "source", {"text": ["a", "new"]})
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
+    failing = Merger(record_answers(tmp_path / "ledger-2", failures={"b": "too_long"}), TEXT)
+    assert write_failed(files, failing, path) == 1
+    assert pl.read_parquet(path)["failure_kind"].to_list() == ["too_long"]
+    files = write_source(tmp_path / "source", {"text": ["a", "new", None, " "]})
     assert write_failed(files, merger, path) == 0
     assert _all_files(path.parent) == []
 
