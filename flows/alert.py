@@ -21,9 +21,9 @@ def alert(job: str, sentence: str) -> None:
         sentence: Why its run did not complete.
     """
     get_run_logger().warning("%s: %s", visible(job), visible(sentence))
-    create_markdown_artifact(alert_words(job, sentence), key="alerts", description=escaped(job))
+    create_markdown_artifact(alert_words(job, sentence), key="alerts", description=f"Alert of {escaped(job)}")
 
 
 def alert_words(job: str, sentence: str) -> str:
     """The alert in Markdown. A provider's words and a job's name are text in it, and nothing else."""
-    return f"**Job:** {escaped(job)}\n\n> {escaped(sentence)}\n"
+    return f"Job: {escaped(job)}\n\n> {escaped(sentence)}\n"

@@ -69,9 +69,7 @@ def out_words(out: dict[str, Any] | None) -> list[str]:
     at_most = out["at_most_usd"]
     cost = "an unknown cost" if at_most is None else f"a cost of at most {usd(at_most)}"
     are = "1 text is" if out["texts"] == 1 else f"{out['texts']:,} texts are"
-    return [
-        f"{are} in {batches} at the provider, at {cost}, which counts once harvested."
-    ]
+    return [f"{are} in {batches} at the provider, at {cost}, which counts once harvested."]
 
 
 def cost_chart(days: Iterable[dict[str, Any]]) -> Table:

@@ -30,7 +30,9 @@ from labelmill.run.record import RunRecord
 _ESCAPES = str.maketrans(
     {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
-_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECASE)
+_BLOCKS = re.compile(r"^(?:(?P<code> )(?= {3})|(?P<lead> *)(?P<mark>[-=]|\d{1,9}(?=\.)))")
+"""What makes a list, a rule or code of a text that nothing stands before."""
 _APART = "<!-- -->"
 """Keeps an address from becoming a link: Prefect's pages look for addresses after escapes are gone."""
 _MOST_LABELS = 100
@@ -38,8 +40,18 @@ NOTHING_MORE = Findings()
 
 
 def escaped(text: str) -> str:
-    """Text from outside as plain text in a Markdown table: no mark, tag, link or line break survives."""
-    return _LINKS.sub(_APART, visible(text).translate(_ESCAPES))
+    """Text from outside as plain text in Markdown: no mark, tag, link, list or line break survives.
+
+    That holds in a table, in a line of other words, and where nothing else stands before it.
+    """
+    return _LINKS.sub(_APART, _BLOCKS.sub(_as_text, visible(text).translate(_ESCAPES)))
+
+
+def _as_text(found: re.Match[str]) -> str:
+    if found["code"]:
+        return "&#32;"
+    mark = found["mark"]
+    return found["lead"] + (f"{mark}\\" if mark.isdigit() else f"\\{mark}")
 
 
 def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:

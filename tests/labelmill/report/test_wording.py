@@ -10,6 +10,7 @@ from labelmill.report.wording import (
     STATUS_WORDS,
     bar,
     bill_of,
+    counted,
     duration,
     notices,
     percent,
@@ -20,6 +21,7 @@ from labelmill.report.wording import (
     visible,
 )
 from labelmill.run.record import RunRecord
+from labelmill.store.folder import OutputFolder
 
 
 @pytest.mark.parametrize(
@@ -220,3 +222,39 @@ def test_a_run_that_waits_says_so_first(record_of):
 def test_a_bar_shows_anything_above_zero(count, most, length):
     """One row in a million still has a block; none has none."""
     assert bar(count, most) == "█" * length
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "–"),
+        ({"texts_labeled": 0}, "–"),
+        ({"texts_labeled": None}, "–"),
+        ({"texts_labeled": 100, "texts_asked": 400}, "$0.50"),
+        ({"texts_labeled": 100, "cost_usd": None}, "unknown"),
+        ({"texts_labeled": 0, "cost_usd": None}, "–"),
+    ],
+)
+def test_a_thousand_labels_cost_what_was_paid_for_those_there_are(record_of, fields, words):
+    """Not what was paid for the texts that were asked: a run that was cut off has asked more than it got."""
+    bill = dict(bill_of(record_of(**{"cost_usd": 0.05, "texts_labeled": None} | fields)))
+    assert bill["cost per 1,000 labels"] == words
+
+
+def test_a_rehearsal_beside_a_models_labels_says_so(record_of, job_of):
+    """Nobody looks for its labels in labeled/."""
+    job = job_of()
+    beside = str(OutputFolder.of(job).practice_labeled)
+    assert "a folder of their own" in notices(record_of(job=job, practice=True, labeled_path=beside))[1]
+    assert len(notices(record_of(job=job, practice=True))) == 1
+
+
+def test_one_thing_is_told_as_one():
+    """And none or several as several."""
+    assert [counted(number, "file") for number in (0, 1, 2, 1204)] == [
+        "0 files",
+        "1 file",
+        "2 files",
+        "1,204 files",
+    ]
+    assert counted(2, "batch", "batches") == "2 batches"
