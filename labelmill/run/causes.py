@@ -33,16 +33,19 @@ class Causes:
 
 
 def causes_of(rows: pl.LazyFrame) -> Causes:
-    """Find the causes in what one run added to a ledger.
+    """Find the causes in rows of a ledger, such as those that one run added.
 
-    A text that the same run labeled in the end is left out. Messages that differ by an id, a moment or a number are one,
+    A text that has a label in one of them is left out. Messages that differ by an id, a moment or a number are one,
     unless it is the HTTP status they begin with; answers are compared as they stand.
     """
     rows = rows.select("row_key", "label", "error", "message", "answered_at_utc")
-    labeled = rows.filter(pl.col("label").is_not_null()).select("row_key")
+    unlabeled = rows.filter(pl.col("label").is_null() & pl.col("error").is_not_null())
+    # The few that failed are held in memory, and not the many that have a label.
+    labeled = (
+        rows.filter(pl.col("label").is_not_null()).select("row_key").join(unlabeled, on="row_key", how="semi")
+    )
     failed = (
-        rows.filter(pl.col("label").is_null() & pl.col("error").is_not_null())
-        .join(labeled, on="row_key", how="anti")
+        unlabeled.join(labeled, on="row_key", how="anti")
         .with_columns(text=pl.col("message").str.replace_all(r"\s+", " ").str.strip_chars())
         .filter(pl.col("text").fill_null("") != "")
         .sort("answered_at_utc")

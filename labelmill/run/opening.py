@@ -13,7 +13,7 @@ from labelmill.run.counts import Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
 from labelmill.run.publication import Merged
-from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
+from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
 from labelmill.run.takeover import take_over_dead_runs
 from labelmill.store.folder import OutputFolder
 from labelmill.store.lock import LockedError, locked
@@ -89,6 +89,9 @@ def finished_record(mine: LiveRun, merged: Merged | None) -> RunRecord:
     run, notes = mine.run, mine.desk.notes
     work = work_of_run(run.folder.ledgers, run.run_id, run.task_key)
     causes = causes_of(run.ledger.scan_run(run.run_id))
+    if merged is not None and merged.rows.failed and causes == NO_CAUSES:
+        # None of them was asked again: they failed as they did before.
+        causes = causes_of(run.ledger.scan())
     ending = status_of(merged, run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine, causes)
     prices = Prices(mine.price, mine.batch_price)
     batches = [*notes.settled, *notes.out.values()]

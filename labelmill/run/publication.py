@@ -98,9 +98,11 @@ def too_many_failed(rows: RowCounts, max_failed_fraction: float) -> bool:
 
 
 def published_in(labeled: Path) -> Published | None:
-    """What the manifest beside a folder says of it; None where there is none that can be read."""
+    """What the manifest beside a folder says of it; None where none can be read, or nothing of what it names is there."""
     try:
         manifest = json.loads(labeled.with_name(MANIFEST).read_bytes())
+        if not any((labeled / file["path"]).exists() for file in manifest["files"]):
+            return None
         return Published.model_validate({**manifest, "ok": manifest["rows"]["ok"] or 0})
     except (OSError, ValueError, TypeError, KeyError, ValidationError):
         return None

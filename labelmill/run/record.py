@@ -52,7 +52,7 @@ class RunRecord(BaseModel):
     `labeled_path` holds: this one, or an earlier one whose labels this one was not to replace; then the rows are counted as
     this run would have published them. `texts_asked`, `texts_labeled`, `requests`, tokens and `cost_usd` are this run's
     work; `provider_messages` and `wrong_answers` are what was said most often to its texts that got no label, a few of
-    each. `requests_unseen` are requests that may have been paid and whose tokens
+    each (of those that earlier runs gave up, where it asked none). `requests_unseen` are requests that may have been paid and whose tokens
     nobody saw, `unseen_usd` is what they may have cost at most and is not in `cost_usd`. `cost_usd` is null where it is
     unknown; with `practice` it is what the named model would have cost, and nothing was paid. `answer_seconds` is null where
     nothing was answered. `texts_by_batch` are those of `texts_asked` that the batch lane answered, and `live_cost_usd` is

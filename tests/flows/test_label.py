@@ -313,6 +313,8 @@ def test_too_many_failures_are_a_failed_run_with_its_labels_published(run, job_o
     assert said.count == record.rows_failed
     assert said.text in record.message
     assert said.text in state.message
+    _, again = run(job_of(run={"max_failed_fraction": 0.1}), settings)
+    assert (again.requests, again.provider_messages, again.message) == (0, [said], record.message)
     assert record.rows_failed + record.rows_labeled == len(TEXTS)
     assert _labeled(record).filter(pl.col("label_status") == "ok").height == record.rows_labeled > 0
 

@@ -1,6 +1,7 @@
 """What a run may replace in the output folder."""
 
 import json
+import shutil
 from datetime import UTC, datetime
 
 import polars as pl
@@ -109,9 +110,23 @@ def test_another_tasks_labels_are_replaced_when_nothing_is_missing(labeled, fail
     assert may_replace(rows, 0.05) == allowed
 
 
-@pytest.mark.parametrize("words", ["", "{", "[]", "{}", '{"rows": null}', '{"run_id": 1, "rows": {"ok": 1}}'])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"files": null}',
+        '{"files": [], "rows": null}',
+        '{"files": [{"path": "a.parquet"}], "rows": null}',
+        '{"files": [{"path": "a.parquet"}], "run_id": 1, "rows": {"ok": 1}}',
+    ],
+)
 def test_a_manifest_that_can_not_be_read_tells_nothing(tmp_path, words):
     """It is as if there were none."""
+    (tmp_path / "labeled").mkdir()
+    (tmp_path / "labeled" / "a.parquet").write_bytes(b"")
     (tmp_path / "_manifest.json").write_text(words)
     assert published_in(tmp_path / "labeled") is None
 
@@ -200,6 +215,15 @@ def test_the_same_task_is_published_however_it_ended(publish, labeled, write_tex
     record = publish("r2")
     assert labeled() == ["sport", "money", None]
     assert record.labeled_run_id == "r2"
+
+
+def test_labels_that_somebody_deleted_hold_up_nobody(publish, labeled, write_texts, tmp_path):
+    """A manifest that was left behind speaks of nothing."""
+    write_texts(["a", "b"])
+    publish("r1", {"a": "sport", "b": "money"})
+    shutil.rmtree(tmp_path / "out" / "labeled")
+    publish("r2", {"a": "money"}, labels=OTHER_WORDS)
+    assert labeled() == ["money", None]
 
 
 def test_where_no_row_had_a_label_any_task_may_publish(publish, labeled, write_texts):
