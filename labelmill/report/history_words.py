@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.wording import STATUS_WORDS, bar, counted, percent_of, usd
+from labelmill.report.wording import STATUS_WORDS, bar, counted, percent_of, unseen_notice, usd
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -47,12 +47,7 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
         )
     if total["requests_unseen"]:
-        worst = total["unseen_usd"]
-        unseen = "an unknown cost" if worst is None else f"a cost of at most {usd(worst)}"
-        said.append(
-            f"{counted(total['requests_unseen'], 'request')} ended without a token count, at {unseen}. Budgets count it as "
-            "spent; the cost shown leaves it out."
-        )
+        said.append(unseen_notice(total["requests_unseen"], total["unseen_usd"]))
     if total["requests_by_batch"]:
         said.append(
             f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "

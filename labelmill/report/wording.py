@@ -135,12 +135,17 @@ def notices(record: RunRecord) -> list[str]:
             "What was finished of them is in the ledger of their own task."
         )
     if record.requests_unseen:
-        cost = f"a cost of at most {usd(record.unseen_usd)}" if record.unseen_usd else "an unknown cost"
-        said.append(
-            f"{counted(record.requests_unseen, 'request')} ended without a token count (a timeout, a broken connection, a "
-            f"provider that sends none), at {cost}. The budget counts it as spent; the tokens and the cost shown leave it out."
-        )
+        said.append(unseen_notice(record.requests_unseen, record.unseen_usd))
     return said
+
+
+def unseen_notice(requests: int, unseen_usd: float | None) -> str:
+    """What is to be said of requests that may have been paid and whose tokens nobody saw."""
+    cost = f"a cost of at most {usd(unseen_usd)}" if unseen_usd else "an unknown cost"
+    return (
+        f"{counted(requests, 'request')} ended without a token count (a timeout, a broken connection, a provider that sends "
+        f"none), at {cost}. The budget counts it as spent; the tokens and the cost shown leave it out."
+    )
 
 
 SAID_COLUMNS = ("whose words", "how often", "what was said")
