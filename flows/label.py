@@ -85,8 +85,8 @@ def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> 
                 _ask_live(live, retry_failed=retry_failed)
                 _harvest_late(live)
             live.progress.enter("merging")
-            rows = merge_labels(run)
-        record = finished_record(live, rows)
+            merged = merge_labels(run)
+        record = finished_record(live, merged)
         publish_run(run, record)
         announce(run, record)
     return record
