@@ -14,7 +14,7 @@ from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.model.environment import bypass_proxies
 from labelmill.model.network import answering_endpoint
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
+from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
 from labelmill.run.record import RunRecord
 
 EXIT_CODES = {
@@ -99,25 +99,37 @@ def refuse(refused: JobRefused) -> int:
 
 
 def show(record: RunRecord) -> None:
-    """Print a run's summary to the terminal."""
+    """Print a run's summary to the terminal. What comes from outside moves no cursor and opens no link."""
     console.print(
         f"\n[bold]{shown(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
     )
     for notice in notices(record):
-        console.print(f"[yellow]{shown(notice)}[/]", soft_wrap=True)
+        _say(f"[yellow]{shown(notice)}[/]")
     facts = Table.grid(padding=(0, 2))
     for what, value in [*rows_of(record), *bill_of(record)]:
         facts.add_row(what, shown(value))
     console.print(facts)
     if record.labels:
         shares = Table.grid(padding=(0, 2))
-        for name, count in list(record.labels.items())[:_SHOWN_LABELS]:
+        labels = list(record.labels.items())
+        for name, count in labels[:_SHOWN_LABELS]:
             shares.add_row(shown(name), f"{count:,}", percent(count, record.rows_labeled))
+        if more := labels[_SHOWN_LABELS:]:
+            rest = sum(count for _, count in more)
+            shares.add_row(f"and {len(more):,} more", f"{rest:,}", percent(rest, record.rows_labeled))
         console.print("\n[bold]labels[/]", shares, sep="\n")
-    for kind, count in record.failures.items():
+    for kind, count in (record.failures or {}).items():
         console.print(f"[red]failed[/] {count:,} {shown(kind)}")
+    for whose, often, words in said_of(record):
+        if words not in (record.message or ""):
+            _say(f"{whose}, {often}: {shown(words)}")
     folder = Path(record.job.output.path) / "runs" / record.run_id
     console.print(
         f"\nlabels  {shown(record.labeled_path)}\nreport  {shown(str(folder / 'report.html'))}",
         soft_wrap=True,
     )
+
+
+def _say(words: str) -> None:
+    """Print prose: a terminal gets lines that end between words, a file or a pipe one line."""
+    console.print(words, soft_wrap=not console.is_terminal)

@@ -33,7 +33,7 @@ def bring_up() -> int:
     load_dotenv(find_dotenv(usecwd=True))
     if mistakes := environment_mistakes():
         for mistake in mistakes:
-            console.print(f"[bold red]error[/] {escape(str(mistake))}", soft_wrap=True)
+            console.print(f"[bold red]error[/] {shown(str(mistake))}", soft_wrap=True)
         return EXIT_USER
     prepare_environment(quiet=False)
     try:

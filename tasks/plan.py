@@ -15,7 +15,7 @@ from labelmill.store.ledger import faults_named
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
+@task(name="plan", task_run_name="plan", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = False) -> Plan:
     """Compare the source with the ledger and cut what is missing into chunks. What is in a batch is not missing.

@@ -11,7 +11,7 @@ from labelmill.report.wording import visible
 def state_of(status: str, record: Any, message: str) -> State[Any]:
     """The state of a flow run that leaves this record: one that can go on later is a completed run by that name.
 
-    The message may hold a provider's words; terminals show it, and obey nothing in it.
+    Its message goes to terminals too: what a provider said in it moves no cursor there.
     """
     message = visible(message)
     match status:
@@ -30,7 +30,8 @@ def state_of(status: str, record: Any, message: str) -> State[Any]:
 def state_without_record(trouble: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
     """The state of a flow run that left no record: what a person can mend, in a sentence."""
     sentence = CannotWrite.because(trouble, folder) if isinstance(trouble, OSError) else trouble
-    return Failed(data=sentence, message=visible(str(sentence)))
+    lines = str(sentence).splitlines()
+    return Failed(data=sentence, message="\n".join(map(visible, lines)))
 
 
 def record_in(state: State[Any]) -> Any:

@@ -155,7 +155,7 @@ def failure_of_status(
     return _failure_of_error(status, code, None, said, headers)
 
 
-def _failure_of_error(
+def _failure_of_error(  # noqa: PLR0911  (a decision table reads best as one)
     status: int, code: str | None, kind: str | None, said: str, headers: Mapping[str, str]
 ) -> Failure:
     words, wait = f"{status}: {storable(said)}", retry_after_seconds(headers)

@@ -179,8 +179,10 @@ class RequestGuard:
             self.throttle.gate.raise_if_stopped()
 
     def end(self) -> None:
-        """Everything was asked. Where all that came of it were refusals, these are everyone's, and the run has failed; where
-        every text was dearer than the budget, that is reached.
+        """End a run that has asked everything, where that did not end well.
+
+        Where all that came of it were refusals, these are everyone's, and the run has failed. Where every text was dearer
+        than the budget, that is reached.
         """
         if self.throttle.gate.stopped is not None:
             return

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from labelmill.dataset.merge import MANIFEST
+from labelmill.dataset.merge import MANIFEST, SCRATCH
+from labelmill.run.causes import causes_of
 from labelmill.run.counts import work_of_run
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord, facts_of, read_record, write_record
@@ -37,16 +38,17 @@ def take_over_dead_runs(run: LabelRun) -> None:
 
 def _temporaries(folder: OutputFolder) -> list[Path]:
     """The half-written files that dead runs left, in the places where runs write. Others' stay, whatever their name."""
+    published = (folder.labeled, folder.practice_labeled)
     places = (
         *folder.ledgers.glob("*/"),
         *folder.runs.glob("*/"),
         *folder.batches.glob("[!.]*/"),
         folder.failed("any").parent,
-        folder.path / ".writing",
+        *(labeled.with_name(SCRATCH) for labeled in published),
     )
-    # The output's folder itself may be anyone's.
-    ours = temporaries_in(folder.path, re.escape(MANIFEST))
-    return [*ours, *(left for place in places for left in temporaries_in(place))]
+    # What stands around these may be anyone's.
+    manifests = [temporaries_in(labeled.parent, re.escape(MANIFEST)) for labeled in published]
+    return [left for found in (*manifests, *map(temporaries_in, places)) for left in found]
 
 
 def _may_be_running(path: Path) -> bool:
@@ -60,5 +62,7 @@ def _may_be_running(path: Path) -> bool:
 def closed_record(record: RunRecord, folder: OutputFolder) -> RunRecord:
     """The record of a run whose process died: failed, with what the ledger knows that it paid."""
     work = work_of_run(folder.ledgers, record.run_id, record.task_key)
+    causes = causes_of(Ledger(folder.ledger(record.task_key)).scan_run(record.run_id))
     message = "its process died before the run had ended; what it paid for is in the ledger"
-    return record.model_copy(update={"status": "failed", "message": message, **facts_of(work)})
+    said = {name: list(messages) for name, messages in vars(causes).items()}
+    return record.model_copy(update={"status": "failed", "message": message, **facts_of(work), **said})

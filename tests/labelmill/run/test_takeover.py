@@ -59,6 +59,8 @@ def test_every_temporary_file_of_ours_goes_and_no_one_elses(run, dead):
         out / "._manifest.json.77.tmp",
         out / "failed" / ".20261123-120000-dddd.parquet.77.tmp",
         out / ".writing" / ".a.parquet.77.tmp",
+        out / "practice" / ".writing" / ".a.parquet.77.tmp",
+        out / "practice" / "._manifest.json.77.tmp",
         run.ledger.folder / ".20261123-120000-dddd-00000.parquet.77.tmp",
         run.folder.run(dead.run_id) / ".run.json.77.tmp",
         run.folder.run(dead.run_id) / ".report.html.77.tmp",
