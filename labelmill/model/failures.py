@@ -57,6 +57,8 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
 
 RETRY_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.RETRY]
 ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]
+UNSENT_KINDS = frozenset({"over_budget", "empty_text"})
+"""What keeps a text from being sent at all."""
 OVERLOAD_KINDS = frozenset({"rate_limited", "overloaded", "timeout", "connection"})
 """What says "too much": fewer requests in flight may mend it."""
 

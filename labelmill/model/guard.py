@@ -132,7 +132,7 @@ class RequestGuard:
         self._left_out_of = ""
         self._recorders: dict[int, Recorder] = {}
         self._tried: dict[str, int] = {}
-        self._paid: dict[str, int] = {}
+        self._paid: dict[tuple[int, str], int] = {}
         self._jitter = random.Random()
         self._lock = threading.Lock()
 
@@ -309,7 +309,9 @@ class RequestGuard:
         """How many more requests a text may have in this pass without an answer."""
         if asked.most_attempts is not None:
             return asked.most_attempts - asked.tried
-        tried, paid = self._tried.get(asked.row_key, 0), self._paid.get(asked.row_key, 0)
+        tried = self._tried.get(asked.row_key, 0)
+        # What earlier chunks paid for it, in this run or another, its recorder knows.
+        paid = self._paid.get((asked.chunk, asked.row_key), 0)
         recorder = self._recorders.get(asked.chunk)
         before = recorder.paid_before(asked.row_key) if recorder is not None else 0
         most = self.settings.max_attempts
@@ -325,7 +327,8 @@ class RequestGuard:
             if ending.counts:
                 self._tried[asked.row_key] = self._tried.get(asked.row_key, 0) + 1
             if ending.attempt.usage != Usage():
-                self._paid[asked.row_key] = self._paid.get(asked.row_key, 0) + 1
+                key = (asked.chunk, asked.row_key)
+                self._paid[key] = self._paid.get(key, 0) + 1
 
     @contextmanager
     def _permit(self, asked: Asked, worst_cost: Decimal) -> Iterator[tuple[Passage, Reservation]]:

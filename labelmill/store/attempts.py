@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 from labelmill.job.model import Run
-from labelmill.model.failures import POLICY_OF_KIND, Policy
+from labelmill.model.failures import POLICY_OF_KIND, UNSENT_KINDS, Policy
 from labelmill.money.usage import MAX_TOKENS, Usage
 
 _MOST_USD = Decimal(10**12)
@@ -246,7 +246,7 @@ def _outcome_of(own: Sequence[Attempt], run: Run) -> Outcome:
     )
     return Outcome(
         last=last,
-        requests=len(own),
+        requests=sum(attempt.failure not in UNSENT_KINDS for attempt in own),
         unseen=sum(attempt.usage is None for attempt in own),
         usage=sum((attempt.usage for attempt in own if attempt.usage is not None), Usage()),
         known_usd=sum((attempt.cost_usd or Decimal(0) for attempt in own), Decimal(0)),

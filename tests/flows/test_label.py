@@ -433,3 +433,22 @@ def test_a_rehearsal_into_a_paid_output_leaves_the_paid_labels(
     assert (changed.status, changed.labeled_run_id) == ("budget_reached", paid.run_id)
     assert _labeled(paid)["label"].to_list() == ["money", "money"]
     assert f"labels of run {paid.run_id}" in changed.message
+
+
+def test_one_text_that_is_dearer_than_the_budget_fails_alone(run, practice, job_of, write_texts):
+    """A huge first row is left out without a request, run after run, and the others are labeled within the limit."""
+    write_texts(["a" * 1_000_000, *TEXTS[:20]])
+    for _ in range(2):
+        _, record = run(job_of(run={"max_cost_usd": 0.05}))
+        assert (record.status, record.rows_labeled, record.rows_failed) == ("completed", 20, 1)
+        assert record.failures == {"over_budget": 1}
+        assert record.requests == practice.totals()["requests"]
+    assert record.requests == 0
+    assert "max_cost_usd" in record.provider_messages[0].text if record.provider_messages else True
+
+
+def test_a_limit_that_no_text_fits_into_is_a_budget_that_is_reached(run, practice, job_of, write_texts):
+    """Where not one request fits into the whole limit, nothing is sent, and every row is pending."""
+    write_texts(TEXTS[:5])
+    _, record = run(job_of(run={"max_cost_usd": 0.0000001}))
+    assert (record.status, record.rows_pending, practice.totals()["requests"]) == ("budget_reached", 5, 0)
