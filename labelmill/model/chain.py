@@ -18,10 +18,11 @@ from pydantic import Field
 from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
-from labelmill.model.answers import SECONDS, LabelSet, answer_of, label_or_failure
+from labelmill.model.answers import SECONDS, answer_of, label_or_failure
 from labelmill.model.chat import JobChatOpenAI, chat_settings
 from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
 from labelmill.model.prompt import prompt_of
+from labelmill.model.reading import LabelSet
 from labelmill.model.throttle import Passage, Throttle
 from labelmill.model.worst_case import worst_case_of
 from labelmill.money.budget import Budget, Reservation

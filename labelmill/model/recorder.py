@@ -14,8 +14,9 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
-from labelmill.model.answers import Answer, LabelSet, answer_of, label_or_failure
+from labelmill.model.answers import Answer, answer_of, label_or_failure
 from labelmill.model.failures import Failure, Fatal, failure_of, may_have_been_paid
+from labelmill.model.reading import LabelSet
 from labelmill.model.worst_case import worst_case_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
