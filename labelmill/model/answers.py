@@ -50,8 +50,8 @@ _REASONS: Mapping[Ending, tuple[str, ...]] = {
         *("stop", "tool_calls", "function_call"),
         # Anthropic's API reference; xAI sends the first through OpenAI's interface (genkit-ai/genkit#6259).
         *("end_turn", "stop_sequence", "tool_use"),
-        # Text Generation Inference, Together, watsonx; AI21; Cohere; Bedrock's Titan; Azure AI inference.
-        *("eos_token", "eos", "endoftext", "complete", "finish", "stopped", "tool_call"),
+        # Text Generation Inference and watsonx; Together; AI21; Cohere's first API; Bedrock's Titan.
+        *("eos_token", "eos", "endoftext", "complete", "finish"),
     ),
     Ending.UNTOLD: (
         # KoboldCpp sent the word, or left the reason out (PowerShell/AIShell#350); OpenAI itself sent null in one answer

@@ -37,8 +37,9 @@ _THOUGHTS = (
 """How thoughts begin and end in an answer's text, as patterns."""
 
 _PAIRS = (
-    *"\"\" '' `` “” „“ „” ”” ‘’ ‚‘ ’’ «» »« ‹› 〝〞 「」 『』 《》 〈〉 ⟨⟩ ⟪⟫ 【】 〔〕 〖〗".split(),
-    *"[] () {} <> $$ __ ** ||".split(),
+    *('""', "''", "``", "“”", "„“", "„”", "””", "‘’", "‚‘", "’’", "«»", "»«", "‹›", "〝〞", "「」", "『』"),
+    *("《》", "〈〉", "⟨⟩", "⟪⟫", "【】", "〔〕", "〖〗"),
+    *("[]", "()", "{}", "<>", "$$", "__", "**", "||"),
     ("**", "**"),
     ("__", "__"),
     ("~~", "~~"),
@@ -56,7 +57,7 @@ _PAIRS = (
     ("<|begin_of_box|>", "<|end_of_box|>"),
     ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
-)
+)  # fmt: skip
 """Openings and their closings."""
 
 _ENDINGS = ".。!?,;:、"
@@ -69,17 +70,18 @@ _PREFIXES = (
 
 _LEAKED_MARKS = (
     # ChatML: Qwen, Yi, Hermes; vLLM and llama.cpp leak it where the model's file names another end.
-    *"<|im_end|> <|im_start|>assistant <|im_start|> <|endoftext|>".split(),
+    *("<|im_end|>", "<|im_start|>assistant", "<|im_start|>", "<|endoftext|>"),
     # Llama 3 (OpenBMB/MiniCPM-V#373: dozens of them in a row), Llama 2, Mistral, Granite.
-    *"<|eot_id|> <|eom_id|> <|end_of_text|> <|begin_of_text|>".split(),
-    *"<|start_header_id|>assistant<|end_header_id|> </s> <s> [/INST] [INST] <|end_of_role|>".split(),
+    *("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|begin_of_text|>"),
+    *("<|start_header_id|>assistant<|end_header_id|>", "</s>", "<s>", "[/INST]", "[INST]", "<|end_of_role|>"),
     # Gemma, Gemma 4, Phi, GLM, Command, Kimi, InternLM, ERNIE.
-    *"<end_of_turn> <start_of_turn>model <eos> <bos> <turn|> <|turn>model".split(),
-    *"<|end|> <|assistant|> <|user|> <eop> <|END_OF_TURN_TOKEN|> [EOS] [EOT] [BOS]".split(),
-    *"<|end_of_msg|> <|close|>message<|sep|> <|end_of_sentence|> <eoa> <|endofassistant|>".split(),
+    *("<end_of_turn>", "<start_of_turn>model", "<eos>", "<bos>", "<turn|>", "<|turn>model"),
+    *("<|end|>", "<|assistant|>", "<|user|>", "<eop>", "<|END_OF_TURN_TOKEN|>", "[EOS]", "[EOT]"),
+    "[BOS]",
+    *("<|end_of_msg|>", "<|close|>message<|sep|>", "<|end_of_sentence|>", "<eoa>", "<|endofassistant|>"),
     # gpt-oss; DeepSeek, whose bars are full-width.
-    *"<|return|> <|start|>assistant <|call|> <｜end▁of▁sentence｜> <｜Assistant｜> <｜User｜>".split(),
-)
+    *("<|return|>", "<|start|>assistant", "<|call|>", "<｜end▁of▁sentence｜>", "<｜Assistant｜>", "<｜User｜>"),
+)  # fmt: skip
 """Marks of chat templates that were meant for the server alone, at either end of an answer."""
 
 _INVISIBLE = re.compile(
