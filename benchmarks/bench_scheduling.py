@@ -17,7 +17,9 @@ import polars as pl
 
 from commands.run import label
 from labelmill.job.model import LabelJob
-from labelmill.model.chain import Toll, chain_of
+from labelmill.model.breaker import CircuitBreaker
+from labelmill.model.chain import chain_of
+from labelmill.model.guard import RequestGuard
 from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget
 from labelmill.practice import PracticeServer, PracticeSettings, start_practice
@@ -104,7 +106,8 @@ def by_run(server: PracticeServer, texts: Sequence[str]) -> None:
 def by_batch(server: PracticeServer, texts: Sequence[str]) -> None:
     """One `chain.batch`: nothing is saved before its end."""
     job = job_of(Path())
-    chain = chain_of(job, server.base_url, "none", Toll(Throttle(job.run), Budget(None), None))
+    guard = RequestGuard(job.run, Throttle(job.run), Budget(None), CircuitBreaker(1.0), None)
+    chain = chain_of(job, server.base_url, "none", guard)
     chain.batch(
         [{"text": text} for text in texts], config={"max_concurrency": CONCURRENCY}, return_exceptions=True
     )

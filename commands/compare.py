@@ -7,12 +7,12 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
-from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, console, read_job, refuse
+from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, read_job, refuse
+from commands.terminal import console, print_json, shown
 from labelmill.compare.estimate import Estimate, estimate_of
 from labelmill.compare.record import Comparison
 from labelmill.compare.sample import draw_sample
@@ -32,6 +32,7 @@ from labelmill.errors import CannotWrite, JobRefused, Mistake
 from labelmill.job.check_provider import refuse_without_live_lane
 from labelmill.job.model import LabelJob
 from labelmill.model.endpoint import endpoint_of
+from labelmill.model.network import answering_endpoint
 from labelmill.money.prices import price_of
 from labelmill.report.wording import STATUS_WORDS
 from labelmill.store.folder import COMPARISON, OutputFolder
@@ -67,6 +68,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
         job = read_job(path, max_cost_usd, model_base_url)
         refuse_without_live_lane(job)
+        answering_endpoint(job, model_base_url)  # before Prefect is waited for
         if not _agreed(job, wanted, yes=yes):
             console.print("nothing was asked")
             return EXIT_OTHER
@@ -74,13 +76,13 @@ def compare_job(  # noqa: PLR0913  (an option each)
     except JobRefused as refused:
         return refuse(refused)
     except CannotWrite as cannot:
-        console.print(f"[bold red]error[/] {escape(str(cannot))}", soft_wrap=True)
+        console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
         return EXIT_OTHER
     except KeyboardInterrupt:
         console.print("stopped before anything was asked")
         return EXIT_OTHER
     if as_json:
-        sys.stdout.write(comparison.model_dump_json(indent=2) + "\n")
+        print_json(comparison.model_dump_json(indent=2))
     show(comparison, console if as_json else Console(highlight=False))
     return exit_code_of(comparison)
 
@@ -119,16 +121,16 @@ def show(comparison: Comparison, where: Console) -> None:
     if not where.is_terminal:
         where = Console(file=where.file, highlight=False, width=_WIDTH_OF_A_FILE)
     where.print(
-        f"\n[bold]{escape(comparison.job.name)}[/], strategies compared: {STATUS_WORDS[comparison.status]}  "
+        f"\n[bold]{shown(comparison.job.name)}[/], strategies compared: {STATUS_WORDS[comparison.status]}  "
         f"[dim]{comparison.run_id}[/]"
     )
     for notice in notices(comparison):
-        where.print(f"[yellow]{escape(notice)}[/]", soft_wrap=True)
+        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=True)
     where.print(_table(HEADINGS, map(cells_of, comparison.strategies)))
     record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
     where.print(
-        f"{escape(total_sentence(comparison))}\nThe answers are in the ledger: a run does not ask for them again.\n"
-        f"record  {escape(str(record))}",
+        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run does not ask for them again.\n"
+        f"record  {shown(str(record))}",
         soft_wrap=True,
     )
 
@@ -165,7 +167,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
 
 def _show_estimate(estimate: Estimate, sentence: str) -> None:
     console.print(_table(ESTIMATE_HEADINGS, estimate_cells_of(estimate)))
-    console.print(escape(sentence), soft_wrap=True)
+    console.print(shown(sentence), soft_wrap=True)
 
 
 def _table(headings: Iterable[str], lines: Iterable[tuple[str, ...]]) -> Table:
@@ -173,5 +175,5 @@ def _table(headings: Iterable[str], lines: Iterable[tuple[str, ...]]) -> Table:
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index else "left", no_wrap=not index)
     for line in lines:
-        table.add_row(*map(escape, line))
+        table.add_row(*map(shown, line))
     return table

@@ -1,17 +1,16 @@
 """`labelmill costs`: what past runs cost."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from dotenv import find_dotenv, load_dotenv
 from rich.console import Console
-from rich.markup import escape
 
 from commands.run import EXIT_OTHER, refuse
-from commands.run import console as stderr
+from commands.terminal import console as stderr
+from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
@@ -37,10 +36,10 @@ def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
         return refuse(refused)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
-        stderr.print(f"[bold red]error[/] the ledger can't be read: {escape(reason)}", soft_wrap=True)
+        stderr.print(f"[bold red]error[/] the ledger can't be read: {shown(reason)}", soft_wrap=True)
         return EXIT_OTHER
     if as_json:
-        sys.stdout.write(json.dumps(history, indent=2, ensure_ascii=False) + "\n")
+        print_json(json.dumps(history, indent=2, ensure_ascii=False))
         return 0
     console = Console(highlight=False)
     if not console.is_terminal:

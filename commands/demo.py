@@ -8,7 +8,8 @@ from rich.table import Table
 
 from commands.deploy import with_absolute_paths
 from commands.prefect_setup import PROJECT
-from commands.run import console, exit_code_of, label, refuse, show
+from commands.run import exit_code_of, label, refuse, show
+from commands.terminal import console, shown
 from labelmill.errors import JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of_file
@@ -31,7 +32,7 @@ def run_demo() -> int:
     for column in ("text", "label", "label_status"):
         table.add_column(column)
     for row in rows.select("text", "label", "label_status").iter_rows():
-        table.add_row(*(str(value) for value in row))
+        table.add_row(*(shown(str(value)) for value in row))
     console.print(table)
     show(record)
     console.print(

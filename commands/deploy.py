@@ -8,11 +8,10 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
-from rich.markup import escape
-
 from commands.local_server import answers, use_running_server
 from commands.prefect_setup import PROJECT, prepare_environment
-from commands.run import EXIT_USER, console, read_job, refuse
+from commands.run import EXIT_USER, read_job, refuse
+from commands.terminal import console, shown
 from labelmill.dataset.source import is_url
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.check import checked_job
@@ -37,15 +36,15 @@ def deploy_job(path: Path, *, cron: str, timezone: str, name: str | None) -> int
     except JobRefused as refused:
         return refuse(refused)
     except ConnectionError as error:
-        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]error[/] {shown(str(error))}", soft_wrap=True)
         return EXIT_USER
     first = next_run(cron, timezone, datetime.now(UTC)).astimezone(ZoneInfo(timezone))
     console.print(
-        f"[bold]{escape(name)}[/] is deployed: [green]{escape(cron)}[/] in {timezone}\n"
+        f"[bold]{shown(name)}[/] is deployed: [green]{shown(cron)}[/] in {timezone}\n"
         f"next run   {first:%A %Y-%m-%d %H:%M} {timezone}\n"
-        f"job        {escape(str(path))}, as it is now; deploy it again when you change it\n"
+        f"job        {shown(str(path))}, as it is now; deploy it again when you change it\n"
         f"look at    {_page_of(deployment)}\n"
-        f"run it now prefect deployment run 'label-dataset/{escape(name)}'",
+        f"run it now prefect deployment run 'label-dataset/{shown(name)}'",
         soft_wrap=True,
     )
     return 0

@@ -1,5 +1,7 @@
 """`labelmill`: the command line's entry."""
 
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -153,4 +155,12 @@ def demo() -> None:
 
 def main() -> None:
     """Run the command line."""
+    _outlive_encoding()
     app()
+
+
+def _outlive_encoding() -> None:
+    """Let both outputs spell out what their encoding lacks: `PYTHONIOENCODING=ascii` must not end a run that is paid."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

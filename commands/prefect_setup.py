@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from commands.local_server import use_running_server
+from labelmill.model.environment import bypass_proxies
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -36,13 +37,17 @@ SETTINGS = {
 
 
 def prepare_environment(*, quiet: bool) -> None:
-    """Fill in what the user has not set; `quiet` keeps Prefect's log lines out of a progress bar's way."""
+    """Fill in what the user has not set; `quiet` keeps Prefect's log lines out of a progress bar's way.
+
+    Servers on this machine are reached past any proxy, by Prefect's clients too.
+    """
     if (PROJECT / "pyproject.toml").is_file():
         os.environ.setdefault("PREFECT_HOME", str(PROJECT / ".prefect"))
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if quiet:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    bypass_proxies(os.environ)
 
 
 @contextmanager

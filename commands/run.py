@@ -1,20 +1,20 @@
 """`labelmill run`: label what is not labeled yet."""
 
-import sys
 from pathlib import Path
 
 from dotenv import find_dotenv, load_dotenv
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
+from commands.terminal import console, print_json, shown
 from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of
+from labelmill.model.environment import bypass_proxies
+from labelmill.model.network import answering_endpoint
+from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
 from labelmill.run.record import RunRecord
 
 EXIT_CODES = {
@@ -29,8 +29,6 @@ EXIT_USER = 2
 EXIT_OTHER = 1
 _SHOWN_LABELS = 20
 
-console = Console(stderr=True, highlight=False)
-
 
 def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None) -> LabelJob:
     """Read and check a job file; the command line's budget takes the place of the job's.
@@ -39,6 +37,7 @@ def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None)
         JobRefused: with every mistake in it.
     """
     load_dotenv(find_dotenv(usecwd=True))
+    bypass_proxies()
     draft = draft_of_file(path)
     if max_cost_usd is not None and isinstance(draft.values.get("run", {}), dict):
         run = {**draft.values.get("run", {}), "max_cost_usd": max_cost_usd}
@@ -52,17 +51,18 @@ def run_job(
     """Run a job file and print its record; returns the exit code."""
     try:
         job = read_job(path, max_cost_usd, model_base_url)
+        answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
     except JobRefused as refused:
         return refuse(refused)
     except CannotWrite as cannot:
-        console.print(f"[bold red]error[/] {escape(str(cannot))}", soft_wrap=True)
+        console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
         return EXIT_OTHER
     except KeyboardInterrupt:
         console.print("stopped before anything was asked")
         return EXIT_OTHER
     if as_json:
-        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
+        print_json(record.model_dump_json(indent=2))
     show(record)
     return exit_code_of(record)
 
@@ -94,30 +94,42 @@ def exit_code_of(record: RunRecord) -> int:
 def refuse(refused: JobRefused) -> int:
     """Print what is wrong with a job, a line each; returns the exit code."""
     for mistake in refused.mistakes:
-        console.print(f"[bold red]error[/] {escape(str(mistake))}", soft_wrap=True)
+        console.print(f"[bold red]error[/] {shown(str(mistake))}", soft_wrap=True)
     return EXIT_USER
 
 
 def show(record: RunRecord) -> None:
-    """Print a run's summary to the terminal."""
+    """Print a run's summary to the terminal. What comes from outside moves no cursor and opens no link."""
     console.print(
-        f"\n[bold]{escape(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
+        f"\n[bold]{shown(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
     )
     for notice in notices(record):
-        console.print(f"[yellow]{escape(notice)}[/]", soft_wrap=True)
+        _say(f"[yellow]{shown(notice)}[/]")
     facts = Table.grid(padding=(0, 2))
     for what, value in [*rows_of(record), *bill_of(record)]:
-        facts.add_row(what, escape(value))
+        facts.add_row(what, shown(value))
     console.print(facts)
     if record.labels:
         shares = Table.grid(padding=(0, 2))
-        for name, count in list(record.labels.items())[:_SHOWN_LABELS]:
-            shares.add_row(escape(name), f"{count:,}", percent(count, record.rows_labeled))
+        labels = list(record.labels.items())
+        for name, count in labels[:_SHOWN_LABELS]:
+            shares.add_row(shown(name), f"{count:,}", percent(count, record.rows_labeled))
+        if more := labels[_SHOWN_LABELS:]:
+            rest = sum(count for _, count in more)
+            shares.add_row(f"and {len(more):,} more", f"{rest:,}", percent(rest, record.rows_labeled))
         console.print("\n[bold]labels[/]", shares, sep="\n")
-    for kind, count in record.failures.items():
-        console.print(f"[red]failed[/] {count:,} {kind}")
+    for kind, count in (record.failures or {}).items():
+        console.print(f"[red]failed[/] {count:,} {shown(kind)}")
+    for whose, often, words in said_of(record):
+        if words not in (record.message or ""):
+            _say(f"{whose}, {often}: {shown(words)}")
     folder = Path(record.job.output.path) / "runs" / record.run_id
     console.print(
-        f"\nlabels  {escape(record.labeled_path)}\nreport  {escape(str(folder / 'report.html'))}",
+        f"\nlabels  {shown(record.labeled_path)}\nreport  {shown(str(folder / 'report.html'))}",
         soft_wrap=True,
     )
+
+
+def _say(words: str) -> None:
+    """Print prose: a terminal gets lines that end between words, a file or a pipe one line."""
+    console.print(words, soft_wrap=not console.is_terminal)

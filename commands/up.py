@@ -8,18 +8,16 @@ import time
 from urllib.parse import urlsplit
 
 from dotenv import find_dotenv, load_dotenv
-from rich.console import Console
-from rich.markup import escape
 
 from commands import local_server
 from commands.prefect_setup import PROJECT, prepare_environment
+from commands.terminal import console, shown
+from labelmill.model.environment import environment_mistakes
 
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
 EXIT_USER = 2
 EXIT_OTHER = 1
-
-console = Console(stderr=True, highlight=False)
 
 
 class NotUpError(Exception):
@@ -33,6 +31,10 @@ class NotUpError(Exception):
 def bring_up() -> int:
     """Start what isn't running yet: server, work pool, limit, deployments, automations, worker; returns the exit code."""
     load_dotenv(find_dotenv(usecwd=True))
+    if mistakes := environment_mistakes():
+        for mistake in mistakes:
+            console.print(f"[bold red]error[/] {shown(str(mistake))}", soft_wrap=True)
+        return EXIT_USER
     prepare_environment(quiet=False)
     try:
         url = _have_server()
@@ -40,11 +42,12 @@ def bring_up() -> int:
         _set_up(environment)
         _have_worker(environment)
     except NotUpError as error:
-        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+        lines = "\n".join(map(shown, str(error).split("\n")))
+        console.print(f"[bold red]error[/] {lines}", soft_wrap=True)
         return error.exit_code
     console.print(
         f"Labelmill is up: {url.removesuffix('/api')}\n"
-        f"logs are in {escape(str(local_server.folder()))}; stop it with: labelmill down",
+        f"logs are in {shown(str(local_server.folder()))}; stop it with: labelmill down",
         soft_wrap=True,
     )
     return 0

@@ -4,6 +4,9 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from labelmill.report.markdown import escaped
+from labelmill.report.wording import visible
+
 
 @flow(name="alert")
 def alert(job: str, sentence: str) -> None:
@@ -17,7 +20,10 @@ def alert(job: str, sentence: str) -> None:
         job: The name of the job.
         sentence: Why its run did not complete.
     """
-    get_run_logger().warning("%s: %s", job, sentence)
-    # As code, so that nothing in the sentence is taken for markup.
-    shown = "\n".join(f"    {line}" for line in sentence.splitlines())
-    create_markdown_artifact(f"{job}:\n\n{shown}\n", key="alerts", description=job)
+    get_run_logger().warning("%s: %s", visible(job), visible(sentence))
+    create_markdown_artifact(alert_words(job, sentence), key="alerts", description=f"Alert of {escaped(job)}")
+
+
+def alert_words(job: str, sentence: str) -> str:
+    """The alert in Markdown. A provider's words and a job's name are text in it, and nothing else."""
+    return f"Job: {escaped(job)}\n\n> {escaped(sentence)}\n"

@@ -35,7 +35,7 @@ def _name() -> str:
     return f"{parameters['job'].name} compare {started:%Y-%m-%d}"
 
 
-@flow(name="compare-strategies", flow_run_name=_name)
+@flow(name="compare-strategies", flow_run_name=_name, retries=0)
 def compare_strategies(
     job: LabelJob,
     rows: Rows = 100,

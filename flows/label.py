@@ -50,6 +50,8 @@ def _name() -> str:
 @flow(
     name="label-dataset",
     flow_run_name=_name,
+    # A server's default of retries would run it again over its own ending, and hide how it ended.
+    retries=0,
     task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_IN_FLIGHT),  # type: ignore[arg-type]
 )
 def label_dataset(
@@ -83,8 +85,8 @@ def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> 
                 _ask_live(live, retry_failed=retry_failed)
                 _harvest_late(live)
             live.progress.enter("merging")
-            rows = merge_labels(run)
-        record = finished_record(live, rows)
+            merged = merge_labels(run)
+        record = finished_record(live, merged)
         publish_run(run, record)
         announce(run, record)
     return record
@@ -125,7 +127,9 @@ def _ask_live(live: LiveRun, *, retry_failed: bool) -> None:
     plan = plan_run(live.run, retry_failed=retry_failed)
     _classify(live, plan)
     if live.gate.stopped is None and live.progress.now().failed:
+        live.guard.is_last_pass = True
         _classify(live, plan_run(live.run, after=plan))
+    live.guard.end()
 
 
 def _classify(live: LiveRun, plan: Plan) -> None:

@@ -1,11 +1,16 @@
 """An example of what comes after labeling: a small table of a labeled dataset, made whenever it is new."""
 
+import json
 from pathlib import Path
 
 import polars as pl
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
+
+from labelmill.dataset.merge import MANIFEST
+from labelmill.report.markdown import escaped
+from labelmill.report.wording import counted, percent, visible
 
 
 @flow(name="summarize-labeled")
@@ -15,23 +20,44 @@ def summarize_labeled(labeled_path: str) -> list[dict[str, str]]:
     Args:
         labeled_path: The folder `labeled/` of a job's output; the event that triggers this names it.
     """
+    folder = Path(labeled_path)
     table = [
-        {"label": label, "rows": f"{rows:,}", "share": f"{share:.1%}"}
-        for label, rows, share in count_labels(Path(labeled_path)).iter_rows()
+        {"label": escaped(label), "rows": f"{rows:,}", "share": percent(rows, whole)}
+        for label, rows, whole in count_labels(folder).iter_rows()
     ]
-    create_table_artifact(table, key="labels-after-labeling", description=f"Labels of {labeled_path}")
-    get_run_logger().info("%d labels in %s", len(table), labeled_path)
+    create_table_artifact(
+        table, key="labels-after-labeling", description=f"Labels of {escaped(labeled_path)}"
+    )
+    get_run_logger().info("%s in %s", counted(len(table), "label"), visible(labeled_path))
     return table
 
 
 def count_labels(labeled: Path) -> pl.DataFrame:
-    """Each label with its rows and its share (0 to 1) of the rows that have one, the most frequent first."""
-    return (
+    """Each label with its `rows`, and the `whole` of the rows that have one, the most frequent first.
+
+    Labels that no row has are known from the manifest beside the folder, where there is one.
+    """
+    counted_rows = (
         pl.scan_parquet(labeled / "**/*.parquet", hive_partitioning=False)
         .filter(label_status="ok")
         .group_by("label")
-        .agg(rows=pl.len())
-        .with_columns(share=pl.col("rows") / pl.col("rows").sum())
-        .sort("rows", "label", descending=[True, False])
+        .agg(rows=pl.len().cast(pl.Int64))
         .collect()
     )
+    names = pl.Series("label", _labels_in(labeled.with_name(MANIFEST)), dtype=pl.String)
+    unused = (
+        names.to_frame().join(counted_rows, on="label", how="anti").with_columns(rows=pl.lit(0, pl.Int64))
+    )
+    return (
+        pl.concat([counted_rows, unused])
+        .with_columns(whole=pl.col("rows").sum())
+        .sort("rows", "label", descending=[True, False])
+    )
+
+
+def _labels_in(manifest: Path) -> list[str]:
+    try:
+        labels = json.loads(manifest.read_bytes()).get("labels")
+    except (OSError, ValueError, AttributeError):
+        return []
+    return list(labels) if isinstance(labels, dict) else []

@@ -3,12 +3,14 @@
 LabelmillError
 ├── JobRefused        the user can mend it; nothing was spent
 ├── CannotWrite       the disk is full or read-only; what is on it stays
+├── TextTooDear       one text alone could cost more than a whole limit; the others go on
 ├── RunFailed         the run ended badly; `record` is what it left all the same
 └── RunStopped        the run sends no further request; `reason` says why
     └── BudgetReached the next request could cost more than is left
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Self
 
 
@@ -47,6 +49,28 @@ class CannotWrite(LabelmillError):  # noqa: N818
         return cls(
             f"{error.filename or folder} can't be written: {error.strerror or error}; "
             "what was paid is kept, and the next run goes on from it"
+        )
+
+
+class TextTooDear(LabelmillError):  # noqa: N818
+    """The worst case of one text's request is more than the whole of a limit: it would never be sent.
+
+    Args:
+        field: the limit, by its name in `[run]`.
+        limit_usd: all of it, whatever is left.
+        worst_case_usd: what the request may cost at most.
+    """
+
+    def __init__(self, field: str, limit_usd: Decimal, worst_case_usd: Decimal) -> None:
+        self.field = field
+        self.limit_usd = limit_usd
+        self.worst_case_usd = worst_case_usd
+        super().__init__(field, limit_usd, worst_case_usd)
+
+    def __str__(self) -> str:
+        return (
+            f"this text alone may cost ${self.worst_case_usd:.6f}, more than all of {self.field} = {self.limit_usd}; "
+            f"raise run.{self.field}, or shorten the text"
         )
 
 

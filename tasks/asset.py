@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
+from labelmill.report.wording import visible
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
 from tasks.publish import artifact_key_of
@@ -23,13 +24,13 @@ _NOT_IN_A_KEY = re.compile(r"[\s#?&%\"'<>\[\]{}|\\^`\x00]")
 def announce(run: LabelRun, record: RunRecord) -> None:
     """Tell the server what came of a run: the labeled dataset as an asset, and an event where a person should look.
 
-    A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped.
+    A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped, nor
+    by one that left the labels of an earlier one where they were.
     """
-    if record.status in {"completed", "waiting", "budget_reached"}:
-        key = asset_key_of(run.folder.labeled)
-        properties = AssetProperties(
-            name=f"{run.job.name}, labeled", url=run.folder.labeled.absolute().as_uri()
-        )
+    if record.status in {"completed", "waiting", "budget_reached"} and record.is_published:
+        labeled = Path(record.labeled_path)
+        key = asset_key_of(labeled)
+        properties = AssetProperties(name=f"{run.job.name}, labeled", url=labeled.absolute().as_uri())
         task = materialize(
             Asset(key=key, properties=properties),
             name="materialize",
@@ -76,6 +77,7 @@ def asset_metadata_of(run: LabelRun, record: RunRecord) -> dict[str, Any]:
         "rows_labeled": record.rows_labeled,
         "rows_failed": record.rows_failed,
         "rows_pending": record.rows_pending,
+        "rows_empty": record.rows_empty,
         "labels": record.labels,
         "cost_usd": record.cost_usd,
         "schema": {name: str(dtype) for name, dtype in schema.items()},
@@ -100,12 +102,15 @@ def alert_of(record: RunRecord) -> dict[str, Any]:
         },
         "payload": {
             "run_id": record.run_id,
-            "sentence": record.message or record.status,
+            "sentence": visible(record.message or record.status),
             "rows_total": record.rows_total,
             "rows_labeled": record.rows_labeled,
             "rows_failed": record.rows_failed,
             "rows_pending": record.rows_pending,
+            "rows_empty": record.rows_empty,
             "failures": record.failures,
+            "provider_messages": [said.model_dump() for said in record.provider_messages],
+            "wrong_answers": [said.model_dump() for said in record.wrong_answers],
             "cost_usd": record.cost_usd,
             "max_cost_usd": record.job.run.max_cost_usd,
         },

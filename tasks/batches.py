@@ -17,7 +17,7 @@ def _harvest_name() -> str:
     return f"harvest {parameters['name']}"
 
 
-@task(name="plan-batches", task_run_name="plan batches", cache_policy=NO_CACHE)
+@task(name="plan-batches", task_run_name="plan batches", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def plan_batches(run: LabelRun, *, retry_failed: bool = False) -> None:
     """Compare the source with the ledger and with the batches that are out, and line up what is missing."""
@@ -27,14 +27,14 @@ def plan_batches(run: LabelRun, *, retry_failed: bool = False) -> None:
     get_run_logger().info("%s texts to send%s", f"{texts:,}", waiting)
 
 
-@task(name="send-batch", task_run_name="send batch {number}", cache_policy=NO_CACHE)
+@task(name="send-batch", task_run_name="send batch {number}", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def send_batch(run: LabelRun, number: int) -> None:  # noqa: ARG001  (it names the task run)
     """Send the next batch of the plan. The batch that it makes is found again whatever dies."""
     batch_lane.send(live_run(run.run_id))
 
 
-@task(name="harvest-batch", task_run_name=_harvest_name, cache_policy=NO_CACHE)
+@task(name="harvest-batch", task_run_name=_harvest_name, retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def harvest_batch(run: LabelRun, name: str) -> None:
     """Fetch a batch's answers and leave them in the ledger. Safe to run again: a harvest counts once."""

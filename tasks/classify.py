@@ -18,7 +18,7 @@ def _name() -> str:
     return f"classify {parameters['chunk'].number + 1}/{parameters['of']}"
 
 
-@task(name="classify", task_run_name=_name, cache_policy=NO_CACHE)
+@task(name="classify", task_run_name=_name, retries=0, cache_policy=NO_CACHE)
 def classify_chunk(chunk: Chunk, texts: Path, of: int, run: LabelRun) -> ChunkReceipt:  # noqa: ARG001  (`of` names it)
     """Ask for one chunk's labels and leave them in the ledger. Safe to run again: nothing is asked twice.
 

@@ -26,7 +26,7 @@ def _name() -> str:
     return f"compare {parameters['strategy'].name}"
 
 
-@task(name="sample", task_run_name="sample", cache_policy=NO_CACHE)
+@task(name="sample", task_run_name="sample", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def plan_comparison(run: LabelRun, strategies: list[Strategy], rows: int) -> tuple[Sample, Estimate]:
     """Choose the texts, and say what asking them will cost.
@@ -45,7 +45,7 @@ def plan_comparison(run: LabelRun, strategies: list[Strategy], rows: int) -> tup
     return write_sample(drawn, run.record_folder), estimate
 
 
-@task(name="compare", task_run_name=_name, cache_policy=NO_CACHE)
+@task(name="compare", task_run_name=_name, retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def ask_by_strategy(run: LabelRun, strategy: Strategy, sample: Sample) -> StrategyReceipt:
     """Ask the sample by one strategy and leave the answers in the ledger.
@@ -56,7 +56,7 @@ def ask_by_strategy(run: LabelRun, strategy: Strategy, sample: Sample) -> Strate
         return ask_with(live_run(run.run_id), strategy, sample)
 
 
-@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def publish_comparison(run: LabelRun, comparison: Comparison) -> None:
     """Write `compare.json`, then show the comparison in Prefect."""

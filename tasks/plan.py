@@ -10,11 +10,11 @@ from prefect.logging import get_run_logger
 from labelmill.dataset.plan import Plan, chunks_of, rows_per_chunk_of, write_pending, write_tried
 from labelmill.run.batch_lane import digests_out
 from labelmill.run.label_run import LabelRun
-from labelmill.run.live import live_run
+from labelmill.run.live import live_run, notice_task_change
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
+@task(name="plan", task_run_name="plan", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = False) -> Plan:
     """Compare the source with the ledger and cut what is missing into chunks. What is in a batch is not missing.
@@ -35,6 +35,7 @@ def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = F
     if after:
         live.progress.reopen(texts)
     else:
+        notice_task_change(live, path, live.price)
         live.progress.go_on("labeling", texts)
     rows_per_chunk = rows_per_chunk_of(texts, settings.max_concurrency, settings.rows_per_chunk)
     first_chunk = live.numbers.take(math.ceil(texts / rows_per_chunk))

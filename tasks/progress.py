@@ -11,6 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 from labelmill.model.progress import Snapshot
+from labelmill.report.markdown import escaped
 from labelmill.report.progress_words import progress_line
 from labelmill.run.live import LiveRun
 from tasks.artifact_keys import artifact_key_of
@@ -65,7 +66,8 @@ class _Ring:
 
     def show(self, now: Snapshot) -> None:
         """Bring the artifact up to date, unless it is already."""
-        shown = (percent_done(now), progress_line(now))
+        # Prefect's pages read it as Markdown.
+        shown = (percent_done(now), progress_line(now, escaped))
         if shown == self._shown:
             return
         try:

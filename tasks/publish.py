@@ -13,7 +13,7 @@ from labelmill.report.findings import Findings, findings_of
 from labelmill.report.markdown import cost_report, escaped
 from labelmill.report.page import report_page
 from labelmill.report.tables import costs_table, failures_table, labels_table
-from labelmill.report.wording import STATUS_WORDS, percent, usd
+from labelmill.report.wording import STATUS_WORDS, labeled_words, percent, usd, visible
 from labelmill.run.costs import write_costs
 from labelmill.run.label_run import LabelRun
 from labelmill.run.manifest import write_manifest
@@ -23,25 +23,28 @@ from tasks.artifact_keys import artifact_key_of
 from tasks.disk import tells_of_the_disk
 
 
-@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
 @tells_of_the_disk
 def publish_run(run: LabelRun, record: RunRecord) -> None:
     """Write what the run leaves for programs, then its report, then show it all in Prefect.
 
-    `run.json`, `costs.parquet` and the manifest of `labeled/` come first: they are there whatever becomes of the rest.
+    `run.json`, `costs.parquet` and the manifest of the labels come first: they are there whatever becomes of the rest. A run
+    that left the labels of an earlier one where they were leaves their manifest too.
     """
     write_record(record, run.record_folder)
     costs = write_costs(run, record)
-    write_manifest(record, [file.relative for file in run.files], datetime.now(UTC))
+    if record.is_published:
+        write_manifest(record, [file.relative for file in run.files], datetime.now(UTC))
     findings = findings_of(run, record)
     page = run.record_folder / "report.html"
     write_text_whole(page, report_page(record, findings))
     _show(record, findings, costs, page)
     log = get_run_logger()
-    labeled = f"{record.rows_labeled:,} of {record.rows_total:,} rows labeled"
-    share, cost = percent(record.rows_labeled, record.rows_total), usd(record.cost_usd)
-    log.info("%s: %s (%s), cost of this run %s", STATUS_WORDS[record.status], labeled, share, cost)
-    log.info("Labels in %s; the report is among this run's artifacts and in %s", record.labeled_path, page)
+    status, words, cost = STATUS_WORDS[record.status], labeled_words(record), usd(record.cost_usd)
+    share = percent(record.rows_labeled, record.rows_with_text)
+    log.info("%s: %s (%s), cost of this run %s", status, words, share, cost)
+    where, pages = visible(record.labeled_path), visible(str(page))
+    log.info("Labels in %s; the report is among this run's artifacts and in %s", where, pages)
 
 
 def _show(record: RunRecord, findings: Findings, costs: pl.DataFrame, page: Path) -> None:

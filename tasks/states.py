@@ -5,10 +5,15 @@ from typing import Any
 from prefect.states import Cancelled, Completed, Failed, State
 
 from labelmill.errors import CannotWrite, JobRefused, RunFailed
+from labelmill.report.wording import visible
 
 
 def state_of(status: str, record: Any, message: str) -> State[Any]:
-    """The state of a flow run that leaves this record: one that can go on later is a completed run by that name."""
+    """The state of a flow run that leaves this record: one that can go on later is a completed run by that name.
+
+    Its message goes to terminals too: what a provider said in it moves no cursor there.
+    """
+    message = visible(message)
     match status:
         case "completed":
             return Completed(data=record, message=message)
@@ -25,7 +30,8 @@ def state_of(status: str, record: Any, message: str) -> State[Any]:
 def state_without_record(trouble: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
     """The state of a flow run that left no record: what a person can mend, in a sentence."""
     sentence = CannotWrite.because(trouble, folder) if isinstance(trouble, OSError) else trouble
-    return Failed(data=sentence, message=str(sentence))
+    lines = str(sentence).splitlines()
+    return Failed(data=sentence, message="\n".join(map(visible, lines)))
 
 
 def record_in(state: State[Any]) -> Any:

@@ -14,9 +14,9 @@ from labelmill.batch.requests import batch_form_of
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
 from labelmill.model.answers import answer_of
-from labelmill.model.failures import Failure, Fatal, failure_of_status
+from labelmill.model.endings import Judge
+from labelmill.model.failures import Failure, failure_of_status
 from labelmill.model.reading import LabelSet
-from labelmill.model.recorder import attempt_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt, Outcome, is_final
@@ -64,14 +64,15 @@ class Reading:
         form = batch_form_of(job, under_schema=record.under_schema)
         return cls(job, form, LabelSet(job.labels), price, live_price, record.under_schema, worst)
 
-    def attempt_of(self, row: BatchAnswer, now: datetime) -> Attempt | Fatal:
+    def attempt_of(self, row: BatchAnswer, now: datetime) -> Attempt | Failure:
         """What came of one text that was asked."""
         if row.message is not None:
             answer = answer_of(row.message)
-            return attempt_of(row.row_key, answer, self.labels, self.form, self.price, self.worst_case_usd)
+            judge = Judge(self.labels, self.form, self.price)
+            return judge.attempt_of(row.row_key, answer, self.worst_case_usd)[0]
         error = row.error or RowError(None, None, "")
         found = _failure_of(error)
-        if isinstance(found, Fatal):
+        if found.kind == "denied":
             return found
         unseen = found.kind == "bad_response"
         return Attempt(
@@ -129,7 +130,7 @@ def crop_of(
         if row.error is not None and not row.error.was_executed:
             continue
         attempt = reading.attempt_of(row, now)
-        if isinstance(attempt, Fatal):
+        if isinstance(attempt, Failure):
             crop.fatal = crop.fatal or attempt.message
         else:
             crop.outcomes.append(reading.outcome_of(attempt, before))
@@ -146,7 +147,7 @@ def _missing(row_key: str, reading: Reading, now: datetime) -> Attempt:
     )
 
 
-def _failure_of(error: RowError) -> Failure | Fatal:
+def _failure_of(error: RowError) -> Failure:
     status = error.status or 0
     if status < 400:  # noqa: PLR2004  (an HTTP status of success whose body is no answer)
         return Failure("bad_response", error.message)

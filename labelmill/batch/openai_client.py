@@ -26,6 +26,7 @@ from labelmill.batch.wire import (
     state_of,
 )
 from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint
+from labelmill.model.environment import http_client_of
 
 _RETRIES = 2
 _TRANSFER_TIMEOUT = httpx2.Timeout(600.0, connect=60.0)
@@ -108,9 +109,11 @@ class OpenAIBatchClient:
     @contextmanager
     def _connected(self) -> Iterator[openai.OpenAI]:
         """A client for one call: its connections would not last until the next, and the key is kept nowhere."""
+        base_url = self.endpoint.base_url or OPENAI_BASE_URL
         try:
             with openai.OpenAI(
-                base_url=self.endpoint.base_url or OPENAI_BASE_URL,
+                base_url=base_url,
+                http_client=http_client_of(base_url),
                 api_key=self.endpoint.api_key(),
                 timeout=self.timeout_seconds,
                 max_retries=_RETRIES,

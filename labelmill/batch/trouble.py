@@ -2,7 +2,7 @@
 
 from labelmill.batch.client import BatchRefused, BatchUnreachable
 from labelmill.model.endpoint import Endpoint
-from labelmill.model.failures import Failure, Fatal, Policy, failure_of
+from labelmill.model.failures import Failure, Policy, failure_of
 
 
 def trouble_of(error: BaseException, endpoint: Endpoint) -> BatchRefused | BatchUnreachable:
@@ -11,7 +11,7 @@ def trouble_of(error: BaseException, endpoint: Endpoint) -> BatchRefused | Batch
     An answer that can't be read counts as none: what was asked may have been done.
     """
     match failure_of(error):
-        case Fatal(message=words) | Failure(message=words, policy=Policy.GIVE_UP):
+        case Failure(message=words, policy=Policy.GIVE_UP | Policy.DOUBT):
             return BatchRefused(endpoint.hide_key(words))
         case Failure(message=words):
             return BatchUnreachable(endpoint.hide_key(words))

@@ -5,7 +5,6 @@ of it. All of them share one budget, one breaker, and what is learned of the pro
 """
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from labelmill.compare.batch_lane import KIND, NAME, ask_on_batch_lane
@@ -22,7 +22,7 @@ from labelmill.job.model import LabelJob
 from labelmill.model.adaptive import AdaptiveLimit, FixedLimit
 from labelmill.model.rounds import Question, configs_of, next_round
 from labelmill.money.prices import Lane, Price
-from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal, record_attempt
+from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal
 from labelmill.run.live import LiveRun
 
 
@@ -89,7 +89,9 @@ def ask_with(live: LiveRun, strategy: Strategy, sample: Sample) -> StrategyRecei
 
 def ask_first(live: LiveRun, sample: Sample) -> list[Path]:
     """Ask the first text alone: it opens the connection, and tells whether the key and the model are accepted."""
-    return _ask_one_by_one(live, sample.questions()[:1])
+    parts = _ask_one_by_one(live, sample.questions()[:1])
+    live.guard.end()
+    return parts
 
 
 def ask_sequentially(live: LiveRun, sample: Sample) -> list[Path]:
@@ -102,8 +104,8 @@ def ask_by_batch(live: LiveRun, sample: Sample, limit: int) -> list[Path]:
     live.throttle.use(FixedLimit.of(limit))
     questions, chunk = sample.questions(), live.numbers.take()
     inputs = [question.as_input() for question in questions]
-    with kept_journal(live, chunk) as journal, live.tracing.around_batch():
-        configs = configs_of(questions, config_of(live, partial(record_attempt, live, journal), limit), chunk)
+    with kept_journal(live, chunk), live.tracing.around_batch():
+        configs = configs_of(questions, _config_of(live, limit), chunk)
         _count(live, questions, live.chain.batch(inputs, config=configs, return_exceptions=True))
     return _parts_of(live, chunk)
 
@@ -130,8 +132,8 @@ SEQUENTIAL = Strategy("sequential", "sequential", 1, ask_sequentially)
 def _ask_one_by_one(live: LiveRun, questions: Sequence[Question]) -> list[Path]:
     live.throttle.use(FixedLimit.of(1))
     chunk = live.numbers.take()
-    with kept_journal(live, chunk) as journal, live.tracing.around_batch():
-        configs = configs_of(questions, config_of(live, partial(record_attempt, live, journal), 1), chunk)
+    with kept_journal(live, chunk), live.tracing.around_batch():
+        configs = configs_of(questions, _config_of(live, 1), chunk)
         for question, config in zip(questions, configs, strict=True):
             if live.gate.stopped:
                 break
@@ -143,11 +145,17 @@ def _ask_one_by_one(live: LiveRun, questions: Sequence[Question]) -> list[Path]:
     return _parts_of(live, chunk)
 
 
+def _config_of(live: LiveRun, limit: int) -> RunnableConfig:
+    """What the requests of a strategy have in common: none is sent a second time."""
+    shared = config_of(live, limit)
+    return {**shared, "metadata": {**shared["metadata"], "most_attempts": 1}}
+
+
 def _parts_of(live: LiveRun, *chunks: int) -> list[Path]:
     return [live.run.ledger.part_path(live.run.run_id, chunk) for chunk in chunks]
 
 
 def _count(live: LiveRun, questions: Sequence[Question], results: Sequence[Any]) -> None:
     """Count texts without a label as failed: what a run would ask again has failed here too."""
-    ended = next_round(questions, results, live.run.job, random.Random(0))
+    ended = next_round(questions, results, live.run.job)
     live.progress.add(failed=ended.failed + len(ended.again))

@@ -7,7 +7,7 @@ from labelmill.compare.record import Comparison, StrategyFigures
 from labelmill.job.model import Run
 from labelmill.report.charts import rates_chart
 from labelmill.report.markdown import escape_all, escaped, table
-from labelmill.report.wording import STATUS_WORDS, duration, seconds_words, usd
+from labelmill.report.wording import STATUS_WORDS, duration, seconds_words, unseen_notice, usd
 
 HEADINGS = (
     "strategy",
@@ -91,7 +91,7 @@ def notices(comparison: Comparison) -> list[str]:
     model = comparison.job.model.name
     said = []
     if comparison.message:
-        said.append(f"How it ended: {comparison.message}.")
+        said.append(f"How it ended: {comparison.message.rstrip('.')}.")
     if comparison.practice:
         said.append(
             "Practice: the answers come from Labelmill's practice provider, as fast as its settings make it. Nothing was "
@@ -100,10 +100,7 @@ def notices(comparison: Comparison) -> list[str]:
     if comparison.price is None:
         said.append(f"The price of {model} is unknown, so the cost is unknown, not zero.")
     if comparison.requests_unseen:
-        said.append(
-            f"{comparison.requests_unseen:,} requests ended without a count of their tokens. They may have cost at most "
-            f"{usd(comparison.unseen_usd or None)}; the tokens and the cost shown do not hold them."
-        )
+        said.append(unseen_notice(comparison.requests_unseen, comparison.unseen_usd))
     return said
 
 

@@ -1,7 +1,7 @@
 """Merging back: the source's files with their labels, and what went wrong beside them."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
+from labelmill.errors import CannotWrite
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import Ledger
 
@@ -25,7 +26,7 @@ LABEL_COLUMNS = pl.Schema(
 """What `labeled/` adds to the source's columns, whether or not anything failed."""
 
 MANIFEST = "_manifest.json"
-"""The file in `labeled/` that says what is there. Its name begins with `_`, so that no reader of Parquet takes it."""
+"""The file beside `labeled/` that says what is there."""
 
 FAILURE_COLUMNS = pl.Schema(
     {
@@ -36,6 +37,9 @@ FAILURE_COLUMNS = pl.Schema(
     }
 )
 """What `failed/` adds to the source's columns."""
+_MOST_MERGES = 3
+"""Times that a file is merged which is replaced meanwhile."""
+_NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,17 @@ class Merger:
 
     def labeled(self, file: SourceFile) -> pl.LazyFrame:
         """The file's rows in their order, all its columns, then `LABEL_COLUMNS`."""
+        return _beside(file.scan(), self.label_columns(file))
+
+    def label_columns(self, file: SourceFile) -> pl.LazyFrame:
+        """`LABEL_COLUMNS` of the file's rows, in their order."""
+        is_empty = pl.col("digest").is_null()
         has_label, has_failed = pl.col("label").is_not_null(), pl.col("error").is_not_null()
         columns = {
             "label": pl.col("label"),
-            "label_status": pl.when(has_label)
+            "label_status": pl.when(is_empty)
+            .then(pl.lit("empty"))
+            .when(has_label)
             .then(pl.lit("ok"))
             .when(has_failed)
             .then(pl.lit("failed"))
@@ -60,7 +71,7 @@ class Merger:
             "label_model": pl.when(has_label).then(pl.col("model")).otherwise(pl.col("failed_model")),
             "label_run_id": pl.when(has_label).then(pl.col("run_id")).otherwise(pl.col("failed_run_id")),
         }
-        return _beside(file.scan(), self._answers(file).select(**_typed(columns, LABEL_COLUMNS)))
+        return self._answers(file).select(**_typed(columns, LABEL_COLUMNS))
 
     def failed(self, file: SourceFile) -> pl.LazyFrame:
         """The file's rows that were tried and have no label: its columns and partitions, then `FAILURE_COLUMNS`.
@@ -84,18 +95,12 @@ class Merger:
         Only digests are joined: nothing of the source passes through the join, and no column name can clash.
         """
         failures = self.ledger.failures().rename({"model": "failed_model", "run_id": "failed_run_id"})
-        joined = (
+        # A row without a text has no digest, and null joins nothing.
+        return (
             file.scan_texts(self.template)
             .select("digest")
             .join(self.ledger.labels(), on="digest", how="left", maintain_order="left")
             .join(failures, on="digest", how="left", maintain_order="left")
-        )
-        no_text = pl.col("digest").is_null()
-        return joined.with_columns(
-            error=pl.when(no_text).then(pl.lit("empty_text")).otherwise(pl.col("error")),
-            message=pl.when(no_text).then(pl.lit("the row has no text")).otherwise(pl.col("message")),
-            requests=pl.when(no_text).then(0).otherwise(pl.col("requests")),
-            cost_usd=pl.when(no_text).then(0).otherwise(pl.col("cost_usd")),
         )
 
 
@@ -113,14 +118,24 @@ def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> 
     Files that the source no longer has are removed from the folder, and so is what a killed run had half written.
     The manifest goes first, before any file is replaced, and is written anew by the run's end: where there is one, it
     is true of every file there, and where there is none, a run is writing or was killed.
+
+    Raises:
+        CannotWrite: some files of the source kept changing while they were merged. Their labeled files stay as they
+            were, and all others are published.
     """
     folder.with_name(MANIFEST).unlink(missing_ok=True)
     # Not in the folder itself: Polars refuses to read a folder that holds anything but Parquet.
     scratch = folder.with_name(".writing")
+    restless = []
     for file in files:
-        with written_whole(folder / file.relative, scratch) as temporary:
-            merger.labeled(file).sink_parquet(temporary, maintain_order=True)
+        try:
+            with written_whole(folder / file.relative, scratch) as temporary:
+                _sink_unchanged(lambda file=file: merger.labeled(file), [file], temporary)  # type: ignore[misc]
+        except SourceChanged:
+            restless.append(file)
     shutil.rmtree(scratch, ignore_errors=True)
+    if restless:
+        raise CannotWrite(_restless_words(restless))
     ours = {folder / file.relative for file in files}
     suffixes = {".parquet", ".tmp", *(path.suffix for path in ours)}
     for stale in set(folder.rglob("*")) - ours:
@@ -130,13 +145,75 @@ def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> 
 
 
 def write_failed(files: Sequence[SourceFile], merger: Merger, path: Path) -> int:
-    """Write the rows without a label into one file and return how many; no file where there are none."""
-    rows = pl.concat([merger.failed(file) for file in files], how="diagonal_relaxed")
-    with written_whole(path) as temporary:
-        rows.sink_parquet(temporary, maintain_order=True)
-        count = int(
-            pl.scan_parquet(temporary, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
-        )
+    """Write the rows without a label into one file and return how many; no file where there are none.
+
+    Raises:
+        CannotWrite: some files of the source kept changing meanwhile.
+    """
+    try:
+        with written_whole(path) as temporary:
+            _sink_unchanged(
+                lambda: pl.concat([merger.failed(file) for file in files], how="diagonal_relaxed"),
+                files,
+                temporary,
+            )
+            count = int(
+                pl.scan_parquet(temporary, glob=False, hive_partitioning=False)
+                .select(pl.len())
+                .collect()
+                .item()
+            )
+    except SourceChanged as changed:
+        raise CannotWrite(_restless_words(changed.files)) from None
     if not count:
         path.unlink()
     return count
+
+
+class SourceChanged(Exception):  # noqa: N818  (what happened)
+    """Some files of the source were replaced or written to, again and again, while they were merged."""
+
+    def __init__(self, files: Sequence[SourceFile]) -> None:
+        self.files = files
+        super().__init__(files)
+
+
+def _sink_unchanged(rows: Callable[[], pl.LazyFrame], files: Sequence[SourceFile], path: Path) -> None:
+    """Write rows that come of several scans of some files, which stay the same from the first scan to the last.
+
+    The scans are put side by side: of a file that was replaced in between, each row would get another row's label. So it
+    is done again where one has changed.
+
+    Raises:
+        SourceChanged: it did so each time.
+    """
+    for _ in range(_MOST_MERGES):
+        before = [_state_of(file.path) for file in files]
+        try:
+            rows().sink_parquet(path, maintain_order=True)
+        except (pl.exceptions.PolarsError, OSError):
+            # Half of an old file and half of a new one may also be no Parquet at all.
+            if before == [_state_of(file.path) for file in files]:
+                raise
+            continue
+        if before == [_state_of(file.path) for file in files]:
+            return
+    after = [_state_of(file.path) for file in files]
+    raise SourceChanged(
+        [file for file, was, now in zip(files, before, after, strict=True) if was != now] or files
+    )
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What tells a file from the one that takes its place, and from what is written into it."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _restless_words(files: Sequence[SourceFile]) -> str:
+    names = ", ".join(repr(str(file.path)) for file in files[:_NAMED_FILES])
+    more = f" and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else ""
+    return (
+        f"{names}{more} kept changing while the labels were put beside the rows; what was published of it stays as it "
+        "was, and what was paid is kept. Run it again when nobody writes into the source"
+    )

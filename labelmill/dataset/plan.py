@@ -13,6 +13,7 @@ import polars as pl
 from labelmill.dataset.row_key import key_digest, row_key
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
+from labelmill.store.attempts import Tried
 from labelmill.store.files import disk_errors
 
 MOST_CHUNKS = 200
@@ -130,14 +131,14 @@ def write_tried(pending: Path, tries: pl.LazyFrame) -> None:
             tried.select("row_key", "answers", "problem", "schema_refused").sink_parquet(_tried_path(pending))
 
 
-def read_tried(pending: Path, row_keys: Sequence[str]) -> dict[str, tuple[int, str, bool]]:
+def read_tried(pending: Path, row_keys: Sequence[str]) -> dict[str, Tried]:
     """What `write_tried` wrote of some texts: their answers so far, what was wrong with the last, and whether the endpoint has no schemas."""
     path = _tried_path(pending)
     if not path.exists():
         return {}
     tried = pl.read_parquet(path, glob=False, hive_partitioning=False)
     mine = tried.filter(pl.col("row_key").is_in(list(row_keys)))
-    return {key: (answers, problem, refused) for key, answers, problem, refused in mine.iter_rows()}
+    return {key: Tried(answers, 0, problem, refused) for key, answers, problem, refused in mine.iter_rows()}
 
 
 def _tried_path(pending: Path) -> Path:

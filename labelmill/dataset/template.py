@@ -7,6 +7,8 @@ import polars as pl
 import polars.selectors as cs
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{|\}")
+_SEEN = r"[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Cc}\x{2800}\x{fff9}-\x{fffb}]"
+"""A character that a reader sees; spaces, controls and marks without width or ink are none. In Polars' own dialect."""
 
 
 class TemplateError(ValueError):
@@ -61,13 +63,14 @@ def read_template(text: str) -> TextTemplate:
 
 
 def text_of(template: TextTemplate) -> pl.Expr:
-    """The row's text as the model sees it: String, null where every column is null or blank.
+    """The row's text as the model sees it: String, null where no column has anything to read.
 
-    A null among several columns counts as an empty string.
+    That is where each is null or holds nothing that can be seen. A number, a mark or an emoji is worth asking about. A null
+    among several columns counts as an empty string.
     """
     # A selector takes a name as it is; pl.col would read "*" and "^...$" as patterns.
     values = [cs.by_name(column).as_expr().cast(pl.String) for column in template.columns]
-    blank = pl.all_horizontal(value.is_null() | (value.str.strip_chars() == "") for value in values)
+    has_words = pl.any_horizontal(value.str.contains(_SEEN).fill_null(value=False) for value in values)
     if template.is_column:
         text = values[0]
     else:
@@ -75,4 +78,4 @@ def text_of(template: TextTemplate) -> pl.Expr:
         for value, piece in zip(values, template.pieces[1:], strict=True):
             parts += [value.fill_null(""), pl.lit(piece)]
         text = pl.concat_str(parts)
-    return pl.when(blank).then(pl.lit(None, dtype=pl.String)).otherwise(text)
+    return pl.when(has_words).then(text).otherwise(pl.lit(None, dtype=pl.String))

@@ -14,7 +14,8 @@ from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import JobDraft
 from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
 from labelmill.job.provider import OPENAI, provider_of
-from labelmill.model.endpoint import Endpoint, endpoint_of
+from labelmill.model.endpoint import Endpoint, address_of, endpoint_of
+from labelmill.model.environment import environment_mistakes
 
 
 def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
@@ -23,15 +24,17 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     Raises:
         JobRefused: with every mistake in the job and its dataset.
     """
-    mistakes = [*draft.mistakes, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
     model = draft.section("model")
+    told = _address_of(model, model_base_url) if isinstance(model, Model) else None
+    mistakes = [*draft.mistakes, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
+    mistakes += environment_mistakes(os.environ, told)
     if isinstance(model, Model):
         mistakes += _provider_mistakes(draft, model)
-        endpoint = endpoint_of(model, model_base_url)
-        address = _address_mistakes(draft, model, endpoint, model_base_url)
-        mistakes += address or [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
-        if draft.job is not None and not mistakes:
-            mistakes += _at(draft, room_mistakes(draft.job, endpoint.base_url))
+        mistakes += _address_mistakes(draft, model, told, model_base_url) or _endpoint_mistakes(
+            draft, model, model_base_url
+        )
+    if draft.job is not None and not mistakes:
+        mistakes += _at(draft, room_mistakes(draft.job, told))
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)
     return draft.job
@@ -60,22 +63,36 @@ def _provider_mistakes(draft: JobDraft, model: Model) -> list[Mistake]:
     return _at(draft, found)
 
 
+def _address_of(model: Model, model_base_url: str | None) -> str | None:
+    """Where requests would go; None for a practice provider that is yet to be started."""
+    return model_base_url or (None if model.provider == "practice" else address_of(model))
+
+
 def _address_mistakes(
-    draft: JobDraft, model: Model, endpoint: Endpoint, model_base_url: str | None
+    draft: JobDraft, model: Model, address: str | None, model_base_url: str | None
 ) -> list[Mistake]:
     """What is wrong with the address that requests would go to; it is not shown where it may hold a key."""
-    if endpoint.base_url is None:
+    if address is None:
         return []
     in_job = model_base_url is None and model.base_url is not None
     where = f"{draft.where}, model.base_url" if in_job else "--model-base-url or OPENAI_BASE_URL"
-    if "@" in endpoint.base_url:
+    if "@" in address:
         sentence = "an address must not hold a user name or a password; put the key into the environment or into .env"
         return [Mistake(where, sentence)]
     try:
-        web_address(endpoint.base_url)
+        web_address(address)
     except ValueError as error:
-        return [Mistake(where, f"found {endpoint.base_url!r}, expected {error}")]
+        return [Mistake(where, f"found {address!r}, expected {error}")]
     return []
+
+
+def _endpoint_mistakes(draft: JobDraft, model: Model, model_base_url: str | None) -> list[Mistake]:
+    """What is wrong with an endpoint whose address can be read."""
+    try:
+        endpoint = endpoint_of(model, model_base_url)
+    except JobRefused as refused:
+        return refused.mistakes
+    return [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
 
 
 def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:

@@ -167,7 +167,8 @@ class Run(Section):
     """How long a run waits, with everything paused, while nothing gets through to the provider, and the longest wait that
     a provider may ask for. Beyond it the run ends in the provider's words, and the next one goes on from there."""
     max_failed_fraction: Fraction = 0.05
-    """The run ends in `too_many_failures` (exit code 3) when more of the rows than this have failed."""
+    """The run ends in `too_many_failures` (exit code 3) when more of the rows with a text than this have
+    failed."""
     stop_at_failed_fraction: Fraction = 0.5
     """The run stops when more of its last 100 requests than this have failed (rate limits aside). 1 never stops it."""
     max_cost_usd: Usd | None = None

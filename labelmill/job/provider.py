@@ -13,6 +13,9 @@ class Provider:
     `price_id` is its name in genai-prices. `base_url_env` names the environment variable that changes its address, where there
     is one. Where `is_batch_only`, there is no chain for the live lane, no schema for answers, no token probabilities, and
     langasync speaks for it. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says.
+
+    `key_header` carries the key where there is no client of OpenAI's to send it, with `more_headers` beside it, and
+    `models_path` below the address lists the models, for nothing.
     """
 
     base_url: str
@@ -24,6 +27,9 @@ class Provider:
     max_temperature: float = 2.0
     max_requests: int | None = None
     max_bytes: int | None = None
+    key_header: str | None = None
+    more_headers: tuple[tuple[str, str], ...] = ()
+    models_path: str = "/models"
 
 
 OPENAI = Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "openai", base_url_env="OPENAI_BASE_URL")
@@ -37,6 +43,10 @@ ANTHROPIC = Provider(
     # https://platform.claude.com/docs/en/build-with-claude/batch-processing
     max_requests=100_000,
     max_bytes=256_000_000,
+    # https://platform.claude.com/docs/en/api/models-list
+    key_header="x-api-key",
+    more_headers=(("anthropic-version", "2023-06-01"),),
+    models_path="/v1/models",
 )
 GOOGLE = Provider(
     "https://generativelanguage.googleapis.com/v1beta",
@@ -46,6 +56,8 @@ GOOGLE = Provider(
     langasync_module="langasync.providers.gemini",
     # https://ai.google.dev/gemini-api/docs/batch-api: langasync sends the requests inline.
     max_bytes=20_000_000,
+    # https://ai.google.dev/api/models
+    key_header="x-goog-api-key",
 )
 
 # The practice provider stands in for OpenAI.

@@ -8,16 +8,17 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage
 
 from labelmill.model.envelopes import Spoken, spoken_in
-from labelmill.model.failures import Failure, printable
+from labelmill.model.failures import Failure, failure_of_response, storable
 from labelmill.model.reading import LabelSet, named_in_json
-from labelmill.money.usage import Usage, usage_of
+from labelmill.model.wordings import error_in, meaning_of
+from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
 
 SECONDS = "answer_seconds"
 """Where a message's metadata says how long its answer took."""
@@ -104,6 +105,7 @@ class Answer:
     arguments: tuple[str, ...] = ()
     error: Failure | None = None
     service_tier: str | None = None
+    total_tokens: int | None = None
 
 
 def answer_of_completion(body: object) -> Answer:
@@ -141,7 +143,8 @@ def answer_of_completion(body: object) -> Answer:
         reasoning=_storable(reasoning),
         arguments=tuple(_storable(words) for words in _arguments_in(message)),
         error=_error_in(whole, choice),
-        service_tier=_name(whole.get("service_tier")),
+        service_tier=service_tier_of(whole),
+        total_tokens=tokens_told_in_total(whole),
     )
 
 
@@ -327,7 +330,7 @@ def _finish_reason(reason: object) -> str | None:
 
 
 def _name(value: object) -> str | None:
-    return _storable(value[:_NAME_CHARACTERS]) if isinstance(value, str) else None
+    return storable(_storable(value[:_NAME_CHARACTERS])) if isinstance(value, str) else None
 
 
 def _arguments_in(message: Mapping[str, Any]) -> list[str]:
@@ -370,7 +373,7 @@ def _error_in(whole: Mapping[str, Any], choice: Mapping[str, Any]) -> Failure | 
         if isinstance(told, Failure):
             return told
         if told:
-            return _failure_of(told)
+            return _failure_of({"error": told})
     if not choice:
         is_told = whole.get("object") == "error" or any(whole.get(name) for name in _MESSAGE_FIELDS)
         return _failure_of(whole) if is_told else Failure("bad_response", "the answer has no choices")
@@ -390,29 +393,28 @@ _MESSAGES: Mapping[str, type] = {"message": Mapping, "delta": Mapping, "text": s
 _MESSAGE_FIELDS = ("message", "msg", "detail")
 """Where gateways put an error's words that answer 200 whatever happens."""
 
-_KIND_OF_STATUS = {
-    408: "timeout",
-    429: "rate_limited",
-    503: "overloaded",
-    504: "overloaded",
-    529: "overloaded",
-}
-_STATUS_DIGITS = 3
-_ACCOUNT_STATUSES = frozenset({401, 402})
-_DENIED_STATUSES = frozenset({401, 402, 403, 404})
+_ERROR_STATUSES = range(400, 600)
 
 
 def _failure_of(error: object) -> Failure:
-    """An error within a 200, such as OpenRouter's `{"code": 502, "message": ...}`; a code that is a status counts as one."""
-    said = _mapping(error)
-    words = next((text for name in _MESSAGE_FIELDS if isinstance(text := said.get(name), str) and text), None)
-    code = _json_of(said.get("code") or "").strip('"')
+    """An error within a 200: what its code and words mean. A code may be a status, as OpenRouter's is.
+
+    What isn't known is the provider's failure.
+    """
+    said = error_in(error)
+    code = said.code or ""
     status = int(code) if code.isdecimal() and len(code) == _STATUS_DIGITS else 0
-    message = printable(f"{code}: {words}" if words and code else words or _text_of(error) or _json_of(error))
-    told = f"the provider reports an error in its answer: {_storable(message)}"
-    if status in _DENIED_STATUSES:
-        return Failure("denied", told, is_account=status in _ACCOUNT_STATUSES)
-    return Failure(_KIND_OF_STATUS.get(status, "provider_error"), told)
+    words = storable(
+        f"{code}: {said.words}" if code and said.words else said.words or code or "without words"
+    )
+    told = f"the provider reports an error in its answer: {words}"
+    if status in _ERROR_STATUSES or meaning_of(None, said.code, said.kind, said.words) is not None:
+        return replace(failure_of_response(status or _OK, error), message=told)
+    return Failure("provider_error", told)
+
+
+_STATUS_DIGITS = 3
+_OK = 200
 
 
 def _storable(text: str) -> str:

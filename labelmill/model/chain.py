@@ -1,65 +1,40 @@
 """The chain: `prompt | model | parser`."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import openai
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field
 
-from labelmill.errors import BudgetReached
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
-from labelmill.model.answers import SECONDS, answer_of, label_or_failure
+from labelmill.model.answers import Answer
 from labelmill.model.chat import JobChatOpenAI, chat_settings
-from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
+from labelmill.model.endings import Judge, Response
+from labelmill.model.failures import Failure, failure_of
+from labelmill.model.guard import Asked, RequestGuard
 from labelmill.model.prompt import prompt_of
-from labelmill.model.reading import LabelSet
-from labelmill.model.throttle import Passage, Throttle
 from labelmill.model.worst_case import worst_case_of
-from labelmill.money.budget import Budget, Reservation
-from labelmill.money.prices import Price, cost_of
-from labelmill.money.usage import Usage
+from labelmill.store.attempts import Attempt
+
+OUTCOME = "outcome"
+"""Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ...}`."""
 
 
-@dataclass(frozen=True)
-class Toll:
-    """What every request passes on its way: the throttle, then its worst case from the budget."""
+class GuardedChatOpenAI(JobChatOpenAI):
+    """ChatOpenAI behind the guard, which sees every response as it came, before any client has read it.
 
-    throttle: Throttle
-    budget: Budget
-    price: Price | None
-
-    @contextmanager
-    def passage(self, order: int, worst_case: Usage) -> Iterator[tuple[Passage, Reservation]]:
-        """Hold a place and the money for one request."""
-        worst_cost = cost_of(worst_case, self.price) or Decimal(0)
-        with self.throttle.admit(order, worst_case.input_tokens, worst_case.output_tokens) as passage:
-            try:
-                with self.budget.reserve(worst_cost) as reservation:
-                    self.throttle.gate.raise_if_stopped()
-                    yield passage, reservation
-            except BudgetReached as reached:
-                self.throttle.gate.stop(reached)
-                raise
-
-
-class TolledChatOpenAI(JobChatOpenAI):
-    """ChatOpenAI behind the toll, which returns every answer that was paid for.
-
-    The openai client raises away an answer that was cut off or filtered under a schema; its tokens were paid, so it
-    comes back here as an answer like any other.
+    A request's metadata names its `row_key` and `chunk`, and may name `most_attempts` and `schema_may_be_refused`.
     """
 
-    toll: Toll = Field(exclude=True)
+    guard: RequestGuard = Field(exclude=True)
+    judge: Judge = Field(exclude=True)
 
     def _generate(
         self,
@@ -68,60 +43,79 @@ class TolledChatOpenAI(JobChatOpenAI):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        order = run_manager.metadata.get("chunk", 0) if run_manager else 0
-        worst_case = worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format"))
-        with self.toll.passage(order, worst_case) as (passage, reservation):
-            sent = time.monotonic()
-            try:
-                result = self._answered(messages, stop, run_manager, **kwargs)
-            except Exception as error:
-                if may_have_been_paid(error):
-                    reservation.settle(cost_of(worst_case, self.toll.price))
-                self._tell_throttle(error)
-                raise
-            generation = result.generations[0]
-            message = generation.message
-            # Measured here and not by a callback: LangChain's start event comes before the wait at the toll.
-            message.response_metadata[SECONDS] = time.monotonic() - sent
-            usage = Usage.from_message(message.usage_metadata) if isinstance(message, AIMessage) else None
-            reservation.settle(cost_of(usage or worst_case, self.toll.price))
-            headers = (generation.generation_info or {}).get("headers") or {}
-            self.toll.throttle.answered(passage, usage, headers)
-            return result
+        metadata = run_manager.metadata if run_manager else {}
+        asked = Asked(
+            metadata.get("row_key", ""),
+            metadata.get("chunk", 0),
+            worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format")),
+            metadata.get("most_attempts"),
+            metadata.get("schema_may_be_refused", False),
+        )
+        payload = self._get_request_payload(messages, stop=stop, **kwargs)
+        answer, attempt = self.guard.ask(asked, self.judge, partial(self._send, payload))
+        return ChatResult(generations=[ChatGeneration(message=message_of(answer, attempt))])
 
-    def _tell_throttle(self, error: Exception) -> None:
-        match failure_of(error):
-            case Failure(kind="rate_limited", retry_after_seconds=wait) if isinstance(
-                error, openai.APIStatusError
-            ):
-                self.toll.throttle.rate_limited(error.response.headers, wait)
-            case Failure(policy=Policy.RETRY):
-                self.toll.throttle.troubled()
-
-    def _answered(self, *args: Any, **kwargs: Any) -> ChatResult:
+    def _send(self, payload: dict[str, Any]) -> Response | Failure:
+        """Send one request, and return whatever came of it."""
+        sent = time.monotonic()
         try:
-            return super()._generate(*args, **kwargs)
-        except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
-            if error.completion is None:
-                raise
-            return self._create_chat_result(error.completion)
+            # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
+            came = self.client.with_raw_response.create(**payload).http_response
+            return Response(came.status_code, came.content, came.headers, time.monotonic() - sent)
+        except openai.APIStatusError as error:
+            try:
+                content = error.response.content
+            except Exception:  # noqa: BLE001  (its body could not be read)
+                return failure_of(error)
+            return Response(error.status_code, content, error.response.headers, time.monotonic() - sent)
+        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
+            return failure_of(error)
+
+
+def message_of(answer: Answer, attempt: Attempt) -> AIMessage:
+    """An answer as LangChain's message, with what it amounts to."""
+    usage = answer.usage
+    outcome = (
+        {"label": attempt.label}
+        if attempt.label is not None
+        else {"failure": attempt.failure, "message": attempt.message}
+    )
+    return AIMessage(
+        content=answer.content,
+        additional_kwargs={} if answer.refusal is None else {"refusal": answer.refusal},
+        response_metadata={
+            "model_name": answer.model,
+            "finish_reason": answer.finish_reason,
+            OUTCOME: outcome,
+        },
+        usage_metadata=None
+        if usage is None
+        else UsageMetadata(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.input_tokens + usage.output_tokens,
+            input_token_details=InputTokenDetails(cache_read=usage.cached_input_tokens),
+        ),
+    )
 
 
 def chain_of(
-    job: LabelJob, base_url: str, api_key: str, toll: Toll, form: AnswerForm | None = None
+    job: LabelJob, base_url: str, api_key: str, guard: RequestGuard, form: AnswerForm | None = None
 ) -> Runnable[dict[str, Any], str | Failure]:
     """The chain that labels one text: `{"text": ...}` in, a label or a failure out.
 
-    It asks for answers in the job's own form unless another is given. Every request is seen by the toll.
+    It asks for answers in the job's own form unless another is given. Every request passes the guard.
     """
     form = form or form_of(job)
-    model: Runnable[Any, AIMessage] = TolledChatOpenAI(
-        **chat_settings(job, base_url, api_key, form), toll=toll
+    model: Runnable[Any, AIMessage] = GuardedChatOpenAI(
+        **chat_settings(job, base_url, api_key, form), guard=guard, judge=Judge.of(job, form, guard.price)
     )
     if form.response_format:
         model = model.bind(response_format=form.response_format)
-    return prompt_of(job) | model | RunnableLambda(partial(_read, labels=LabelSet(job.labels), form=form))
+    return prompt_of(job) | model | RunnableLambda(outcome_in)
 
 
-def _read(message: AIMessage, labels: LabelSet, form: AnswerForm) -> str | Failure:
-    return label_or_failure(answer_of(message), labels, form.reading)
+def outcome_in(message: AIMessage) -> str | Failure:
+    """The label that an answer came to, or why it came to none."""
+    outcome = message.response_metadata[OUTCOME]
+    return outcome["label"] if "label" in outcome else Failure(outcome["failure"], outcome["message"])

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
+from labelmill.model.environment import shared_http_client
 
 
 class JobChatOpenAI(ChatOpenAI):
@@ -27,7 +28,12 @@ def chat_settings(job: LabelJob, base_url: str, api_key: str, form: AnswerForm) 
 
     Its own retries are off and LangChain's cache is not asked: whoever sends its requests sees and counts each of them.
     """
+    http_client = shared_http_client(base_url)
+    # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
+    connections = {"http_client": http_client, "http_socket_options": ()} if http_client else {}
     return {
+        **connections,
+        "openai_proxy": None,
         "model": job.model.name,
         "base_url": base_url,
         "api_key": SecretStr(api_key),

@@ -4,13 +4,16 @@ import http.client
 import ipaddress
 import json
 import os
-import urllib.request
+import socket
+import ssl
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Model
 from labelmill.job.provider import OPENAI, api_key_env_of, provider_of
 from labelmill.practice.launch import start_practice
@@ -20,7 +23,11 @@ OPENAI_BASE_URL = OPENAI.base_url
 NO_KEY = "no-key-needed"
 """What is sent to endpoints that need no key, since the client insists on one."""
 
-_PROBE_SECONDS = 2.0
+_FIRST_PROBE_SECONDS = 2.0
+_PATIENCE_SECONDS = 30.0
+"""How long a server on loopback may leave open whether it is a practice provider."""
+_PAUSE_SECONDS = 0.2
+_INTRODUCTION_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,9 @@ def endpoint_of(
     """Where a job's requests go.
 
     A job of the practice provider goes to the command line's address or to a provider of its own, and nowhere else.
+
+    Raises:
+        JobRefused: it stays open whether a practice provider answers there.
     """
     if model.provider == "practice":
         return Endpoint(model_base_url, api_key_env_of(model), practice=True)
@@ -85,23 +95,81 @@ def reachable(
 
 
 def is_loopback(base_url: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is this machine's own, in whichever way it is written."""
     try:
-        host = urlsplit(base_url).hostname or ""
+        host = (urlsplit(base_url).hostname or "").rstrip(".")
     except ValueError:
         return False
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, section 6.3
+        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return _is_short_loopback(host)
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    # "Every address", where a server listens, leads to this machine too when it is connected to.
+    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
-def is_practice(base_url: str) -> bool:
-    """Whether a practice provider answers at an address, so that its answers are never taken for a model's."""
+def _is_short_loopback(host: str) -> bool:
+    """Whether it is an address such as 127.1, which the system completes."""
+    try:
+        return ipaddress.ip_address(socket.inet_aton(host)).is_loopback
+    except (OSError, UnicodeError):
+        return False
+
+
+def is_practice(base_url: str, patience_seconds: float = _PATIENCE_SECONDS) -> bool:
+    """Whether a practice provider answers at an address, so that its answers are never taken for a model's.
+
+    A server that accepts the connection and says nothing is asked again: not to know is not a no.
+
+    Raises:
+        JobRefused: it has not said in that time.
+    """
+    deadline = time.monotonic() + patience_seconds
+    probe_seconds = min(_FIRST_PROBE_SECONDS, patience_seconds)
+    while True:
+        try:
+            return _introduces_itself(base_url, probe_seconds)
+        except OSError as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise JobRefused([_silence(base_url, error, patience_seconds)]) from None
+            probe_seconds = min(probe_seconds * 2, left)
+            time.sleep(min(_PAUSE_SECONDS, left))
+
+
+def _introduces_itself(base_url: str, timeout_seconds: float) -> bool:
+    """Ask once, past any proxy.
+
+    Raises:
+        OSError: neither a yes nor a no.
+    """
+    try:
+        said = _introduction(base_url, timeout_seconds)
+    except (ConnectionRefusedError, ssl.SSLError, socket.gaierror):
+        return False  # nobody there, or nobody who would be one
+    except http.client.RemoteDisconnected:
+        raise  # as servers that are about to start do, behind a container's port
+    except (http.client.HTTPException, ValueError, RecursionError):
+        return False
+    return isinstance(said, Mapping) and said.get("practice") is True
+
+
+def _introduction(base_url: str, timeout_seconds: float) -> object:
     parts = urlsplit(base_url)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{parts.scheme}://{parts.netloc}/practice", timeout=_PROBE_SECONDS) as response:
-            return json.load(response).get("practice") is True
-    except (OSError, http.client.HTTPException, ValueError, AttributeError):
-        return False
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    with closing(kind(parts.hostname or "", parts.port, timeout=timeout_seconds)) as connection:
+        connection.request("GET", "/practice")
+        said: object = json.loads(connection.getresponse().read(_INTRODUCTION_BYTES))
+        return said
+
+
+def _silence(base_url: str, error: OSError, patience_seconds: float) -> Mistake:
+    done = "says nothing" if isinstance(error, TimeoutError) else "closes them without an answer"
+    sentence = (
+        f"what is there accepts connections and {done} (asked for {patience_seconds:.0f} seconds whether it is a "
+        "practice provider, whose answers must not be taken for a model's); see whether that server is well"
+    )
+    return Mistake(base_url, sentence)

@@ -1,15 +1,16 @@
 """Every way a row can fail: its kind, and what is done about it.
 
 Four policies:
-- `RETRY`: the provider failed. Nothing or nothing visible was paid; asked again with backoff, and again next run.
+- `RETRY`: the provider failed. Asked again with backoff, and again next run.
 - `DOUBT`: the request was refused, and whether this is the text's doing or everyone's, what the others get will tell.
 - `ASK_AGAIN`: the answer failed. It was paid; asked again at most `max_answers - 1` times with what was wrong said.
 - `GIVE_UP`: asking again would fail again. Remembered in the ledger and not paid for a second time.
 """
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -17,7 +18,8 @@ from types import MappingProxyType
 
 import openai
 
-from labelmill.errors import RunStopped
+from labelmill.model.network import connection_words, was_sent
+from labelmill.model.wordings import Meaning, error_in, meaning_of
 
 
 class Policy(Enum):
@@ -36,6 +38,7 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "connection": Policy.RETRY,
     "provider_error": Policy.RETRY,
     "bad_response": Policy.RETRY,
+    "over_budget": Policy.RETRY,
     "denied": Policy.DOUBT,
     "empty_answer": Policy.ASK_AGAIN,
     "off_label": Policy.ASK_AGAIN,
@@ -46,12 +49,10 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "bad_request": Policy.GIVE_UP,
     "empty_text": Policy.GIVE_UP,
 }
-"""Each failure kind's policy. `empty_text` is never sent at all."""
+"""Each failure kind's policy. `over_budget` and `empty_text` are never sent at all."""
 
 RETRY_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.RETRY]
 ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]
-
-
 OVERLOAD_KINDS = frozenset({"rate_limited", "overloaded", "timeout", "connection"})
 """What says "too much": fewer requests in flight may mend it."""
 
@@ -61,12 +62,16 @@ class Failure:
     """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for.
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
+    `refuses_schema` tells of one that the endpoint knows no schemas. `may_have_been_paid` tells that tokens may have been paid
+    that nobody saw.
     """
 
     kind: str
     message: str
     retry_after_seconds: float | None = None
     is_account: bool = False
+    refuses_schema: bool = False
+    may_have_been_paid: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -74,64 +79,38 @@ class Failure:
         return POLICY_OF_KIND[self.kind]
 
 
-@dataclass(frozen=True)
-class Fatal:
-    """Why no row can succeed: the run stops at once, with the provider's own words."""
+_AFTER_THE_WORK_STATUSES = {408, 499, 502, 504, 520, 521, 522, 523, 524, 598}
+"""What a gateway answers that waited for the work in vain: it may have been done, and charged.
 
-    message: str
-
-
-_FATAL_STATUS = {
-    401: "the key was not accepted",
-    402: "payment is required",
-    403: "access was denied",
-    404: "not found",
-}
-_FATAL_CODES = {
-    "insufficient_quota": "the quota is used up",
-    "billing_hard_limit_reached": "the quota is used up",
-    "model_not_found": "there is no such model",
-    "unsupported_parameter": "a setting of the job is not supported",
-    "unsupported_value": "a setting of the job is not supported",
-}
-"""Codes that tell that every other row would be answered the same, whatever status they come with."""
-_FILTER_CODES = {"content_filter", "content_policy_violation", "data_inspection_failed"}
-_TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length"}
-_MORE_THAN_A_MINUTE = "request too large"
-"""OpenAI's 429 for a request with more tokens than a minute allows, which no waiting heals."""
-_TOO_LONG_WORDS = (
-    "too long",
-    "maximum context length",
-    "context window",
-    "exceeds the maximum number of tokens",
-    _MORE_THAN_A_MINUTE,
-)
-_NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
-_TOO_LARGE = 413
+Sources: RFC 9110 section 15.6 (502, 504); nginx (499); Cloudflare's 5xx errors (520 to 524).
+"""
+_AGAIN_STATUSES = {408, 409, 425, 499}
 _SERVER_ERROR = 500
 _MESSAGE_CHARACTERS = 500
+_ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters and switches of direction."""
 
 
-def failure_of(error: BaseException) -> Failure | Fatal:
-    """Tell what an exception out of the chain means for its row, or for the run.
+def failure_of(error: BaseException) -> Failure:
+    """Tell what an exception of the openai client, or anything else that was raised by a request, means for its row.
 
-    Anything that is not the provider's or the network's doing counts as `bad_response`: it was raised while an
-    answer was read.
+    Anything that is not known to be the provider's or the network's doing counts as `bad_response`, which may have been paid.
     """
     origin = _origin_of(error)
     match origin:
-        case openai.APITimeoutError():
-            return Failure("timeout", "the provider did not answer in time")
         case openai.APIStatusError():
-            return _failure_of_status(origin)
-        case openai.APIConnectionError():
-            return _failure_of_connection(origin.__cause__ or origin)
-        case openai.ContentFilterFinishReasonError():
-            return Failure("content_filter", _words(origin))
+            return failure_of_response(
+                origin.status_code, origin.body, origin.message, origin.response.headers
+            )
         case UnicodeEncodeError(encoding="ascii"):
-            return Fatal("the request can't be sent: the key holds characters that are not ASCII")
+            sentence = "the request can't be sent: the key holds characters that are not ASCII"
+            return Failure("denied", sentence, is_account=True)
+        case openai.APITimeoutError() if was_sent(origin):
+            return Failure("timeout", "the provider did not answer in time", may_have_been_paid=True)
+        case openai.APIConnectionError():
+            return _failure_of_connection(origin)
         case _:
-            return Failure("bad_response", _words(origin))
+            return Failure("bad_response", f"{type(origin).__name__}: {origin}", may_have_been_paid=True)
 
 
 def _origin_of(error: BaseException) -> BaseException:
@@ -141,51 +120,61 @@ def _origin_of(error: BaseException) -> BaseException:
     return error
 
 
-def _failure_of_connection(cause: BaseException) -> Failure | Fatal:
+def _failure_of_connection(error: openai.APIConnectionError) -> Failure:
     """Told by names and words: the client's HTTP library is its own affair, and changes."""
+    cause, sent = error.__cause__ or error, was_sent(error)
+    words = storable(connection_words(error))
     if type(cause).__name__ == "UnsupportedProtocol":
-        return Fatal(f"the request can't be sent: {_words(cause)}")
+        return Failure("denied", f"the request can't be sent: {cause}", is_account=True)
     if "Illegal header" in str(cause):  # its words would show the key
-        return Fatal(
+        sentence = (
             "the request can't be sent: the key holds a line break or another character that no key has"
         )
+        return Failure("denied", sentence, is_account=True)
     # An answer had begun, and has been paid.
-    cut_off = any(words in str(cause) for words in ("complete message body", "incomplete chunked"))
-    return Failure("bad_response" if cut_off else "connection", _words(cause))
+    cut_off = any(part in str(cause) for part in ("complete message body", "incomplete chunked"))
+    return Failure("bad_response" if cut_off else "connection", words, may_have_been_paid=sent)
 
 
-def _failure_of_status(error: openai.APIStatusError) -> Failure | Fatal:
-    body = error.body if isinstance(error.body, dict) else {"message": error.body}
-    said = body.get("message") or body.get("detail") or error.message
-    return failure_of_status(error.status_code, str(body.get("code")), str(said), error.response.headers)
+def failure_of_response(
+    status: int, body: object, fallback: str = "", headers: Mapping[str, str] = MappingProxyType({})
+) -> Failure:
+    """Tell what an HTTP response of 400 or more means for its row; `fallback` are its words where its body has none."""
+    said = error_in(body)
+    return _failure_of_error(status, said.code, said.kind, said.words or fallback, headers)
 
 
 def failure_of_status(
     status: int, code: str | None, said: str, headers: Mapping[str, str] = MappingProxyType({})
-) -> Failure | Fatal:
-    """Tell what an HTTP status of 400 or more, with the provider's code and words, means for its row, or for the run."""
-    words = printable(said)
-    reason = _FATAL_CODES.get(code or "") or _FATAL_STATUS.get(status)
-    if reason:
-        return Fatal(f"the provider answered {status}, {reason}: {words}")
-    if status >= _SERVER_ERROR or status in {408, 409}:
-        return Failure("provider_error", f"{status}: {words}", retry_after_seconds(headers))
-    told = words.casefold()
-    if status == openai.RateLimitError.status_code and _MORE_THAN_A_MINUTE not in told:
-        return Failure("rate_limited", words, retry_after_seconds(headers))
-    if code in _FILTER_CODES:
-        return Failure("content_filter", words)
-    if code in _TOO_LONG_CODES or status == _TOO_LARGE or any(mark in told for mark in _TOO_LONG_WORDS):
-        return Failure("too_long", words)
-    return Failure("bad_request", f"{status}: {words}")
+) -> Failure:
+    """Tell what an HTTP status of 400 or more, with the provider's code and words, means for its row."""
+    return _failure_of_error(status, code, None, said, headers)
 
 
-def may_have_been_paid(error: BaseException) -> bool:
-    """Whether tokens may have been paid that nobody saw: the request went out, and no refusal came back."""
-    origin = _origin_of(error)
-    if isinstance(origin, openai.APIStatusError | RunStopped) or isinstance(failure_of(origin), Fatal):
-        return False
-    return type(origin.__cause__).__name__ not in _NEVER_SENT
+def _failure_of_error(  # noqa: PLR0911  (a decision table reads best as one)
+    status: int, code: str | None, kind: str | None, said: str, headers: Mapping[str, str]
+) -> Failure:
+    words, wait = f"{status}: {storable(said)}", retry_after_seconds(headers)
+    match meaning_of(status, code, kind, said):
+        case Meaning.ACCOUNT:
+            return Failure("denied", words, wait, is_account=True)
+        case Meaning.PERMISSION_SCOPE:
+            return Failure("denied", words, wait)
+        case Meaning.SCHEMA_REFUSED:
+            return Failure("denied", words, wait, refuses_schema=True)
+        case Meaning.CONTENT_FILTER:
+            return Failure("content_filter", words)
+        case Meaning.TOO_LONG:
+            return Failure("too_long", words)
+        case Meaning.RATE_LIMIT:
+            return Failure("rate_limited", words, wait)
+        case Meaning.OFF_FORM:  # the model had answered, and the provider keeps the answer to itself
+            return Failure("bad_response", words, wait, may_have_been_paid=True)
+        case Meaning.OVERLOADED:
+            return Failure("overloaded", words, wait, may_have_been_paid=status in _AFTER_THE_WORK_STATUSES)
+    if status >= _SERVER_ERROR or status in _AGAIN_STATUSES:
+        return Failure("provider_error", words, wait, may_have_been_paid=status in _AFTER_THE_WORK_STATUSES)
+    return Failure("denied", words, wait)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -207,10 +196,17 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
-def _words(error: BaseException) -> str:
-    return printable(f"{type(error).__name__}: {error}")
+def storable(words: str) -> str:
+    """A provider's words such that they can be written to a file, and give a terminal no orders: gateways cut characters in two."""
+    return _ORDERS.sub(" ", words).encode(errors="replace").decode()
 
 
 def printable(words: str) -> str:
-    """A provider's words, not too many, and such that they can be written to a file: gateways cut characters in two."""
-    return words[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()
+    """The same, and not too many of them. A key in them is to be hidden before: a part of it would not be found."""
+    return storable(words)[:_MESSAGE_CHARACTERS]
+
+
+def without_key(failure: Failure, key: str | None) -> Failure:
+    """The same failure with the key out of its words, should the provider have repeated it, and not too many of them."""
+    words = failure.message if not key else failure.message.replace(key, "[key]")
+    return replace(failure, message=printable(words))

@@ -13,7 +13,7 @@ from labelmill.model.failures import Failure
 WEB_PAGE = Failure(
     "denied", "answered with a web page, not with JSON; base_url should end in /v1 as a rule", is_account=True
 )
-"""Told of an endpoint whose address leads to its website."""
+"""Told of an endpoint whose address leads to its website. No model has answered there, and nobody is paid."""
 
 _PAGE = re.compile(r"<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 _PAGE_CHARACTERS = 1000
@@ -34,7 +34,7 @@ def body_in(content: bytes, content_type: str | None = None) -> object:
     """
     text = _text_of(content)
     if not text:
-        return Failure("bad_response", "the answer has no body")
+        return Failure("bad_response", "the answer has no body", may_have_been_paid=True)
     try:
         return _json_in(text)
     except (ValueError, RecursionError):
@@ -47,7 +47,7 @@ def body_in(content: bytes, content_type: str | None = None) -> object:
     if kind == "text/html" or (text.startswith("<") and _PAGE.search(text, 0, _PAGE_CHARACTERS)):
         return WEB_PAGE
     shown = repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
-    return Failure("bad_response", f"the answer is no JSON: {shown}")
+    return Failure("bad_response", f"the answer is no JSON: {shown}", may_have_been_paid=True)
 
 
 def answer_of_stream(body: bytes | str) -> dict[str, Any] | None:

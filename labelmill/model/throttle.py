@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from labelmill.job.model import Run
 from labelmill.model.adaptive import AdaptiveLimit
 from labelmill.model.bucket import Bucket
+from labelmill.model.failures import POLICY_OF_KIND, Failure, Policy
 from labelmill.model.gate import Gate
 from labelmill.model.rate_headers import rate_headers_of
 from labelmill.money.usage import Usage
@@ -110,6 +111,15 @@ class Throttle:
                 self._paused_until = max(self._paused_until, now + pause)
             if self._adaptive.rate_limited(now, retry_after_seconds):
                 self._resize("the provider answered 429")
+
+    is_out = False
+
+    def failed(self, passage: Passage, failure: "Failure", headers: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Take account of a failure."""
+        if failure.kind == "rate_limited":
+            self.rate_limited(headers, failure.retry_after_seconds)
+        elif failure.kind in POLICY_OF_KIND and failure.policy is Policy.RETRY:
+            self.troubled()
 
     def troubled(self) -> None:
         """Take account of another failure of the provider: concurrency stops growing for a round."""

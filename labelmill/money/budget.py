@@ -1,22 +1,40 @@
-"""The budget: a request's worst case is reserved before it is sent, and settled when its cost is known."""
+"""The budget: a request's worst case is reserved before it is sent, and settled when its cost is known.
+
+What is committed is never less than what was settled, whatever happens in between: money that nobody has accounted for
+counts as spent.
+"""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from labelmill.errors import BudgetReached
+from labelmill.errors import BudgetReached, TextTooDear
 from labelmill.job.model import Run
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What is left to spend, and which of the job's limits it comes from."""
+    """What is left to spend, and which of the job's limits it comes from.
+
+    `smallest` is the job's smallest limit, whatever is left of it, where that is another one.
+    """
 
     left_usd: Decimal
     field: str
     limit_usd: Decimal
+    smallest: "Limit | None" = None
+
+    def too_dear(self, worst_case_usd: Decimal) -> TextTooDear | None:
+        """Why a request can't be sent under this limit, even if nothing else is; None where it can be.
+
+        A limit of nothing is a wish to spend nothing, and no text's fault.
+        """
+        whole = self.smallest or self
+        if not 0 < whole.limit_usd < worst_case_usd:
+            return None
+        return TextTooDear(whole.field, whole.limit_usd, worst_case_usd)
 
 
 @dataclass(frozen=True)
@@ -62,19 +80,39 @@ def tightest_limit(run: Run, spent_today_usd: Decimal, spent_this_month_usd: Dec
         value = getattr(run, field)
         if value is not None:
             limits.append(Limit(Decimal(str(value)) - already, field, Decimal(str(value))))
-    return min(limits, key=lambda limit: limit.left_usd, default=None)
+    if not limits:
+        return None
+    tightest = min(limits, key=lambda limit: limit.left_usd)
+    smallest = min(limits, key=lambda limit: limit.limit_usd)
+    return tightest if smallest is tightest else replace(tightest, smallest=smallest)
 
 
 class Reservation:
-    """Money set aside for one request; `usd` is what of it was spent, nothing until it is settled."""
+    """Money set aside for one request.
 
-    def __init__(self, worst_case_usd: Decimal) -> None:
+    `usd` is what counts as spent: all that was set aside, until more is known.
+    """
+
+    def __init__(self, budget: "Budget", worst_case_usd: Decimal, set_aside_usd: Decimal) -> None:
         self.worst_case_usd = worst_case_usd
-        self.usd = Decimal(0)
+        self.usd = set_aside_usd
+        self.known_usd = Decimal(0)
+        self._set_aside_usd = set_aside_usd
+        self._budget = budget
 
     def settle(self, cost_usd: Decimal | None) -> None:
-        """Say what the request really cost. Unknown (None) keeps the worst case: it may have been paid."""
-        self.usd = self.worst_case_usd if cost_usd is None else cost_usd
+        """Say what the request really cost; the last word counts.
+
+        Unknown (None) keeps what was set aside, since it may have been paid; so does an amount that nothing can cost.
+        """
+        if cost_usd is None or not cost_usd.is_finite() or cost_usd < 0:
+            self._budget.count(self, self._set_aside_usd, known_usd=Decimal(0))
+        else:
+            self._budget.count(self, cost_usd, known_usd=cost_usd)
+
+    def release(self) -> None:
+        """Say that the request cost nothing: it was not sent, or it was refused."""
+        self.settle(Decimal(0))
 
 
 class Budget:
@@ -85,23 +123,26 @@ class Budget:
         self._committed = Decimal(0)
         self._in_flight = 0
         self._settled = threading.Condition()
+        # Of the requests with a known cost: what they came to, and what they should have come to at most.
+        self._known = self._known_at_most = Decimal(0)
 
     @contextmanager
     def reserve(self, worst_case_usd: Decimal) -> Iterator[Reservation]:
         """Set aside a request's worst case; waits while requests in flight may still give some back.
 
-        A request that raises without settling cost nothing.
+        Only `settle` and `release` give back. A request that ends without either, however it ends, counts as paid. Where
+        answers come to more than their worst cases on average, which an endpoint that ignores `max_tokens` brings about,
+        as much more is set aside.
 
         Raises:
+            TextTooDear: it is more than a whole limit, so that it would never fit.
             BudgetReached: it doesn't fit, and nothing is in flight that could change that.
         """
-        self._take(worst_case_usd)
-        reservation = Reservation(worst_case_usd)
+        set_aside_usd = self._take(worst_case_usd)
         try:
-            yield reservation
+            yield Reservation(self, worst_case_usd, set_aside_usd)
         finally:
             with self._settled:
-                self._committed += reservation.usd - worst_case_usd
                 self._in_flight -= 1
                 self._settled.notify_all()
 
@@ -110,6 +151,17 @@ class Budget:
         """What can still be set aside; None without a limit."""
         with self._settled:
             return None if self.limit is None else self.limit.left_usd - self._committed
+
+    def count(self, reservation: Reservation, usd: Decimal, *, known_usd: Decimal) -> None:
+        """Count another amount for a reservation; `known_usd` is what of it an answer told, 0 where none did."""
+        with self._settled:
+            self._committed += usd - reservation.usd
+            self._known += known_usd - reservation.known_usd
+            self._known_at_most += reservation.worst_case_usd * (
+                (known_usd > 0) - (reservation.known_usd > 0)
+            )
+            reservation.usd, reservation.known_usd = usd, known_usd
+            self._settled.notify_all()
 
     def hold(self, worst_case_usd: Decimal) -> None:
         """Set money aside for a batch, whose cost is known much later; whether it fits is the caller's to see."""
@@ -122,14 +174,25 @@ class Budget:
             self._committed += spent_usd - held_usd
             self._settled.notify_all()
 
-    def _take(self, worst_case_usd: Decimal) -> None:
+    def _take(self, worst_case_usd: Decimal) -> Decimal:
+        if self.limit is not None and (too_dear := self.limit.too_dear(worst_case_usd)):
+            raise too_dear
         with self._settled:
-            while self.limit is not None and self._committed + worst_case_usd > self.limit.left_usd:
+            usd = self._expected(worst_case_usd)
+            while self.limit is not None and self._committed + usd > self.limit.left_usd:
                 if not self._in_flight:
                     raise BudgetReached(
                         f"{self.limit.field} = {self.limit.limit_usd} would be passed by the next request "
-                        f"(${self._committed:.6f} spent by this run, the next may cost ${worst_case_usd:.6f})"
+                        f"(${self._committed:.6f} spent by this run, the next may cost ${usd:.6f})"
                     )
                 self._settled.wait()
-            self._committed += worst_case_usd
+                usd = self._expected(worst_case_usd)
+            self._committed += usd
             self._in_flight += 1
+            return usd
+
+    def _expected(self, worst_case_usd: Decimal) -> Decimal:
+        """A worst case, raised by as much as answers have come to more than theirs."""
+        if self._known <= self._known_at_most or not self._known_at_most:
+            return worst_case_usd
+        return worst_case_usd * self._known / self._known_at_most

@@ -5,6 +5,7 @@ from labelmill.report.findings import Findings, PastRun
 from labelmill.report.wording import count, shortened, usd
 from labelmill.run.record import RunRecord
 
+LIMITS_NOTE = "Spent includes the most that requests without a token count may have cost; the cost of a run leaves them out."
 _TEXT_CELLS = 120
 _MESSAGE_CELLS = 160
 
@@ -22,6 +23,7 @@ def changes_of(record: RunRecord, last: PastRun) -> list[tuple[str, str, str, st
         ("rows in the dataset", last.rows_total, record.rows_total),
         ("labeled", last.rows_labeled, record.rows_labeled),
         ("failed", last.rows_failed, record.rows_failed),
+        ("empty (no text)", last.rows_empty, record.rows_empty),
     ]
     rows = [(what, count(was), count(now), _count_change(was, now)) for what, was, now in counts]
     return [
@@ -31,15 +33,17 @@ def changes_of(record: RunRecord, last: PastRun) -> list[tuple[str, str, str, st
 
 
 def label_change(label: str, record: RunRecord, last: PastRun) -> str:
-    """The change of one label's share of the labeled rows, in percentage points; `new` where the last run had none."""
-    if label not in (last.labels or {}):
+    """The change of one label's share of the labeled rows, in percentage points; `new` where only this run has any."""
+    if not (last.labels or {}).get(label) and (record.labels or {}).get(label):
         return "new"
     return points_words(_share(label, record.labels) - _share(label, last.labels))
 
 
 def gone_labels(record: RunRecord, last: PastRun) -> list[str]:
-    """Labels that the last run had and this one hasn't."""
-    return [label for label in last.labels or {} if label not in (record.labels or {})]
+    """Labels that rows had after the last run and that the job no longer has."""
+    return [
+        label for label, rows in (last.labels or {}).items() if rows and label not in (record.labels or {})
+    ]
 
 
 def examples_of(findings: Findings) -> list[tuple[str, str, str]]:
@@ -61,10 +65,11 @@ def figures_of(record: RunRecord, findings: Findings, *, has_bars: bool = False)
     A report that `has_bars` beside its labels needs their chart only where there is a last run to compare with.
     """
     figures = []
-    if record.labels and findings.last:
-        figures.append(("Labels against the last run", labels_chart(record.labels, findings.last.labels)))
-    elif record.labels and not has_bars:
-        figures.append(("Labels, by share of the labeled rows", labels_chart(record.labels)))
+    labels = record.labels if any((record.labels or {}).values()) else None
+    if labels and findings.last:
+        figures.append(("Labels against the last run", labels_chart(labels, findings.last.labels)))
+    elif labels and not has_bars:
+        figures.append(("Labels, by share of the labeled rows", labels_chart(labels)))
     if findings.past:
         costs = [(f"{past.started_at_utc:%Y-%m-%d}", past.cost_usd) for past in findings.past]
         costs.append((f"{record.started_at_utc:%Y-%m-%d}", record.cost_usd))

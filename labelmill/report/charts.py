@@ -26,14 +26,11 @@ _FEWEST_PLACES = 10
 def labels_chart(now: Mapping[str, int], before: Mapping[str, int] | None = None) -> str:
     """Each label's share of the labeled rows as a bar, with the last run's share as a thin bar below it.
 
-    The largest labels of this run are shown, and the rest as one.
+    The largest labels of this run are shown. What the others add up to is told in words: as a bar it would dwarf the rest.
     """
     shares, earlier = _shares(now), _shares(before or {})
     shown = sorted(shares, key=lambda label: -shares[label])[:_MOST_LABELS]
     rows = [(shortened(label, _LABEL_CELLS), shares[label], earlier.get(label, 0.0)) for label in shown]
-    if hidden := len(shares) - len(shown):
-        rest = 1 - sum(row[1] for row in rows), 1 - sum(row[2] for row in rows) if earlier else 0.0
-        rows.append((f"{hidden:,} more", *rest))
     longest = max((share for row in rows for share in row[1:]), default=0) or 1
     # To the right of the longest bar there is room for "100.0% (+100.0 pp)".
     left, room = 180, 320
@@ -41,15 +38,26 @@ def labels_chart(now: Mapping[str, int], before: Mapping[str, int] | None = None
     for index, (label, share, was) in enumerate(rows):
         y = index * _ROW
         parts += [_text(left - 8, y + 15, label, "end"), _rect(left, y + 4, room * share / longest, 14, NOW)]
-        words = f"{share:.1%}"
         if earlier:
             parts.append(_rect(left, y + 20, room * was / longest, 4, BEFORE))
-            words += f" ({points_words(share - was)})"
-        parts.append(_text(left + room * share / longest + 6, y + 15, words))
+        parts.append(
+            _text(left + room * share / longest + 6, y + 15, _share_words(share, was if earlier else None))
+        )
+    if hidden := len(shares) - len(shown):
+        rest = max(0.0, 1 - sum(share for _, share, _ in rows))
+        was = max(0.0, 1 - sum(was for _, _, was in rows))
+        words = _share_words(rest, was if earlier else None)
+        parts += [_text(left - 8, len(rows) * _ROW + 15, f"{hidden:,} more", "end")]
+        parts += [_text(left, len(rows) * _ROW + 15, f"together {words}")]
+    height = (len(rows) + bool(hidden)) * _ROW
     legend = (
         "wide: this run, thin: the last run; pp: percentage points" if earlier else "share of labeled rows"
     )
-    return _svg([*parts, _text(left, len(rows) * _ROW + 14, legend)], len(rows) * _ROW + 22, "Labels")
+    return _svg([*parts, _text(left, height + 14, legend)], height + 22, "Labels")
+
+
+def _share_words(share: float, was: float | None) -> str:
+    return f"{share:.1%}" + ("" if was is None else f" ({points_words(share - was)})")
 
 
 def costs_chart(costs: Sequence[tuple[str, float | None]]) -> str:
@@ -120,7 +128,7 @@ def points_words(difference: float) -> str:
 
 def _shares(counts: Mapping[str, int]) -> dict[str, float]:
     whole = sum(counts.values())
-    return {label: count / whole for label, count in counts.items()} if whole else {}
+    return {label: count / whole if whole else 0.0 for label, count in counts.items()}
 
 
 def _svg(parts: Sequence[str], height: float, title: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.money.budget import LimitUse, limit_uses
@@ -37,9 +37,20 @@ class PastRun(BaseModel):
     rows_total: int | None
     rows_labeled: int | None
     rows_failed: int | None
+    rows_empty: int | None = 0
     cost_usd: float | None
     labels: dict[str, int] | None
     started_at_utc: datetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_empty_from_failed(cls, values: Any) -> Any:
+        """Rows without a text counted as failures once."""
+        failures = values.get("failures") if isinstance(values, dict) else None
+        empty = failures.get("empty_text") if isinstance(failures, dict) else None
+        if not isinstance(empty, int) or not isinstance(values.get("rows_failed"), int):
+            return values
+        return {**values, "rows_failed": values["rows_failed"] - empty, "rows_empty": empty}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.wording import STATUS_WORDS, bar, percent_of, usd
+from labelmill.report.wording import STATUS_WORDS, bar, counted, percent_of, unseen_notice, usd, visible
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -22,15 +22,21 @@ def history_view(title: str, history: dict[str, Any]) -> RenderableType:
     total = history["total"]
     runs = history["runs"][-RUNS_SHOWN:]
     earlier = len(history["runs"]) - len(runs)
+    days = history["days"][-DAYS_SHOWN:]
+    earlier_days = len(history["days"]) - len(days)
     parts: list[RenderableType] = [
-        f"[bold]{escape(title)}[/]",
+        f"[bold]{escape(visible(title))}[/]",
         _table("run", "run_id", runs, total, "status"),
-        *([f"{earlier:,} earlier runs are in the total and in --json"] if earlier else []),
-        _table("day (UTC)", "day", history["days"][-DAYS_SHOWN:]),
+        *([f"{counted(earlier, 'earlier run')}: in the total and in --json"] if earlier else []),
+        _table("day (UTC)", "day", days),
+        *([f"{counted(earlier_days, 'earlier day')}: in the months and in --json"] if earlier_days else []),
         _table("month (UTC)", "month", history["months"]),
-        *(f"[yellow]{escape(said)}[/]" for said in [*notices(total), *out_words(history.get("out"))]),
+        *(
+            f"[yellow]{escape(visible(said))}[/]"
+            for said in [*notices(total), *out_words(history.get("out"))]
+        ),
         f"[bold]cost per day[/], the last {DAYS_SHOWN} days with work",
-        cost_chart(history["days"][-DAYS_SHOWN:]),
+        cost_chart(days),
     ]
     return Group(*parts)
 
@@ -44,10 +50,7 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
         )
     if total["requests_unseen"]:
-        said.append(
-            f"{total['requests_unseen']:,} requests ended without a count of their tokens; they may have cost at most "
-            f"{usd(total['unseen_usd'])} more, which is not in the cost."
-        )
+        said.append(unseen_notice(total["requests_unseen"], total["unseen_usd"]))
     if total["requests_by_batch"]:
         said.append(
             f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
@@ -61,10 +64,10 @@ def out_words(out: dict[str, Any] | None) -> list[str]:
     if not out or not out["batches"]:
         return []
     batches = "a batch" if out["batches"] == 1 else f"{out['batches']:,} batches"
-    at_most = usd(out["at_most_usd"])
-    return [
-        f"{out['texts']:,} texts are in {batches} at the provider. They may cost {at_most} at most, and count when harvested."
-    ]
+    at_most = out["at_most_usd"]
+    cost = "an unknown cost" if at_most is None else f"a cost of at most {usd(at_most)}"
+    are = "1 text is" if out["texts"] == 1 else f"{out['texts']:,} texts are"
+    return [f"{are} in {batches} at the provider, at {cost}, which counts once harvested."]
 
 
 def cost_chart(days: Iterable[dict[str, Any]]) -> Table:
@@ -120,7 +123,7 @@ def _table(
         table.add_column(name, footer, justify="right")
     for row in rows:
         ending = [ending_words(row["kind"], row[status])] if status else []
-        table.add_row(escape(row[key]), *map(escape, ending), *_cells(row, shape))
+        table.add_row(*(escape(visible(words)) for words in (row[key], *ending)), *_cells(row, shape))
     return table
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
 from labelmill.report.changes import (
+    LIMITS_NOTE,
     changes_of,
     examples_of,
     figures_of,
@@ -14,13 +15,24 @@ from labelmill.report.changes import (
     limits_of,
 )
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.wording import STATUS_WORDS, bill_of, notices, percent, rows_of, visible
+from labelmill.report.wording import (
+    SAID_COLUMNS,
+    STATUS_WORDS,
+    bill_of,
+    notices,
+    percent,
+    rows_of,
+    said_of,
+    visible,
+)
 from labelmill.run.record import RunRecord
 
 _ESCAPES = str.maketrans(
     {mark: f"\\{mark}" for mark in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
-_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECASE)
+_BLOCKS = re.compile(r"^(?:(?P<code> )(?= {3})|(?P<lead> *)(?P<mark>[-=]|\d{1,9}(?=\.)))")
+"""What makes a list, a rule or code of a text that nothing stands before."""
 _APART = "<!-- -->"
 """Keeps an address from becoming a link: Prefect's pages look for addresses after escapes are gone."""
 _MOST_LABELS = 100
@@ -28,8 +40,18 @@ NOTHING_MORE = Findings()
 
 
 def escaped(text: str) -> str:
-    """Text from outside as plain text in a Markdown table: no mark, tag, link or line break survives."""
-    return _LINKS.sub(_APART, visible(text).translate(_ESCAPES))
+    """Text from outside as plain text in Markdown: no mark, tag, link, list or line break survives.
+
+    That holds in a table, in a line of other words, and where nothing else stands before it.
+    """
+    return _LINKS.sub(_APART, _BLOCKS.sub(_as_text, visible(text).translate(_ESCAPES)))
+
+
+def _as_text(found: re.Match[str]) -> str:
+    if found["code"]:
+        return "&#32;"
+    mark = found["mark"]
+    return found["lead"] + (f"{mark}\\" if mark.isdigit() else f"\\{mark}")
 
 
 def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
@@ -41,6 +63,7 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     parts += ["## Bill", table(("", "this run"), [(what, escaped(value)) for what, value in bill_of(record)])]
     if findings.limits:
         parts += ["## Budget", table(("limit", "at most", "spent", "used"), escape_all(limits_of(findings)))]
+        parts.append(LIMITS_NOTE)
     if record.batches:
         parts += ["## Batches", table(BATCH_COLUMNS, escape_all(batches_of(record)), numbers=False)]
     if record.labels:
@@ -51,9 +74,11 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     if record.failures:
         failures = [(escaped(kind), f"{count:,}") for kind, count in record.failures.items()]
         parts += ["## Failures", table(("kind", "rows"), failures)]
+    if said_words := said_of(record):
+        parts += ["### What was said most often", table(SAID_COLUMNS, escape_all(said_words), numbers=False)]
     if findings.examples:
         examples = table(("kind", "text", "message"), escape_all(examples_of(findings)), numbers=False)
-        parts += ["Some of them:", examples]
+        parts += ["### Some of the failed rows", examples]
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,8 +108,10 @@ def _changes(record: RunRecord, last: PastRun | None) -> list[str]:
         return ["This is the first run of this job in this folder."]
     compared = table(("", "last run", "this run", "change"), changes_of(record, last))
     when = f"Compared with run `{last.run_id}`" if re.fullmatch(r"[\w-]+", last.run_id) else "Compared"
-    gone = gone_labels(record, last)[:_MOST_LABELS]
-    words = f" No longer there: {', '.join(escaped(label) for label in gone)}." if gone else ""
+    gone = gone_labels(record, last)
+    named = [escaped(label) for label in gone[:_MOST_LABELS]]
+    more = f" and {len(gone) - len(named):,} more" if len(gone) > len(named) else ""
+    words = f" No longer there: {', '.join(named)}{more}." if gone else ""
     return [f"{when} of {last.started_at_utc:%Y-%m-%d %H:%M} UTC.{words}", compared]
 
 

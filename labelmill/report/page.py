@@ -4,10 +4,11 @@ import html
 from collections.abc import Sequence
 
 from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
-from labelmill.report.changes import changes_of, examples_of, figures_of, limits_of
+from labelmill.report.changes import LIMITS_NOTE, changes_of, examples_of, figures_of, gone_labels, limits_of
 from labelmill.report.charts import XMLNS
 from labelmill.report.findings import Findings, PastRun
 from labelmill.report.wording import (
+    SAID_COLUMNS,
     STATUS_WORDS,
     bill_of,
     duration,
@@ -15,6 +16,7 @@ from labelmill.report.wording import (
     percent,
     prices_words,
     rows_of,
+    said_of,
     usd,
     visible,
 )
@@ -57,6 +59,7 @@ figure svg{max-width:100%;height:auto}figure text{fill:var(--soft)}
 
 
 NOTHING_MORE = Findings()
+_MOST_GONE = 100
 
 
 def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
@@ -76,6 +79,7 @@ def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     ]
     if findings.limits:
         parts.append("<h2>Budget</h2>" + _table(("limit", "at most", "spent", "used"), limits_of(findings)))
+        parts.append(f'<p class="soft">{escaped(LIMITS_NOTE)}</p>')
     if record.batches:
         parts.append("<h2>Batches</h2>" + _table(BATCH_COLUMNS, batches_of(record), "words batches"))
     if record.labels:
@@ -89,7 +93,10 @@ def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
     ]
     if record.failures:
         parts.append("<h2>Failures</h2>" + _bars(record.failures, sum(record.failures.values()), "failure"))
+    if said := said_of(record):
+        parts.append("<h2>What was said most often</h2>" + _table(SAID_COLUMNS, said, "words said"))
     if findings.examples:
+        parts.append("<h2>Some of the failed rows</h2>")
         parts.append(_table(("kind", "text", "message"), examples_of(findings), "words"))
     parts.append(
         f'<footer class="soft">Labels in {escaped(record.labeled_path)} · '
@@ -111,7 +118,10 @@ def escaped(text: str) -> str:
 def _tiles(record: RunRecord) -> str:
     """What most readers come for, in large."""
     tiles = [
-        (percent(record.rows_labeled, record.rows_total), "of the rows labeled"),
+        (
+            percent(record.rows_labeled, record.rows_with_text),
+            "of the rows with a text labeled" if record.rows_empty else "of the rows labeled",
+        ),
         (f"{record.texts_asked:,}", "texts asked"),
         (usd(record.cost_usd), "cost, had it been paid" if record.practice else "cost of this run"),
         (duration(record.seconds), "time"),
@@ -145,7 +155,11 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], kind: str = "
 
 def _changes(record: RunRecord, last: PastRun) -> list[str]:
     heading = f"<h2>Since the last run ({last.started_at_utc:%Y-%m-%d %H:%M} UTC)</h2>"
-    return [heading + _table(("", "last run", "this run", "change"), changes_of(record, last))]
+    changes = [heading + _table(("", "last run", "this run", "change"), changes_of(record, last))]
+    if gone := gone_labels(record, last):
+        more = f" and {len(gone) - _MOST_GONE:,} more" if len(gone) > _MOST_GONE else ""
+        changes.append(f'<p class="soft">No longer there: {escaped(", ".join(gone[:_MOST_GONE]))}{more}</p>')
+    return changes
 
 
 def _part(what: str) -> str:
@@ -154,7 +168,7 @@ def _part(what: str) -> str:
 
 
 def _bars(counts: dict[str, int], whole: int, kind: str) -> str:
-    most = max(counts.values())
+    most = max(counts.values()) or 1
     rows = (
         f'<tr><td>{escaped(name)}</td><td class="number">{count:,}</td><td class="number">{percent(count, whole)}</td>'
         f'<td class="bar"><svg viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'

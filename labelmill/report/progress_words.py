@@ -1,15 +1,20 @@
 """Progress in one line."""
 
+from collections.abc import Callable
+
 from labelmill.model.progress import BatchSeen, Snapshot
-from labelmill.report.wording import duration, percent, usd, visible
+from labelmill.report.wording import counted, duration, percent, usd, visible
 
 MOST_BATCHES = 10
 """Batches that are told one by one."""
 
 
-def progress_line(now: Snapshot) -> str:
-    """Where a run stands: texts done, rate, cost so far, time left; then each batch that is out."""
-    return "; ".join([_counts_line(now), *batch_lines(now)])
+def progress_line(now: Snapshot, shown: Callable[[str], str] = visible) -> str:
+    """Where a run stands: texts done, rate, cost so far, time left; then each batch that is out.
+
+    `shown` makes the provider's words fit to be shown.
+    """
+    return "; ".join([_counts_line(now), *batch_lines(now, shown)])
 
 
 def _counts_line(now: Snapshot) -> str:
@@ -28,12 +33,12 @@ def _counts_line(now: Snapshot) -> str:
     return ", ".join(words)
 
 
-def batch_lines(now: Snapshot) -> list[str]:
+def batch_lines(now: Snapshot, shown: Callable[[str], str] = visible) -> list[str]:
     """Where each batch that is out stands; of very many the first, and how many more there are."""
     more = len(now.batches) - MOST_BATCHES
-    lines = [_batch_line(batch) for batch in now.batches[:MOST_BATCHES]]
-    return [*lines, f"{more:,} more batches"] if more > 0 else lines
+    lines = [_batch_line(batch, shown) for batch in now.batches[:MOST_BATCHES]]
+    return [*lines, counted(more, "more batch", "more batches")] if more > 0 else lines
 
 
-def _batch_line(batch: BatchSeen) -> str:
-    return f"batch {visible(batch.name)} {batch.status}, {batch.done:,} of {batch.texts:,}"
+def _batch_line(batch: BatchSeen, shown: Callable[[str], str]) -> str:
+    return f"batch {shown(batch.name)} {shown(batch.status)}, {batch.done:,} of {batch.texts:,}"

@@ -1,4 +1,7 @@
-"""A run's tables for people: rows of cells that are already words, as the Prefect UI shows them."""
+"""A run's tables for people: rows of cells that are already words, as the Prefect UI shows them.
+
+It reads every cell as Markdown: what comes from outside is escaped.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +10,8 @@ import polars as pl
 from labelmill.model.failures import POLICY_OF_KIND
 from labelmill.report.changes import examples_of, label_change
 from labelmill.report.findings import Findings
-from labelmill.report.wording import percent, usd, visible
+from labelmill.report.markdown import escaped
+from labelmill.report.wording import percent, usd
 from labelmill.run.record import RunRecord
 
 MOST_ROWS = 300
@@ -37,7 +41,7 @@ def labels_table(record: RunRecord, findings: Findings) -> list[Cells]:
     """The label distribution over the whole dataset: counts, percentages, and the change since the last run."""
     rows = [
         {
-            "label": visible(label),
+            "label": escaped(label),
             "rows": f"{count:,}",
             "share": percent(count, record.rows_labeled),
             "since the last run": label_change(label, record, findings.last) if findings.last else "–",
@@ -52,16 +56,23 @@ def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
     said = {kind: message for kind, _, message in reversed(examples_of(findings))}
     rows = [
         {
-            "kind": visible(kind),
+            "kind": kind if kind in POLICY_OF_KIND else escaped(kind),
             "rows": f"{count:,}",
-            "share of all rows": percent(count, record.rows_total),
+            "share of the rows with a text": percent(count, record.rows_with_text),
             "policy": POLICY_OF_KIND[kind].value.replace("_", " ") if kind in POLICY_OF_KIND else "–",
-            "for example": visible(said.get(kind, "")),
+            "for example": escaped(said.get(kind, "")),
         }
         for kind, count in (record.failures or {}).items()
     ]
-    none = {"kind": "none", "rows": "0", "share of all rows": "0.0%", "policy": "–", "for example": ""}
-    return rows[:MOST_ROWS] or [none]
+    none = {
+        "kind": "none",
+        "rows": "0",
+        "share of the rows with a text": "0.0%",
+        "policy": "–",
+        "for example": "",
+    }
+    blank = {name: "" for name in none if name != "kind"}
+    return _cut(rows, blank, "kind") or [none]
 
 
 def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str]) -> Cells:
@@ -69,7 +80,7 @@ def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str]) -> 
     return {
         "chunk": chunk,
         **{name: str(row[name]) for name in names},
-        "model": visible(str(row["model"] or "")),
+        "model": escaped(str(row["model"] or "")),
         **{name.replace("_", " "): f"{row[name]:,}" for name in _COUNTS},
         "cost": usd(cost if isinstance(cost, float) else None),
     }

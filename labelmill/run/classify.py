@@ -1,10 +1,10 @@
 """Classifying a chunk: rounds of `chain.batch`, every attempt into the journal, the journal into the ledger."""
 
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ from langchain_core.runnables import RunnableConfig
 
 from labelmill.dataset.plan import Chunk, read_chunk, read_tried
 from labelmill.errors import RunStopped
-from labelmill.model.answer_form import correction_form_of, form_of
-from labelmill.model.recorder import Recorder
 from labelmill.model.rounds import Question, configs_of, next_round, question_of
+from labelmill.money.usage import Usage
 from labelmill.run.live import LiveRun, live_run
-from labelmill.store.attempts import Attempt
+from labelmill.store.attempts import Attempt, Tried
 from labelmill.store.journal import Journal
 
 CHUNKS_IN_FLIGHT = 4
@@ -49,18 +48,80 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """
     live = live_run(run_id)
     started = time.monotonic()
-    with kept_journal(live, chunk.number) as journal:
-        labeled, failed = _ask(live, texts, chunk, journal)
+    rows = read_chunk(texts, chunk)
+    tried = read_tried(texts, [key for key, _ in rows])
+    with kept_journal(live, chunk.number, tried):
+        labeled, failed = _ask(live, chunk, rows, tried)
     return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
 
 
+@dataclass(frozen=True)
+class ChunkRecorder:
+    """Keeps a chunk's attempts in its journal, and lets the run's progress tell of them.
+
+    `tried` is what the ledger knows of its texts.
+    """
+
+    live: LiveRun
+    journal: Journal
+    tried: Mapping[str, Tried] = field(default_factory=dict)
+
+    def note_sent(self, row_key: str, worst_cost_usd: Decimal | None) -> None:
+        """Note that a request goes out, so that it is in the bill also where nobody sees what comes of it.
+
+        Raises:
+            OSError: the journal can't be written; the run is stopped.
+        """
+        with self._stopping():
+            self.journal.note_sent(row_key, worst_cost_usd)
+
+    def record(self, attempt: Attempt) -> None:
+        """Write an attempt into the journal.
+
+        Raises:
+            OSError: the journal can't be written; the run is stopped.
+        """
+        known = self.tried.get(attempt.row_key)
+        if known is not None:
+            attempt = replace(attempt, answers_before=known.answers, paid_before=known.paid_attempts)
+        with self._stopping():
+            self.journal.append(attempt)
+        if attempt.usage != Usage():
+            self.live.progress.pay(attempt.cost_usd)
+        if attempt.label is not None:
+            self.live.progress.add(labeled=1)
+
+    def paid_before(self, row_key: str) -> int:
+        """How many requests of earlier runs may have been paid and gave no answer."""
+        known = self.tried.get(row_key)
+        return known.paid_attempts if known else 0
+
+    def earlier_refusals(self, row_key: str) -> int:
+        """How many earlier runs refused the text while they labeled others."""
+        known = self.tried.get(row_key)
+        return known.refusals if known else 0
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            words = f"{self.journal.path} can't be written: {error.strerror or error}"
+            self.live.gate.stop(RunStopped("failed", words))
+            raise
+
+
 @contextmanager
-def kept_journal(live: LiveRun, chunk: int) -> Iterator[Journal]:
-    """A chunk's journal, which becomes a ledger part however the block ends; what the block raises stops the run."""
+def kept_journal(live: LiveRun, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
+    """Keep a chunk's attempts in a journal, which becomes a ledger part however the block ends.
+
+    What the block raises stops the run.
+    """
     try:
         with Journal(live.run.ledger.journal_path(live.run.run_id, chunk)) as journal:
             try:
-                yield journal
+                with live.guard.recording(chunk, ChunkRecorder(live, journal, tried or {})):
+                    yield
             finally:
                 live.run.ledger.add(journal, live.run.job.run)
     except OSError as error:
@@ -73,87 +134,38 @@ def kept_journal(live: LiveRun, chunk: int) -> Iterator[Journal]:
         raise
 
 
-def _ask(live: LiveRun, texts: Path, chunk: Chunk, journal: Journal) -> tuple[int, int]:
-    rows = read_chunk(texts, chunk)
-    tried = read_tried(texts, [key for key, _ in rows])
-    questions = [question_of(key, text, live.run.job, tried.get(key)) for key, text in rows]
-
-    def record(attempt: Attempt) -> None:
-        answers_before, *_ = tried.get(attempt.row_key, (None,))
-        record_attempt(live, journal, replace(attempt, answers_before=answers_before))
-
-    jitter = random.Random(f"{live.run.run_id}-{chunk.number}")
+def _ask(
+    live: LiveRun, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
+) -> tuple[int, int]:
+    job = live.run.job
+    questions = [question_of(key, text, job, tried.get(key)) for key, text in rows]
     labeled = failed = 0
     while questions and live.gate.stopped is None:
         # Corrections, which ask in another form, go first: they are few and have waited.
         questions.sort(key=lambda question: not question.under_schema)
         corrections = sum(question.under_schema for question in questions)
         results = [
-            *_batch(live, questions[:corrections], chunk, record, correction=True),
-            *_batch(live, questions[corrections:], chunk, record, correction=False),
+            *_batch(live, questions[:corrections], chunk, correction=True),
+            *_batch(live, questions[corrections:], chunk, correction=False),
         ]
-        ended = next_round(questions, results, live.run.job, jitter)
+        ended = next_round(questions, results, job)
         labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
         live.progress.add(failed=ended.failed)
-        if questions:
-            live.gate.wait_unless_stopped(ended.wait_seconds)
     return labeled, failed
 
 
-def _batch(
-    live: LiveRun,
-    questions: list[Question],
-    chunk: Chunk,
-    record: Callable[[Attempt], None],
-    *,
-    correction: bool,
-) -> list[Any]:
-    shared = config_of(live, record, live.run.job.run.max_concurrency, correction=correction)
+def _batch(live: LiveRun, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
     chain = live.correction_chain if correction else live.chain
     inputs = [question.as_input() for question in questions]
-    configs = configs_of(questions, shared, chunk.number)
+    configs = configs_of(questions, config_of(live, live.run.job.run.max_concurrency), chunk.number)
     with live.tracing.around_batch():
         return chain.batch(inputs, config=configs, return_exceptions=True)
 
 
-def config_of(
-    live: LiveRun, record: Callable[[Attempt], None], max_concurrency: int, *, correction: bool = False
-) -> RunnableConfig:
-    """What a chunk's requests have in common: every attempt is recorded, and a fatal one stops the run."""
-    job = live.run.job
-    recorder = Recorder(
-        job,
-        live.price,
-        record=record,
-        stop=lambda stopped: live.gate.stop(
-            RunStopped(stopped.reason, live.endpoint.hide_key(stopped.message))
-        ),
-        form=correction_form_of(job) if correction else form_of(job),
-    )
+def config_of(live: LiveRun, max_concurrency: int) -> RunnableConfig:
+    """What the requests of a chunk have in common."""
     return {
-        "callbacks": [recorder, *live.tracing.callbacks],
-        "metadata": {"job": job.name, "run_id": live.run.run_id},
+        "callbacks": live.tracing.callbacks,
+        "metadata": {"job": live.run.job.name, "run_id": live.run.run_id},
         "max_concurrency": max_concurrency,
     }
-
-
-def record_attempt(live: LiveRun, journal: Journal, attempt: Attempt) -> None:
-    """Write an attempt into its chunk's journal, and let the run take account of it.
-
-    Raises:
-        OSError: the journal can't be written; the run is stopped.
-    """
-    if attempt.message:
-        attempt = replace(attempt, message=live.endpoint.hide_key(attempt.message))
-    try:
-        journal.append(attempt)
-    except OSError as error:
-        live.gate.stop(RunStopped("failed", f"{journal.path} can't be written: {error.strerror or error}"))
-        raise
-    sentence = live.breaker.add(attempt.failure)
-    if sentence:
-        live.gate.stop(RunStopped("failed", f"{sentence} (requests go to {live.run.base_url})"))
-    if attempt.usage is not None or attempt.answered:
-        live.progress.pay(attempt.cost_usd)
-    if attempt.label is not None:
-        live.progress.add(labeled=1)

@@ -1,5 +1,6 @@
 """What a run's files add up to: the rows of the published dataset, and the work in the ledger."""
 
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, scan_parts
 
 
 class RowCounts(BaseModel):
-    """Rows of the whole dataset, as `labeled/` has them. `labeled + failed + pending` is `total`."""
+    """Rows of the whole dataset. `labeled + failed + pending + empty` is `total`.
+
+    `labels` has all of the job's labels, also those that no row has.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,8 +23,14 @@ class RowCounts(BaseModel):
     reused: int = 0
     failed: int = 0
     pending: int = 0
+    empty: int = 0
     labels: dict[str, int] = {}
     failures: dict[str, int] = {}
+
+    @property
+    def with_text(self) -> int:
+        """Rows that there is something to ask about: what shares of labeled and of failed rows are of."""
+        return self.total - self.empty
 
 
 class Seconds(BaseModel):
@@ -39,6 +49,7 @@ class Work(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     texts_asked: int = 0
+    texts_labeled: int = 0
     requests: int = 0
     requests_unseen: int = 0
     input_tokens: int = 0
@@ -52,35 +63,46 @@ class Work(BaseModel):
     other_tasks_cost_usd: Decimal | None = Decimal(0)
 
 
-def count_rows(labeled: list[Path], run_id: str) -> RowCounts:
-    """Count the rows of labeled files by what became of them."""
-    if not labeled:
-        return RowCounts()
+def count_rows(labeled: Sequence[Path], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
+    """Count the rows of labeled files by what became of them; `labels` are the job's, in its order."""
+    scans = [pl.scan_parquet(file, hive_partitioning=False, glob=False) for file in labeled]
+    return count_statuses(scans, run_id, labels)
+
+
+def count_statuses(rows: Sequence[pl.LazyFrame], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
+    """The same of frames that hold the label columns."""
+    labels = list(labels)
+    if not rows:
+        return RowCounts(labels=dict.fromkeys(labels, 0))
     columns = ("label", "label_status", "label_error", "label_run_id")
     groups = (
-        pl.concat(
-            [pl.scan_parquet(file, hive_partitioning=False, glob=False).select(columns) for file in labeled]
-        )
+        pl.concat([frame.select(columns) for frame in rows])
         .with_columns(reused=(pl.col("label_status") == "ok") & (pl.col("label_run_id") != run_id))
         .group_by("label", "label_status", "label_error", "reused")
         .len()
         .collect()
     )
     by_status = dict(groups.group_by("label_status").agg(pl.col("len").sum()).iter_rows())
+    counted = _counts_by(groups.filter(pl.col("label_status") == "ok"), "label")
     return RowCounts(
         total=sum(by_status.values()),
         labeled=by_status.get("ok", 0),
         reused=groups.filter("reused")["len"].sum(),
         failed=by_status.get("failed", 0),
         pending=by_status.get("pending", 0),
-        labels=_counts_by(groups.filter(pl.col("label_status") == "ok"), "label"),
-        failures=_counts_by(groups.filter(pl.col("label_status") == "failed"), "label_error"),
+        empty=by_status.get("empty", 0),
+        labels=_largest_first(dict.fromkeys(labels, 0) | counted),
+        failures=_largest_first(_counts_by(groups.filter(pl.col("label_status") == "failed"), "label_error")),
     )
 
 
 def _counts_by(groups: pl.DataFrame, column: str) -> dict[str, int]:
-    totals = groups.group_by(column).agg(pl.col("len").sum()).sort("len", column, descending=[True, False])
-    return dict(totals.iter_rows())
+    return dict(groups.group_by(column).agg(pl.col("len").sum()).sort(column).iter_rows())
+
+
+def _largest_first(counts: dict[str, int]) -> dict[str, int]:
+    """The same by count; those that are equal stay in their order."""
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def work_of_run(ledgers: Path, run_id: str, task_key: str) -> Work:
@@ -99,6 +121,7 @@ def work_of(parts: pl.LazyFrame) -> Work:
     unknown = pl.col("cost_usd").is_null().any()
     sums = parts.select(
         texts_asked=pl.col("row_key").filter(was_asked).n_unique(),
+        texts_labeled=pl.col("row_key").filter(pl.col("label").is_not_null()).n_unique(),
         requests=pl.col("requests").sum(),
         requests_unseen=pl.col("unseen").sum(),
         input_tokens=pl.col("input_tokens").sum(),

@@ -20,9 +20,12 @@ from labelmill.store.folder import COMPARISON, OutputFolder
 from labelmill.store.journal import read_attempts
 from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
 
-CELL = ("task_key", "run_id", "day", "model", "lane")
-"""What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model as the provider names it."""
-TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
+CELL = ("task_key", "run_id", "day", "model", "lane", "service_tier")
+"""What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model and tier as the provider names them."""
+TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cache_write_input_tokens")
+"""The kinds of tokens, in the order of `Usage`."""
+_ADDED_LATER = {"cache_write_input_tokens": pl.Int64, "service_tier": pl.String}
+"""Columns that ledgers of older versions lack: nothing was known of them."""
 _KNOWN = "cost_known_usd"
 _COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_unseen", *TOKENS)
 _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
@@ -106,10 +109,13 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
     all been asked live).
     """
     per_text = tuple(f"text_{name}" for name in TOKENS) if by_tokens else ()
+    known = rows.collect_schema().names()
     rows = rows.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in _ADDED_LATER.items() if name not in known
+    ).with_columns(
         day=pl.col("answered_at_utc").dt.date(),
         lane=pl.when(BY_BATCH).then(pl.lit("batch")).otherwise(pl.lit("live")),
-        **{f"text_{name}": pl.col(name) for name in (TOKENS if by_tokens else ())},
+        **{f"text_{name}": pl.col(name).fill_null(0) for name in (TOKENS if by_tokens else ())},
     )
     unknown, unseen = pl.col("cost_usd").is_null(), pl.col("unseen") > 0
     work = rows.group_by(*CELL, *per_text).agg(

@@ -12,6 +12,7 @@ from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.job.model import LabelJob
 from labelmill.job.task_key import task_key_of
+from labelmill.run.task_change import former_ledgers
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger
 
@@ -39,8 +40,9 @@ class LabelRun(BaseModel):
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The answers paid for the job's task."""
-        return Ledger(self.folder.ledger(self.task_key))
+        """The answers paid for the job's task, also those that earlier versions kept under another key."""
+        also = former_ledgers(self.folder, self.job, practice=self.practice)
+        return Ledger(self.folder.ledger(self.task_key), also)
 
     @cached_property
     def template(self) -> TextTemplate:

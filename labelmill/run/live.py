@@ -1,5 +1,6 @@
 """Live runs: what the chunks of a run share in this process."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -15,11 +17,12 @@ from labelmill.batch.desk import BatchDesk
 from labelmill.batch.opening import open_desk
 from labelmill.job.provider import api_key_env_of
 from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
-from labelmill.model.breaker import Breaker
-from labelmill.model.chain import Toll, chain_of
-from labelmill.model.endpoint import Endpoint
+from labelmill.model.breaker import CircuitBreaker
+from labelmill.model.chain import chain_of
+from labelmill.model.endpoint import NO_KEY, Endpoint
 from labelmill.model.failures import Failure
 from labelmill.model.gate import Gate
+from labelmill.model.guard import RequestGuard
 from labelmill.model.progress import Progress
 from labelmill.model.throttle import Throttle
 from labelmill.model.tracing import Tracing, tracing
@@ -27,6 +30,9 @@ from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price, price_of
 from labelmill.run.label_run import LabelRun
 from labelmill.run.spending import spent_of_limits
+from labelmill.run.task_change import task_change_of
+
+log = logging.getLogger(__name__)
 
 
 class ChunkNumbers:
@@ -45,26 +51,38 @@ class ChunkNumbers:
 
 @dataclass(frozen=True)
 class LiveRun:
-    """One run's throttle, breaker, budget, live price, progress, tracing, batches and chain.
+    """One run's throttle, budget, guard, live price, progress, tracing, batches and chain.
 
     `opened_at` is when it began, in monotonic seconds.
     """
 
     run: LabelRun
     throttle: Throttle
-    breaker: Breaker
     budget: Budget
+    guard: RequestGuard
     price: Price | None
     progress: Progress
     tracing: Tracing
     numbers: ChunkNumbers
     desk: BatchDesk
     opened_at: float
+    notices: list[str]
+
+    def notice(self, sentence: str) -> None:
+        """Say something that must stand beside the run's numbers: in the log now, in its record at the end; once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+            log.warning("%s", sentence)
 
     @property
     def gate(self) -> Gate:
         """Where the run is stopped, and seen to be."""
         return self.throttle.gate
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """What ends a run that can't succeed."""
+        return self.guard.breaker
 
     @property
     def endpoint(self) -> Endpoint:
@@ -92,8 +110,7 @@ class LiveRun:
         return self._chain(correction_form_of(self.run.job))
 
     def _chain(self, form: AnswerForm) -> Runnable[dict[str, Any], str | Failure]:
-        toll = Toll(self.throttle, self.budget, self.price)
-        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), toll, form)
+        return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), self.guard, form)
 
 
 _live: dict[str, LiveRun] = {}
@@ -108,18 +125,22 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
     limit = tightest_limit(settings, *spent)
     with tracing(keep_texts=settings.trace_texts) as traced:
         throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
+        price = price_of(run.job.model, run.job.price, run.base_url)
+        guard = guard_of(run, throttle, budget, price)
         mine = LiveRun(
             run,
             throttle,
-            Breaker(settings.stop_at_failed_fraction),
             budget,
-            price_of(run.job.model, run.job.price, run.base_url),
+            guard,
+            price,
             Progress(),
             traced,
             numbers,
             open_desk(run, throttle.gate, budget, numbers.take),
             time.monotonic(),
+            [],
         )
+        guard.notify = mine.notice
         with _lock:
             _live[run.run_id] = mine
         try:
@@ -127,6 +148,22 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
         finally:
             with _lock:
                 del _live[run.run_id]
+
+
+def guard_of(run: LabelRun, throttle: Throttle, budget: Budget, price: Price | None) -> RequestGuard:
+    """What every request of a run passes."""
+    settings = run.job.run
+    key = Endpoint(run.base_url, api_key_env_of(run.job.model), run.practice).api_key()
+    return RequestGuard(
+        settings,
+        throttle,
+        budget,
+        CircuitBreaker(settings.stop_at_failed_fraction),
+        price,
+        hidden_key=None if key == NO_KEY else key,
+        address=run.base_url,
+        is_practice=run.practice,
+    )
 
 
 def live_run(run_id: str) -> LiveRun:
@@ -143,3 +180,11 @@ def live_runs() -> list[LiveRun]:
     """The runs that are live in this process, the latest last."""
     with _lock:
         return list(_live.values())
+
+
+def notice_task_change(live: LiveRun, pending: Path, price: Price | None) -> None:
+    """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is asked."""
+    run = live.run
+    change = task_change_of(run.folder, run.job, pending, price, practice=run.practice)
+    if change is not None:
+        live.notice(change.sentence())

@@ -13,7 +13,9 @@ from labelmill.store.files import write_text_whole
 
 
 def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetime) -> dict[str, Any]:
-    """What the manifest says. `is_complete` is whether every row was asked: none is `pending`.
+    """What the manifest says. `is_complete` is whether every row with a text was asked: none is `pending`.
+
+    `labels` are the rows by label, also of those labels that no row has.
 
     `files` are the published files as (`path`, relative to `labeled/`; `rows`; `bytes`).
     """
@@ -30,7 +32,9 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
             "ok": record.rows_labeled,
             "failed": record.rows_failed,
             "pending": record.rows_pending,
+            "empty": record.rows_empty,
         },
+        "labels": record.labels,
         "label_columns": {name: str(kind) for name, kind in LABEL_COLUMNS.items()},
         "files": files,
     }

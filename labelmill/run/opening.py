@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
-from labelmill.model.endpoint import endpoint_of, reachable
-from labelmill.run.counts import RowCounts, Work, work_of_run
+from labelmill.model.endpoint import reachable
+from labelmill.model.environment import bypass_proxies, open_files_mistakes
+from labelmill.model.network import answering_endpoint
+from labelmill.run.causes import causes_of
+from labelmill.run.counts import Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id
 from labelmill.run.live import LiveRun, live
-from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
+from labelmill.run.publication import Merged
+from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
 from labelmill.run.takeover import take_over_dead_runs
 from labelmill.store.folder import OutputFolder
 from labelmill.store.lock import LockedError, locked
@@ -24,8 +28,12 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Li
     Journals that dead runs left are folded in before the block begins.
 
     Raises:
-        JobRefused: another run writes into the same output folder.
+        JobRefused: another run writes into the same output folder, or no request would be answered.
     """
+    bypass_proxies()
+    endpoint = answering_endpoint(job, model_base_url)
+    if mistakes := open_files_mistakes(job.run.max_concurrency):
+        raise JobRefused(mistakes)
     started = datetime.now(UTC)
     run_id = new_run_id(started)
     with ExitStack() as stack:
@@ -37,9 +45,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Li
             raise JobRefused([Mistake("output.path", sentence)]) from None
         # On the live lane too where it has been sent batches: they are to be settled as a provider's are.
         remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
-        endpoint = stack.enter_context(
-            reachable(endpoint_of(job.model, model_base_url), job.practice, remembered)
-        )
+        endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
         run = LabelRun(
             job=job,
             run_id=run_id,
@@ -82,13 +88,15 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[LiveR
             raise
 
 
-def finished_record(mine: LiveRun, rows: RowCounts | None) -> RunRecord:
-    """The record of a run that ends now; `rows` is None where it could not publish."""
-    work = work_of_run(mine.run.folder.ledgers, mine.run.run_id, mine.run.task_key)
-    notes = mine.desk.notes
-    ending = status_of(
-        rows or RowCounts(), mine.run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine
-    )
+def finished_record(mine: LiveRun, merged: Merged | None) -> RunRecord:
+    """The record of a run that ends now; `merged` is None where it could not publish."""
+    run, notes = mine.run, mine.desk.notes
+    work = work_of_run(run.folder.ledgers, run.run_id, run.task_key)
+    causes = causes_of(run.ledger.scan_run(run.run_id))
+    if merged is not None and merged.rows.failed and causes == NO_CAUSES:
+        # None of them was asked again: they failed as they did before.
+        causes = causes_of(run.ledger.scan())
+    ending = status_of(merged, run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine, causes)
     prices = Prices(mine.price, mine.batch_price)
     batches = [*notes.settled, *notes.out.values()]
-    return record_of(mine.run, rows, work, prices, ending, datetime.now(UTC), batches)
+    return record_of(run, merged, work, prices, ending, datetime.now(UTC), batches, causes, mine.notices)

@@ -8,13 +8,11 @@ import polars as pl
 from pydantic import ValidationError
 
 from labelmill.job.model import LabelJob, Model
-from labelmill.money.prices import Lane, Price, price_of
+from labelmill.money.prices import PRACTICE_MODEL, Lane, Price, price_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.run.history import TOKENS, RunFacts
 from labelmill.store.ledger import MONEY
 
-PRACTICE_MODEL = "practice:"
-"""What the practice provider puts before the name of the model it stands in for."""
 RATES = ("input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok")
 
 
@@ -41,14 +39,15 @@ class TodaysPrices:
         self._prices: dict[tuple[str, str, str | None, Lane], Price | None] = {}
 
     def of(self, task_key: str, reported: str | None, lane: Lane) -> Price | None:
-        """The price of a task's tokens on a lane; None where it is unknown."""
+        """The price of a task's tokens on a lane; None where it is unknown. A dearer model that answered has its own."""
         known = self._models.get(task_key)
         name = str(known["name"]) if known else (reported or "").removeprefix(PRACTICE_MODEL)
         base_url = known.get("base_url") if known else None
         key = (str((known or {}).get("provider") or self._job.model.provider), name, base_url, lane)
         if key not in self._prices:
             self._prices[key] = self._price_of(*key)
-        return self._prices[key]
+        surcharge = surcharge_of(self._prices[key], reported)
+        return surcharge.price if surcharge else self._prices[key]
 
     def _price_of(self, provider: str, name: str, base_url: str | None, lane: Lane) -> Price | None:
         try:
@@ -70,7 +69,7 @@ def is_tiered(price: Price) -> bool:
 
 
 def reprice(work: pl.DataFrame, prices: TodaysPrices) -> pl.DataFrame:
-    """The same work with `repriced_usd`; null where the price is unknown today, or tokens are.
+    """The same work with `repriced_usd`; null where the price is unknown today, at that service tier too, or tokens are.
 
     Work has to be by tokens where a price has tiers; each text is then priced as one request.
     """
@@ -90,7 +89,7 @@ def _cost_of(row: dict[str, Any], price: Price | None) -> Decimal | None:
         return Decimal(0)
     if price is None or row["usage_unknown"]:
         return None
-    if "text_input_tokens" not in row:
-        return price.cost_of(Usage(*(row[name] for name in TOKENS)))
-    one = Usage(*(row[f"text_{name}"] for name in TOKENS))
-    return price.cost_of(one) * int(row["rows"])
+    per_text = "text_input_tokens" in row
+    counts = (row[f"text_{name}"] if per_text else row[name] for name in TOKENS)
+    cost = price.cost_of(Usage(*counts), row["service_tier"])
+    return cost * int(row["rows"]) if cost is not None and per_text else cost

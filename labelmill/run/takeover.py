@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from labelmill.run.causes import causes_of
 from labelmill.run.counts import work_of_run
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord, facts_of, read_record, write_record
@@ -36,5 +37,7 @@ def _may_be_running(path: Path) -> bool:
 def closed_record(record: RunRecord, folder: OutputFolder) -> RunRecord:
     """The record of a run whose process died: failed, with what the ledger knows that it paid."""
     work = work_of_run(folder.ledgers, record.run_id, record.task_key)
+    causes = causes_of(Ledger(folder.ledger(record.task_key)).scan_run(record.run_id))
     message = "its process died before the run had ended; what it paid for is in the ledger"
-    return record.model_copy(update={"status": "failed", "message": message, **facts_of(work)})
+    said = {name: list(messages) for name, messages in vars(causes).items()}
+    return record.model_copy(update={"status": "failed", "message": message, **facts_of(work), **said})

@@ -34,6 +34,8 @@ class Attempt:
     unseen_usd: Decimal | None = None
     seconds: float | None = None
     answers_before: int | None = None
+    paid_before: int | None = None
+    gave_up: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The attempt as plain JSON values, without what is None."""
@@ -44,7 +46,7 @@ class Attempt:
             "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
             "unseen_usd": None if self.unseen_usd is None else str(self.unseen_usd),
         }
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -62,6 +64,17 @@ class Attempt:
                 "unseen_usd": Decimal(values["unseen_usd"]) if "unseen_usd" in values else None,
             }
         )
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What has been tried of a text in vain."""
+
+    answers: int = 0
+    paid_attempts: int = 0
+    problem: str | None = None
+    schema_refused: bool = False
+    refusals: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:
             else _sum(before.cost_usd, attempt.cost_usd),
             unseen_usd=before.unseen_usd + (attempt.unseen_usd or 0),
             final=final,
-            ended=final or (not attempt.answered and unanswered >= run.max_attempts),
+            ended=final or attempt.gave_up or (not attempt.answered and unanswered >= run.max_attempts),
             seconds=before.seconds if attempt.seconds is None else attempt.seconds,
         )
     return list(outcomes.values())

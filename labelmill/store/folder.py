@@ -31,6 +31,11 @@ class OutputFolder:
         """The source's files with the label columns."""
         return self.path / "labeled"
 
+    @property
+    def practice_labeled(self) -> Path:
+        """The same of a rehearsal, where `labeled/` holds a model's labels."""
+        return self.path / "practice" / "labeled"
+
     def failed(self, run_id: str) -> Path:
         """The rows that one run left without a label."""
         return self.path / "failed" / f"{run_id}.parquet"

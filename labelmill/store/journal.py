@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import threading
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,6 +54,9 @@ class Journal:
                 raise
             self._size += len(line)
             self.attempts.append(attempt)
+
+    def note_sent(self, row_key: str, worst_usd: Decimal | None) -> None:
+        """Note that a request goes out."""
 
     def _end_torn_line(self) -> None:
         """Keep what a crash left half-written apart from what comes next."""

@@ -61,6 +61,7 @@ class Ledger:
     """The ledger of one task: all answers to one prompt, label set and model."""
 
     folder: Path
+    also: tuple[Path, ...] = ()
 
     def journal_path(self, run_id: str, chunk: int) -> Path:
         """Where a chunk's attempts go while it runs."""
@@ -91,7 +92,8 @@ class Ledger:
 
     def scan(self) -> pl.LazyFrame:
         """Everything in the ledger: one row per text and part, with the schema `SCHEMA`."""
-        return scan_parts(sorted(self.folder.glob("*.parquet")))
+        folders = (self.folder, *self.also)
+        return scan_parts(sorted(part for folder in folders for part in folder.glob("*.parquet")))
 
     def scan_run(self, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
         """What one run added; with each row's part in `path_column`, where one is named."""

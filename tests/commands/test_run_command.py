@@ -1,7 +1,9 @@
 """`labelmill run` and `labelmill demo` as a user has them: a subprocess, its exit code and what it prints."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
+import commands.run
 from labelmill.practice import PracticeSettings
+from labelmill.run.record import RunRecord
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 
@@ -216,3 +221,98 @@ def test_help_lists_the_verbs(labelmill):
     """`labelmill --help` names what there is, and a verb's help its options."""
     assert "demo" in labelmill("--help").stdout
     assert "--max-cost-usd" in labelmill("run", "--help").stdout
+
+
+@pytest.fixture
+def shown(monkeypatch, job_of):
+    """What `show` prints of a record to a terminal of 80 columns, without its colours."""
+
+    def show_record(**fields):
+        out = io.StringIO()
+        console = Console(file=out, width=80, force_terminal=True, color_system=None, highlight=False)
+        monkeypatch.setattr(commands.run, "console", console)
+        job = job_of(labels=dict.fromkeys(fields.get("labels", {"sport": 1, "money": 0}), ""))
+        commands.run.show(RunRecord.model_validate(RECORD | {"job": job} | fields))
+        return out.getvalue()
+
+    return show_record
+
+
+RECORD = {
+    "run_id": "20260301-120000-ab12",
+    "status": "completed",
+    "message": None,
+    "practice": False,
+    "task_key": "0123456789abcdef",
+    **{f"rows_{name}": 1 for name in ("total", "labeled", "reused", "failed", "pending")},
+    **dict.fromkeys(("texts_asked", "requests", "input_tokens", "cached_input_tokens", "output_tokens"), 1),
+    "requests_unseen": 0,
+    "cost_usd": 0.5,
+    "unseen_usd": 0.0,
+    "price": None,
+    "seconds": 1.0,
+    "labels": {"sport": 1, "money": 0},
+    "failures": {},
+    "started_at_utc": "2026-03-01T12:00:00Z",
+    "finished_at_utc": "2026-03-01T12:00:01Z",
+    "labeled_path": "/out/labeled",
+    "failed_path": None,
+}
+
+
+def test_prose_is_broken_between_words(shown):
+    """The last sentence holds the provider's words and may be long: no word of it is cut at the terminal's edge."""
+    words = [f"word{number:03}" for number in range(120)]
+    printed = shown(status="failed", message=" ".join(words))
+    lines = printed.splitlines()
+    assert [word for line in lines for word in line.split() if word.startswith("word")] == [
+        *words[:-1],
+        f"{words[-1]}.",
+    ]
+    assert all(len(line.rstrip()) <= 80 for line in lines[:-2])
+
+
+def test_what_a_provider_says_moves_no_cursor(shown):
+    """Nothing from outside reaches a terminal as an escape sequence, a bell or mark-up, nor turns its line around."""
+    evil = "\x1b]0;pwned\x07\x1b[2J\u202e[bold]x[/bold]\r"
+    printed = shown(
+        status="failed",
+        message=evil,
+        labels={evil: 1, "money": 0},
+        failures={evil: 1},
+        provider_messages=[{"count": 2, "text": f"2 {evil}"}],
+        wrong_answers=[{"count": 1, "text": f"3 {evil}"}],
+        labeled_path=evil,
+    )
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(printed)
+    assert printed.count("[bold]x[/bold]") == 6
+
+
+def test_labels_beyond_the_first_are_said_to_be_there(shown):
+    """Of thirty labels twenty are shown, zeros included, and how many more there are with how many rows."""
+    labels = {f"label {number:02}": max(0, 24 - number) for number in range(30)}
+    printed = shown(labels=labels, rows_labeled=sum(labels.values()))
+    assert "label 19" in printed
+    assert "label 20" not in printed
+    assert re.search(r"and 10 more +10 +3\.3%", printed)
+    assert re.search(r"money +0 +0\.0%", shown())
+
+
+def test_causes_are_printed_below_the_failures_of_a_run_that_completed(shown):
+    """Where they are not in the last sentence already."""
+    said = {
+        "provider_messages": [{"count": 180, "text": "500: oops"}],
+        "wrong_answers": [{"count": 1, "text": "not one of the labels: 'maybe'"}],
+    }
+    printed = shown(failures={"off_label": 1}, **said)
+    assert "provider, 180 times: 500: oops" in printed
+    assert "wrong answer, once: not one of the labels: 'maybe'" in printed
+    told = shown(status="failed", message='oops. Why: "500: oops" (180 times)', **said)
+    assert told.count("500: oops") == 1
+
+
+def test_rows_without_a_text_are_not_red(shown):
+    """They stand among the rows and in no line of what failed."""
+    printed = shown(rows_total=3, rows_empty=1, rows_failed=0, rows_pending=1)
+    assert re.search(r"empty \(no text\) +1 ", printed)
+    assert "failed " not in printed.split("labels", 1)[1]

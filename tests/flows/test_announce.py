@@ -53,7 +53,7 @@ def test_a_run_that_a_person_should_look_at_is_an_event(
     announced, practice, job_of, write_texts, settings, run, event, is_asset
 ):
     """Each kind of bad end has an event with labels that are strings and a sentence; only a budget's keeps the asset."""
-    write_texts(["the match", "the market"])
+    write_texts(["the match", "the market", None])
     practice.configure(settings)
     label_dataset(job_of(name="daily news", run=run), practice.base_url, return_state=True)
     (told,) = announced["events"]
@@ -61,4 +61,6 @@ def test_a_run_that_a_person_should_look_at_is_an_event(
     assert told["resource"]["prefect.resource.name"] == "daily news"
     assert all(isinstance(label, str) for label in told["resource"].values())
     assert told["payload"]["sentence"]
+    assert told["payload"]["rows_empty"] == 1
+    assert (told["payload"]["provider_messages"] != []) == (event == "labelmill.run.too-many-failures")
     assert bool(announced["assets"]) == is_asset

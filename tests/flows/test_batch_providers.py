@@ -147,7 +147,7 @@ def test_a_changed_job_cancels_the_batch_that_is_out_and_keeps_what_was_paid(
 def test_a_budget_holds(run, job, provider, write_texts):
     """A batch's worst case is set aside at the provider's batch price; what doesn't fit is not sent."""
     write_texts(TEXTS)
-    limit_usd = PRICES[provider][1] * 0.0004
+    limit_usd = PRICES[provider][1] * 0.0008
     record = run(job({"max_cost_usd": limit_usd}))
     assert record.status == "budget_reached"
     assert 0 < record.rows_labeled < len(TEXTS)

@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
 from flows.label import label_dataset
+from labelmill.model.breaker import REFUSALS_IN_A_ROW
 from labelmill.practice import PracticeSettings
 from tasks.artifact_keys import artifact_key_of
 
@@ -127,16 +128,18 @@ def test_chunks_share_one_gate(run, practice, job_of, write_texts):
 
 
 def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
-    """A run leaves labeled files, a ledger, run.json, costs.parquet and report.html, a manifest, and nothing else."""
+    """A run leaves labeled files, a ledger, run.json, costs.parquet and report.html, a manifest, and nothing else.
+
+    Rows without words are no failures: they are in no file of failed rows.
+    """
     write_texts([*TEXTS[:5], None, "  "])
-    _, record = run(job_of(run={"max_failed_fraction": 0.5}))
+    state, record = run(job_of(run={"max_failed_fraction": 0}))
     out = tmp_path / "out"
     left = sorted(
         str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != ".lock"
     )
     assert left == [
         "_manifest.json",
-        f"failed/{record.run_id}.parquet",
         "labeled/source.parquet",
         f"ledger/{record.task_key}/{record.run_id}-00000.parquet",
         *(f"runs/{record.run_id}/{name}" for name in ("costs.parquet", "report.html", "run.json")),
@@ -147,8 +150,16 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
     costs = pl.read_parquet(out / "runs" / record.run_id / "costs.parquet")
     assert costs["cost_usd"].sum() == pytest.approx(record.cost_usd)
     assert costs["input_tokens"].sum() == record.input_tokens
-    assert record.failures == {"empty_text": 2}
-    assert pl.read_parquet(record.failed_path)["failure_kind"].to_list() == ["empty_text"] * 2
+    assert (state.is_completed(), record.status, record.failures, record.failed_path) == (
+        True,
+        "completed",
+        {},
+        None,
+    )
+    assert (record.rows_total, record.rows_labeled, record.rows_empty, record.rows_failed) == (7, 5, 2, 0)
+    assert _labeled(record)["label_status"].to_list() == ["ok"] * 5 + ["empty"] * 2
+    assert _labeled(record)["label_error"].null_count() == 7
+    assert record.texts_labeled == 5
 
 
 def test_the_page_a_person_looks_at(run, job_of, write_texts):
@@ -188,13 +199,14 @@ def test_the_page_a_person_looks_at(run, job_of, write_texts):
     assert f"run `{record.run_id}`" in report
     assert "Compared with run" in report
     assert "max\\_cost\\_usd\\_per\\_day" in report
-    assert "no text" in report
+    assert "| empty \\(no text\\) | 1 |" in report or "| empty (no text) | 1 |" in report
+    assert "not one of the labels" in report
     assert report.count("](data:image/svg+xml;base64,") == len(figures_in(report)) == 2
     labels = json.loads(found["labels"].data)
     assert {row["label"]: row["rows"] for row in labels} == {
         name: f"{count:,}" for name, count in record.labels.items()
     }
-    assert {row["kind"] for row in json.loads(found["failures"].data)} == {"off_label", "empty_text"}
+    assert {row["kind"] for row in json.loads(found["failures"].data)} == {"off_label"}
     assert found["progress"].data == 100
     assert Path(record.labeled_path).as_uri() in found["labeled"].data
     assert "report.html" in found["page"].data
@@ -221,7 +233,14 @@ def test_the_manifest_says_what_is_there(run, job_of, write_texts):
         "completed",
         True,
     )
-    assert manifest["rows"] == {"total": len(TEXTS) + 1, "ok": len(TEXTS), "failed": 1, "pending": 0}
+    assert manifest["rows"] == {
+        "total": len(TEXTS) + 1,
+        "ok": len(TEXTS),
+        "failed": 0,
+        "pending": 0,
+        "empty": 1,
+    }
+    assert manifest["labels"] == record.labels
     size = (folder / "source.parquet").stat().st_size
     assert manifest["files"] == [{"path": "source.parquet", "rows": len(TEXTS) + 1, "bytes": size}]
     _, partial = run(job_of(labels={"sport": "match", "money": "bank"}, run={"max_cost_usd": 0}))
@@ -282,15 +301,21 @@ def test_a_key_that_is_refused_stops_the_run_at_once(run, practice, job_of, writ
     assert record.status == "failed"
     assert "401" in record.message
     assert (record.rows_failed, record.rows_pending) == (0, len(TEXTS))
-    assert practice.totals()["requests"] <= 2
+    assert practice.totals()["requests"] <= REFUSALS_IN_A_ROW + 2
 
 
 def test_too_many_failures_are_a_failed_run_with_its_labels_published(run, job_of, write_texts):
-    """When more rows fail than the job allows the run fails, and what was labeled is published."""
+    """When more rows fail than the job allows the run fails, says with what words, and publishes what was labeled."""
     write_texts(TEXTS)
     settings = PracticeSettings(stubborn_faults={"content_filter": 0.3})
     state, record = run(job_of(run={"max_failed_fraction": 0.1}), settings)
     assert (state.is_failed(), record.status) == (True, "too_many_failures")
+    (said,) = record.provider_messages
+    assert said.count == record.rows_failed
+    assert said.text in record.message
+    assert said.text in state.message
+    _, again = run(job_of(run={"max_failed_fraction": 0.1}), settings)
+    assert (again.requests, again.provider_messages, again.message) == (0, [said], record.message)
     assert record.rows_failed + record.rows_labeled == len(TEXTS)
     assert _labeled(record).filter(pl.col("label_status") == "ok").height == record.rows_labeled > 0
 
@@ -323,7 +348,7 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
     totals, rows = practice.totals(), _labeled(record)
     assert set(once.split()) <= set(totals["faults"])
     assert record.rows_labeled + record.rows_failed == len(texts)
-    assert set(record.failures) == {"content_filter", "too_long", "off_label", "provider_error"}
+    assert set(record.failures) == {"content_filter", "too_long", "off_label", "overloaded"}
     failed = rows.filter(pl.col("label_status") == "failed")["text"]
     assert len(failed) < len(texts) / 4
     quiet_rest = expected.filter(~pl.col("text").is_in(failed.implode()))
@@ -370,3 +395,41 @@ def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(run, job
     assert "of the last 100 requests failed" in record.message
     assert (record.rows_failed, record.failures) == (0, {})
     assert record.rows_pending == len(TEXTS) - record.rows_labeled > 0
+
+
+def test_a_dataset_without_a_single_word_completes(run, practice, job_of, write_texts):
+    """There is nothing to ask and nothing wrong: no request, no failure, every label with no row."""
+    write_texts([None, "", " \u200b"])
+    state, record = run(job_of(run={"max_failed_fraction": 0}))
+    assert (state.is_completed(), record.status, record.rows_empty) == (True, "completed", 3)
+    assert record.labels == {"sport": 0, "money": 0}
+    assert practice.totals()["requests"] == 0
+
+
+def test_a_rehearsal_into_a_paid_output_leaves_the_paid_labels(
+    practice, scripted, completion, job_of, write_texts, tmp_path
+):
+    """A model's labels stay in labeled/, the rehearsal's stand beside, and an asset of their own tells of them."""
+    write_texts(["the match", "the market"])
+    job = job_of(model={"provider": "openai", "base_url": scripted.base_url})
+    scripted.reply((200, completion("money")))
+    paid = label_dataset(job)
+    practice.configure(PracticeSettings())
+    rehearsed = label_dataset(job, practice.base_url)
+    assert (paid.practice, rehearsed.practice) == (False, True)
+    assert _labeled(paid)["label"].to_list() == ["money", "money"]
+    assert rehearsed.labeled_path == str(tmp_path / "out" / "practice" / "labeled")
+    assert _labeled(rehearsed)["label"].to_list() == ["sport", "money"]
+    page = tmp_path / "out" / "runs" / rehearsed.run_id / "report.html"
+    assert "a folder of their own" in page.read_text()
+    scripted.reply((200, completion("sport")))
+    changed = label_dataset(
+        job_of(
+            model=job.model.model_dump(),
+            labels={"sport": "games", "money": "", "art": ""},
+            run={"max_cost_usd": 0},
+        )
+    )
+    assert (changed.status, changed.labeled_run_id) == ("budget_reached", paid.run_id)
+    assert _labeled(paid)["label"].to_list() == ["money", "money"]
+    assert f"labels of run {paid.run_id}" in changed.message

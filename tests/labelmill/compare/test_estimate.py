@@ -54,7 +54,7 @@ def test_the_sum_holds_every_strategy_and_the_warm_up(job_of):
         *["batch"] * 3,
         "chunks",
     ]
-    assert (estimate.requests, estimate.max_requests) == (11, 1 + 4 * 2 + 6 * 2)
+    assert (estimate.requests, estimate.max_requests) == (11, 1 + 4 * 2 + 7 * 2)
     for name in ("cost_usd", "max_cost_usd"):
         whole = sum(getattr(part, name) for part in estimate.strategies)
         assert getattr(estimate, name) == pytest.approx(whole, rel=1e-12)

@@ -16,8 +16,8 @@ from labelmill.dataset.template import read_template
 from labelmill.store.ledger import Ledger
 
 TEXT = read_template("text")
-WORDS = ["a", "A", "b", "é", "中文", "🙂", "\u202eabc", "x\0y", "two\nlines"]
-BLANKS = [None, "", " ", "\u3000"]
+WORDS = ["a", "A", "b", "é", "中文", "🙂", "7", "?", "\u202eabc", "x\0y", "two\nlines"]
+BLANKS = [None, "", " ", "\u3000", "\u200b\ufeff", "\0"]
 FILES = st.lists(st.lists(st.sampled_from([*WORDS, *BLANKS]), max_size=12), min_size=1, max_size=4)
 KINDS = ["too_long", "off_label", "timeout"]
 KNOWN = st.dictionaries(st.sampled_from(WORDS), st.sampled_from(["sport", "money", *KINDS]))
@@ -71,7 +71,7 @@ def _facts_of(row):
 def _expected_facts(text, labels, failures):
     answered = ("gpt-4o-mini-2024", "20260101-000000-aaaa")
     if text in BLANKS:
-        return ("failed", None, "empty_text", None, None, None)
+        return ("empty", None, None, None, None, None)
     if text in labels:
         return ("ok", labels[text], None, 0.5, *answered)
     if text in failures:
@@ -133,10 +133,10 @@ def test_source_columns_may_have_any_name(tmp_path, record_answers, write_source
     (frame,) = _labeled(files, merger, tmp_path / "labeled")
     assert frame.columns == [*source.columns, *LABEL_COLUMNS]
     assert_frame_equal(frame.drop(LABEL_COLUMNS.names()), source)
-    assert frame["label_status"].to_list() == ["ok", "failed", "failed"]
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 2
+    assert frame["label_status"].to_list() == ["ok", "failed", "empty"]
+    assert write_failed(files, merger, tmp_path / "failed.parquet") == 1
     failed = pl.read_parquet(tmp_path / "failed.parquet")
-    assert_frame_equal(failed.drop(FAILURE_COLUMNS.names()), source.tail(2))
+    assert_frame_equal(failed.drop(FAILURE_COLUMNS.names()), source[1:2])
 
 
 def test_failed_rows_say_what_happened_and_what_it_cost(tmp_path, record_answers, write_source):
@@ -144,10 +144,9 @@ def test_failed_rows_say_what_happened_and_what_it_cost(tmp_path, record_answers
     files = write_source(tmp_path / "source", {"text": ["a", "b", " "], "n": [1, 2, 3]})
     record_answers(tmp_path / "ledger", failures={"b": "timeout"}, run_id="first")
     ledger = record_answers(tmp_path / "ledger", {"a": "sport"}, {"b": "off_label"}, run_id="second")
-    assert write_failed(files, Merger(ledger, TEXT), tmp_path / "failed.parquet") == 2
+    assert write_failed(files, Merger(ledger, TEXT), tmp_path / "failed.parquet") == 1
     assert pl.read_parquet(tmp_path / "failed.parquet").rows() == [
-        ("b", 2, "off_label", "off_label!", 2, 0.00002),
-        (" ", 3, "empty_text", "the row has no text", 0, 0.0),
+        ("b", 2, "off_label", "off_label!", 2, 0.00002)
     ]
 
 

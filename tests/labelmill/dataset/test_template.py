@@ -68,8 +68,22 @@ def test_any_wording_can_be_written_as_a_template(parts):
 
 def test_one_column_is_the_text_as_it_stands():
     """A single column is neither trimmed nor changed; null and blank rows have no text."""
-    rows = ["a", " a \n", "", " ", "\t\n", "\u3000", "\u00a0", None, "x\0", "\u202e"]
-    assert _texts({"t": rows}, "t").to_list() == ["a", " a \n", *[None] * 6, "x\0", "\u202e"]
+    rows = ["a", " a \n", "", " ", "\t\n", "\u3000", "\u00a0", None, "x\0", "\u202ea"]
+    assert _texts({"t": rows}, "t").to_list() == ["a", " a \n", *[None] * 6, "x\0", "\u202ea"]
+
+
+UNSEEN = "\0\x07\t\n\x1b\x85\u00a0\u00ad\u034f\u061c\u115f\u1680\u180e\u2003\u200b\u200d\u200f\u2028\u202e\u2060\u2800\u3000\u3164\ufe0f\ufeff\uffa0\U000e0041"
+
+
+@given(
+    text=st.text(UNSEEN, max_size=8),
+    seen=st.sampled_from(["a", "7", "…", "?", "🙂", "中", "́", "؀", "\ufffd"]),
+)
+def test_a_text_in_which_nothing_can_be_seen_is_none(text, seen):
+    """White space, controls and marks without width or ink are no words; a digit, a mark or an emoji among them is."""
+    assert _texts({"t": [text, text + seen, seen + text]}, "t").to_list() == [None, text + seen, seen + text]
+    assert _texts({"t": [text], "u": [None]}, "{t} {u}").to_list() == [None]
+    assert _texts({"t": [text], "u": [seen]}, "{t}{u}").to_list() == [text + seen]
 
 
 def test_null_among_columns_is_empty():

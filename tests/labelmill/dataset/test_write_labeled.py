@@ -9,6 +9,7 @@ import pytest
 from labelmill.dataset.merge import MANIFEST, Merger, write_failed, write_labeled
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import read_template
+from labelmill.errors import CannotWrite
 from labelmill.store.ledger import Ledger
 
 TEXT = read_template("text")
@@ -147,13 +148,14 @@ def test_a_link_in_the_way_is_removed_and_not_followed(tmp_path, write_source, m
     assert precious.read_bytes() == b"precious"
 
 
-def test_no_failed_rows_leave_no_file(tmp_path, write_source, merger):
-    """`failed/` has a file only where rows have failed, and an older one of that name goes."""
+def test_no_failed_rows_leave_no_file(tmp_path, write_source, record_answers, merger):
+    """`failed/` has a file only where rows have failed, and an older one of that name goes; a text without words is none."""
     path = tmp_path / "failed" / "run.parquet"
-    files = write_source(tmp_path / "source", {"text": ["a", None]})
-    assert write_failed(files, merger, path) == 1
-    assert pl.read_parquet(path)["failure_kind"].to_list() == ["empty_text"]
-    files = write_source(tmp_path / "source", {"text": ["a", "new"]})
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
+    failing = Merger(record_answers(tmp_path / "ledger-2", failures={"b": "too_long"}), TEXT)
+    assert write_failed(files, failing, path) == 1
+    assert pl.read_parquet(path)["failure_kind"].to_list() == ["too_long"]
+    files = write_source(tmp_path / "source", {"text": ["a", "new", None, " "]})
     assert write_failed(files, merger, path) == 0
     assert _all_files(path.parent) == []
 
@@ -195,3 +197,99 @@ def test_a_source_file_that_went_away_is_an_error(tmp_path, write_source, merger
     ]
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
         write_labeled(files, merger, tmp_path / "labeled")
+
+
+@pytest.fixture
+def replaced_between_scans(monkeypatch, tmp_path):
+    """Let the source's file be replaced after its texts were read and before its own columns are, some times over."""
+
+    def arrange(versions):
+        scan_texts, left = SourceFile.scan_texts, iter(versions)
+
+        def read_then_replace(file, template):
+            texts = scan_texts(file, template).collect().lazy()
+            if (rows := next(left, None)) is not None:
+                pl.DataFrame(rows).write_parquet(tmp_path / "new.parquet")
+                (tmp_path / "new.parquet").replace(file.path)
+            return texts
+
+        monkeypatch.setattr(SourceFile, "scan_texts", read_then_replace)
+
+    return arrange
+
+
+ANSWERS = {"a": "sport", "b": "money", "c": "sport"}
+VERSIONS = [{"text": ["b", "a"]}, {"text": ["c"]}, {"text": ["b", "c", "a"]}, {"text": [None, "a"]}]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_source_that_is_replaced_while_it_is_merged_is_merged_again(
+    tmp_path, write_source, record_answers, replaced_between_scans, times
+):
+    """No row gets another row's label, however often the file was replaced before it stayed."""
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
+    merger = Merger(record_answers(tmp_path / "ledger", ANSWERS), TEXT)
+    replaced_between_scans(VERSIONS[:times])
+    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    frame = pl.read_parquet(path)
+    assert frame["text"].to_list() == VERSIONS[times - 1]["text"]
+    assert frame["label"].to_list() == [ANSWERS.get(text) for text in frame["text"]]
+
+
+def test_a_source_that_never_rests_leaves_what_was_published(
+    tmp_path, write_source, record_answers, replaced_between_scans
+):
+    """A sentence names the file; its labeled file stays as it was, and those of the others are published."""
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
+    merger = Merger(record_answers(tmp_path / "ledger", ANSWERS), TEXT)
+    write_labeled(files, merger, tmp_path / "labeled")
+    before = (tmp_path / "labeled" / "0.parquet").read_bytes()
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]}, {"text": ["c"]})
+    replaced_between_scans(VERSIONS[:3])
+    with pytest.raises(CannotWrite, match=r"0\.parquet' kept changing") as raised:
+        write_labeled(files, merger, tmp_path / "labeled")
+    assert "1.parquet" not in str(raised.value)
+    assert (tmp_path / "labeled" / "0.parquet").read_bytes() == before
+    assert pl.read_parquet(tmp_path / "labeled" / "1.parquet")["label"].to_list() == ["sport"]
+    assert _all_files(tmp_path / "labeled") == ["0.parquet", "1.parquet"]
+
+
+def test_failed_rows_of_a_source_that_is_replaced_are_its_own(
+    tmp_path, write_source, record_answers, replaced_between_scans
+):
+    """Each failed row has its own reason beside it; a source that never rests is a sentence."""
+    kinds = {"a": "too_long", "b": "off_label"}
+    merger = Merger(record_answers(tmp_path / "ledger", {"c": "sport"}, kinds), TEXT)
+    files = write_source(tmp_path / "source", {"text": ["a", "c"]})
+    replaced_between_scans([{"text": ["c", "b", "a"]}])
+    assert write_failed(files, merger, tmp_path / "failed.parquet") == 2
+    failed = pl.read_parquet(tmp_path / "failed.parquet")
+    assert failed.select("text", "failure_kind").rows() == [("b", "off_label"), ("a", "too_long")]
+    replaced_between_scans(VERSIONS)
+    with pytest.raises(CannotWrite, match="kept changing"):
+        write_failed(files, merger, tmp_path / "other.parquet")
+    assert not (tmp_path / "other.parquet").exists()
+
+
+def test_a_file_written_into_while_it_is_merged_is_merged_again(
+    tmp_path, write_source, record_answers, monkeypatch
+):
+    """Also where it keeps its place and its size, and its time is set back."""
+    files = write_source(tmp_path / "source", {"text": ["a", "b"]})
+    merger = Merger(record_answers(tmp_path / "ledger", ANSWERS), TEXT)
+    write_source(tmp_path / "other", {"text": ["b", "a"]})
+    new = (tmp_path / "other" / "0.parquet").read_bytes()
+    scan_texts, done = SourceFile.scan_texts, []
+
+    def read_then_write(file, template):
+        texts = scan_texts(file, template).collect().lazy()
+        if not done:
+            found = file.path.stat()
+            file.path.write_bytes(new)
+            os.utime(file.path, ns=(found.st_atime_ns, found.st_mtime_ns))
+            done.append(file)
+        return texts
+
+    monkeypatch.setattr(SourceFile, "scan_texts", read_then_write)
+    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    assert pl.read_parquet(path).select("text", "label").rows() == [("b", "money"), ("a", "sport")]

@@ -8,7 +8,7 @@ from labelmill.job.check import checked_job
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import Prompt
-from labelmill.model.answers import LabelSet
+from labelmill.model.reading import LabelSet
 
 
 def _labels(*names):
@@ -44,7 +44,54 @@ def test_labels_that_an_answer_could_not_tell_apart(one, other):
     ]
 
 
-@pytest.mark.parametrize("name", ["", " ", "\t", "\u3000"])
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\u202e", "\u00ad", "\u200d", "\ufe0f"])
+def test_labels_that_differ_by_what_nobody_sees(mark):
+    """A model can't be told to answer with the one and not with the other."""
+    assert _labels("sport", "other", f"spo{mark}rt") == [
+        ("labels", f"'sport' and {f'spo{mark}rt'!r} differ only by what can't be seen; rename one")
+    ]
+
+
+COLONS = [":", " : ", ": b", "：", "：乙", ":b:c", " ﹕ b"]
+
+
+@pytest.mark.parametrize("end", COLONS)
+@pytest.mark.parametrize(("first", "second"), [("A", "a"), ("甲", "甲"), ("a b", "A  B")])
+def test_a_label_that_begins_like_another_with_its_meaning(end, first, second):
+    """The model is told to answer with what stands before the colon, and both would be the same, in either order."""
+    names = [first, f"{second}{end}"]
+    for labels in (names, names[::-1]):
+        ((place, sentence),) = _labels(*labels, "other")
+        assert place == "labels"
+        assert sentence.startswith(f"{names[1]!r} begins like {names[0]!r} with its meaning")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("A", "AB: c"),
+        ("A: b", "A: c"),
+        ("A", "(A: b)"),
+        ("b", "A: b"),
+        ("A", ": A"),
+        ("A", "-A"),
+        ("A", "[A]"),
+        ("1", "10:30"),
+    ],
+)
+def test_labels_with_colons_that_stand_apart(names):
+    """A colon alone makes nothing the same."""
+    assert _labels(*names) == []
+
+
+def test_a_label_that_reads_like_another_in_the_list():
+    """An answer that repeats the line of the one would name the other."""
+    assert _labels("A", "- a", "other") == [
+        ("labels", "'- a' reads like 'A' as it stands in the list of labels; rename one")
+    ]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t", "\u3000", "\u200b", "\ufeff \u200b"])
 def test_a_blank_label(name):
     """A label needs a name."""
     assert _labels("a", "b", name) == [("labels", f"the label {name!r} is blank")]

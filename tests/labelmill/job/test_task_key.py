@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from labelmill.job.model import LabelJob
-from labelmill.job.task_key import KNOBS, task_key_of
+from labelmill.job.task_key import KNOBS, former_task_key_of, task_key_of
 
 JOB = {
     "name": "test",
@@ -119,8 +119,18 @@ def test_the_knobs_are_fields_of_the_job():
     assert places >= KNOBS
     assert ("model", "name") in OTHER_PLACES
     assert ("model", "output") in OTHER_PLACES
-    assert ("model", "base_url") in OTHER_PLACES
+    assert ("model", "base_url") in KNOB_PLACES
     assert len(KNOB_PLACES) > 20
+
+
+def test_the_address_is_no_part_of_the_key_and_the_former_key_is_still_known():
+    """A job that gets its address is the task it was without one, whose key earlier versions gave it; theirs can be told too."""
+    moved = LabelJob.model_validate({**JOB, "model": {**JOB["model"], "base_url": "http://127.0.0.1:1/v1"}})
+    plain = LabelJob.model_validate(JOB)
+    assert task_key_of(moved) == task_key_of(plain) == former_task_key_of(plain) == KEY
+    assert former_task_key_of(moved) != KEY
+    # What version 0.1.0 gave these two jobs.
+    assert (KEY, former_task_key_of(moved)) == ("61c7fb81968e660e", "f6e5ced480eaf55e")
 
 
 def test_labels_change_the_key():

@@ -2,7 +2,9 @@
 
 import pytest
 
-from labelmill.model.chain import Toll, chain_of
+from labelmill.model.breaker import CircuitBreaker
+from labelmill.model.chain import chain_of
+from labelmill.model.guard import RequestGuard
 from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget
 from labelmill.money.prices import price_of
@@ -19,20 +21,26 @@ def practice(practice):
 
 
 @pytest.fixture
-def toll_of():
-    """Build the toll of a job: its throttle, a budget without a limit unless one is given, its price."""
+def guard_of():
+    """Build the guard of a job: its throttle, a budget without a limit unless one is given, its price.
 
-    def build(job, limit=None):
-        return Toll(Throttle(job.run), Budget(limit), price_of(job.model, job.price))
+    A request is sent once, unless the job's own `max_attempts` are asked for.
+    """
+
+    def build(job, limit=None, *, attempts=1, key=None):
+        settings = job.run.model_copy(update={"max_attempts": attempts or job.run.max_attempts})
+        breaker = CircuitBreaker(settings.stop_at_failed_fraction)
+        price = price_of(job.model, job.price)
+        return RequestGuard(settings, Throttle(settings), Budget(limit), breaker, price, hidden_key=key)
 
     return build
 
 
 @pytest.fixture
-def chain_at(toll_of):
+def chain_at(guard_of):
     """Build the chain of a job for an endpoint: `chain_at(job, base_url)`."""
 
-    def build(job, base_url, key="practice", toll=None):
-        return chain_of(job, base_url, key, toll or toll_of(job))
+    def build(job, base_url, key="practice", guard=None):
+        return chain_of(job, base_url, key, guard or guard_of(job))
 
     return build

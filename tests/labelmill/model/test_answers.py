@@ -213,12 +213,16 @@ def test_an_error_in_a_200_is_the_providers_failure(error):
         (503, "overloaded", False),
         (529, "overloaded", False),
         (504, "overloaded", False),
-        (408, "timeout", False),
-        (401, "denied", True),
+        (408, "provider_error", False),
+        (401, "denied", False),
         (402, "denied", True),
         (403, "denied", False),
         (500, "provider_error", False),
-        (1113, "provider_error", False),
+        (1113, "denied", True),
+        ("insufficient_quota", "denied", True),
+        ("content_filter", "content_filter", False),
+        (7777, "provider_error", False),
+        ("odd", "provider_error", False),
         (True, "provider_error", False),
         pytest.param(10**5000, "provider_error", False, id="digits"),
         pytest.param("9" * 5000, "provider_error", False, id="text of digits"),
@@ -226,7 +230,7 @@ def test_an_error_in_a_200_is_the_providers_failure(error):
     ],
 )
 def test_an_errors_code_counts_as_a_status_where_it_is_one(code, kind, is_account):
-    """OpenRouter's codes are statuses; other numbers are not taken for such."""
+    """OpenRouter's codes are statuses; other codes mean what they mean as an error's, and what isn't known is retried."""
     failure = read_body(completion(choice={"error": {"code": code, "message": "m"}}))
     assert (failure.kind, failure.is_account) == (kind, is_account)
 
@@ -273,10 +277,8 @@ def test_a_body_that_is_no_completion_is_a_bad_response(body):
 def test_gateways_that_answer_200_whatever_happens_are_quoted():
     """A code and a message instead of choices are the provider's words."""
     failure = read_body({"code": 500, "msg": "余额不足", "success": False})
-    assert (failure.kind, failure.message) == (
-        "provider_error",
-        "the provider reports an error in its answer: 500: 余额不足",
-    )
+    told = "the provider reports an error in its answer: 500: 余额不足"
+    assert failure == Failure("denied", told, is_account=True)
     assert kind_of(read_body({"object": "error", "code": 40303})) == "provider_error"
 
 
@@ -296,7 +298,7 @@ def test_what_no_file_can_hold_is_replaced():
         }
     )
     kept = (answer.content, answer.finish_reason, answer.reasoning, answer.model, answer.service_tier)
-    assert kept == ("Sport\ufffd\ufffd", "st\ufffdop", "\ufffd", "m\ufffd", "\ufffd")
+    assert kept == ("Sport\ufffd\ufffd", "st\ufffdop", "\ufffd", "m\ufffd", "unknown")
     assert kind_of(read_body(completion("Sport\ud800"))) == "off_label"
 
 

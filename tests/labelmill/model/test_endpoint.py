@@ -1,10 +1,15 @@
 """The endpoint: where requests go, whether they need a key, and what counts as practice."""
 
+import contextlib
 import socket
 import threading
+import time
 
 import pytest
 
+from labelmill.errors import JobRefused
+from labelmill.job.check import checked_job
+from labelmill.job.file import draft_of
 from labelmill.model.endpoint import (
     NO_KEY,
     OPENAI_BASE_URL,
@@ -82,6 +87,15 @@ def test_the_key_is_looked_up_when_it_is_needed_and_kept_nowhere():
         ("http://localhost:8000/v1", True),
         ("http://LOCALHOST/v1", True),
         ("http://[::1]:8000/v1", True),
+        ("http://[::ffff:127.0.0.1]:8000/v1", True),
+        ("http://0.0.0.0:8000/v1", True),
+        ("http://[::]:8000/v1", True),
+        ("http://127.1:8000/v1", True),
+        ("http://2130706433/v1", True),
+        ("http://localhost.:8000/v1", True),
+        ("http://models.localhost:8000/v1", True),
+        ("http://10.1:8000/v1", False),
+        ("http://notlocalhost/v1", False),
         ("https://api.openai.com/v1", False),
         ("http://192.168.0.9/v1", False),
         ("http://localhost.evil.example/v1", False),
@@ -105,7 +119,14 @@ def test_a_practice_provider_is_known_by_asking_it(practice, job_of, scripted):
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"+PONG\r\n", b"HTTP/1.1 200 OK\r\n\r\n[1]", b"HTTP/1.1 200 OK\r\n\r\n{"]
+    "said",
+    [
+        b"+PONG\r\n",
+        b"HTTP/1.1 404 Not Found\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 9999,
+        b"HTTP/1.1 200 OK\r\n\r\n[1]",
+        b"HTTP/1.1 200 OK\r\n\r\n{",
+    ],
 )
 def test_a_server_that_speaks_something_else_is_no_practice(said):
     """Whatever answers on a port, asking it is no crash."""
@@ -133,3 +154,66 @@ def test_a_practice_provider_is_started_for_as_long_as_it_is_needed(job_of):
     named = Endpoint("http://127.0.0.1:9/v1", "K", practice=True)
     with reachable(named, job) as same:
         assert same is named
+
+
+PRACTICE = b'HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{"practice": true}'
+
+
+@pytest.fixture
+def answering():
+    """Answer the connections to a port one after another: bytes, or None for silence; returns its address."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*answers):
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    for answer in answers:
+                        connection, _ = server.accept()
+                        connection.recv(1000)
+                        if answer is None:
+                            stack.callback(connection.close)
+                            continue
+                        with connection:
+                            connection.sendall(answer)
+
+            threading.Thread(target=serve, daemon=True).start()
+            stack.callback(server.shutdown, socket.SHUT_RDWR)
+            return f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+        yield start
+
+
+@pytest.mark.parametrize("first", [b"", None])
+def test_not_to_know_is_not_a_no(first, answering):
+    """A practice provider that is silent at first, or hangs up as a container's port does, is asked again."""
+    assert is_practice(answering(first, PRACTICE))
+
+
+@pytest.mark.parametrize(("said", "words"), [(None, "says nothing"), (b"", "closes them without an answer")])
+def test_what_never_says_whether_it_is_practice_is_refused(said, words, answering):
+    """Its labels could go into the paid ledger as a model's: it is refused by its address rather than guessed."""
+    base_url = answering(*[said] * 50)
+    with pytest.raises(JobRefused) as caught:
+        is_practice(base_url, patience_seconds=0.3)
+    (mistake,) = caught.value.mistakes
+    assert mistake.where == base_url
+    assert words in mistake.sentence
+
+
+def test_a_silent_endpoint_is_refused_with_a_jobs_other_mistakes(answering, monkeypatch, job_of):
+    """The check names it beside all else that is wrong."""
+    monkeypatch.setattr(is_practice, "__defaults__", (0.3,))
+    base_url = answering(*[None] * 50)
+    draft = draft_of(job_of(model={"provider": "openai"}).model_dump(mode="json"), "job.toml")
+    with pytest.raises(JobRefused) as caught:
+        checked_job(draft, base_url)
+    assert {mistake.where for mistake in caught.value.mistakes} == {base_url, "job.toml, source.path"}
+
+
+def test_an_endpoint_that_is_no_practice_is_known_at_once(scripted):
+    """A server without that page, as Ollama and vLLM are, costs one quick question."""
+    began = time.monotonic()
+    assert not is_practice(scripted.base_url)
+    assert time.monotonic() - began < 1.5  # below the first wait

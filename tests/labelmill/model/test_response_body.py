@@ -112,7 +112,7 @@ def test_what_is_no_json_is_a_bad_response(content):
     """Nothing, text and broken JSON are told short and printable, and are asked again."""
     failure = body_in(content, "application/json")
     assert isinstance(failure, Failure)
-    assert (failure.kind, failure.policy) == ("bad_response", Policy.RETRY)
+    assert (failure.kind, failure.policy, failure.may_have_been_paid) == ("bad_response", Policy.RETRY, True)
     assert len(failure.message) < 500
     assert failure.message.isprintable()
     assert answer_of_completion(failure) == Answer("", None, None, None, None, None, error=failure)
@@ -194,7 +194,7 @@ def test_an_error_in_a_stream_is_the_providers_failure():
             failure = result_of(answer_in(before + error + b"data: [DONE]\n\n"))
             assert (failure.kind, "went away" in failure.message) == ("provider_error", True)
     choice = chunk({"content": ""}, "error")
-    choice["choices"][0]["error"] = {"code": 429, "message": "slow down"}
+    choice["choices"][0]["error"] = {"code": 429, "message": "Rate limit exceeded"}
     assert result_of(answer_in(stream(choice))).kind == "rate_limited"
 
 

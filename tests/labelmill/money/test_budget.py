@@ -1,5 +1,6 @@
 """The budget: never passed, never given up too early, and honest about what is unknown."""
 
+import copy
 import random
 import threading
 import time
@@ -8,8 +9,9 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from labelmill.errors import BudgetReached
+from labelmill.errors import BudgetReached, RunStopped, TextTooDear
 from labelmill.job.model import Run
 from labelmill.money.budget import Budget, Limit, limit_uses, tightest_limit
 
@@ -27,44 +29,167 @@ def fail_midway():
     raise KeyError
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    limit=cents,
-    requests=st.lists(
-        st.tuples(
-            cents, st.floats(0, 1), st.sampled_from(["settle", "unknown", "raise", "raise after settling"])
-        ),
-        max_size=20,
-    ),
-)
+ENDINGS = {
+    "settle": lambda reservation, usd: reservation.settle(usd),
+    "unknown": lambda reservation, _: reservation.settle(None),
+    "release": lambda reservation, _: reservation.release(),
+    "impossible": lambda reservation, _: reservation.settle(Decimal(-1)),
+    "not a number": lambda reservation, _: reservation.settle(Decimal("NaN")),
+    "say nothing": lambda *_: None,
+}
+KNOWN = {"settle": lambda usd, _: usd, "release": lambda *_: Decimal(0)}
+"""What counts as spent after an ending; the worst case after all others."""
+endings = st.tuples(cents, st.floats(0, 1), st.sampled_from(sorted(ENDINGS)), st.booleans())
+
+
+@settings(max_examples=100, deadline=None)
+@given(limit=cents, requests=st.lists(endings, max_size=20))
 def test_no_sequence_of_requests_passes_the_limit(limit, requests):
-    """While no request costs more than its worst case, what is committed stays within the limit, and is what was paid."""
+    """While no request costs more than its worst case, what is committed stays within the limit, and is what was paid.
+
+    Only who says what a request cost gets something back: one that raises, or says nothing, counts as paid.
+    """
     budget = Budget(limit_of(limit))
     paid = Decimal(0)
-    for worst_case, share, ending in requests:
+    for worst_case, share, ending, raises in requests:
         actual = (worst_case * Decimal(share)).quantize(Decimal("0.000001")).min(worst_case)
         fits = paid + worst_case <= limit
         try:
             with budget.reserve(worst_case) as reservation:
                 assert fits
                 assert budget._committed == paid + worst_case <= limit
-                if ending == "settle":
-                    reservation.settle(actual)
-                    paid += actual
-                elif ending == "unknown":
-                    reservation.settle(None)
-                    paid += worst_case
-                elif ending == "raise after settling":
-                    reservation.settle(actual)
-                    paid += actual
-                    fail_midway()
-                else:
+                ENDINGS[ending](reservation, actual)
+                paid += KNOWN.get(ending, lambda _, worst: worst)(actual, worst_case)
+                assert budget._committed == paid
+                if raises:
                     fail_midway()
         except BudgetReached:
             assert not fits
+        except TextTooDear:
+            assert worst_case > limit > 0
         except KeyError:
             pass
         assert budget._committed == paid <= limit
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Requests and batches that begin and end in any order, at any cost, beside what a ledger would record of them."""
+
+    open_requests = Bundle("open_requests")
+    batches = Bundle("batches")
+
+    def __init__(self):
+        super().__init__()
+        self.budget = Budget(None)
+        self.recorded = {}
+        self.exits = {}
+
+    @rule(target=open_requests, worst_case=cents)
+    def send(self, worst_case):
+        """A request goes out."""
+        passage = self.budget.reserve(worst_case)
+        reservation = passage.__enter__()
+        self.exits[reservation] = passage
+        return reservation
+
+    @rule(reservation=open_requests, cost=st.none() | st.decimals(0, 1000, places=3))
+    def answer(self, reservation, cost):
+        """It is answered: the ledger records its cost, or its worst case as unseen. An answer may be told of twice."""
+        reservation.settle(cost)
+        self.recorded[reservation] = reservation.worst_case_usd if cost is None else cost
+
+    @rule(reservation=consumes(open_requests), error=st.sampled_from([None, KeyError, KeyboardInterrupt]))
+    def leave(self, reservation, error):
+        """It ends, whoever raises."""
+        assert not self.exits.pop(reservation).__exit__(error, error and error(), None)
+
+    @rule(target=batches, worst_case=cents)
+    def send_batch(self, worst_case):
+        """A batch goes out."""
+        self.budget.hold(worst_case)
+        return worst_case
+
+    @rule(worst_case=consumes(batches), cost=st.decimals(0, 1000, places=3))
+    def harvest(self, worst_case, cost):
+        """It is harvested, whatever it cost."""
+        self.budget.settle(worst_case, cost)
+        self.recorded[object()] = cost
+
+    @invariant()
+    def what_is_committed_is_never_less_than_what_is_recorded(self):
+        """At any moment, within requests too."""
+        assert self.budget._committed >= sum(self.recorded.values())
+
+
+class TestLedger(LedgerMachine.TestCase):
+    """What is committed covers what is recorded, however requests and batches interleave."""
+
+    settings = settings(max_examples=100, deadline=None, stateful_step_count=30)
+
+
+def test_dearer_answers_than_any_worst_case_raise_the_next_ones():
+    """An endpoint that ignores `max_tokens`: the limit is passed by what is in flight at first, and by no more."""
+    budget = Budget(limit_of(100))
+    with budget.reserve(Decimal(1)) as reservation:
+        reservation.settle(Decimal(20))
+    with budget.reserve(Decimal(1)) as reservation:
+        assert budget.left_usd == 60
+        reservation.settle(Decimal(20))
+        assert budget.left_usd == 60
+    with budget.reserve(Decimal(2)) as reservation:
+        assert budget.left_usd == 20
+        reservation.release()
+    with budget.reserve(Decimal(1)):
+        assert budget.left_usd == 40
+    with budget.reserve(Decimal(1)), budget.reserve(Decimal(1)) as reservation:
+        assert budget.left_usd == 0
+        reservation.release()
+    with pytest.raises(BudgetReached, match=r"may cost \$20\.200000"), budget.reserve(Decimal("1.01")):
+        pytest.fail("it passed")
+
+
+@settings(max_examples=50, deadline=None)
+@given(costs=st.lists(st.tuples(st.decimals("0.01", 1, places=2), st.floats(0, 1)), min_size=1, max_size=20))
+def test_answers_within_their_worst_cases_raise_nothing(costs):
+    """What is set aside for a request is its worst case, as long as worst cases are what they say."""
+    budget = Budget(None)
+    for worst_case, share in costs:
+        before = budget._committed
+        with budget.reserve(worst_case) as reservation:
+            assert budget._committed == before + worst_case
+            reservation.settle(worst_case * Decimal(share))
+
+
+LIMITS = {"max_cost_usd": 1.0, "max_cost_usd_per_day": 5.0, "max_cost_usd_per_month": 20.0}
+
+
+@pytest.mark.parametrize("fields", [{field} for field in LIMITS] + [set(LIMITS)])
+@pytest.mark.parametrize("spent", [0, "0.5", 4])
+def test_a_text_that_alone_is_more_than_a_limit_is_told_from_a_limit_that_is_reached(fields, spent):
+    """It is that text's own affair, whatever is left of the limit: the others go on, and so does the next run."""
+    run = Run(**{field: LIMITS[field] for field in fields})
+    budget = Budget(tightest_limit(run, Decimal(spent), Decimal(spent)))
+    field = min(fields, key=LIMITS.get)
+    worst = Decimal(str(LIMITS[field])) + Decimal("0.01")
+    with pytest.raises(TextTooDear) as raised, budget.reserve(worst):
+        pytest.fail("it passed")
+    dear = copy.copy(raised.value)  # as pickle does, between processes
+    assert (dear.field, dear.limit_usd, dear.worst_case_usd) == (field, Decimal(str(LIMITS[field])), worst)
+    assert f"{field} = {LIMITS[field]}" in str(dear)
+    assert f"${worst:.6f}" in str(dear)
+    assert not isinstance(dear, RunStopped)
+    assert budget._committed == 0
+    with budget.reserve(Decimal("0.4")) as reservation:
+        reservation.settle(Decimal("0.1"))
+    assert budget.limit.too_dear(worst) is not None
+    assert budget.limit.too_dear(worst - Decimal("0.01")) is None
+
+
+def test_a_text_that_fits_into_the_limit_but_not_into_what_is_left_reaches_it():
+    """Tomorrow it would fit."""
+    budget = Budget(tightest_limit(Run(max_cost_usd_per_day=5), Decimal(4), Decimal(4)))
+    with pytest.raises(BudgetReached), budget.reserve(Decimal(2)):
+        pytest.fail("it passed")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,12 +1,29 @@
 """Prices: exact to the last digit, and unknown rather than zero."""
 
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
+import genai_prices
 import pytest
+from genai_prices.data_snapshot import DataSnapshot, get_snapshot, set_custom_snapshot
+from genai_prices.types import (
+    ClauseEquals,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    PriceVariant,
+    StartDateConstraint,
+    TimeOfDateConstraint,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelmill.money.prices import cost_of, price_of
+from labelmill.job.model import Model
+from labelmill.job.model import Price as OwnPrice
+from labelmill.money import prices
+from labelmill.money.prices import cost_of, dearest_cost_of, price_of, surcharge_of
+from labelmill.money.service_tiers import CONTEXT_OF_TIER, STANDARD_TIERS
 from labelmill.money.usage import Usage
 
 OPENAI = "https://api.openai.com/v1"
@@ -119,10 +136,7 @@ def test_the_jobs_own_price_comes_first(job_of):
 )
 def test_own_prices_add_up_exactly(one, more, rates):
     """The cost of two requests is the sum of their costs, and no float has touched it."""
-    from labelmill.job.model import Price as OwnPrice  # noqa: PLC0415
-    from labelmill.money.prices import _own_price  # noqa: PLC0415
-
-    price = _own_price(
+    price = prices._own_price(
         OwnPrice(
             input_usd_per_mtok=round(rates[0], 4),
             output_usd_per_mtok=round(rates[1], 4),
@@ -170,3 +184,369 @@ def test_what_is_unknown_stays_unknown(job_of):
     assert cost_of(Usage(1, 0, 1), None) is None
     assert cost_of(None, None) is None
     assert cost_of(Usage(), _price_of(job_of())) == 0
+
+
+# Tokens that were written to a cache
+
+
+def test_tokens_written_to_a_cache_cost_what_the_list_says(job_of):
+    """OpenAI's newer models write unasked and charge a quarter more for it; on the batch lane too."""
+    model = job_of(model={"name": "gpt-5.6-luna"}).model
+    for lane, rates in (("live", "0.2 0.02 0.25 1.2"), ("batch", "0.1 0.01 0.125 0.6")):
+        fresh, cached, written, said = map(Decimal, rates.split())
+        cost = cost_of(Usage(2600, 2000, 3, 400), price_of(model, lane=lane))
+        assert cost * 1_000_000 == 200 * fresh + 2000 * cached + 400 * written + 3 * said
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url"),
+    [
+        ("gpt-4o-mini", None),  # no price for writes
+        ("google/gemini-2.5-flash", "https://openrouter.ai/api/v1"),  # a surcharge is listed, not a price
+    ],
+)
+def test_a_written_token_never_costs_less_than_a_fresh_one(job_of, name, base_url):
+    """Lists that have no price for writes, or only what comes on top of the input's."""
+    price = _price_of(job_of(model={"name": name}), base_url)
+    assert cost_of(Usage(1000, 200, 3, 800), price) == cost_of(Usage(1000, 200, 3), price) > 0
+
+
+def test_a_jobs_own_price_counts_writes_as_input(job_of):
+    """It names no rate for them."""
+    price = _price_of(job_of(price={"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}))
+    assert cost_of(Usage(1000, 0, 3, 800), price) == cost_of(Usage(1000, 0, 3), price) == Decimal("0.001006")
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "gpt-5.6-luna"])
+@pytest.mark.parametrize("own", [None, OwnPrice(input_usd_per_mtok=1, output_usd_per_mtok=2)])
+@settings(deadline=None)
+@given(counts=st.tuples(*[st.integers(-10, 100)] * 4))
+def test_tokens_that_contradict_themselves_are_priced_or_unknown(name, own, counts):
+    """An older version's ledger may hold more cached tokens than input: no cost is negative, and nothing raises."""
+    cost = cost_of(Usage(*counts), price_of(Model(name=name), own))
+    assert (cost is None) == (min(counts) < 0)
+    assert cost is None or cost >= 0
+
+
+# Service tiers
+
+
+@pytest.mark.parametrize(
+    ("name", "tier", "usd"),
+    [
+        ("gpt-4o-mini", "priority", "0.0001325"),
+        ("gpt-4o-mini", "fast", "0.0001325"),
+        ("gpt-4o-mini", "PRIORITY", "0.0001325"),
+        ("gpt-4o-mini", "ON_DEMAND_PRIORITY", "0.0001325"),
+        ("gpt-4o-mini", "batch", "0.00003975"),
+        ("gpt-5-mini", "flex", "0.00007625"),
+        ("gpt-5-mini", "on-demand-flex", "0.00007625"),
+    ],
+)
+def test_an_answer_costs_what_its_service_tier_does(job_of, name, tier, usd):
+    """A project's default may serve at another tier than was asked for; what the answer says is billed."""
+    price = _price_of(job_of(model={"name": name}))
+    assert cost_of(Usage(450, 0, 20), price, tier) == Decimal(usd) != cost_of(Usage(450, 0, 20), price)
+
+
+def test_cached_tokens_have_a_price_of_their_own_at_each_tier(job_of):
+    """They are not read as 0 where a tier names them otherwise."""
+    price = _price_of(job_of())
+    assert cost_of(Usage(450, 400, 20), price, "priority") * 1_000_000 == (
+        50 * Decimal("0.25") + 400 * Decimal("0.125") + 20
+    )
+
+
+@pytest.mark.parametrize("tier", [None, *sorted(STANDARD_TIERS), "Default", " on-demand ", "ON_DEMAND"])
+@pytest.mark.parametrize("lane", ["live", "batch"])
+def test_the_standard_tiers_cost_what_is_listed(job_of, tier, lane):
+    """In all providers' words for it, and where an answer names none."""
+    price = price_of(job_of().model, lane=lane)
+    assert cost_of(Usage(450, 9, 20), price, tier) == cost_of(Usage(450, 9, 20), price)
+
+
+@pytest.mark.parametrize(
+    "tier", ["scale", "flex", "performance", "ultrafast", "?", "x" * 64, "default;priority"]
+)
+def test_a_tier_whose_price_nobody_lists_makes_the_cost_unknown(job_of, tier):
+    """The standard price is not passed off as it."""
+    assert cost_of(Usage(450, 0, 20), _price_of(job_of()), tier) is None
+    assert cost_of(Usage(450, 0, 20), price_of(job_of().model, lane="batch"), tier) is None
+
+
+def test_a_batchs_answer_that_names_the_batch_tier_costs_what_the_lane_does(job_of):
+    """Anthropic says so of every answer of a batch."""
+    model = job_of(model={"provider": "anthropic", "name": "claude-haiku-4-5"}).model
+    live, batch = price_of(model), price_of(model, lane="batch")
+    usage = Usage(1_000_000, 0, 100_000)
+    assert cost_of(usage, batch, "batch") == cost_of(usage, live, "batch") == cost_of(usage, batch)
+    assert cost_of(usage, live, "priority") is None
+    assert cost_of(usage, price_of(job_of().model, lane="batch"), "priority") is None
+
+
+def test_groqs_flex_tier_costs_what_its_standard_one_does(job_of):
+    """Elsewhere the same word means half the price."""
+    price = _price_of(job_of(model={"name": "llama-3.3-70b-versatile"}), "https://api.groq.com/openai/v1")
+    assert cost_of(Usage(450, 0, 20), price, "flex") == cost_of(Usage(450, 0, 20), price, "on_demand") > 0
+    assert cost_of(Usage(450, 0, 20), price, "performance") is None
+
+
+def test_a_borrowed_model_has_no_tiers(job_of):
+    """Azure's list takes its prices from OpenAI's, but genai-prices has none of the variants there."""
+    price = _price_of(job_of(), "https://mine.openai.azure.com/openai/v1")
+    assert price.entry["provider"] == "azure"
+    assert cost_of(Usage(450, 0, 20), price, "default") == Decimal("0.0000795")
+    assert cost_of(Usage(450, 0, 20), price, "priority") is None
+
+
+def test_tiers_do_not_change_a_jobs_own_price(job_of):
+    """It says what the user pays."""
+    price = _price_of(job_of(price={"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}))
+    assert (
+        cost_of(Usage(450, 0, 20), price, "priority")
+        == cost_of(Usage(450, 0, 20), price)
+        == Decimal("0.00049")
+    )
+
+
+def _variants():
+    return [
+        (provider, model, variant)
+        for provider in get_snapshot().providers
+        for model in provider.models
+        for variant in model.price_variants or ()
+    ]
+
+
+def test_genai_prices_takes_unknown_context_without_a_word():
+    """Which is why a tier is looked up in its list before it is asked for."""
+    usage = genai_prices.Usage(input_tokens=1000, output_tokens=10)
+    for context in ({"service_tier": "batch"}, {"tier": "priority"}, {"service_tier": "Priority"}):
+        standard = genai_prices.calc_price(usage, "gpt-4o-mini", provider_id="openai")
+        asked = genai_prices.calc_price(usage, "gpt-4o-mini", provider_id="openai", price_context=context)
+        assert asked.total_price == standard.total_price
+
+
+def test_every_tier_that_genai_prices_lists_is_known_here():
+    """A new word in its list for what a response is priced by is not passed over."""
+    priced_by = {"service_tier", "processing"}
+    listed = {tuple(variant.when.items()) for _, _, variant in _variants() if variant.when.keys() & priced_by}
+    known = {tuple(context.items()) for context in CONTEXT_OF_TIER.values()}
+    assert listed == known | {(("service_tier", "default"),)}
+
+
+def test_every_listed_tier_prices_all_that_the_standard_one_does():
+    """A dearer tier that told no price for cached or written tokens would have them at the standard one's."""
+    kinds = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+    tiers = [
+        (model, variant)
+        for _, model, variant in _variants()
+        if variant.when.get("service_tier") not in {None, "default"}
+    ]
+    assert len(tiers) > 50
+    for model, variant in tiers:
+        standard = model.get_prices(datetime.now(UTC))
+        told = {kind for kind in kinds if getattr(variant.prices, kind) is not None}
+        assert told == {kind for kind in kinds if getattr(standard, kind) is not None}, model.id
+
+
+# Prices that depend on the hour
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock to set: `clock(hour)` on a day of 2026, UTC."""
+
+    def set_to(hour, minute=0, day=25):
+        monkeypatch.setattr(prices, "_now", lambda: datetime(2026, 11, day, hour, minute, tzinfo=UTC))
+
+    set_to(0)
+    return set_to
+
+
+@pytest.fixture
+def listed():
+    """Let genai-prices list one model `m` of OpenAI's with these prices and variants."""
+
+    def build(model_prices, variants=()):
+        openai = next(provider for provider in get_snapshot().providers if provider.id == "openai")
+        model = ModelInfo(
+            id="m", match=ClauseEquals(equals="m"), prices=model_prices, price_variants=list(variants)
+        )
+        set_custom_snapshot(DataSnapshot([replace(openai, models=[model])], from_auto_update=False))
+
+    yield build
+    set_custom_snapshot(None)
+
+
+def rates(usd):
+    """Prices of that much for a million tokens of each kind."""
+    return ModelPrice(input_mtok=Decimal(usd), output_mtok=Decimal(usd))
+
+
+NIGHT = TimeOfDateConstraint(start_time=time(16, 30, tzinfo=UTC), end_time=time(0, 30, tzinfo=UTC))
+
+
+def test_a_long_run_pays_what_the_hour_costs(job_of, clock):
+    """DeepSeek doubles its prices for some hours of the day: no answer is priced as one of another hour was."""
+    price = _price_of(job_of(model={"name": "deepseek-v4-flash"}), "https://api.deepseek.com")
+    seen = {}
+    for hour in (*range(24), *range(24)):
+        clock(hour)
+        seen.setdefault(hour, set()).add(cost_of(Usage(1_000_000, 0, 0), price))
+    peak = {1, 2, 3, 6, 7, 8, 9}
+    assert {hour: cost for hour, (cost,) in seen.items()} == {
+        hour: Decimal("0.3") if hour in peak else Decimal("0.15") for hour in range(24)
+    }
+
+
+@pytest.mark.parametrize("lane", ["live", "batch"])
+def test_each_lane_and_tier_changes_at_the_minute_its_price_does(job_of, clock, listed, lane):
+    """Half past is an edge too, and the variants have hours of their own."""
+    listed(
+        [ConditionalPrice(prices=rates(8)), ConditionalPrice(NIGHT, prices=rates(4))],
+        [
+            PriceVariant({"processing": "batch"}, rates(1), NIGHT),
+            PriceVariant({"processing": "batch"}, rates(2)),
+            PriceVariant({"service_tier": "priority"}, rates(16), NIGHT),
+        ],
+    )
+    price = price_of(job_of(model={"name": "m"}).model, lane=lane)
+    day, night = (8, 4) if lane == "live" else (2, 1)
+    for hour, minute, usd in [
+        (0, 0, night),
+        (0, 29, night),
+        (0, 30, day),
+        (16, 29, day),
+        (16, 30, night),
+    ] * 2:
+        clock(hour, minute)
+        assert cost_of(Usage(1_000_000), price) == usd
+        if lane == "live":
+            assert cost_of(Usage(1_000_000), price, "priority") == (16 if usd == night else None)
+
+
+def test_a_price_that_changes_overnight_is_the_new_one_in_the_morning(job_of, clock, listed):
+    """A run may last for days."""
+    tomorrow = StartDateConstraint(start_date=date(2026, 11, 26))
+    listed([ConditionalPrice(prices=rates(8)), ConditionalPrice(tomorrow, prices=rates(9))])
+    price = _price_of(job_of(model={"name": "m"}))
+    for day, hour, usd in [(25, 23, 8), (26, 0, 9), (25, 23, 8), (26, 1, 9)]:
+        clock(hour, day=day)
+        assert cost_of(Usage(1_000_000), price) == usd
+
+
+def test_equal_usages_are_calculated_once(job_of, monkeypatch):
+    """Most answers come to the same tokens as another: a price is asked for far less often than there are answers."""
+    price = _price_of(job_of())
+    cost_of(Usage(450, 0, 20), price)
+    monkeypatch.setattr(genai_prices, "calc_price", lambda *_, **__: pytest.fail("it was calculated again"))
+    assert cost_of(Usage(450, 0, 20), price) == Decimal("0.0000795")
+
+
+# The model that an answer names
+
+
+@pytest.mark.parametrize(
+    ("named", "base_url", "reported", "factor"),
+    [
+        ("gpt-4o-mini", None, "gpt-4o-2024-08-06", 50 / 3),
+        ("gpt-4o-mini", OPENAI, "GPT-4o", 50 / 3),
+        ("gpt-4o-mini", "https://mine.openai.azure.com/openai/v1", "gpt-4o-2024-08-06", 50 / 3),
+        ("gpt-4o-mini", "https://gateway.example/v1", "openai/gpt-4o", 50 / 3),
+        ("openai/gpt-4o-mini", "https://openrouter.ai/api/v1", "openai/gpt-4o-2024-08-06", 50 / 3),
+        ("openai/gpt-4o-mini", "https://openrouter.ai/api/v1", "gpt-4o-2024-08-06", 50 / 3),
+        (
+            "accounts/fireworks/models/llama-v3p1-8b-instruct",
+            "https://api.fireworks.ai/inference/v1",
+            "accounts/fireworks/models/deepseek-r1-0528",
+            40,
+        ),
+        ("gpt-4o", None, "gpt-4o-2024-05-13", 2),
+        ("gpt-4o-mini", None, "gpt-4.1-mini", 8 / 3),
+    ],
+)
+def test_a_dearer_model_than_the_one_that_is_priced_is_told(job_of, named, base_url, reported, factor):
+    """A deployment may bear another model's name, a gateway pass on to another: its price, and how much dearer it is."""
+    price = _price_of(job_of(model={"name": named}), base_url)
+    surcharge = surcharge_of(price, reported)
+    assert (surcharge.reported, surcharge.named) == (reported, named)
+    assert surcharge.factor == pytest.approx(factor)
+    assert cost_of(Usage(1000, 0, 10), surcharge.price) > cost_of(Usage(1000, 0, 10), price)
+    assert surcharge.price.entry["provider"] == price.entry["provider"]
+    assert surcharge_of(price, reported) is surcharge
+
+
+def test_a_dearer_model_on_the_batch_lane_is_dearer_at_that_lanes_price(job_of):
+    """The surcharge is within one lane."""
+    surcharge = surcharge_of(price_of(job_of().model, lane="batch"), "gpt-4o-2024-08-06")
+    assert surcharge.price.entry["lane"] == "batch"
+    assert surcharge.price.entry["input_usd_per_mtok"] == 1.25
+    assert surcharge.factor == pytest.approx(50 / 3)
+
+
+@pytest.mark.parametrize(
+    ("named", "base_url", "reported"),
+    [
+        ("gpt-4o-mini", None, "gpt-4o-mini"),
+        ("gpt-4o-mini", None, "gpt-4o-mini-2024-07-18"),
+        ("gpt-4o-mini", "https://gateway.example/v1", "openai/gpt-4o-mini-2024-07-18"),
+        ("gpt-4o-mini", None, "practice:gpt-4o"),
+        ("gpt-4o-mini", None, "practice:gpt-4o-mini"),
+        ("gpt-4o-mini", None, "my-own-model"),
+        ("gpt-4o-mini", None, "gpt-4o-mini-2099-01-01"),
+        ("gpt-4o-mini", None, "text-embedding-3-small"),
+        ("gpt-4o", None, "gpt-4o-mini"),
+        ("gpt-4o-mini", None, None),
+        ("gpt-4o-mini", None, ""),
+        ("gpt-4o-mini", None, "/"),
+        ("gpt-4o-mini", None, "gpt-4o\x00"),
+        ("gpt-4o-mini", None, "\x1b[31mgpt-4o"),
+        ("gpt-4o-mini", None, "gpt-4o\ud800"),
+        ("gpt-4o-mini", None, "gpt-4o" + "-" * 1_000_000),
+        ("gpt-4o-mini", None, 5),
+        ("no-such-model", None, "gpt-4o"),
+        ("openai/gpt-4o-mini", "https://openrouter.ai/api/v1", "openai/gpt-oss-120b:free"),
+    ],
+)
+def test_what_is_no_dearer_model_as_far_as_anybody_knows_is_passed_over(job_of, named, base_url, reported):
+    """The same model's dated name, a cheaper one, one that nobody lists, practice's, and names that are none."""
+    assert surcharge_of(_price_of(job_of(model={"name": named}), base_url), reported) is None
+
+
+def test_a_jobs_own_price_knows_no_surcharge(job_of):
+    """It is what its user pays, whoever answers."""
+    price = _price_of(job_of(price={"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.1}))
+    assert surcharge_of(price, "gpt-4o") is None
+    assert surcharge_of(None, "gpt-4o") is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    reported=st.text()
+    | st.sampled_from(["gpt-4o", "gpt-4", "o1-pro"]).flatmap(lambda n: st.text().map(n.__add__))
+)
+def test_any_name_is_looked_up_without_an_accident(reported):
+    """Whatever a provider puts there, nothing raises, and nothing is cheaper by it."""
+    found = surcharge_of(price_of(Model(name="gpt-4o-mini")), reported)
+    assert found is None or found.factor > 1
+
+
+# The dearest that tokens can be
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "gpt-5.6-luna", "gemini-2.5-pro", "claude-sonnet-4-5"])
+@settings(deadline=None, max_examples=40)
+@given(
+    sent=st.integers(0, 400_000),
+    cached=st.integers(0, 400_000),
+    written=st.integers(0, 400_000),
+    said=st.integers(0, 400_000),
+)
+def test_no_tokens_cost_more_than_as_many_of_the_dearest(name, sent, cached, written, said):
+    """Where only a total is told, nothing that it may have been cost more."""
+    provider = {"gem": "google", "cla": "anthropic"}.get(name[:3], "openai")
+    price = price_of(Model(provider=provider, name=name))
+    usage = Usage(sent, min(cached, sent), said, written)
+    assert cost_of(usage, price) <= dearest_cost_of(sent + said, price)
+    assert dearest_cost_of(sent + said, None) is None

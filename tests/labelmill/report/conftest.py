@@ -57,6 +57,7 @@ def record_of(job_of):
             "rows_failed": 30,
             "rows_pending": 20,
             "texts_asked": 900,
+            "texts_labeled": 600,
             "requests": 910,
             "requests_unseen": 0,
             "input_tokens": 450_000,

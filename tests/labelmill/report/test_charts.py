@@ -67,6 +67,18 @@ def test_labels_show_their_share_and_its_change():
     assert many[0].endswith("…")
 
 
+def test_what_is_not_shown_of_many_labels_dwarfs_nothing():
+    """The rest has words and no bar, so that the longest bar is a label's; a label that no row has is shown as such."""
+    shown = {f"label {number:02}": 10 - number // 2 for number in range(12)}
+    labels = {**shown, **{f"more {number}": 4 for number in range(200)}}
+    svg = labels_chart(labels, labels)
+    widths = [float(rect.get("width")) for rect in ET.fromstring(svg).iter(f"{SVG}rect")]  # noqa: S314  (our own)
+    assert len(widths) == 2 * len(shown)
+    assert widths[0] == max(widths) == 320
+    assert texts_in(svg)[-3:-1] == ["200 more", "together 89.9% (±0)"]
+    assert texts_in(labels_chart({"a": 3, "unused": 0}))[2:4] == ["unused", "0.0%"]
+
+
 def test_an_unknown_cost_is_a_question_mark():
     """It is not a bar of no height, which would say that it cost nothing."""
     assert "?" in texts_in(costs_chart([("2026-01-01", None), ("2026-01-02", 0.5)]))

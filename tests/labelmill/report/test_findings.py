@@ -6,7 +6,7 @@ from datetime import timedelta
 import polars as pl
 
 from labelmill.dataset.template import read_template
-from labelmill.report.findings import Example, failure_examples, past_runs, seconds_bins_of
+from labelmill.report.findings import Example, PastRun, failure_examples, past_runs, seconds_bins_of
 
 
 def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job_of):
@@ -31,6 +31,19 @@ def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job
         (tmp_path / broken).mkdir()
         (tmp_path / broken / "run.json").write_text(words)
     assert [past.run_id[-4:] for past in past_runs(tmp_path, now)] == ["0002", "0001"]
+
+
+def test_rows_without_a_text_of_an_earlier_version_are_empty_and_not_failed(record_of):
+    """They were counted as failures once, and the next report compares like with like."""
+    old = record_of().model_dump(mode="json") | {
+        "rows_failed": 30,
+        "failures": {"empty_text": 25, "timeout": 5},
+    }
+    del old["rows_empty"]
+    past = PastRun.model_validate(old)
+    assert (past.rows_failed, past.rows_empty) == (5, 25)
+    del old["failures"]
+    assert PastRun.model_validate(old).rows_failed == 30
 
 
 def test_a_run_that_is_still_running_is_not_the_last(tmp_path, record_of):

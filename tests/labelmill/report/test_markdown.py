@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from labelmill.money.budget import LimitUse
+from labelmill.report.changes import gone_labels
 from labelmill.report.findings import Example, Findings, PastRun
 from labelmill.report.markdown import cost_report, escaped, label_distribution
 from labelmill.report.wording import visible
@@ -51,6 +52,22 @@ def test_any_text_comes_out_of_a_table_cell_as_it_is(text):
     tables, kinds = parsed(f"| a | b |\n| --- | --- |\n| x{escaped(text)}x | end |\n")
     assert tables == [[["a", "b"], [f"x{visible(text)}x", "end"]]]
     assert kinds <= PLAIN
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.text(max_size=40)
+    | st.text(st.sampled_from("|`*_<>[]()!\\&#;~$-+=1. \n\tab\x00\u202e@:/"), max_size=30)
+)
+def test_any_text_is_plain_where_nothing_stands_before_it(text):
+    """A cell of a table artifact and a description are documents of their own: no list, rule, heading or code comes of one."""
+    tokens = MARKDOWN.parse(escaped(text))
+    assert {token.type for token in tokens} <= {"paragraph_open", "inline", "paragraph_close"}
+    inline = [child for token in tokens for child in token.children or ()]
+    assert {child.content for child in inline if child.type == "html_inline"} <= {"<!-- -->"}
+    inline = [child for child in inline if child.type != "html_inline"]
+    assert {child.type for child in inline} <= PLAIN
+    assert "".join(child.content for child in inline).strip() == visible(text).strip()
 
 
 def test_lone_surrogates_are_not_in_what_is_written():
@@ -136,7 +153,7 @@ def test_a_report_says_what_the_record_says(record_of):
     [
         ({"practice": True}, "not a language model"),
         ({"price": None, "cost_usd": None}, "unknown, not zero"),
-        ({"requests_unseen": 3}, "3 requests ended without a count"),
+        ({"requests_unseen": 3}, "3 requests ended without a token count"),
     ],
 )
 def test_what_must_be_said_is_a_quote_above_the_numbers(record_of, fields, words):
@@ -154,6 +171,48 @@ def test_a_run_in_which_nothing_came_out_still_reports(record_of):
     tables, _ = parsed(cost_report(record))
     assert len(tables) == 2
     assert parsed(label_distribution(record))[0] == [[["label", "rows", "share", "since the last run"]]]
+
+
+def test_what_was_said_most_often_stands_in_the_report_as_plain_text(record_of, hostile):
+    """The provider's messages and the model's wrong answers, with how often, whatever is in them."""
+    record = record_of(
+        provider_messages=[{"count": 180, "text": hostile}], wrong_answers=[{"count": 2, "text": "no"}]
+    )
+    tables, kinds = parsed(cost_report(record))
+    assert kinds <= PLAIN | {"code_inline", "image"}
+    said = next(table for table in tables if table[0][0] == "whose words")
+    assert said[1:] == [["provider", "180 times", shown(hostile)], ["wrong answer", "twice", "no"]]
+
+
+def test_labels_that_no_row_has_stand_in_the_report(record_of):
+    """With no row and no share; a label is new only where it has rows, and gone only where the job lost it."""
+    last = PastRun.model_validate(
+        record_of(labels={"sport": 9, "rare": 1, "gone": 2, "never": 0}).model_dump(mode="json")
+    )
+    record = record_of(labels={"sport": 10, "rare": 0, "art": 2, "void": 0}, rows_labeled=12)
+    (table,) = parsed(label_distribution(record, last))[0]
+    assert [row[:3] for row in table[1:]] == [
+        ["sport", "10", "83.3%"],
+        ["rare", "0", "0.0%"],
+        ["art", "2", "16.7%"],
+        ["void", "0", "0.0%"],
+    ]
+    assert [row[3] for row in table[1:]] == ["+8.3 pp", "-8.3 pp", "new", "±0"]
+    assert gone_labels(record, last) == ["gone"]
+
+
+def test_empty_rows_are_told_and_count_in_no_share(record_of):
+    """Of 1,000 rows 50 have no text: the share labeled is of the others."""
+    tables, _ = parsed(cost_report(record_of(rows_empty=50, rows_failed=0, rows_pending=0)))
+    assert ["empty (no text)", "50"] in tables[0]
+    assert ["labeled", "950 (100.0% of those with a text)"] in tables[0]
+
+
+def test_a_long_list_of_labels_that_are_gone_is_cut_and_says_so(record_of):
+    """And how many more there are."""
+    last = record_of(labels={f"l{number}": 1 for number in range(130)}).model_dump(mode="json")
+    findings = Findings(past=(PastRun.model_validate({**last, "run_id": "20260228-120000-ab12"}),))
+    assert "l99 and 30 more." in cost_report(record_of(), findings)
 
 
 @pytest.fixture
@@ -179,6 +238,7 @@ def test_what_changed_and_how_much_of_the_budget_is_used(record_of, findings):
     markdown = cost_report(record_of(), findings())
     tables = {tuple(table[0]): table[1:] for table in parsed(markdown)[0]}
     assert tables["limit", "at most", "spent", "used"] == [["max_cost_usd", "$1.00", "$0.25", "25.0%"]]
+    assert "Spent includes the most that requests without a token count may have cost" in markdown
     changes = tables["", "last run", "this run", "change"]
     assert ["rows in the dataset", "900", "1,000", "+100"] in changes
     assert ["cost", "$0.05", "$0.0794", "+$0.0294"] in changes

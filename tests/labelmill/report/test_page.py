@@ -54,19 +54,29 @@ def test_hostile_texts_are_plain_text_on_the_page(record_of, job_of, batch, host
         job=job_of(model={"name": hostile}),
         message=hostile,
         status="failed",
-        labels={hostile: 600, "money": 350},
+        labels={hostile: 600, "money": 350, "unused": 0},
         failures={hostile: 30},
+        provider_messages=[{"count": 3, "text": hostile}],
         labeled_path=hostile,
         price={**record_of().price, "source": hostile},
         batches=[batch(batch_id=hostile, status=hostile, message=hostile)],
     )
     html = report_page(record)
-    plain = record_of(failures={"a": 1}, message="m", status="failed", batches=[batch()])
+    plain = record_of(
+        labels={"sport": 600, "money": 350, "unused": 0},
+        failures={"a": 1},
+        message="m",
+        status="failed",
+        batches=[batch()],
+        provider_messages=[{"count": 3, "text": "m"}],
+    )
     page, harmless = Page(html), Page(report_page(plain))
     assert page.tags == harmless.tags
     assert page.attributes == harmless.attributes
     assert [visible(hostile), "600", "63.2%"] in page.rows
     assert [visible(hostile), "30", "100.0%"] in page.rows
+    assert ["unused", "0", "0.0%"] in page.rows
+    assert ["provider", "3 times", visible(hostile)] in page.rows
     assert sum(visible(hostile) in text for text in page.texts) >= 8
     assert not {"\x00", "\u202e", "\u2066", "\u061c", "\u200f", "\x1b"} & set(html)
 
@@ -99,7 +109,7 @@ def test_the_page_says_what_the_record_says(record_of):
     [
         ({"practice": True}, "not a language model"),
         ({"price": None, "cost_usd": None}, "unknown, not zero"),
-        ({"requests_unseen": 3}, "3 requests ended without a count"),
+        ({"requests_unseen": 3}, "3 requests ended without a token count"),
     ],
 )
 def test_what_must_be_said_is_on_the_page_before_the_numbers(record_of, fields, words):
@@ -113,3 +123,14 @@ def test_a_run_in_which_nothing_came_out_still_has_a_page(record_of):
     """No labels and no failures leave two tables."""
     page = Page(report_page(record_of(labels={}, failures={}, rows_total=0, rows_labeled=0, rows_failed=0)))
     assert page.tags.count("table") == 2
+
+
+def test_rows_without_a_text_and_labels_without_a_row_are_nothing_red(record_of):
+    """A dataset of empty rows alone is a page like any other, with every label at nothing."""
+    nothing = {"rows_total": 5, "rows_empty": 5, "rows_labeled": 0, "rows_failed": 0, "rows_pending": 0}
+    html = report_page(record_of(labels={"sport": 0, "money": 0}, failures={}, **nothing))
+    page = Page(html)
+    assert ["empty (no text)", "5"] in page.rows
+    assert ["sport", "0", "–"] in page.rows
+    assert 'class="bars failure"' not in html
+    assert 'class="status completed"' in html

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from labelmill.model.progress import BatchSeen, Snapshot
+from labelmill.report.markdown import escaped
 from labelmill.report.progress_words import MOST_BATCHES, batch_lines, progress_line
 
 
@@ -68,3 +69,9 @@ def test_of_very_many_batches_the_first_are_told():
     assert len(lines) == MOST_BATCHES + 1
     assert lines[-1] == "3 more batches"
     assert len(batch_lines(Snapshot(batches=batches[:MOST_BATCHES]))) == MOST_BATCHES
+
+
+def test_a_batch_is_plain_text_where_the_line_is_read_as_markdown(hostile):
+    """A provider's name for a batch, and its word for how it stands, add no mark to the ring's description."""
+    now = Snapshot("waiting", 7, 0, batches=(BatchSeen(hostile, hostile, 0, 7),))
+    assert f"batch {escaped(hostile)} {escaped(hostile)}, 0 of 7" in progress_line(now, escaped)

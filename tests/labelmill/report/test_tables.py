@@ -1,8 +1,10 @@
 """Tables for people: every cell is a word, and there are at most a few hundred rows."""
 
 import polars as pl
+from markdown_it import MarkdownIt
 
 from labelmill.report.findings import Example, Findings
+from labelmill.report.markdown import escaped
 from labelmill.report.tables import MOST_ROWS, costs_table, failures_table, labels_table
 
 
@@ -52,6 +54,27 @@ def test_labels_have_counts_and_percentages(record_of):
     }
     many = labels_table(record_of(labels={f"{number}": 1 for number in range(1000)}), Findings())
     assert (len(many), many[-1]["label"]) == (MOST_ROWS + 1, "700 more")
+    unused = labels_table(record_of(labels={"sport": 950, "unused": 0}), Findings())[-1]
+    assert (unused["label"], unused["rows"], unused["share"]) == ("unused", "0", "0.0%")
+
+
+def test_texts_from_outside_are_plain_in_tables_that_prefect_reads_as_markdown(record_of, hostile):
+    """Each cell is a Markdown document of its own there: labels, kinds, messages and models are escaped."""
+    findings = Findings(examples={hostile: (Example("a", hostile),)})
+    record = record_of(labels={hostile: 3}, failures={hostile: 3})
+    cells = [labels_table(record, findings)[0]["label"], *failures_table(record, findings)[0].values()]
+    cells.append(costs_table(costs_of(1, 0.5).with_columns(model=pl.lit(hostile)))[0]["model"])
+    for cell in cells:
+        assert not parsed(cell)
+    assert cells[0] == cells[1] == escaped(hostile)
+
+
+def parsed(cell):
+    """The mark-up in a cell."""
+    tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(cell)
+    inline = [child for token in tokens for child in token.children or () if child.content != "<!-- -->"]
+    plain = {"paragraph_open", "inline", "paragraph_close", "text", "text_special", "softbreak"}
+    return {token.type for token in [*tokens, *inline]} - plain
 
 
 def test_failures_say_what_comes_next_and_hold_no_text(record_of):

@@ -10,6 +10,7 @@ from labelmill.report.wording import (
     STATUS_WORDS,
     bar,
     bill_of,
+    counted,
     duration,
     notices,
     percent,
@@ -20,6 +21,7 @@ from labelmill.report.wording import (
     visible,
 )
 from labelmill.run.record import RunRecord
+from labelmill.store.folder import OutputFolder
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_an_unknown_price_is_said_and_never_zero(record_of):
     assert "unknown, not zero" in said
     assert "[price]" in said
     bill = dict(bill_of(record))
-    assert bill["cost"] == bill["cost per 1,000 texts"] == bill["price"] == "unknown"
+    assert bill["cost"] == bill["cost per 1,000 labels"] == bill["price"] == "unknown"
     assert not any("$" in value for value in bill.values())
     assert notices(record_of(price=None, cost_usd=None, requests=0, texts_asked=0)) == []
 
@@ -119,8 +121,14 @@ def test_an_unknown_price_is_said_and_never_zero(record_of):
 def test_requests_whose_tokens_nobody_saw_are_said(record_of):
     """The bill names what it doesn't hold."""
     (said,) = notices(record_of(requests_unseen=7))
-    assert "7 requests" in said
-    assert "may have charged" in said
+    assert said.startswith("7 requests ended without a token count")
+    assert "at an unknown cost" in said
+    (said,) = notices(record_of(requests_unseen=1, unseen_usd=0.5))
+    assert said.startswith("1 request ended without a token count")
+    assert (
+        "at a cost of at most $0.50. The budget counts it as spent; the tokens and the cost shown leave it out."
+        in said
+    )
 
 
 def test_why_a_run_ended_early_comes_first(record_of):
@@ -144,10 +152,10 @@ def test_the_bill_and_the_rows_are_the_records(record_of):
     """Nothing is counted anew for a report."""
     bill, rows = dict(bill_of(record_of())), dict(rows_of(record_of()))
     assert (bill["requests"], bill["input tokens"], bill["output tokens"]) == ("910", "450,000", "20,000")
-    assert bill["cost per 1,000 texts"] == "$0.0882"
+    assert bill["cost per 1,000 labels"] == "$0.1324"
     assert (rows["rows in the dataset"], rows["labeled"], rows["pending"]) == ("1,000", "950 (95.0%)", "20")
-    idle = dict(bill_of(record_of(texts_asked=0, requests=0, cost_usd=0)))
-    assert (idle["cost"], idle["cost per 1,000 texts"]) == ("$0.00", "–")
+    idle = dict(bill_of(record_of(texts_asked=0, texts_labeled=0, requests=0, cost_usd=0)))
+    assert (idle["cost"], idle["cost per 1,000 labels"]) == ("$0.00", "–")
 
 
 BATCH_PRICE = {
@@ -214,3 +222,39 @@ def test_a_run_that_waits_says_so_first(record_of):
 def test_a_bar_shows_anything_above_zero(count, most, length):
     """One row in a million still has a block; none has none."""
     assert bar(count, most) == "█" * length
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "–"),
+        ({"texts_labeled": 0}, "–"),
+        ({"texts_labeled": None}, "–"),
+        ({"texts_labeled": 100, "texts_asked": 400}, "$0.50"),
+        ({"texts_labeled": 100, "cost_usd": None}, "unknown"),
+        ({"texts_labeled": 0, "cost_usd": None}, "–"),
+    ],
+)
+def test_a_thousand_labels_cost_what_was_paid_for_those_there_are(record_of, fields, words):
+    """Not what was paid for the texts that were asked: a run that was cut off has asked more than it got."""
+    bill = dict(bill_of(record_of(**{"cost_usd": 0.05, "texts_labeled": None} | fields)))
+    assert bill["cost per 1,000 labels"] == words
+
+
+def test_a_rehearsal_beside_a_models_labels_says_so(record_of, job_of):
+    """Nobody looks for its labels in labeled/."""
+    job = job_of()
+    beside = str(OutputFolder.of(job).practice_labeled)
+    assert "a folder of their own" in notices(record_of(job=job, practice=True, labeled_path=beside))[1]
+    assert len(notices(record_of(job=job, practice=True))) == 1
+
+
+def test_one_thing_is_told_as_one():
+    """And none or several as several."""
+    assert [counted(number, "file") for number in (0, 1, 2, 1204)] == [
+        "0 files",
+        "1 file",
+        "2 files",
+        "1,204 files",
+    ]
+    assert counted(2, "batch", "batches") == "2 batches"

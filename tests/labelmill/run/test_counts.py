@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from labelmill.run.counts import RowCounts, Seconds, Work, count_rows, work_of
+from labelmill.run.counts import RowCounts, Seconds, Work, count_rows, count_statuses, work_of
 from labelmill.store.ledger import MONEY, SCHEMA
 
 
@@ -16,23 +18,45 @@ def test_rows_are_counted_from_the_published_files(tmp_path):
         ("sport", "ok", None, "new"),
         ("money", "ok", None, "new"),
         (None, "failed", "timeout", "new"),
-        (None, "failed", "empty_text", None),
+        (None, "empty", None, None),
         (None, "pending", None, None),
     ]
     names = ["label", "label_status", "label_error", "label_run_id"]
     files = [tmp_path / "a.parquet", tmp_path / "b=[1].parquet"]
     for file, part in zip(files, (rows[:4], rows[4:]), strict=True):
         pl.DataFrame(part, schema=dict.fromkeys(names, pl.String), orient="row").write_parquet(file)
-    counts = count_rows(files, "new")
+    counts = count_rows(files, "new", ["unused", "money", "sport", "another"])
     assert counts == RowCounts(
         total=6,
         labeled=3,
         reused=1,
-        failed=2,
+        failed=1,
         pending=1,
-        labels={"sport": 2, "money": 1},
-        failures={"empty_text": 1, "timeout": 1},
+        empty=1,
+        labels={"sport": 2, "money": 1, "unused": 0, "another": 0},
+        failures={"timeout": 1},
     )
+    assert list(counts.labels) == ["sport", "money", "unused", "another"]
+    assert counts.with_text == 5
+    assert count_rows([], "new", ["a", "b"]) == RowCounts(labels={"a": 0, "b": 0})
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.sampled_from(["ok", "failed", "pending", "empty"]), max_size=30))
+def test_the_counts_add_up_to_the_rows(rows):
+    """Labeled, failed, pending and empty are all rows, whatever there is of each."""
+    names = ["label", "label_status", "label_error", "label_run_id"]
+    frame = pl.DataFrame(
+        [
+            ("a" if status == "ok" else None, status, "timeout" if status == "failed" else None, None)
+            for status in rows
+        ],
+        schema=dict.fromkeys(names, pl.String),
+        orient="row",
+    )
+    counts = count_statuses([frame.lazy()], "new", ["a", "b"])
+    assert counts.total == len(rows) == counts.labeled + counts.failed + counts.pending + counts.empty
+    assert counts.labels == {"a": rows.count("ok"), "b": 0}
 
 
 def _part(**values):
@@ -73,6 +97,18 @@ def test_one_unknown_cost_makes_the_sum_unknown():
 def test_no_work_costs_nothing():
     """A run that asked nothing cost 0, which is known."""
     assert work_of(pl.LazyFrame(schema=SCHEMA)) == Work()
+
+
+def test_texts_that_got_their_label_are_counted_apart_from_those_asked():
+    """What a thousand labels cost is told by these: a run that was cut off has asked more than it got."""
+    parts = [
+        _part(row_key="a", requests=1, error="timeout"),
+        _part(row_key="a", requests=1, label="sport"),
+        _part(row_key="b", requests=1, error="off_label"),
+        _part(row_key="c", requests=1, label="money"),
+    ]
+    work = work_of(pl.concat(parts).lazy())
+    assert (work.texts_asked, work.texts_labeled) == (3, 2)
 
 
 def test_how_long_answers_took_is_counted_over_those_that_came():

@@ -1,12 +1,31 @@
 """The record of a run."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from labelmill.errors import RunStopped
+from labelmill.run.causes import Causes, Said
 from labelmill.run.counts import RowCounts
-from labelmill.run.record import status_of
+from labelmill.run.publication import Merged, Published
+from labelmill.run.record import RunRecord, read_record, status_of
+
+EARLIER = Published(run_id="r1", task_key="another", practice=False, ok=90)
+CAUSES = Causes(
+    (Said(count=180, text="500: oops"), Said(count=1, text="the provider did not answer in time")),
+    (Said(count=2, text="not one of the labels: 'The label is sport'"),),
+)
+WHY = (
+    'Why: "500: oops" (180 times), "the provider did not answer in time" (once). '
+    "Wrong answers: \"not one of the labels: 'The label is sport'\" (twice)"
+)
+
+
+def merged(rows, kept=None):
+    """What merging came to."""
+    return Merged(rows=rows, labeled=Path("out/labeled"), kept=kept)
 
 
 @pytest.mark.parametrize(
@@ -21,11 +40,16 @@ from labelmill.run.record import status_of
         (RowCounts(total=10, labeled=10), RunStopped("cancelled", "no"), "completed"),
         (RowCounts(total=10, failed=10), RunStopped("failed", "no"), "failed"),
         (RowCounts(), RunStopped("cancelled", "no"), "cancelled"),
+        (RowCounts(total=100, empty=100), None, "completed"),
+        (RowCounts(total=100, empty=100), RunStopped("cancelled", "no"), "completed"),
+        (RowCounts(total=100, labeled=87, empty=13), None, "completed"),
+        (RowCounts(total=100, labeled=6, failed=1, empty=93), None, "too_many_failures"),
+        (RowCounts(total=1000, labeled=95, failed=5, empty=900), None, "completed"),
     ],
 )
 def test_how_a_run_ends(rows, stopped, status):
     """What stopped a run tells its status, else its failures do; being cancelled with all done is completed."""
-    found, message = status_of(rows, 0.05, stopped)
+    found, message = status_of(merged(rows), 0.05, stopped)
     assert found == status
     assert (message is None) == (status == "completed")
 
@@ -60,6 +84,80 @@ def out(*texts):
 )
 def test_a_run_that_leaves_texts_behind_is_waiting(rows, stopped, batches, status, words):
     """In batches, or not sent yet; what stopped it, and too many failures, are said first."""
-    found, message = status_of(rows, 0.05, stopped, batches)
+    found, message = status_of(merged(rows), 0.05, stopped, batches)
     assert found == status
     assert words in message
+
+
+def test_the_last_sentence_shows_the_cause():
+    """Too many failures, and what stopped a run as failed, are told with what was said most often and how often."""
+    rows = RowCounts(total=2200, labeled=1788, failed=212, empty=200)
+    status, message = status_of(merged(rows), 0.05, None, (), CAUSES)
+    assert status == "too_many_failures"
+    assert message == (
+        "212 of 2,000 rows with a text failed (10.6%), more than max_failed_fraction = 0.05; "
+        f"what was labeled is published. {WHY}"
+    )
+    stopped = RunStopped("failed", "51 of the last 100 requests failed (51 provider_error).")
+    assert status_of(merged(rows), 0.05, stopped, (), CAUSES)[1] == f"{stopped.message} {WHY}"
+    assert status_of(None, 0.05, stopped, (), CAUSES)[1] == f"{stopped.message} {WHY}"
+
+
+def test_a_cause_that_the_sentence_names_is_not_said_twice():
+    """What stopped the run may be in the provider's words already."""
+    stopped = RunStopped("failed", "the provider answered 500: oops")
+    told = status_of(None, 0.05, stopped, (), Causes(CAUSES.provider_messages[:1]))[1]
+    assert told == "the provider answered 500: oops"
+
+
+@pytest.mark.parametrize("reason", ["budget_reached", "cancelled"])
+def test_a_run_that_ended_for_another_reason_names_no_cause(reason):
+    """Failures are not why a budget was reached."""
+    rows = RowCounts(total=10, labeled=5, pending=5)
+    assert status_of(merged(rows), 0.05, RunStopped(reason, "no"), (), CAUSES)[1] == "no"
+
+
+@pytest.mark.parametrize(
+    ("rows", "stopped", "status"),
+    [
+        (RowCounts(total=100, labeled=4, pending=96), RunStopped("budget_reached", "no"), "budget_reached"),
+        (RowCounts(total=100, labeled=90, failed=10), None, "too_many_failures"),
+        (RowCounts(total=100, labeled=4, pending=96), None, "waiting"),
+    ],
+)
+def test_a_run_that_left_the_published_labels_says_whose_they_are(rows, stopped, status):
+    """And does not say that its own are published."""
+    found, message = status_of(merged(rows, EARLIER), 0.05, stopped)
+    assert found == status
+    assert "labeled/ still holds the labels of run r1" in message
+    assert "is published" not in message
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path, job_of):
+    """What it lacks is nothing, or unknown."""
+    old = {
+        "run_id": "r1",
+        "status": "completed",
+        "message": None,
+        "practice": False,
+        "job": job_of().model_dump(mode="json"),
+        "task_key": "0123456789abcdef",
+        **{f"rows_{name}": 1 for name in ("total", "labeled", "reused", "failed", "pending")},
+        **dict.fromkeys(("texts_asked", "requests", "requests_unseen"), 1),
+        **dict.fromkeys(("input_tokens", "cached_input_tokens", "output_tokens"), 1),
+        "cost_usd": 0.5,
+        "unseen_usd": 0.0,
+        "price": None,
+        "seconds": 1.0,
+        "labels": {"sport": 1},
+        "failures": {"empty_text": 1},
+        "started_at_utc": "2026-03-01T12:00:00Z",
+        "finished_at_utc": "2026-03-01T12:00:01Z",
+        "labeled_path": "out/labeled",
+        "failed_path": None,
+    }
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    record = read_record(tmp_path)
+    assert isinstance(record, RunRecord)
+    assert (record.rows_empty, record.texts_labeled, record.labeled_run_id) == (0, None, None)
+    assert (record.provider_messages, record.wrong_answers, record.rows_with_text) == ([], [], 1)

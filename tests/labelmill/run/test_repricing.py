@@ -143,3 +143,76 @@ def test_a_batch_price_that_is_unknown_today_is_not_the_live_one(repriced, write
     own = {"input_usd_per_mtok": 8.0, "output_usd_per_mtok": 8.0}
     by_run = {row["run_id"]: row["repriced_usd"] for row in sums_by(repriced(price=own), "run_id")}
     assert by_run == {"run1": None, "run2": 8.0}
+
+
+@pytest.fixture
+def write_part_as_now(tmp_path, write_part):
+    """Write a ledger part with the columns for cache writes and service tiers, whichever of them rows tell."""
+
+    def write(run_id, rows, **where):
+        named = ("cache_write_input_tokens", "service_tier")
+        write_part(run_id, [{k: v for k, v in row.items() if k not in named} for row in rows], **where)
+        (path,) = (tmp_path / "out" / "ledger").glob(f"*/{run_id}-*.parquet")
+        told = {
+            "cache_write_input_tokens": [row.get("cache_write_input_tokens") for row in rows],
+            "service_tier": [row.get("service_tier") for row in rows],
+        }
+        schema = {"cache_write_input_tokens": pl.Int64, "service_tier": pl.String}
+        pl.read_parquet(path).with_columns(pl.DataFrame(told, schema=schema)).write_parquet(path)
+
+    return write
+
+
+@pytest.fixture
+def repriced_rows(job_of, tmp_path):
+    """Price ledger parts again as they are on disk, with all their columns, beside those of older versions."""
+
+    def read(model="gpt-4o-mini", by_tokens=False):
+        frames = [
+            pl.scan_parquet(path).with_columns(task_key=pl.lit(path.parent.name))
+            for path in sorted((tmp_path / "out" / "ledger").glob("*/*.parquet"))
+        ]
+        job = job_of(model={"name": model})
+        prices = TodaysPrices(job, [KEY], [], None)
+        return reprice(read_work(pl.concat(frames, how="diagonal"), by_tokens=by_tokens), prices)
+
+    return read
+
+
+@pytest.mark.parametrize("by_tokens", [False, True])
+def test_each_service_tier_is_priced_as_its_own(repriced_rows, write_part, write_part_as_now, by_tokens):
+    """Within one run, day, model and lane; a tier without a price is unknown, and old parts are standard."""
+    write_part_as_now(
+        "run1", [MILLION, {**MILLION, "service_tier": "priority"}, {**MILLION, "service_tier": "default"}]
+    )
+    write_part_as_now("run2", [{**MILLION, "service_tier": "scale"}, MILLION])
+    write_part("run3", [MILLION, MILLION])
+    work = repriced_rows(by_tokens=by_tokens)
+    by_run = {row["run_id"]: row["repriced_usd"] for row in sums_by(work, "run_id")}
+    assert by_run == {"run1": pytest.approx(0.55), "run2": None, "run3": 0.3}
+    (total,) = sums_by(work)
+    assert (total["texts"], total["input_tokens"]) == (7, 7_000_000)
+
+
+@pytest.mark.parametrize("by_tokens", [False, True])
+def test_tokens_written_to_a_cache_are_priced_as_such(
+    repriced_rows, write_part, write_part_as_now, by_tokens
+):
+    """A quarter more with OpenAI's newer models; nothing was known of them in old parts."""
+    model = "gpt-5.6-luna"
+    hundred = {"input_tokens": 100_000, "cached_input_tokens": 0, "output_tokens": 0, "model": model}
+    write_part_as_now("run1", [{**hundred, "cache_write_input_tokens": 100_000}, hundred])
+    write_part("run2", [hundred])
+    by_run = {row["run_id"]: row for row in sums_by(repriced_rows(model, by_tokens), "run_id")}
+    assert by_run["run1"]["repriced_usd"] == pytest.approx(0.025 + 0.02)
+    assert by_run["run2"]["repriced_usd"] == pytest.approx(0.02)
+    assert [by_run[run]["cache_write_input_tokens"] for run in ("run1", "run2")] == [100_000, 0]
+
+
+def test_what_a_dearer_model_answered_is_priced_as_its_own(repriced, write_part, write_run):
+    """As it was billed: the name in the job is not what was paid for."""
+    write_part("run1", [{**MILLION, "model": "gpt-4o-2024-08-06"}, MILLION])
+    write_run("run1", task_key=KEY)
+    assert _total(repriced())["repriced_usd"] == 2.65
+    own = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
+    assert _total(repriced(price=own))["repriced_usd"] == 2.0

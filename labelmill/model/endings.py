@@ -1,0 +1,112 @@
+"""Endings: what a request came to, as exactly one attempt, whatever the provider sent.
+
+Every response is either an answer, billed by its usage or counted as unseen at its worst case, or a failure that cost
+nothing, or one that may have. Nothing here raises, and nothing here sends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from labelmill.job.model import LabelJob
+from labelmill.model.answer_form import AnswerForm
+from labelmill.model.answers import Answer, answer_of_completion, label_or_failure
+from labelmill.model.failures import Failure, Policy, failure_of_response
+from labelmill.model.reading import LabelSet
+from labelmill.model.response_body import body_in
+from labelmill.money.prices import Price, cost_of, dearest_cost_of, surcharge_of
+from labelmill.money.usage import Usage
+from labelmill.store.attempts import Attempt
+
+_FIRST_ERROR = 400
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP response as it came: nothing in it has been interpreted yet. `seconds` is how long it took."""
+
+    status: int
+    content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How a job's answers are read and priced. `labels` and `form` say which of them are labels."""
+
+    labels: LabelSet
+    form: AnswerForm
+    price: Price | None
+
+    @classmethod
+    def of(cls, job: LabelJob, form: AnswerForm, price: Price | None) -> "Judge":
+        """As a job says."""
+        return cls(LabelSet(job.labels), form, price)
+
+    def result_of(self, answer: Answer) -> str | Failure:
+        """The label an answer names, or why it names none."""
+        return label_or_failure(answer, self.labels, self.form.reading)
+
+    def attempt_of(
+        self, row_key: str, answer: Answer, worst_cost: Decimal | None
+    ) -> tuple[Attempt, Failure | None]:
+        """What an answer amounts to: a label or a failure, and what its tokens cost.
+
+        `worst_cost` is what it may have cost in USD where its tokens are not told.
+        """
+        result = self.result_of(answer)
+        failure = result if isinstance(result, Failure) else None
+        surcharge = surcharge_of(self.price, answer.model)
+        price = surcharge.price if surcharge else self.price
+        cost = cost_of(answer.usage, price, answer.service_tier)
+        if cost is None and answer.total_tokens is not None:
+            told = dearest_cost_of(answer.total_tokens, price)
+            worst_cost = told if worst_cost is None else max(worst_cost, told or worst_cost)
+        attempt = Attempt(
+            row_key,
+            _now(),
+            label=result if isinstance(result, str) else None,
+            failure=failure.kind if failure else None,
+            message=failure.message if failure else None,
+            answered=failure is None or failure.policy in {Policy.ASK_AGAIN, Policy.GIVE_UP},
+            confidence=answer.confidence,
+            model=answer.model,
+            usage=answer.usage,
+            cost_usd=cost,
+            # Also where the tokens are told and nobody lists what they cost at their service tier.
+            unseen_usd=worst_cost if cost is None else None,
+            seconds=None if answer.seconds is None else round(answer.seconds, 4),
+        )
+        return attempt, failure
+
+
+def failed_attempt(row_key: str, failure: Failure, worst_cost: Decimal | None) -> Attempt:
+    """The attempt of a request that got no answer: it cost nothing, or nobody knows what it cost."""
+    unseen = failure.may_have_been_paid
+    return Attempt(
+        row_key,
+        _now(),
+        failure=failure.kind,
+        message=failure.message,
+        usage=None if unseen else Usage(),
+        cost_usd=None if unseen else Decimal(0),
+        unseen_usd=worst_cost if unseen else None,
+    )
+
+
+def ending_of(response: Response) -> Answer | Failure:
+    """What a response amounts to before anyone has looked at its labels: an answer, or why there is none."""
+    body = body_in(response.content, response.headers.get("content-type"))
+    if response.status >= _FIRST_ERROR:
+        fallback = response.content[:2000].decode(errors="replace")
+        said = None if isinstance(body, Failure) else body
+        return failure_of_response(response.status, said, fallback, response.headers)
+    if isinstance(body, Failure):
+        return body
+    return replace(answer_of_completion(body), seconds=response.seconds)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

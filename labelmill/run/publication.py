@@ -1,0 +1,114 @@
+"""Publishing: what a run may replace in the output folder, and what it leaves as it is.
+
+`labeled/` is what others read. A run replaces it by labels of the same task at any time, and by those of another task once
+there are as many as can be had; a rehearsal never replaces a model's labels.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labelmill.dataset.merge import MANIFEST, write_failed, write_labeled
+from labelmill.run.counts import RowCounts, count_rows, count_statuses
+from labelmill.run.label_run import LabelRun
+from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import PRACTICE_PREFIX
+
+
+class Published(BaseModel):
+    """Whose labels a folder holds, as its manifest says; `ok` of its rows have one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    task_key: str
+    practice: bool
+    ok: int
+
+
+class Merged(BaseModel):
+    """What came of merging: the rows by what became of them, and where the labels are.
+
+    `kept` is None where the run has published into `labeled`. Otherwise it says whose labels `labeled` still holds, and
+    the rows are counted as the run would have published them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: RowCounts
+    labeled: Path
+    kept: Published | None = None
+
+
+def publish_labels(run: LabelRun) -> Merged:
+    """Put the labels beside their rows and publish what this run may replace; write down the rows that failed.
+
+    Raises:
+        CannotWrite: the source changes all the time.
+        OSError: the disk is full or read-only.
+    """
+    published = published_in(run.folder.labeled)
+    has_paid = has_paid_answers(run.folder)
+    labeled = destination_of(run.folder, published, practice=run.practice, has_paid_answers=has_paid)
+    kept = None
+    if published is not None and is_worth_keeping(published, run):
+        rows = count_statuses(
+            [run.merger.label_columns(file) for file in run.files], run.run_id, run.job.labels
+        )
+        kept = None if may_replace(rows, run.job.run.max_failed_fraction) else published
+    if kept is None:
+        files = write_labeled(run.files, run.merger, labeled)
+        rows = count_rows(files, run.run_id, run.job.labels)
+    if rows.failed:
+        write_failed(run.files, run.merger, run.folder.failed(run.run_id))
+    return Merged(rows=rows, labeled=labeled, kept=kept)
+
+
+def destination_of(
+    folder: OutputFolder, published: Published | None, *, practice: bool, has_paid_answers: bool
+) -> Path:
+    """The folder a run publishes into: `labeled/`, unless a rehearsal would replace a model's labels there.
+
+    Where no manifest tells what is there, because a run was killed while it published, answers that were paid for tell that
+    it may be a model's.
+    """
+    holds_a_models = has_paid_answers if published is None else not published.practice
+    return folder.practice_labeled if practice and holds_a_models else folder.labeled
+
+
+def is_worth_keeping(published: Published, run: LabelRun) -> bool:
+    """Whether a folder holds a model's labels of another task than the run's."""
+    return (
+        not run.practice
+        and not published.practice
+        and published.ok > 0
+        and published.task_key != run.task_key
+    )
+
+
+def may_replace(rows: RowCounts, max_failed_fraction: float) -> bool:
+    """Whether a task's labels may take another task's place: none is missing, and no more rows failed than allowed."""
+    return not rows.pending and not too_many_failed(rows, max_failed_fraction)
+
+
+def too_many_failed(rows: RowCounts, max_failed_fraction: float) -> bool:
+    """Whether more of the rows with a text have failed than a job allows."""
+    return bool(rows.with_text) and rows.failed / rows.with_text > max_failed_fraction
+
+
+def published_in(labeled: Path) -> Published | None:
+    """What the manifest beside a folder says of it; None where none can be read, or nothing of what it names is there."""
+    try:
+        manifest = json.loads(labeled.with_name(MANIFEST).read_bytes())
+        if not any((labeled / file["path"]).exists() for file in manifest["files"]):
+            return None
+        return Published.model_validate({**manifest, "ok": manifest["rows"]["ok"] or 0})
+    except (OSError, ValueError, TypeError, KeyError, ValidationError):
+        return None
+
+
+def has_paid_answers(folder: OutputFolder) -> bool:
+    """Whether a model was ever asked into an output folder."""
+    paid = (task for task in folder.ledgers.glob("*/") if not task.name.startswith(PRACTICE_PREFIX))
+    return any(path.suffix in {".parquet", ".jsonl"} for task in paid for path in task.iterdir())

@@ -1,0 +1,166 @@
+"""The task and its past: which ledgers hold its answers, and what it costs that it has changed.
+
+A task is what is asked: the labels, the prompt, the model and its settings. Where it changes, every text is asked anew, and
+nobody should learn that from the bill.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import ValidationError
+
+from labelmill.dataset.row_key import key_digest
+from labelmill.job.model import LabelJob
+from labelmill.job.task_key import KNOBS, former_task_key_of, task_key_of
+from labelmill.money.prices import Price, cost_of
+from labelmill.money.usage import Usage
+from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import PRACTICE_PREFIX, Ledger
+
+log = logging.getLogger(__name__)
+
+_SHOWN_CHANGES = 3
+_SHOWN_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class TaskChange:
+    """How a task differs from the one before it, and what that costs.
+
+    `changes` say in words what changed. `texts` have a label of the former task and are asked again, for about
+    `cost_usd`, None where the price or the tokens are unknown.
+    """
+
+    changes: tuple[str, ...]
+    texts: int
+    cost_usd: Decimal | None
+
+    def sentence(self) -> str:
+        """The change as people read it."""
+        shown = "; ".join(self.changes[:_SHOWN_CHANGES])
+        more = len(self.changes) - _SHOWN_CHANGES
+        also = f"; and {more} more" if more > 0 else ""
+        cost = "at an unknown cost" if self.cost_usd is None else f"for about ${self.cost_usd:.4f}"
+        texts = "1 text that has a label" if self.texts == 1 else f"{self.texts:,} texts that have a label"
+        return f"What is asked has changed since the last run ({shown}{also}): {texts} will be asked again, {cost}"
+
+
+def former_ledgers(folder: OutputFolder, job: LabelJob, *, practice: bool) -> tuple[Path, ...]:
+    """The ledgers of a job's task that stand under another key: earlier versions let the address count.
+
+    They are found by the key that the job itself had then, and by the records of runs whose job asked the same.
+    """
+    key = task_key_of(job)
+    prefix = PRACTICE_PREFIX if practice else ""
+    others = {
+        path.name: path
+        for path in folder.ledgers.glob("*/")
+        if path.name.startswith(PRACTICE_PREFIX) == practice and path.name != prefix + key
+    }
+    if not others:
+        return ()
+    mine = {prefix + former_task_key_of(job)} & others.keys()
+    unknown = others.keys() - mine
+    for task_key, past in _jobs_in(folder):
+        if not unknown:
+            break
+        if task_key in unknown:
+            unknown = unknown - {task_key}
+            if _asks_the_same(task_key, past, key):
+                mine.add(task_key)
+    return tuple(others[name] for name in sorted(mine))
+
+
+def task_change_of(
+    folder: OutputFolder, job: LabelJob, pending: Path, price: Price | None, *, practice: bool
+) -> TaskChange | None:
+    """What has changed since the output's last run; None where nothing has, or no text is asked again for it.
+
+    Args:
+        folder: the job's output.
+        job: the job as it is now.
+        pending: the texts that will be asked, a Parquet file with `row_key`.
+        price: what tokens cost now.
+        practice: whether the practice provider answers; it is compared with its own past only.
+    """
+    key = task_key_of(job)
+    for task_key, past in _jobs_in(folder):
+        if task_key.startswith(PRACTICE_PREFIX) != practice:
+            continue
+        if _asks_the_same(task_key, past, key):
+            return None
+        texts, usage = _asked_again(Ledger(folder.ledger(task_key)), pending)
+        if not texts:
+            return None
+        changes = tuple(changes_between(past, job)) or ("the default wording of this version of Labelmill",)
+        mean = None if usage is None else cost_of(usage, price)
+        return TaskChange(changes, texts, None if mean is None else mean * texts)
+    return None
+
+
+def _asks_the_same(task_key: str, past: LabelJob, key: str) -> bool:
+    """Whether a past run asked what is asked now; a key that this version can't make stands for another wording."""
+    bare = task_key.removeprefix(PRACTICE_PREFIX)
+    return task_key_of(past) == key and bare in {key, former_task_key_of(past)}
+
+
+def changes_between(past: LabelJob, now: LabelJob) -> Iterator[str]:
+    """What of a task is no longer what it was, in words."""
+    if list(past.labels.items()) != list(now.labels.items()):
+        yield from _label_changes(past.labels, now.labels)
+    before, after = past.model_dump(), now.model_dump()
+    for section in ("model", "prompt"):
+        for name, value in after[section].items():
+            place = f"{section}.{name}"
+            if place not in KNOBS and before[section].get(name) != value:
+                yield f"{place}: {_shown(before[section].get(name))} → {_shown(value)}"
+
+
+def _label_changes(past: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for word, names in (("added", now.keys() - past.keys()), ("removed", past.keys() - now.keys())):
+        if names:
+            yield f"labels {word}: {', '.join(sorted(names))}"
+    described = [name for name in now if name in past and past[name] != now[name]]
+    if described:
+        yield f"described otherwise: {', '.join(described)}"
+    if [name for name in now if name in past] != [name for name in past if name in now]:
+        yield "the order of the labels"
+
+
+def _shown(value: object) -> str:
+    words = repr(value) if isinstance(value, str) else str(value)
+    return words if len(words) <= _SHOWN_CHARACTERS else words[:_SHOWN_CHARACTERS] + "…"
+
+
+def _jobs_in(folder: OutputFolder) -> Iterator[tuple[str, LabelJob]]:
+    """The task key and the job of each record that can be read, the latest run first."""
+    for path in sorted(folder.runs.glob("*/run.json"), reverse=True):
+        try:
+            record: dict[str, Any] = json.loads(path.read_bytes())
+            if record.get("rows_total") is None and not record.get("requests"):
+                continue  # a run that has neither asked nor published anything
+            yield str(record["task_key"]), LabelJob.model_validate(record["job"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+            continue
+
+
+def _asked_again(former: Ledger, pending: Path) -> tuple[int, Usage | None]:
+    """How many of the pending texts have a label in a ledger, and the mean tokens of its labels."""
+    labeled = former.scan().filter(pl.col("label").is_not_null())
+    asked = pl.scan_parquet(pending, glob=False, hive_partitioning=False)
+    digests = labeled.select(digest=key_digest(pl.col("row_key"))).unique()
+    count = asked.select(digest=key_digest(pl.col("row_key"))).join(digests, on="digest", how="semi")
+    texts = int(count.select(pl.len()).collect().item())
+    if not texts:
+        return 0, None
+    names = ("input_tokens", "cached_input_tokens", "output_tokens")
+    means = labeled.select(pl.col(name).mean() for name in names).collect().row(0)
+    if not means[0]:
+        return texts, None
+    return texts, Usage(*(round(mean or 0) for mean in means))

@@ -1,0 +1,59 @@
+"""What the example flows show: text from outside is text on Prefect's pages, which read Markdown."""
+
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from flows.alert import alert_words
+from flows.summarize_labeled import count_labels
+from labelmill.report.wording import visible
+
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+OUTSIDE = st.text(max_size=40) | st.text(
+    st.sampled_from("|`*_<>[]()!\\&#;~$-+=\"'ab1. \n\r\t\x00\u2028\u202e:/@"), max_size=40
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(job=OUTSIDE, sentence=OUTSIDE)
+def test_nothing_in_an_alert_is_taken_for_markup(job, sentence):
+    """A job's name and a provider's words are read back as they are: no mark, tag, link, heading or list comes of them."""
+    tokens = MARKDOWN.parse(alert_words(job, sentence))
+    blocks = [token.type for token in tokens if token.type != "inline"]
+    assert blocks[:3] == ["paragraph_open", "paragraph_close", "blockquote_open"]
+    assert set(blocks[3:]) <= {"paragraph_open", "paragraph_close", "blockquote_close"}
+    first, *rest = [token for token in tokens if token.type == "inline"]
+    kinds = {child.type for token in (first, *rest) for child in token.children}
+    assert kinds <= {"text", "text_special", "html_inline", "softbreak"}
+    tags = {
+        child.content for token in (first, *rest) for child in token.children if child.type == "html_inline"
+    }
+    assert tags <= {"<!-- -->"}
+    assert _text_of(first) == f"Job: {visible(job)}".strip()
+    assert "".join(map(_text_of, rest)) == visible(sentence).strip()
+
+
+def _text_of(token):
+    return "".join(child.content for child in token.children if child.type != "html_inline").strip()
+
+
+@pytest.fixture
+def labeled(tmp_path):
+    """A labeled folder without a manifest: two labels, and rows without one."""
+    folder = tmp_path / "out" / "labeled" / "day=1"
+    folder.mkdir(parents=True)
+    statuses = {"label": ["a", "a", "b", None, None], "label_status": ["ok", "ok", "ok", "failed", "empty"]}
+    pl.DataFrame(statuses).write_parquet(folder / "part.parquet")
+    return folder.parent
+
+
+def test_labels_that_no_row_has_are_counted_too(labeled):
+    """The manifest beside the folder knows all of the job's labels; without one those of the rows are counted."""
+    assert count_labels(labeled).rows() == [("a", 2, 3), ("b", 1, 3)]
+    manifest = {"labels": {"a": 2, "b": 1, "unused": 0}}
+    (labeled.parent / "_manifest.json").write_text(json.dumps(manifest))
+    assert count_labels(labeled).rows() == [("a", 2, 3), ("b", 1, 3), ("unused", 0, 3)]
