@@ -20,7 +20,7 @@ from labelmill.report.history_words import PRACTICE_NOTE, history_view
 from labelmill.run.history import batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import PRACTICE_PREFIX
+from labelmill.store.ledger import PRACTICE_PREFIX, faults_named
 
 _WIDTH_OF_A_FILE = 180
 """Columns for a table that goes into a file or a pipe, where nothing is cut off."""
@@ -55,12 +55,13 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
     """The history of a job's output: `paid` and `practice`, each None where there is none of it.
 
     Raises:
-        JobRefused: there are no runs in it.
+        JobRefused: there are no runs in it, or a part of its ledger can't be read.
     """
     folder = OutputFolder.of(job)
     runs = read_runs(folder)
     rows = scan_history(folder.ledgers, job.run)
-    work = read_work(rows)
+    with faults_named(folder.ledgers):
+        work = read_work(rows)
     if repriced:
         key = task_key_of(job)
         address = address_of(job.model)

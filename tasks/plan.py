@@ -11,6 +11,7 @@ from labelmill.dataset.plan import Plan, chunks_of, rows_per_chunk_of, write_pen
 from labelmill.run.batch_lane import digests_out
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run, notice_task_change
+from labelmill.store.ledger import faults_named
 from tasks.disk import tells_of_the_disk
 
 
@@ -28,10 +29,11 @@ def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = F
     known = pl.concat(
         [run.ledger.known_digests(retry_failed=retry_failed, run_id=run.run_id), digests_out(live)]
     )
-    among = run.ledger.tries().select("digest") if settings.lane == "batch" else None
-    texts = write_pending(run.files, run.template, known, path, among)
-    if not retry_failed:
-        write_tried(path, run.ledger.tries())
+    among = run.ledger.tries(run.run_id).select("digest") if settings.lane == "batch" else None
+    with faults_named(run.folder.ledgers):
+        texts = write_pending(run.files, run.template, known, path, among)
+        if not retry_failed:
+            write_tried(path, run.ledger.tries(run.run_id))
     if after:
         live.progress.reopen(texts)
     else:

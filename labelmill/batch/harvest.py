@@ -1,7 +1,7 @@
 """Harvesting: a batch's answers become ledger rows, by the same rules as live ones."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -19,7 +19,7 @@ from labelmill.model.failures import Failure, failure_of_status
 from labelmill.model.reading import LabelSet
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, Outcome, is_final
+from labelmill.store.attempts import Attempt, Outcome, outcomes_of
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
 
@@ -30,6 +30,7 @@ class Tried:
 
     attempts: int
     answers: int
+    paid_attempts: int = 0
 
 
 @dataclass
@@ -87,25 +88,15 @@ class Reading:
 
     def outcome_of(self, attempt: Attempt, tried: Tried) -> Outcome:
         """The ledger row of an attempt, after what had been tried before."""
-        kind = attempt.failure
-        answers = tried.answers + attempt.answered
-        final = is_final(attempt, answers, self.job.run.max_answers)
-        tries = tried.attempts + (not attempt.answered)
-        ended = final or (not attempt.answered and tries >= self.job.run.max_attempts)
-        if kind == "bad_request" and self.schema_may_be_refused:
+        attempt = replace(attempt, answers_before=tried.answers, paid_before=tried.paid_attempts)
+        (outcome,) = outcomes_of([attempt], self.job.run)
+        tries = tried.attempts + (not attempt.is_answer)
+        final = outcome.final
+        ended = final or (not attempt.is_answer and tries >= self.job.run.max_attempts)
+        if attempt.failure == "bad_request" and self.schema_may_be_refused:
             final = ended = False  # the endpoint has no schemas; the text is asked without
-        return Outcome(
-            last=attempt,
-            requests=1,
-            unseen=int(attempt.usage is None),
-            usage=attempt.usage or Usage(),
-            # As on the live lane: no answer, no cost that could be unknown; what may have been paid is unseen.
-            cost_usd=attempt.cost_usd if attempt.answered else Decimal(0),
-            unseen_usd=attempt.unseen_usd or Decimal(0),
-            final=final,
-            ended=ended,
-            live_cost_usd=cost_of(attempt.usage, self.live_price) if attempt.answered else Decimal(0),
-        )
+        live_cost = cost_of(attempt.usage, self.live_price) if attempt.answered else Decimal(0)
+        return replace(outcome, final=final, ended=ended, live_cost_usd=live_cost)
 
 
 def crop_of(

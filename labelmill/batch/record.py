@@ -22,7 +22,7 @@ from labelmill.batch.client import BatchStatus
 from labelmill.dataset.row_key import key_digest
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
-from labelmill.store.files import write_text_whole
+from labelmill.store.files import fault_of_parquet, write_text_whole
 
 Step = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropped"]
 _OUTSTANDING: frozenset[Step] = frozenset({"intended", "creating", "sent", "harvesting"})
@@ -116,8 +116,13 @@ class BatchFolder:
 
         Returns:
             the batches that are not settled, the earliest first.
+
+        Raises:
+            JobRefused: which texts are in one of them can't be read.
         """
         outstanding = [record for record in self.read_all() if record.is_outstanding]
+        for record in outstanding:
+            self._refuse_unreadable(self.requests_path(record.name))
         needed = {record.name for record in outstanding}
         for folder in self.path.glob("[!.]*/"):
             kept = {"batch.json", "requests.parquet"} if folder.name in needed else {"batch.json"}
@@ -157,6 +162,16 @@ class BatchFolder:
             else pl.LazyFrame(schema=REQUESTS_SCHEMA)
         )
         return keys.select(digest=key_digest(pl.col("row_key")))
+
+    @staticmethod
+    def _refuse_unreadable(requests: Path) -> None:
+        fault = fault_of_parquet(requests) if requests.exists() else "it is not there"
+        if fault is not None:
+            sentence = (
+                f"{str(requests)!r} can't be read: {fault}. It tells which texts are in a batch that may still be paid for: "
+                "put it back from a backup, or move its folder away once the batch is settled at the provider"
+            )
+            raise JobRefused([Mistake("output.path", sentence)])
 
     @staticmethod
     def _read(paths: Iterable[Path]) -> Iterator[BatchRecord]:

@@ -22,7 +22,7 @@ def ask_on_batch_lane(live: LiveRun, sample: Sample, max_wait_minutes: float) ->
     What is not back in time stays with the provider, and the next run harvests it.
     """
     lane = _on_the_lane(live, max_wait_minutes)
-    lane.desk.planned(Unsent(write_lots(sample.path, live.run.ledger.tries().head(0))))
+    lane.desk.planned(Unsent(write_lots(sample.path, live.run.ledger.tries(live.run.run_id).head(0))))
     while True:
         match next_step(situation_of(lane)):
             case Harvest(names):

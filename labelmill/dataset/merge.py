@@ -28,6 +28,9 @@ LABEL_COLUMNS = pl.Schema(
 MANIFEST = "_manifest.json"
 """The file beside `labeled/` that says what is there."""
 
+SCRATCH = ".writing"
+"""The folder beside `labeled/` where its files are written before they take their place."""
+
 FAILURE_COLUMNS = pl.Schema(
     {
         "failure_kind": pl.String,
@@ -125,7 +128,7 @@ def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> 
     """
     folder.with_name(MANIFEST).unlink(missing_ok=True)
     # Not in the folder itself: Polars refuses to read a folder that holds anything but Parquet.
-    scratch = folder.with_name(".writing")
+    scratch = folder.with_name(SCRATCH)
     restless = []
     for file in files:
         try:

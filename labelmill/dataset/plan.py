@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,9 @@ MOST_CHUNKS = 200
 _FEWEST_TEXTS = 100
 _TEXTS_PER_PLACE = 6
 """Texts per place in the gate: enough that the chunks in flight fill it while one waits for its slowest answer."""
+
+
+_TRIED = tuple(field.name for field in fields(Tried))
 
 
 @dataclass(frozen=True)
@@ -122,23 +125,23 @@ def _numbered(files: Sequence[SourceFile]) -> list[tuple[SourceFile, int]]:
 
 
 def write_tried(pending: Path, tries: pl.LazyFrame) -> None:
-    """Write beside a plan's texts which of them have had answers that were no label, by what the ledger knows of tries."""
-    answered = tries.filter(pl.col("answers") > 0).collect()
-    if answered.height:
+    """Write beside a plan's texts what the ledger's tries know of them."""
+    known = tries.collect()
+    if known.height:
         texts = pl.scan_parquet(pending, glob=False, hive_partitioning=False).select("row_key")
-        tried = texts.with_columns(digest=key_digest(pl.col("row_key"))).join(answered.lazy(), on="digest")
+        tried = texts.with_columns(digest=key_digest(pl.col("row_key"))).join(known.lazy(), on="digest")
         with disk_errors():
-            tried.select("row_key", "answers", "problem", "schema_refused").sink_parquet(_tried_path(pending))
+            tried.select("row_key", *_TRIED).sink_parquet(_tried_path(pending))
 
 
 def read_tried(pending: Path, row_keys: Sequence[str]) -> dict[str, Tried]:
-    """What `write_tried` wrote of some texts: their answers so far, what was wrong with the last, and whether the endpoint has no schemas."""
+    """What `write_tried` wrote of some texts, by row key; those that were never tried are left out."""
     path = _tried_path(pending)
     if not path.exists():
         return {}
-    tried = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    mine = tried.filter(pl.col("row_key").is_in(list(row_keys)))
-    return {key: Tried(answers, 0, problem, refused) for key, answers, problem, refused in mine.iter_rows()}
+    tried = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    mine = tried.filter(pl.col("row_key").is_in(list(row_keys))).select("row_key", *_TRIED).collect()
+    return {key: Tried(*values) for key, *values in mine.iter_rows()}
 
 
 def _tried_path(pending: Path) -> Path:

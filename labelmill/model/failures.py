@@ -38,6 +38,7 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "connection": Policy.RETRY,
     "provider_error": Policy.RETRY,
     "bad_response": Policy.RETRY,
+    "interrupted": Policy.RETRY,
     "over_budget": Policy.RETRY,
     "denied": Policy.DOUBT,
     "empty_answer": Policy.ASK_AGAIN,
@@ -49,7 +50,10 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "bad_request": Policy.GIVE_UP,
     "empty_text": Policy.GIVE_UP,
 }
-"""Each failure kind's policy. `over_budget` and `empty_text` are never sent at all."""
+"""Each failure kind's policy.
+
+`over_budget` and `empty_text` are never sent at all; `interrupted` was sent by a process that died before an answer came.
+"""
 
 RETRY_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.RETRY]
 ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]

@@ -16,6 +16,7 @@ from labelmill.errors import RunStopped
 from labelmill.job.provider import provider_of
 from labelmill.model.progress import BatchSeen
 from labelmill.run.live import LiveRun
+from labelmill.store.ledger import faults_named
 
 _CANCEL_SLACK_SECONDS = 60.0
 _PHASE = "waiting for batches"
@@ -79,11 +80,12 @@ def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
         digests_out(live),
         run.ledger.ended_in(run.run_id),
     ]
-    tries = run.ledger.tries()
+    tries = run.ledger.tries(run.run_id)
     if run.job.run.retry_lane == "live":
         known.append(tries.select("digest"))
     path = run.record_folder / f"pending-batches-{len(desk.notes.settled)}.parquet"
-    texts = write_pending(run.files, run.template, pl.concat(known), path)
+    with faults_named(run.folder.ledgers):
+        texts = write_pending(run.files, run.template, pl.concat(known), path)
     has_schemas = not provider_of(run.job.model).is_batch_only
     desk.planned(Unsent(write_lots(path, tries, has_schemas=has_schemas)))
     live.progress.go_on("sending", texts + sum(record.texts for record in desk.notes.mine))

@@ -5,7 +5,7 @@ import polars as pl
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
 from labelmill.store.files import written_whole
-from labelmill.store.ledger import scan_run
+from labelmill.store.ledger import COST_USD, scan_run
 
 
 def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
@@ -39,10 +39,7 @@ def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
             input_tokens=pl.col("input_tokens").sum(),
             cached_input_tokens=pl.col("cached_input_tokens").sum(),
             output_tokens=pl.col("output_tokens").sum(),
-            cost_usd=pl.when(pl.col("cost_usd").is_null().any())
-            .then(None)
-            .otherwise(pl.col("cost_usd").sum())
-            .cast(pl.Float64),
+            cost_usd=pl.when(COST_USD.is_not_null().all()).then(COST_USD.sum()).cast(pl.Float64),
         )
         .sort("chunk", "model")
         .select(

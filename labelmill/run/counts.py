@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, scan_parts
+from labelmill.job.model import Run
+from labelmill.store.ledger import BY_BATCH, COST_USD, LIVE_COST_USD, scan_with_journals
 
 
 class RowCounts(BaseModel):
@@ -106,19 +107,25 @@ def _largest_first(counts: dict[str, int]) -> dict[str, int]:
 
 
 def work_of_run(ledgers: Path, run_id: str, task_key: str) -> Work:
-    """Add up what one run asked and paid; what it harvested of other tasks' batches is in it, and told apart."""
-    parts = sorted(ledgers.glob(f"*/{run_id}-*.parquet"))
-    others = [part for part in parts if part.parent.name != task_key]
-    work = work_of(scan_parts(parts))
+    """Add up what one run asked and paid; what it harvested of other tasks' batches is in it, and told apart.
+
+    What the disk had no place for in the ledger counts as the journals have it.
+    """
+    folders = sorted({path.parent for path in ledgers.glob(f"*/{run_id}-*")})
+    # How often a text may be asked is nothing to the sums.
+    tasks = {folder.name: scan_with_journals(folder, Run(), run_id) for folder in folders}
+    if not tasks:
+        return Work()
+    work = work_of(pl.concat(tasks.values()))
+    others = [rows for name, rows in tasks.items() if name != task_key]
     if not others:
         return work
-    return work.model_copy(update={"other_tasks_cost_usd": work_of(scan_parts(others)).cost_usd})
+    return work.model_copy(update={"other_tasks_cost_usd": work_of(pl.concat(others)).cost_usd})
 
 
 def work_of(parts: pl.LazyFrame) -> Work:
     """Add up ledger rows. A text that was given up without being sent was not asked."""
     was_asked = pl.col("requests").ne_missing(0)
-    unknown = pl.col("cost_usd").is_null().any()
     sums = parts.select(
         texts_asked=pl.col("row_key").filter(was_asked).n_unique(),
         texts_labeled=pl.col("row_key").filter(pl.col("label").is_not_null()).n_unique(),
@@ -127,7 +134,7 @@ def work_of(parts: pl.LazyFrame) -> Work:
         input_tokens=pl.col("input_tokens").sum(),
         cached_input_tokens=pl.col("cached_input_tokens").sum(),
         output_tokens=pl.col("output_tokens").sum(),
-        cost_usd=pl.when(unknown).then(None).otherwise(pl.col("cost_usd").sum()),
+        cost_usd=pl.when(COST_USD.is_not_null().all()).then(COST_USD.sum()),
         unseen_usd=pl.col("unseen_usd").sum(),
         texts_by_batch=pl.col("row_key").filter(was_asked & BY_BATCH).n_unique(),
         live_cost_usd=pl.when(LIVE_COST_USD.is_not_null().all()).then(LIVE_COST_USD.sum()),

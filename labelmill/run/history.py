@@ -15,17 +15,21 @@ import polars as pl
 
 from labelmill.batch.record import BatchFolder
 from labelmill.job.model import Run
-from labelmill.store.attempts import outcomes_of
 from labelmill.store.folder import COMPARISON, OutputFolder
-from labelmill.store.journal import read_attempts
-from labelmill.store.ledger import BY_BATCH, LIVE_COST_USD, PRACTICE_PREFIX, SCHEMA, frame_of, scan_parts
+from labelmill.store.ledger import (
+    BY_BATCH,
+    COST_USD,
+    KNOWN_USD,
+    LIVE_COST_USD,
+    PRACTICE_PREFIX,
+    SCHEMA,
+    scan_with_journals,
+)
 
 CELL = ("task_key", "run_id", "day", "model", "lane", "service_tier")
 """What a row of `read_work` stands for: a run's work on one UTC day and one lane, by model and tier as the provider names them."""
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cache_write_input_tokens")
 """The kinds of tokens, in the order of `Usage`."""
-_ADDED_LATER = {"cache_write_input_tokens": pl.Int64, "service_tier": pl.String}
-"""Columns that ledgers of older versions lack: nothing was known of them."""
 _KNOWN = "cost_known_usd"
 _COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_unseen", *TOKENS)
 _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
@@ -74,29 +78,18 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
 
 
 def scan_history(ledgers: Path, run: Run) -> pl.LazyFrame:
-    """All rows of all tasks in a ledger folder, with `task_key`; journals that no run has folded in yet are read too."""
-    tasks = [_scan_task(folder, run) for folder in sorted(ledgers.glob("*/"))]
+    """All rows of all tasks in a ledger folder, with `task_key`; journals that no run has folded in yet are read too.
+
+    Raises:
+        JobRefused: a part of a ledger can't be read.
+    """
+    tasks = [
+        scan_with_journals(folder, run).with_columns(task_key=pl.lit(folder.name))
+        for folder in sorted(ledgers.glob("*/"))
+    ]
     if not tasks:
         return pl.LazyFrame(schema={**SCHEMA, "task_key": pl.String})
     return pl.concat(tasks)
-
-
-def _scan_task(folder: Path, run: Run) -> pl.LazyFrame:
-    # Journals first: one that becomes a part in the meantime is then found as either.
-    journals = sorted(folder.glob("*.jsonl"))
-    parts = {*folder.glob("*.parquet")}
-    frames = []
-    for journal in journals:
-        part = journal.with_suffix(".parquet")
-        if part in parts:
-            continue
-        try:
-            attempts = read_attempts(journal)
-        except FileNotFoundError:
-            parts |= {part} if part.exists() else set()
-            continue
-        frames.append(frame_of(outcomes_of(attempts, run), journal.stem.rsplit("-", 1)[0]).lazy())
-    return pl.concat([scan_parts(sorted(parts)), *frames]).with_columns(task_key=pl.lit(folder.name))
 
 
 def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
@@ -109,15 +102,12 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
     all been asked live).
     """
     per_text = tuple(f"text_{name}" for name in TOKENS) if by_tokens else ()
-    known = rows.collect_schema().names()
     rows = rows.with_columns(
-        pl.lit(None, dtype).alias(name) for name, dtype in _ADDED_LATER.items() if name not in known
-    ).with_columns(
         day=pl.col("answered_at_utc").dt.date(),
         lane=pl.when(BY_BATCH).then(pl.lit("batch")).otherwise(pl.lit("live")),
         **{f"text_{name}": pl.col(name).fill_null(0) for name in (TOKENS if by_tokens else ())},
     )
-    unknown, unseen = pl.col("cost_usd").is_null(), pl.col("unseen") > 0
+    unknown, unseen = COST_USD.is_null(), pl.col("unseen") > 0
     work = rows.group_by(*CELL, *per_text).agg(
         # A text that a run's salvage pass asked again has a row for each; the one that isn't final doesn't count then.
         rows=pl.len(),
@@ -125,7 +115,7 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
         requests=pl.col("requests").sum(),
         requests_unseen=pl.col("unseen").sum(),
         **{name: pl.col(name).sum() for name in TOKENS},
-        cost_known_usd=pl.col("cost_usd").sum(),
+        cost_known_usd=KNOWN_USD.sum(),
         costs_unknown=unknown.sum(),
         usage_unknown=(unknown & unseen).sum(),
         unseen_usd=pl.col("unseen_usd").sum(),

@@ -1,29 +1,54 @@
-"""Taking over from dead runs: their answers, their copies of texts, their bill."""
+"""Taking over from dead runs: their answers, their copies of texts, their temporary files, their bill."""
 
+import re
 from pathlib import Path
 
+from labelmill.dataset.merge import MANIFEST, SCRATCH
 from labelmill.run.causes import causes_of
 from labelmill.run.counts import work_of_run
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord, facts_of, read_record, write_record
+from labelmill.store.files import temporaries_in
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import Ledger
+from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
 
 
 def take_over_dead_runs(run: LabelRun) -> None:
     """Fold in the journals that dead runs left, take their copies of texts away, and close their records.
 
     To be called under the output folder's lock, which tells that whoever has not ended is dead.
+
+    Raises:
+        JobRefused: a part of a ledger can't be read; nothing was spent.
     """
-    for ledger in run.folder.ledgers.glob("*/"):
-        # Those of other tasks too: what they cost counts against the day's and the month's budget.
+    # Those of other tasks too: what they cost counts against the day's and the month's budget.
+    ledgers = sorted(run.folder.ledgers.glob("*/"))
+    for ledger in ledgers:
+        set_empty_parts_aside(ledger)
+    readable([part for ledger in ledgers for part in sorted(ledger.glob("*.parquet"))])
+    for ledger in ledgers:
         Ledger(ledger).fold_abandoned(run.job.run)
-    for left in (*run.folder.runs.glob("*/pending*"), *run.folder.path.glob("*/*/.*.tmp")):
+    for left in (*run.folder.runs.glob("*/pending*"), *_temporaries(run.folder)):
         left.unlink()
     for path in run.folder.runs.glob("*/run.json"):
         record = read_record(path.parent) if _may_be_running(path) else None
         if record is not None and record.status == "running":
             write_record(closed_record(record, run.folder), path.parent)
+
+
+def _temporaries(folder: OutputFolder) -> list[Path]:
+    """The half-written files that dead runs left, in the places where runs write. Others' stay, whatever their name."""
+    published = (folder.labeled, folder.practice_labeled)
+    places = (
+        *folder.ledgers.glob("*/"),
+        *folder.runs.glob("*/"),
+        *folder.batches.glob("[!.]*/"),
+        folder.failed("any").parent,
+        *(labeled.with_name(SCRATCH) for labeled in published),
+    )
+    # What stands around these may be anyone's.
+    manifests = [temporaries_in(labeled.parent, re.escape(MANIFEST)) for labeled in published]
+    return [left for found in (*manifests, *map(temporaries_in, places)) for left in found]
 
 
 def _may_be_running(path: Path) -> bool:

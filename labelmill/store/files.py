@@ -8,6 +8,7 @@ from pathlib import Path
 
 from polars.exceptions import PolarsError
 
+_PARQUET = b"PAR1"
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -49,6 +50,30 @@ def write_text_whole(path: Path, text: str) -> None:
     """Write a small text file so that it is whole or not there. Lone surrogates become replacement marks."""
     with written_whole(path) as temporary:
         temporary.write_bytes(text.encode(errors="replace"))
+
+
+def temporaries_in(folder: Path, name: str = ".+") -> list[Path]:
+    """The temporary files that `written_whole` has left in a folder: those of files whose name the pattern `name` matches.
+
+    They are those of killed processes, where nobody else writes there. What others call temporary is not among them.
+    """
+    ours = re.compile(rf"\.(?:{name})\.\d+\.tmp")
+    return sorted(path for path in folder.glob(".*.tmp") if ours.fullmatch(path.name))
+
+
+def fault_of_parquet(path: Path) -> str | None:
+    """Why a file can't be a whole Parquet file, told by its ends; None where it may be one."""
+    with path.open("rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        if not size:
+            return "it is empty"
+        begin, end = os.pread(handle.fileno(), 4, 0), os.pread(handle.fileno(), 8, max(0, size - 8))
+    if begin != _PARQUET:
+        return "it is no Parquet file"
+    footer_bytes = int.from_bytes(end[:4], "little")
+    if end[4:] != _PARQUET or size < len(_PARQUET) + footer_bytes + len(end):
+        return "it was cut off"
+    return None
 
 
 def _sync(path: Path) -> None:

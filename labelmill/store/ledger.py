@@ -2,24 +2,35 @@
 
 It is resume, deduplication, cache, incremental run and bill in one. Parts are only ever added, each under a name that
 tells its run and chunk, so that writing one again is harmless.
+
+`cost_usd` is what is known of a row's cost, and `unpriced` counts the answers whose cost is not in it: read both through
+`COST_USD` or `KNOWN_USD`. Parts that an older version wrote lack columns, which are then null; the expressions here tell
+what such parts mean.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.exceptions import PolarsError
 
+from labelmill import __version__
 from labelmill.dataset.row_key import key_digest
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Run
-from labelmill.model.failures import ASK_AGAIN_KINDS, RETRY_KINDS
+from labelmill.model.failures import ASK_AGAIN_KINDS
 from labelmill.money.prices import Lane
-from labelmill.store.attempts import Outcome, outcomes_of
-from labelmill.store.files import written_whole
-from labelmill.store.journal import Journal, is_abandoned
+from labelmill.store.attempts import Attempt, Outcome, outcomes_of
+from labelmill.store.files import fault_of_parquet, written_whole
+from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
+
+log = logging.getLogger(__name__)
 
 MONEY = pl.Decimal(38, 12)
 
@@ -44,13 +55,31 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "answered_at_utc": pl.Datetime("us", "UTC"),
     "lane": pl.String,
     "live_cost_usd": MONEY,
+    "unpriced": pl.Int64,
+    "answers": pl.Int64,
+    "paid_attempts": pl.Int64,
+    "problem": pl.String,
+    "cache_write_input_tokens": pl.Int64,
+    "service_tier": pl.String,
 }
 SCHEMA = pl.Schema(_COLUMNS)
+_SMALLEST_USD = Decimal(1).scaleb(-MONEY.scale)
 
 BY_BATCH = pl.col("lane").eq_missing("batch")
 """Whether a ledger row was asked on the batch lane; older parts say nothing of lanes, and were all live."""
-LIVE_COST_USD = pl.when(BY_BATCH).then("live_cost_usd").otherwise("cost_usd")
+UNPRICED = pl.col("unpriced").fill_null(pl.col("cost_usd").is_null().cast(pl.Int64))
+"""The answers of a row whose cost isn't known; an older part's whole cost was null where one of them was."""
+KNOWN_USD = pl.col("cost_usd").fill_null(0)
+"""What is known of a row's cost."""
+COST_USD = pl.when(UNPRICED == 0).then("cost_usd")
+"""What a row cost; null where any part of that is unknown."""
+LIVE_COST_USD = pl.when(BY_BATCH).then("live_cost_usd").otherwise(COST_USD)
 """What a ledger row would have cost on the live lane, and has where it was asked there."""
+_LAST_IS_ANSWER = pl.col("error").is_in(ASK_AGAIN_KINDS)
+ANSWERS = pl.col("answers").fill_null(_LAST_IS_ANSWER.cast(pl.Int64))
+"""The answers of a row that got no label; of an older part's row as far as its last attempt tells."""
+PAID_ATTEMPTS = pl.col("paid_attempts").fill_null((pl.col("unseen") - ANSWERS).clip(0))
+"""The attempts of a row that were or may have been paid and brought no answer; in an older part those that nobody saw."""
 
 PRACTICE_PREFIX = "practice-"
 """What the task keys of practice begin with: its answers are kept apart from a model's."""
@@ -58,7 +87,11 @@ PRACTICE_PREFIX = "practice-"
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger of one task: all answers to one prompt, label set and model."""
+    """The ledger of one task: all answers to one prompt, label set and model.
+
+    It is written in `folder`. `also` are ledgers of the same task that an older version kept under other keys: they are
+    read as if they were one with it.
+    """
 
     folder: Path
     also: tuple[Path, ...] = ()
@@ -72,28 +105,43 @@ class Ledger:
         return self.journal_path(run_id, chunk).with_suffix(".parquet")
 
     def add(self, journal: Journal, run: Run) -> None:
-        """Turn a chunk's journal into a ledger part, then take the journal away."""
-        if journal.attempts:
-            run_id = journal.path.stem.rsplit("-", 1)[0]
-            frame = frame_of(outcomes_of(journal.attempts, run), run_id)
-            with written_whole(journal.path.with_suffix(".parquet")) as temporary:
+        """Turn a chunk's journal into a ledger part, then take the journal away.
+
+        A journal with lines that this version can't read is kept, under a name at which it looks no more. A request that
+        was noted and has no attempt is one that was interrupted: it may have been paid.
+        """
+        part = journal.path.with_suffix(".parquet")
+        attempts = self._after_earlier_runs(journal.settled, part)
+        if attempts:
+            frame = frame_of(outcomes_of(attempts, run), _run_id_of(journal.path))
+            with written_whole(part) as temporary:
                 frame.write_parquet(temporary)
-        journal.remove()
+        if journal.unread_lines:
+            log.warning(
+                "%s: %d lines can't be read by this version of Labelmill (%s), and what they cost is in no sum. "
+                "The file is kept as %r; run the version that wrote it to have them counted",
+                journal.path,
+                journal.unread_lines,
+                __version__,
+                journal.set_aside().name,
+            )
+        else:
+            journal.remove()
 
     def fold_abandoned(self, run: Run) -> int:
-        """Fold in the journals that dead runs left; returns how many attempts they held."""
-        attempts = 0
+        """Fold in the journals that dead runs left; returns how many requests they tell of."""
+        requests = 0
+        bring_back(self.folder)
         for path in sorted(self.folder.glob("*.jsonl")):
             if is_abandoned(path):
                 with Journal(path) as journal:
-                    attempts += len(journal.attempts)
+                    requests += len(journal.settled)
                     self.add(journal, run)
-        return attempts
+        return requests
 
     def scan(self) -> pl.LazyFrame:
         """Everything in the ledger: one row per text and part, with the schema `SCHEMA`."""
-        folders = (self.folder, *self.also)
-        return scan_parts(sorted(part for folder in folders for part in folder.glob("*.parquet")))
+        return scan_parts(self._parts())
 
     def scan_run(self, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
         """What one run added; with each row's part in `path_column`, where one is named."""
@@ -133,27 +181,15 @@ class Ledger:
         # maintain_order makes this twice as fast and half as large here (10 million rows: 2.2 s, 1.1 GB).
         return columns.unique("digest", keep="first", maintain_order=True)
 
-    def tries(self) -> pl.LazyFrame:
+    def tries(self, run_id: str) -> pl.LazyFrame:
         """What has been tried in vain of each text that is worth asking again.
 
-        Columns: `digest` (UInt128, unique); `attempts`, rows without an answer; `answers`, rows with one that was no label;
-        `problem`, the kind of the latest of these, or null; `schema_refused`, whether the endpoint would not take a schema.
+        Columns: `digest` (UInt128, unique); `attempts`, requests of the run `run_id` that brought no answer; over all runs
+        `answers`, those that were no label, and `paid_attempts`, requests that were or may have been paid and brought none;
+        `problem`, the kind of the latest such answer, or null; `schema_refused`, whether the endpoint would not take a schema;
+        `refusals`, the runs that refused the text to their end.
         """
-        error = pl.col("error")
-        was_answered = error.is_in(ASK_AGAIN_KINDS)
-        return (
-            self.scan()
-            .filter(~pl.col("final"))
-            .group_by(digest=key_digest(pl.col("row_key")))
-            .agg(
-                attempts=error.is_in(RETRY_KINDS).sum().cast(pl.Int64),
-                answers=was_answered.sum().cast(pl.Int64),
-                problem=error.filter(was_answered)
-                .sort_by(pl.col("answered_at_utc").filter(was_answered))
-                .last(),
-                schema_refused=(error == "bad_request").any(),
-            )
-        )
+        return _tries(self._parts(), run_id)
 
     def failures(self) -> pl.LazyFrame:
         """The latest failure of each text that failed.
@@ -162,15 +198,71 @@ class Ledger:
         (null where any of it is unknown). A text that got its label later is still here; one that a stopped run had not
         finished trying is not.
         """
-        cost, ended = pl.col("cost_usd"), pl.col("ended")
+        ended = pl.col("ended")
         latest = pl.col("error", "message", "model", "run_id").filter(ended)
         unlabeled = self.scan().filter(pl.col("label").is_null())
         per_text = unlabeled.group_by(digest=key_digest(pl.col("row_key"))).agg(
             latest.sort_by(pl.col("answered_at_utc").filter(ended)).last(),
             pl.col("requests").sum(),
-            cost_usd=pl.when(cost.is_not_null().all()).then(cost.sum()),
+            cost_usd=pl.when(COST_USD.is_not_null().all()).then(KNOWN_USD.sum()),
         )
         return per_text.filter(pl.col("error").is_not_null())
+
+    def _parts(self) -> list[Path]:
+        """All parts, those of earlier runs first: a run's id sorts by time."""
+        folders = (self.folder, *self.also)
+        return sorted((part for folder in folders for part in folder.glob("*.parquet")), key=_by_name)
+
+    def _after_earlier_runs(self, attempts: list[Attempt], part: Path) -> list[Attempt]:
+        """The attempts of a part, each interrupted one with what other parts know of its text.
+
+        The others know it of themselves: whoever asked had the plan before him.
+        """
+        interrupted = {attempt.row_key for attempt in attempts if attempt.failure == "interrupted"}
+        parts = [other for other in self._parts() if other != part]
+        if not interrupted or not parts:
+            return attempts
+        keys = pl.LazyFrame({"row_key": list(interrupted)}).with_columns(digest=key_digest(pl.col("row_key")))
+        tried = keys.join(_tries(parts, ""), on="digest").select("row_key", "answers", "paid_attempts")
+        before = {key: (answers, paid) for key, answers, paid in tried.collect().iter_rows()}
+        return [
+            replace(
+                attempt,
+                answers_before=before[attempt.row_key][0],
+                paid_before=before[attempt.row_key][1],
+            )
+            if attempt.row_key in before and attempt.failure == "interrupted"
+            else attempt
+            for attempt in attempts
+        ]
+
+
+def _tries(parts: Sequence[Path], run_id: str) -> pl.LazyFrame:
+    error = pl.col("error")
+    problem = pl.coalesce("problem", pl.when(_LAST_IS_ANSWER).then(error))
+    # A request that was refused for its schema alone is none of the text's attempts.
+    without_answer = (pl.col("requests") - ANSWERS - (error == "bad_request").cast(pl.Int64)).clip(0)
+    return (
+        scan_parts(parts)
+        .filter(~pl.col("final"))
+        .group_by(digest=key_digest(pl.col("row_key")))
+        .agg(
+            attempts=without_answer.filter(pl.col("run_id") == run_id).sum(),
+            answers=ANSWERS.sum(),
+            paid_attempts=PAID_ATTEMPTS.sum(),
+            problem=problem.sort_by("answered_at_utc").drop_nulls().last(),
+            schema_refused=(error == "bad_request").any(),
+            refusals=pl.col("run_id").filter((error == "denied") & pl.col("ended")).n_unique().cast(pl.Int64),
+        )
+    )
+
+
+def _by_name(part: Path) -> str:
+    return part.name
+
+
+def _run_id_of(part: Path) -> str:
+    return part.stem.rsplit("-", 1)[0]
 
 
 def frame_of(outcomes: Iterable[Outcome], run_id: str, lane: Lane = "live") -> pl.DataFrame:
@@ -180,32 +272,40 @@ def frame_of(outcomes: Iterable[Outcome], run_id: str, lane: Lane = "live") -> p
 
 
 def _row_of(outcome: Outcome, run_id: str, lane: Lane) -> dict[str, Any]:
-    last = outcome.last
+    last, usage = outcome.last, outcome.usage
     return {
         "row_key": last.row_key,
         "label": last.label,
         "error": last.failure,
-        "message": _storable(last.message),
+        "message": last.message,
         "final": outcome.final,
         "ended": outcome.ended,
         "confidence": last.confidence,
-        "model": _storable(last.model),
+        "model": last.model,
         "run_id": run_id,
         "requests": outcome.requests,
         "unseen": outcome.unseen,
-        **vars(outcome.usage),
-        "cost_usd": outcome.cost_usd,
-        "unseen_usd": outcome.unseen_usd,
+        "input_tokens": usage.input_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": _exact(outcome.known_usd),
+        "unseen_usd": _exact(outcome.unseen_usd),
         "seconds": outcome.seconds,
         "answered_at_utc": last.at_utc,
         "lane": lane,
-        "live_cost_usd": outcome.live_cost_usd,
+        "live_cost_usd": _exact(outcome.live_cost_usd),
+        "unpriced": outcome.unpriced,
+        "answers": outcome.answers,
+        "paid_attempts": outcome.paid_attempts,
+        "problem": outcome.problem,
+        "cache_write_input_tokens": usage.cache_write_input_tokens,
+        "service_tier": outcome.service_tier,
     }
 
 
-def _storable(words: str | None) -> str | None:
-    """A provider's words without lone surrogates, which no Parquet file can hold."""
-    return None if words is None else words.encode(errors="replace").decode()
+def _exact(usd: Decimal | None) -> Decimal | None:
+    """An amount to the last digit that the ledger has. Polars has no Decimal of more digits than 38."""
+    return None if usd is None else usd.quantize(_SMALLEST_USD)
 
 
 def scan_run(ledgers: Path, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
@@ -213,19 +313,49 @@ def scan_run(ledgers: Path, run_id: str, path_column: str | None = None) -> pl.L
     return scan_parts(sorted(ledgers.glob(f"*/{run_id}-*.parquet")), path_column)
 
 
+def scan_with_journals(folder: Path, run: Run, run_id: str | None = None) -> pl.LazyFrame:
+    """A task's rows, of one run where one is named, with those of journals that nobody has folded in yet.
+
+    Nothing is written. What a run that lives has sent and not been answered is not in it.
+
+    Raises:
+        JobRefused: a part can't be read.
+    """
+    pattern = f"{run_id}-*" if run_id else "*"
+    # Journals first: one that becomes a part in the meantime is then found as either.
+    journals = sorted(folder.glob(f"{pattern}.jsonl"))
+    parts = {*folder.glob(f"{pattern}.parquet")}
+    frames = []
+    for journal in journals:
+        part = journal.with_suffix(".parquet")
+        if part in parts:
+            continue
+        try:
+            attempts = read_settled(journal)
+        except FileNotFoundError:
+            parts |= {part} if part.exists() else set()
+            continue
+        frames.append(frame_of(outcomes_of(attempts, run), _run_id_of(journal)).lazy())
+    return pl.concat([scan_parts(readable(sorted(parts))), *frames])
+
+
 def spent_since(ledgers: Path, since: datetime, *, practice: bool = False) -> Decimal:
     """What all tasks in a ledger folder have cost since a moment (UTC), in USD.
 
     Requests whose usage nobody saw count at the most they may have cost; costs without a price are left out. Practice
     and paid work don't count against each other.
+
+    Raises:
+        JobRefused: a part can't be read.
     """
     parts = sorted(
         part
         for part in ledgers.glob("*/*.parquet")
         if part.parent.name.startswith(PRACTICE_PREFIX) == practice
     )
-    recent = scan_parts(parts).filter(pl.col("answered_at_utc") >= since)
-    spent = recent.select(pl.col("cost_usd").sum() + pl.col("unseen_usd").sum()).collect()
+    recent = scan_parts(readable(parts)).filter(pl.col("answered_at_utc") >= since)
+    with faults_named(ledgers):
+        spent = recent.select(KNOWN_USD.sum() + pl.col("unseen_usd").sum()).collect()
     return spent.item() or Decimal(0)
 
 
@@ -234,13 +364,13 @@ def start_of_day(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def scan_parts(parts: list[Path], path_column: str | None = None) -> pl.LazyFrame:
+def scan_parts(parts: Sequence[Path], path_column: str | None = None) -> pl.LazyFrame:
     """Ledger parts as one frame; with each row's part in `path_column`, where one is named."""
     if not parts:
         return pl.LazyFrame(schema={**SCHEMA, **({path_column: pl.String} if path_column else {})})
     # Parts that another version wrote may lack a column, which is then null, or have one that is not known here.
     return pl.scan_parquet(
-        parts,
+        list(parts),
         schema=SCHEMA,
         hive_partitioning=False,
         glob=False,
@@ -248,3 +378,55 @@ def scan_parts(parts: list[Path], path_column: str | None = None) -> pl.LazyFram
         missing_columns="insert",
         extra_columns="ignore",
     )
+
+
+def set_empty_parts_aside(folder: Path) -> None:
+    """Rename the parts of a ledger that are files of no bytes: a disk that broke may leave such, and they hold nothing."""
+    for part in sorted(folder.glob("*.parquet")):
+        if not part.stat().st_size:
+            aside = part.rename(part.with_name(f"{part.name}.empty"))
+            log.warning("%s was empty and is set aside as %r: it held nothing to go by", part, aside.name)
+
+
+def readable(parts: Sequence[Path]) -> list[Path]:
+    """Those of some ledger parts that hold anything.
+
+    Only a file's ends are looked at, which tells in microseconds whether it was cut off.
+
+    Raises:
+        JobRefused: one holds what was paid for, and can't be read.
+    """
+    faults = {part: fault for part in parts if (fault := fault_of_parquet(part)) is not None}
+    broken = {part: fault for part, fault in faults.items() if part.stat().st_size}
+    if broken:
+        raise JobRefused([_broken(part, fault) for part, fault in broken.items()])
+    return [part for part in parts if part not in faults]
+
+
+@contextmanager
+def faults_named(ledgers: Path) -> Iterator[None]:
+    """Let a ledger part that can't be read be named where the block trips over it.
+
+    Raises:
+        JobRefused: it is damaged within, or another version wrote it in another way.
+    """
+    try:
+        yield
+    except PolarsError:
+        mistakes = []
+        for part in sorted(ledgers.glob("*/*.parquet")):
+            try:
+                scan_parts([part]).collect()
+            except PolarsError as error:
+                mistakes.append(_broken(part, str(error).splitlines()[0]))
+        if mistakes:
+            raise JobRefused(mistakes) from None
+        raise
+
+
+def _broken(part: Path, fault: str) -> Mistake:
+    sentence = (
+        f"{str(part)!r} can't be read: {fault}. What it holds was paid for: put it back from a backup, or run the version of "
+        "Labelmill that wrote it. If it is lost, move it out of the ledger; its texts are then asked, and paid, again"
+    )
+    return Mistake("output.path", sentence)

@@ -153,5 +153,5 @@ def test_a_broken_ledger_part_is_named(job_file, tmp_path):
     broken = tmp_path / "out" / "ledger" / "0123456789abcdef" / "20261124-x-00000.parquet"
     broken.write_bytes(b"PAR1 no")
     shown = _costs(job_file)
-    assert shown.exit_code == 1
-    assert "ledger" in shown.output
+    assert shown.exit_code == 2
+    assert broken.name in shown.output

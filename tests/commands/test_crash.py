@@ -19,11 +19,13 @@ LABELMILL = Path(sys.executable).parent / "labelmill"
 ROWS, CONCURRENCY, KILLS = 900, 8, 20
 
 
-def recorded_requests(out):
-    """Requests whose outcome is on disk, in ledger parts and journals."""
+def recorded_answers(out):
+    """Requests whose answer is on disk, in ledger parts and journals."""
     parts = list(out.glob("ledger/*/*.parquet"))
     journals = {path for path in out.glob("ledger/*/*.jsonl") if path.with_suffix(".parquet") not in parts}
-    in_parts = pl.read_parquet(parts)["requests"].sum() if parts else 0
+    in_parts = (
+        pl.read_parquet(parts).select(pl.col("requests") - pl.col("unseen")).sum().item() if parts else 0
+    )
     return in_parts + sum(len(read_attempts(path)) for path in journals)
 
 
@@ -66,7 +68,7 @@ path = "out"
 
 
 def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, tmp_path):
-    """After 20 kills at random moments every row is labeled once, and each kill cost at most what was in flight."""
+    """After 20 kills at random moments every row is labeled once, each kill cost at most what was in flight, and is billed."""
     practice.configure(PracticeSettings(latency_seconds=0.1, latency_sigma=0.5))
     practice.reset()
     dice = random.Random(3)
@@ -80,7 +82,7 @@ def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, t
         running.send_signal(signal.SIGKILL)
         running.communicate()
         time.sleep(0.5)  # what was sent before the kill arrives
-        lost_now = practice.totals()["requests"] - recorded_requests(tmp_path / "out") - lost
+        lost_now = practice.totals()["requests"] - recorded_answers(tmp_path / "out") - lost
         assert 0 <= lost_now <= CONCURRENCY
         lost += lost_now
     printed, _ = start().communicate(timeout=120)
@@ -92,10 +94,16 @@ def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, t
         ("failed", False),
         ("completed", True),
     }
-    assert sum(each["requests"] for each in records) == ROWS
+    unseen = sum(each["requests_unseen"] for each in records)
+    assert sum(each["requests"] for each in records) == ROWS + unseen
+    # One that was noted and not sent yet counts too: what the provider may charge for is never more than is told.
+    assert lost <= unseen <= KILLS * CONCURRENCY
+    assert bool(sum(each["unseen_usd"] for each in records)) == bool(unseen)
     assert not list(tmp_path.glob("out/ledger/*/*.jsonl"))
     assert not list(tmp_path.glob("out/runs/*/pending*"))
     labeled = pl.read_parquet(tmp_path / "out/labeled/source.parquet")
     assert labeled["id"].to_list() == list(range(ROWS))
     ledger = pl.read_parquet(tmp_path / "out/ledger/*/*.parquet")
-    assert ledger["row_key"].n_unique() == ledger.height == ROWS
+    labels = ledger.filter(pl.col("label").is_not_null())
+    assert labels["row_key"].n_unique() == labels.height == ROWS
+    assert set(ledger["error"].drop_nulls()) <= {"interrupted"}

@@ -177,3 +177,20 @@ def test_the_digests_of_batches_are_those_of_their_texts(folder, record_of):
     some = folder.digests([record_of(name="r-000"), record_of(name="r-001")]).collect()
     expected = [int(row_key_of(text).removeprefix("v1:"), 16) for text in "abc"]
     assert some["digest"].to_list() == expected
+
+
+@pytest.mark.parametrize("kept", [None, 0, 3, -4])
+def test_a_run_does_not_start_where_it_is_not_known_which_texts_are_out(folder, record_of, kept):
+    """They might be paid for a second time: the file is named, and what to do. Of a settled batch nobody needs it."""
+    folder.write(record_of(name="r-000", step="sent"))
+    write_keys(folder, "r-000", ["a"])
+    assert [record.name for record in folder.sweep()] == ["r-000"]
+    path = folder.requests_path("r-000")
+    content = path.read_bytes()
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(content[:kept])
+    with pytest.raises(JobRefused, match=r"requests\.parquet.* can't be read.*backup"):
+        folder.sweep()
+    folder.write(record_of(name="r-000", step="harvested"))
+    assert folder.sweep() == []

@@ -31,12 +31,9 @@ def record_answers():
                 )
             for text, kind in (failures or {}).items():
                 answered = POLICY_OF_KIND[kind] is not Policy.RETRY
-                journal.append(
-                    Attempt(
-                        row_key_of(text), when, failure=kind, message=f"{kind}!", answered=answered, **paid
-                    )
-                )
-            ledger.add(journal, Run(max_answers=1, max_attempts=1))
+                told = {"failure": kind, "message": f"{kind}!", "gave_up": True}
+                journal.append(Attempt(row_key_of(text), when, answered=answered, **told, **paid))
+            ledger.add(journal, Run(max_answers=1, max_attempts=2))
         return ledger
 
     return record

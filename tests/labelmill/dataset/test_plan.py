@@ -1,6 +1,7 @@
 """Planning: what is pending, each text once, and how it is cut."""
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -14,11 +15,17 @@ from labelmill.dataset.plan import (
     chunks_of,
     first_rows_of,
     read_chunk,
+    read_tried,
     rows_per_chunk_of,
     write_pending,
+    write_tried,
 )
 from labelmill.dataset.row_key import row_key_of
 from labelmill.dataset.template import read_template
+from labelmill.job.model import Run
+from labelmill.money.usage import Usage
+from labelmill.store.attempts import Attempt, Tried
+from labelmill.store.journal import Journal
 from labelmill.store.ledger import Ledger
 
 TEMPLATE = read_template("text")
@@ -169,3 +176,47 @@ def test_many_texts_keep_their_order(tmp_path, write_source):
     files = write_source(tmp_path / "source", *frames)
     pending = _pending(files, Ledger(tmp_path / "ledger"), tmp_path)
     assert pending["text"].to_list() == list(dict.fromkeys(texts))
+
+
+def test_what_was_tried_of_a_text_goes_with_the_plan(tmp_path, write_source):
+    """Answers, requests that may have been paid, refusals: of each text that has any, and of those that are asked alone."""
+    files = write_source(tmp_path / "source", _column(["a", "b", "c", "new"]))
+    ledger = Ledger(tmp_path / "ledger")
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def attempt(text, kind, **more):
+        return Attempt(row_key_of(text), now, failure=kind, message="m", **more)
+
+    made = [
+        attempt("a", "off_label", answered=True, usage=Usage(9, 0, 1)),
+        attempt("b", "timeout"),
+        attempt("b", "timeout"),
+        attempt("c", "denied", usage=Usage(), gave_up=True),
+        attempt("in no file", "timeout"),
+    ]
+    with Journal(ledger.journal_path("run", 0)) as journal:
+        for one in made:
+            journal.append(one)
+        ledger.add(journal, Run(max_attempts=5, max_answers=3))
+    pending = _pending(files, ledger, tmp_path)
+    path = tmp_path / "run" / "pending.parquet"
+    write_tried(path, ledger.tries("run"))
+    keys = pending["row_key"].to_list()
+    assert read_tried(path, keys) == {
+        row_key_of("a"): Tried(answers=1, problem="off_label"),
+        row_key_of("b"): Tried(paid_attempts=2, attempts=2),
+        row_key_of("c"): Tried(refusals=1, attempts=1),
+    }
+    assert read_tried(path, keys[:1]).keys() == {row_key_of("a")}
+    assert read_tried(path, []) == {}
+
+
+def test_a_plan_of_texts_that_were_never_tried_says_nothing_of_them(tmp_path, write_source):
+    """And leaves no file."""
+    files = write_source(tmp_path / "source", _column(["a"]))
+    ledger = Ledger(tmp_path / "ledger")
+    keys = _pending(files, ledger, tmp_path)["row_key"].to_list()
+    path = tmp_path / "run" / "pending.parquet"
+    write_tried(path, ledger.tries("run"))
+    assert read_tried(path, keys) == {}
+    assert list(path.parent.iterdir()) == [path]

@@ -4,10 +4,22 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelmill.run.counts import RowCounts, Seconds, Work, count_rows, count_statuses, work_of
+from labelmill.money.usage import Usage
+from labelmill.run.counts import (
+    RowCounts,
+    Seconds,
+    Work,
+    count_rows,
+    count_statuses,
+    work_of,
+    work_of_run,
+)
+from labelmill.store.attempts import Attempt
+from labelmill.store.journal import Journal
 from labelmill.store.ledger import MONEY, SCHEMA
 
 
@@ -61,7 +73,9 @@ def test_the_counts_add_up_to_the_rows(rows):
 
 def _part(**values):
     filled = {name: [value] for name, value in values.items()}
-    frame = pl.DataFrame(filled, schema_overrides={"cost_usd": MONEY, "live_cost_usd": MONEY})
+    frame = pl.DataFrame(
+        filled, schema_overrides={"cost_usd": MONEY, "live_cost_usd": MONEY, "unseen_usd": MONEY}
+    )
     return frame.select(
         *(pl.col(n).cast(t) if n in filled else pl.lit(None, dtype=t).alias(n) for n, t in SCHEMA.items())
     )
@@ -92,6 +106,41 @@ def test_one_unknown_cost_makes_the_sum_unknown():
     """A sum that leaves something out would be a number that isn't so."""
     parts = [_part(row_key="a", requests=1, cost_usd=cost) for cost in (Decimal(1), None)]
     assert work_of(pl.concat(parts).lazy()).cost_usd is None
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"cost_usd": None},
+        {"cost_usd": Decimal("0.5"), "unpriced": 1},
+        {"cost_usd": Decimal(0), "unpriced": 2},
+    ],
+)
+def test_a_text_of_which_a_part_has_no_price_makes_the_cost_unknown(unknown):
+    """Whether an older version wrote null, or this one what is known; a row without such answers is known."""
+    parts = [_part(row_key="a", requests=1, cost_usd=Decimal(1), unpriced=0), _part(row_key="b", **unknown)]
+    assert work_of(parts[0].lazy()).cost_usd == 1
+    assert work_of(pl.concat(parts).lazy()).cost_usd is None
+
+
+def test_a_runs_work_holds_what_the_disk_had_no_place_for(tmp_path):
+    """Journals that did not become parts count, with what was sent and not heard of; other runs' and living ones' don't."""
+    folder = tmp_path / "0123456789abcdef"
+    now = datetime.now(UTC)
+    for run_id, cost in (("run", "0.5"), ("runner", "4")):
+        with Journal(folder / f"{run_id}-00001.jsonl") as journal:
+            paid = {"answered": True, "usage": Usage(10, 0, 2), "cost_usd": Decimal(cost)}
+            journal.append(Attempt("v1:0a", now, label="sport", **paid))
+            journal.note_sent("v1:0b", Decimal("0.25"))
+    part = _part(
+        row_key="v1:0c", requests=1, cost_usd=Decimal(1), unpriced=0, unseen_usd=Decimal(0), unseen=0
+    )
+    part.write_parquet(folder / "run-00000.parquet")
+    work = work_of_run(tmp_path, "run", "0123456789abcdef")
+    assert (work.requests, work.requests_unseen) == (3, 1)
+    assert (work.cost_usd, work.unseen_usd, work.other_tasks_cost_usd) == (Decimal("1.5"), Decimal("0.25"), 0)
+    assert work_of_run(tmp_path, "run", "another task").other_tasks_cost_usd == Decimal("1.5")
+    assert work_of_run(tmp_path, "no run", "0123456789abcdef") == Work()
 
 
 def test_no_work_costs_nothing():

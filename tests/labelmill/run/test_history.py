@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from labelmill.errors import JobRefused
 from labelmill.job.model import Run
 from labelmill.money.usage import Usage
 from labelmill.run.history import history_of, read_runs, read_work, scan_history
@@ -81,6 +82,18 @@ def test_a_journal_beside_its_part_counts_once(read, tmp_path, write_part):
     assert read()["total"]["texts"] == 1
 
 
+def test_what_a_killed_run_had_sent_counts_and_what_a_living_one_has_does_not(read, tmp_path):
+    """A request in flight is no request without usage while its run lives; when that is dead, it is one at its worst case."""
+    path = tmp_path / "out" / "ledger" / ("0" * 16) / "20261123-run1-00000.jsonl"
+    with Journal(path) as journal:
+        journal.append(Attempt("v1:0a", NOON, label="sport", answered=True, cost_usd=Decimal("0.5")))
+        journal.note_sent("v1:0b", Decimal("0.25"))
+        total = read()["total"]
+        assert (total["requests"], total["requests_unseen"], total["unseen_usd"]) == (1, 1, None)
+    total = read()["total"]
+    assert (total["requests"], total["requests_unseen"], total["cost_usd"]) == (2, 2, 0.5)
+
+
 def test_practice_and_paid_work_are_kept_apart(read, write_part, write_run):
     """Practice costs nothing, so that it is in no total of paid work."""
     write_part("20261123-paid", [{}])
@@ -100,6 +113,24 @@ def test_an_unknown_cost_makes_the_total_unknown_and_says_what_is_known(read, wr
     assert history["total"]["cost_known_usd"] == pytest.approx(0.002)
     assert history["total"]["cost_per_1000_labels_usd"] is None
     assert history["days"][0]["cost_usd"] is None
+
+
+def test_what_is_known_of_a_texts_cost_is_in_the_sum_of_what_is_known(read, write_part):
+    """A text that cost 0.50 and then got an answer of unknown cost."""
+    write_part("20261123-run1", [{"cost_usd": Decimal("0.5"), "unpriced": 1}, {"unpriced": 0}])
+    total = read()["total"]
+    assert (total["cost_usd"], total["cost_known_usd"]) == (None, pytest.approx(0.501))
+
+
+def test_a_part_that_cannot_be_read_is_named(read, write_part, tmp_path):
+    """What it holds was paid: no total is shown that leaves it out. An empty one held nothing."""
+    write_part("20261123-run1", [{}])
+    (part,) = (tmp_path / "out" / "ledger").rglob("*.parquet")
+    part.with_name("20261123-run2-00000.parquet").touch()
+    assert read()["total"]["texts"] == 1
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(JobRefused, match=r"20261123-run1-00000\.parquet"):
+        read()
 
 
 def test_unseen_requests_count_at_their_worst_case_or_as_unknown(read, write_part):

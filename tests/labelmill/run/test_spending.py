@@ -6,6 +6,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from labelmill.errors import JobRefused
 from labelmill.job.model import Run
 from labelmill.run.spending import spent_of_limits
 from labelmill.store.ledger import SCHEMA
@@ -47,5 +48,5 @@ def test_without_a_limit_the_ledgers_are_not_read(ledgers):
     """A run without a limit for the day or the month starts without a look at what was paid."""
     (ledgers / "task" / "part.parquet").write_bytes(b"can't be read")
     assert spent_of_limits(Run(max_cost_usd=1), ledgers, NOW, practice=False) == (0, 0)
-    with pytest.raises(pl.exceptions.ComputeError):
+    with pytest.raises(JobRefused, match=r"part\.parquet"):
         spent_of_limits(Run(max_cost_usd_per_day=1), ledgers, NOW, practice=False)

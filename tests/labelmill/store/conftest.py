@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from labelmill.store.ledger import Ledger
+
 HOLDERS = {
     "journal": "from labelmill.store.journal import Journal\nholding = Journal(Path(sys.argv[1]))\n",
     "lock": "from labelmill.store.lock import locked\nholding = locked(Path(sys.argv[1]), sys.argv[2])\n",
@@ -31,3 +33,9 @@ def held_elsewhere():
                 holder.kill()
 
     return hold
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """An empty ledger."""
+    return Ledger(tmp_path / "ledger" / "task")

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import threading
 
+import polars as pl
 import pytest
 
-from labelmill.store.files import write_text_whole, written_whole
+from labelmill.store.files import fault_of_parquet, temporaries_in, write_text_whole, written_whole
 
 DIE_WHILE_WRITING = """
 import os, signal, sys
@@ -122,3 +123,52 @@ def test_any_text_can_be_written(tmp_path):
     path = tmp_path / "a.txt"
     write_text_whole(path, "a\ud800b\r\n\x00技术\u202e")
     assert path.read_bytes() == "a?b\r\n\x00技术\u202e".encode()
+
+
+def test_a_dead_process_own_temporary_files_are_found_and_no_one_elses(tmp_path):
+    """By the name that they alone have; where a folder may be anyone's, by the names that are written there."""
+    path = tmp_path / "a.parquet"
+    done = subprocess.run([sys.executable, "-c", DIE_WHILE_WRITING, str(path)], check=False)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    for name in (
+        "a.tmp",
+        ".a.tmp",
+        ".a.parquet.x1.tmp",
+        ".12.tmp",
+        "a.parquet.12.tmp",
+        ".a.parquet.12.tmp.bak",
+    ):
+        (tmp_path / name).touch()
+    assert temporaries_in(tmp_path) == [left]
+    assert temporaries_in(tmp_path, r"a\.parquet") == [left]
+    assert temporaries_in(tmp_path, "b") == []
+    assert temporaries_in(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "fault"),
+    [
+        (slice(0), "it is empty"),
+        (slice(3), "it is no Parquet file"),
+        (slice(4), "it was cut off"),
+        (slice(60), "it was cut off"),
+        (slice(-1), "it was cut off"),
+        (slice(5, None), "it is no Parquet file"),
+        (slice(None), None),
+    ],
+)
+def test_a_parquet_file_that_is_not_whole_is_known_by_its_ends(tmp_path, kept, fault):
+    """Without reading what is in it."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"a": range(100)}).write_parquet(path)
+    path.write_bytes(path.read_bytes()[kept])
+    assert fault_of_parquet(path) == fault
+
+
+def test_a_parquet_file_of_which_the_middle_is_gone_was_cut_off(tmp_path):
+    """Its end tells of more than there is."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"a": range(100)}).write_parquet(path)
+    path.write_bytes(b"PAR1" + path.read_bytes()[-8:])
+    assert fault_of_parquet(path) == "it was cut off"
