@@ -13,9 +13,10 @@ from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import batch_form_of
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
-from labelmill.model.answers import LabelSet, answer_of
+from labelmill.model.answers import answer_of
 from labelmill.model.endings import Judge
 from labelmill.model.failures import Failure, failure_of_status
+from labelmill.model.reading import LabelSet
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt, Outcome, outcomes_of

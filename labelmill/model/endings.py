@@ -4,17 +4,17 @@ Every response is either an answer, billed by its usage or counted as unseen at 
 nothing, or one that may have. Nothing here raises, and nothing here sends.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
-from labelmill.model.answers import Answer, LabelSet, answer_of_completion, label_or_failure
+from labelmill.model.answers import Answer, answer_of_completion, label_or_failure
 from labelmill.model.failures import Failure, Policy, failure_of_response
+from labelmill.model.reading import LabelSet
+from labelmill.model.response_body import body_in
 from labelmill.money.prices import Price, cost_of, dearest_cost_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
@@ -98,19 +98,14 @@ def failed_attempt(row_key: str, failure: Failure, worst_cost: Decimal | None) -
 
 def ending_of(response: Response) -> Answer | Failure:
     """What a response amounts to before anyone has looked at its labels: an answer, or why there is none."""
-    body = body_in(response)
+    body = body_in(response.content, response.headers.get("content-type"))
     if response.status >= _FIRST_ERROR:
         fallback = response.content[:2000].decode(errors="replace")
-        return failure_of_response(response.status, body, fallback, response.headers)
+        said = None if isinstance(body, Failure) else body
+        return failure_of_response(response.status, said, fallback, response.headers)
+    if isinstance(body, Failure):
+        return body
     return replace(answer_of_completion(body), seconds=response.seconds)
-
-
-def body_in(response: Response) -> Any:
-    """The JSON of a response; None where it holds none."""
-    try:
-        return json.loads(response.content)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _now() -> datetime:

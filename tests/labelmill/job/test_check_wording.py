@@ -8,7 +8,7 @@ from labelmill.job.check import checked_job
 from labelmill.job.check_wording import label_mistakes, prompt_mistakes
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import Prompt
-from labelmill.model.answers import LabelSet
+from labelmill.model.reading import LabelSet
 
 
 def _labels(*names):

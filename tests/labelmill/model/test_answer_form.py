@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelmill.model.answer_form import correction_form_of, form_of, max_tokens_of_json, max_tokens_of_text
-from labelmill.model.answers import Answer, LabelSet, label_or_failure
+from labelmill.model.answers import Answer, label_or_failure
+from labelmill.model.reading import LabelSet
 
 
 def test_a_job_is_asked_in_its_own_form(job_of):
