@@ -20,9 +20,10 @@ from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, form_of
 from labelmill.model.answers import SECONDS, LabelSet, answer_of, label_or_failure
 from labelmill.model.chat import JobChatOpenAI, chat_settings
-from labelmill.model.failures import Failure, Policy, failure_of, may_have_been_paid
+from labelmill.model.failures import Failure, failure_of, may_have_been_paid
+from labelmill.model.pace import Permit
 from labelmill.model.prompt import prompt_of
-from labelmill.model.throttle import Passage, Throttle
+from labelmill.model.throttle import Throttle
 from labelmill.model.worst_case import worst_case_of
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import Price, cost_of
@@ -38,14 +39,14 @@ class Toll:
     price: Price | None
 
     @contextmanager
-    def passage(self, order: int, worst_case: Usage) -> Iterator[tuple[Passage, Reservation]]:
+    def passage(self, order: int, worst_case: Usage) -> Iterator[tuple[Permit, Reservation]]:
         """Hold a place and the money for one request."""
         worst_cost = cost_of(worst_case, self.price) or Decimal(0)
-        with self.throttle.admit(order, worst_case.input_tokens, worst_case.output_tokens) as passage:
+        with self.throttle.admit(order, worst_case.input_tokens, worst_case.output_tokens) as permit:
             try:
                 with self.budget.reserve(worst_cost) as reservation:
                     self.throttle.gate.raise_if_stopped()
-                    yield passage, reservation
+                    yield permit, reservation
             except BudgetReached as reached:
                 self.throttle.gate.stop(reached)
                 raise
@@ -69,14 +70,14 @@ class TolledChatOpenAI(JobChatOpenAI):
     ) -> ChatResult:
         order = run_manager.metadata.get("chunk", 0) if run_manager else 0
         worst_case = worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format"))
-        with self.toll.passage(order, worst_case) as (passage, reservation):
+        with self.toll.passage(order, worst_case) as (permit, reservation):
             sent = time.monotonic()
             try:
                 result = self._answered(messages, stop, run_manager, **kwargs)
             except Exception as error:
                 if may_have_been_paid(error):
                     reservation.settle(cost_of(worst_case, self.toll.price))
-                self._tell_throttle(error)
+                self._tell_throttle(permit, error)
                 raise
             generation = result.generations[0]
             message = generation.message
@@ -85,17 +86,14 @@ class TolledChatOpenAI(JobChatOpenAI):
             usage = Usage.from_message(message.usage_metadata) if isinstance(message, AIMessage) else None
             reservation.settle(cost_of(usage or worst_case, self.toll.price))
             headers = (generation.generation_info or {}).get("headers") or {}
-            self.toll.throttle.answered(passage, usage, headers)
+            self.toll.throttle.answered(permit, usage, headers)
             return result
 
-    def _tell_throttle(self, error: Exception) -> None:
-        match failure_of(error):
-            case Failure(kind="rate_limited", retry_after_seconds=wait) if isinstance(
-                error, openai.APIStatusError
-            ):
-                self.toll.throttle.rate_limited(error.response.headers, wait)
-            case Failure(policy=Policy.RETRY):
-                self.toll.throttle.troubled()
+    def _tell_throttle(self, permit: Permit, error: Exception) -> None:
+        failure = failure_of(error)
+        if isinstance(failure, Failure):
+            headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
+            self.toll.throttle.failed(permit, failure, headers)
 
     def _answered(self, *args: Any, **kwargs: Any) -> ChatResult:
         try:
