@@ -10,6 +10,9 @@ FEWEST_FAILURES = 3
 PROBE_SECONDS = 2.0
 LONGEST_PROBE_SECONDS = 15.0
 _PROBE_GROWTH = 1.5
+_BACK_FOR_GOOD = 4
+"""Requests that get through after an outage; before, fewer failures tell that it goes on."""
+_FEWEST_FAILURES_AGAIN = 2
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Outage:
     failed_probes: int = 0
     _ends_at: float = math.inf
     _probe_seconds: float = PROBE_SECONDS
+    _got_through: int = _BACK_FOR_GOOD
     _in_a_row: int = 0
     _first_failed_at: float = math.inf
     _only_connections: bool = True
@@ -44,7 +48,10 @@ class Outage:
         """
         was_out, self.since = self.since is not None, None
         self._in_a_row, self._only_connections, self._in_flight_then = 0, True, in_flight
-        self.failed_probes, self._probe_seconds = 0, PROBE_SECONDS
+        self.failed_probes = 0
+        self._got_through = 1 if was_out else self._got_through + 1
+        if not self.is_again:
+            self._probe_seconds = PROBE_SECONDS
         return was_out
 
     def failed(self, failure: Failure, *, is_probe: bool, oldest_sent_at: float, now: float) -> bool:
@@ -63,7 +70,8 @@ class Outage:
             self._first_failed_at = now
         self._in_a_row += 1
         self._only_connections &= failure.kind == "connection"
-        if self._in_a_row < max(FEWEST_FAILURES, self._in_flight_then):
+        fewest = _FEWEST_FAILURES_AGAIN if self.is_again else FEWEST_FAILURES
+        if self._in_a_row < max(fewest, self._in_flight_then):
             return False
         if not self._only_connections and oldest_sent_at < self._first_failed_at:
             return False
@@ -71,6 +79,11 @@ class Outage:
         self.next_probe_at = min(now + self._probe_seconds, self._ends_at)
         self._ask_patience(failure, now)
         return True
+
+    @property
+    def is_again(self) -> bool:
+        """Whether too little has got through since the last outage to tell that it is over."""
+        return self._got_through < _BACK_FOR_GOOD
 
     def _probe_again(self, failure: Failure, now: float, *, is_probe: bool) -> None:
         if is_probe:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labelmill.job.model import Run
-from labelmill.model.adaptive import AdaptiveLimit
+from labelmill.model.adaptive import AdaptiveLimit, Sent
 from labelmill.model.bucket import Bucket
 from labelmill.model.failures import OVERLOAD_KINDS, Failure, Policy
 from labelmill.model.gate import Wait
@@ -34,7 +34,7 @@ class Permit:
     text_bytes: int
     estimate: float
     sent_at: float
-    epoch: int
+    sent: Sent
 
 
 class Pace:
@@ -53,8 +53,10 @@ class Pace:
         self._probe: Permit | None = None
         self._first_epoch = 0
         self._recent = 0
+        self._sent_at = -math.inf
         self._size_then = self.limit.size
         self._told_limit = self.limit.limit
+        self._untold: str | None = None
         self._told_outage: float | None = None
         self._lines_left = Bucket(_LINES_PER_MINUTE, _LINES_AT_ONCE, _LINES_AT_ONCE, now)
 
@@ -63,11 +65,16 @@ class Pace:
         """Whether nothing gets through at this moment."""
         return self.outage.since is not None
 
+    @property
+    def blames_nobody(self) -> bool:
+        """Whether a request that fails now does so for what ails all: nothing gets through, or only just does again."""
+        return self.is_out or self.outage.is_again
+
     def use(self, limit: AdaptiveLimit) -> None:
         """Go on with another limit of concurrency. What was learned of the provider's pace stays."""
         limit.epoch = self.limit.epoch + 1
         self.limit, self._size_then, self._told_limit = limit, limit.size, limit.limit
-        self.paused_until, self._told_outage = -math.inf, None
+        self._untold, self.paused_until, self._told_outage = None, -math.inf, None
         self.outage.got_through(len(self._in_flight))
 
     def next_permit(self, text_bytes: int, max_tokens: int, now: float) -> Permit | Wait:
@@ -81,9 +88,10 @@ class Pace:
             return Wait(wait)
         self._requests.take(1, now)
         self._tokens.take(estimate, now)
-        permit = Permit(text_bytes, estimate, now, self.limit.epoch)
+        permit = Permit(text_bytes, estimate, now, self.limit.sent())
         self._in_flight[permit] = None
         self._recent += 1
+        self._sent_at = now
         if self.is_out:
             self._probe = permit
         return permit
@@ -98,12 +106,13 @@ class Pace:
         # Those from before an outage may hang for as long as a request may take; they don't count as recent.
         if self._recent >= self.limit.limit or len(self._in_flight) >= self.limit.ceiling:
             return math.inf
-        return max(0.0, self.paused_until - now)
+        return max(0.0, max(self.paused_until, self._sent_at + self.limit.spacing_seconds) - now)
 
     def ended(self, permit: Permit) -> None:
         """A request is over, or was never sent. What came of it was told before."""
         del self._in_flight[permit]
-        self._recent -= permit.epoch >= self._first_epoch
+        self.limit.forget(permit.sent)
+        self._recent -= permit.sent.epoch >= self._first_epoch
         if self._probe is permit:
             self._probe = None
 
@@ -115,7 +124,7 @@ class Pace:
             self._tokens_per_byte += _LEARNING_RATE * (seen - self._tokens_per_byte)
         self._learn(rate_headers_of(headers), now)
         self._got_through(now)
-        reason = self.limit.answered(permit.epoch, self._recent)
+        reason = self.limit.answered(permit.sent, self._recent)
         self._size_then = self.limit.size
         self._tell_limit(reason, now)
 
@@ -129,7 +138,7 @@ class Pace:
             if failure.kind in OVERLOAD_KINDS:
                 self._turned_away(permit, failure, announced, now)
             else:
-                self.limit.troubled()
+                self.limit.troubled(permit.sent)
             others = (other.sent_at for other in self._in_flight if other is not permit)
             is_probe, oldest = permit is self._probe, next(others, math.inf)
             if self.outage.failed(failure, is_probe=is_probe, oldest_sent_at=oldest, now=now):
@@ -137,8 +146,9 @@ class Pace:
             self._tell_outage(now)
 
     def _turned_away(self, permit: Permit, failure: Failure, announced: RateHeaders, now: float) -> None:
-        self._tell_limit(self.limit.overloaded(permit.epoch, failure.kind), now)
-        if self.limit.overloaded_fraction(permit.epoch) < _EPISODE_FRACTION:
+        self._untold = self.limit.overloaded(permit.sent, failure.kind) or self._untold
+        is_of_episode = permit.sent.epoch == self.limit.epoch - 1
+        if not is_of_episode or self.limit.episode_fraction < _EPISODE_FRACTION:
             return
         if failure.kind == "rate_limited" and not (announced.requests and announced.requests.remaining):
             self._requests.empty(now)
@@ -148,9 +158,14 @@ class Pace:
 
     def _pause(self, failure: Failure) -> None:
         # A server that is gone says nothing of how much it takes once it is back.
-        held = self._size_then if failure.kind == "connection" else self.limit.size
-        self.limit.start_again(max(held, self.limit.slow_start_until / 2))
-        self._first_epoch, self._recent = self.limit.epoch, 0
+        is_gone = failure.kind == "connection"
+        held = self._size_then if is_gone else self.limit.size
+        if held < self.limit.slow_start_until:
+            held = min(self.limit.slow_start_until, self.limit.ceiling)
+        if self.outage.is_again:
+            held /= 2
+        self.limit.start_again(max(1.0, held) if is_gone else held)
+        self._first_epoch, self._recent, self._untold = self.limit.epoch, 0, None
 
     def _got_through(self, now: float) -> None:
         if self.outage.got_through(len(self._in_flight) - 1) and self._told_outage is not None:
@@ -165,15 +180,17 @@ class Pace:
             outstanding = sum(permit.estimate for permit in self._in_flight)
             self._tokens.learn(announced.tokens, outstanding, now)
 
-    def _tell_limit(self, reason: str | None, now: float) -> None:
+    def _tell_limit(self, grown: str | None, now: float) -> None:
+        """Tell of a limit that is higher or lower by a fifth than was told; lower only once something gets through."""
         before, limit = self._told_limit, self.limit.limit
-        if reason is None or abs(limit - before) < _WORTH_A_LINE * before:
-            return
-        grown = reason.startswith("all ")
-        if grown == (limit > before) and self._may_tell(now):
-            told = f"{'Raised' if grown else 'Lowered'} concurrency from {before} to {limit}: {reason}"
+        reason = grown if limit > before else self._untold
+        if reason and abs(limit - before) >= _WORTH_A_LINE * before and self._may_tell(now):
+            told = (
+                f"{'Raised' if limit > before else 'Lowered'} concurrency from {before} to {limit}: {reason}"
+            )
             self.lines.append((logging.INFO, told))
             self._told_limit = limit
+            self._untold = None
 
     def _tell_outage(self, now: float) -> None:
         """Tell of an outage once it has lasted beyond a probe, or is going to."""

@@ -86,8 +86,11 @@ class Throttle:
 
     @property
     def is_out(self) -> bool:
-        """Whether nothing gets through at this moment, and all is paused but for a probe every few seconds."""
-        return self._pace.is_out
+        """Whether nothing gets through, or only just does again: no text is to blame for a request that fails now.
+
+        While nothing gets through, all is paused but for a probe every few seconds.
+        """
+        return self._pace.blames_nobody
 
     def status_words(self) -> str | None:
         """What to show while everything is paused: since when, and what for; None while all goes on."""
