@@ -49,10 +49,11 @@ _IN_WORDS = {
 
 @dataclass(eq=False, slots=True)
 class Sent:
-    """A request under a limit: the how manieth since the last cut, and what came of it."""
+    """A request under a limit: its number since the last cut, whether it is its text's first, and what came of it."""
 
     epoch: int
     number: int
+    is_first: bool
     outcome: str = _ON_ITS_WAY
 
 
@@ -77,6 +78,8 @@ class AdaptiveLimit:
     """Up to here, what fails neither cuts the limit nor keeps it from growing."""
     episode_fraction: float = 1.0
     """What part of the requests didn't get through that the last cut was for."""
+    first_fraction: float = 0.0
+    """What part didn't get through, lately, of the requests for texts that hadn't failed before."""
     _sent: deque[Sent] = field(default_factory=deque)
     _over: int = 0
     _sent_before: list[Sent] = field(default_factory=list)
@@ -103,9 +106,9 @@ class AdaptiveLimit:
         """The least time between two requests; 0 unless even one in flight at a time is too much."""
         return SPACING_SECONDS * (1 / self.size - 1) if self.size < 1 else 0.0
 
-    def sent(self) -> Sent:
-        """A request goes out."""
-        sent = Sent(self.epoch, self._sent[-1].number + 1 if self._sent else 0)
+    def sent(self, *, is_first: bool = True) -> Sent:
+        """A request goes out; `is_first` says that its text hasn't failed before."""
+        sent = Sent(self.epoch, self._sent[-1].number + 1 if self._sent else 0, is_first)
         self._sent.append(sent)
         self._drop_what_nobody_looks_back_on()
         return sent
@@ -129,12 +132,14 @@ class AdaptiveLimit:
         before = self.limit
         if sent.epoch == self.epoch:
             looked_at = self._before(sent, (*self._sent_before, *self._sent))
+            self._see_first_ones(looked_at)
             fraction = _overloaded_fraction(looked_at)
             if not self._is_too_much(fraction, looked_at) or not self._begins_episode(fraction, looked_at):
                 return None
         elif sent.epoch == self.epoch - 1 and self._sent_before:
             # More of the same episode tells better how deep the cut has to be.
             looked_at = self._before(sent, self._sent_before)
+            self._see_first_ones(looked_at)
             self.episode_fraction = max(self.episode_fraction, _overloaded_fraction(looked_at))
         else:
             return None
@@ -159,6 +164,7 @@ class AdaptiveLimit:
         self.size = max(SMALLEST, min(1.0, slow_start_until))
         self.slow_start_until = slow_start_until
         self._has_grown = True
+        self.first_fraction = 0.0
         self._sent_before = []
         self._start_anew()
 
@@ -177,6 +183,11 @@ class AdaptiveLimit:
             and (other.epoch, other.number) <= last
             and other.outcome != _SAYS_NOTHING
         ]
+
+    def _see_first_ones(self, looked_at: list[Sent]) -> None:
+        first_ones = [sent for sent in looked_at if sent.is_first]
+        if len(first_ones) >= FEWEST_OVERLOADED:
+            self.first_fraction = _overloaded_fraction(first_ones)
 
     def _drop_what_nobody_looks_back_on(self) -> None:
         """Keep all from the oldest that is on its way, and before it as many as are looked at."""
@@ -217,6 +228,8 @@ class AdaptiveLimit:
             grown = min(self.size * 2, self.slow_start_until) if slow else self.size * growth
             self.size = min(float(self.ceiling), grown)
             self._has_grown = True
+        if isolated:
+            self.first_fraction = 0.0
         self._answers = self._troubles = self._peak = 0
         if self.limit == before:
             return None
@@ -238,9 +251,9 @@ class FixedLimit(AdaptiveLimit):
         """So many requests in flight, no more and no fewer."""
         return cls(ceiling=limit, size=limit)
 
-    def sent(self) -> Sent:
+    def sent(self, *, is_first: bool = True) -> Sent:
         """Nothing is looked back on."""
-        return Sent(self.epoch, 0)
+        return Sent(self.epoch, 0, is_first)
 
     def answered(self, sent: Sent, in_flight: int) -> str | None:  # noqa: ARG002
         """Nothing grows."""

@@ -53,6 +53,8 @@ class Gate:
         self._arrival = itertools.count()
         self._stopped: RunStopped | None = None
         self._sleepers: list[SimpleQueue[None]] = []
+        self.takes_turns = False
+        """Whether who has waited longest goes first instead, so that no one text is tried again and again."""
 
     @contextmanager
     def admit(self, order: int, enter: Callable[[], T | Wait], leave: Callable[[T], None]) -> Iterator[T]:
@@ -75,8 +77,7 @@ class Gate:
         finally:
             with self._lock:
                 if turn.granted is None:
-                    self._queue.remove(turn)
-                    heapq.heapify(self._queue)
+                    self._take_out(turn)
                 else:
                     leave(turn.granted)
                 self._let_in()
@@ -129,9 +130,16 @@ class Gate:
                     turn.looks_at = math.inf
                 self._let_in()
 
+    def _take_out(self, turn: _Turn[Any]) -> None:
+        if turn is self._queue[0]:
+            heapq.heappop(self._queue)
+        else:
+            self._queue.remove(turn)
+            heapq.heapify(self._queue)
+
     def _let_in(self) -> None:
         while self._queue and self._stopped is None:
-            first = self._queue[0]
+            first = min(self._queue, key=_arrival) if self.takes_turns else self._queue[0]
             granted = first.enter()
             if isinstance(granted, Wait):
                 looks_at = time.monotonic() + granted.seconds
@@ -141,8 +149,12 @@ class Gate:
                     first.wake.put(None)
                 return
             first.granted = granted
-            heapq.heappop(self._queue)
+            self._take_out(first)
             first.wake.put(None)
+
+
+def _arrival(turn: _Turn[Any]) -> int:
+    return turn.arrival
 
 
 def _sleep(wake: SimpleQueue[None], seconds: float) -> None:

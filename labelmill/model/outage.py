@@ -11,7 +11,7 @@ PROBE_SECONDS = 2.0
 LONGEST_PROBE_SECONDS = 15.0
 _PROBE_GROWTH = 1.5
 _BACK_FOR_GOOD = 4
-"""Requests that get through after an outage; before, fewer failures tell that it goes on."""
+"""Requests that come back after an outage; before, fewer failures tell that it goes on."""
 _FEWEST_FAILURES_AGAIN = 2
 
 
@@ -22,6 +22,9 @@ class Outage:
     Nothing gets through where, since something last did, as many requests failed as were in flight then, and none is
     left that was sent before the first of them failed: a server that takes four at once and turns the others away is not
     out. Where all of them found no connection that last part isn't waited for: what is left then hangs.
+
+    At least three of the failures have to be telling, or else a few texts on which the provider breaks would look like an
+    outage once they alone are left: of a text that hasn't failed before, sent after all that got through.
     """
 
     patience_seconds: float
@@ -35,29 +38,45 @@ class Outage:
     failed_probes: int = 0
     _ends_at: float = math.inf
     _probe_seconds: float = PROBE_SECONDS
-    _got_through: int = _BACK_FOR_GOOD
-    _in_a_row: int = 0
+    _came_back: int = _BACK_FOR_GOOD
+    _newest_through: float = -math.inf
+    in_a_row: int = 0
+    """Failures since something last got through."""
+    _telling: int = 0
     _first_failed_at: float = math.inf
     _only_connections: bool = True
     _in_flight_then: int = 0
 
-    def got_through(self, in_flight: int) -> bool:
+    def got_through(self, sent_at: float, in_flight: int) -> bool:
         """The provider has spoken to a request as such, whatever it said; returns whether that ends an outage.
 
         `in_flight` counts the others that are on their way.
         """
         was_out, self.since = self.since is not None, None
-        self._in_a_row, self._only_connections, self._in_flight_then = 0, True, in_flight
+        self._newest_through = max(self._newest_through, sent_at)
+        self.in_a_row = self._telling = 0
+        self._only_connections, self._in_flight_then = True, in_flight
         self.failed_probes = 0
-        self._got_through = 1 if was_out else self._got_through + 1
-        if not self.is_again:
+        self._came_back = 1 if was_out else self._came_back + 1
+        if self._came_back >= _BACK_FOR_GOOD:
             self._probe_seconds = PROBE_SECONDS
         return was_out
 
-    def failed(self, failure: Failure, *, is_probe: bool, oldest_sent_at: float, now: float) -> bool:
+    def failed(  # noqa: PLR0913  (all that a failure is judged by)
+        self,
+        failure: Failure,
+        *,
+        sent_at: float,
+        is_telling: bool,
+        is_probe: bool,
+        in_flight: int,
+        oldest_sent_at: float,
+        now: float,
+    ) -> bool:
         """The provider has failed; returns whether that begins an outage.
 
-        `oldest_sent_at` is when the oldest of the others was sent that are on their way; infinite without any.
+        `is_telling` says that it is not put down to the text. `in_flight` counts the others that are on their way, and
+        `oldest_sent_at` is when the oldest of them was sent; infinite without any.
         """
         if self.since is not None:
             self.last = failure
@@ -66,12 +85,14 @@ class Outage:
         if failure.kind not in OVERLOAD_KINDS:
             return False
         self.last = failure
-        if self._in_a_row == 0:
+        fewest = _FEWEST_FAILURES_AGAIN if self.goes_on_with(failure) else FEWEST_FAILURES
+        self._came_back += 1
+        if self.in_a_row == 0:
             self._first_failed_at = now
-        self._in_a_row += 1
+        self.in_a_row += 1
+        self._telling += is_telling and sent_at > self._newest_through
         self._only_connections &= failure.kind == "connection"
-        fewest = _FEWEST_FAILURES_AGAIN if self.is_again else FEWEST_FAILURES
-        if self._in_a_row < max(fewest, self._in_flight_then):
+        if self._telling < fewest or self.in_a_row + in_flight < self._in_flight_then:
             return False
         if not self._only_connections and oldest_sent_at < self._first_failed_at:
             return False
@@ -80,10 +101,9 @@ class Outage:
         self._ask_patience(failure, now)
         return True
 
-    @property
-    def is_again(self) -> bool:
-        """Whether too little has got through since the last outage to tell that it is over."""
-        return self._got_through < _BACK_FOR_GOOD
+    def goes_on_with(self, failure: Failure) -> bool:
+        """Whether a request was turned away so soon after an outage that the outage isn't over."""
+        return self._came_back < _BACK_FOR_GOOD and failure.kind in {"rate_limited", "overloaded"}
 
     def _probe_again(self, failure: Failure, now: float, *, is_probe: bool) -> None:
         if is_probe:

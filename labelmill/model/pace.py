@@ -22,6 +22,8 @@ FIRST_TOKENS_PER_BYTE = 0.4
 _LEARNING_RATE = 0.05
 _EPISODE_FRACTION = 0.5
 """From here on a wait that the provider asks one request for holds for all."""
+_FEW = 20
+"""Failures in a row beyond which it is an outage or the texts, and no longer most of the others."""
 _LINES_PER_MINUTE = 1.0
 _LINES_AT_ONCE = 5.0
 _WORTH_A_LINE = 0.2
@@ -29,12 +31,17 @@ _WORTH_A_LINE = 0.2
 
 @dataclass(eq=False, slots=True)
 class Permit:
-    """One request's leave to be sent: its length in bytes, the tokens estimated for it, and what it was sent into."""
+    """One request's leave to be sent.
+
+    Its length in bytes, the tokens estimated for it, when it was sent and under which limit, and whether its text has
+    failed before.
+    """
 
     text_bytes: int
     estimate: float
     sent_at: float
     sent: Sent
+    has_failed: bool
 
 
 class Pace:
@@ -65,19 +72,16 @@ class Pace:
         """Whether nothing gets through at this moment."""
         return self.outage.since is not None
 
-    @property
-    def blames_nobody(self) -> bool:
-        """Whether a request that fails now does so for what ails all: nothing gets through, or only just does again."""
-        return self.is_out or self.outage.is_again
-
     def use(self, limit: AdaptiveLimit) -> None:
         """Go on with another limit of concurrency. What was learned of the provider's pace stays."""
         limit.epoch = self.limit.epoch + 1
         self.limit, self._size_then, self._told_limit = limit, limit.size, limit.limit
         self._untold, self.paused_until, self._told_outage = None, -math.inf, None
-        self.outage.got_through(len(self._in_flight))
+        self.outage.got_through(-math.inf, len(self._in_flight))
 
-    def next_permit(self, text_bytes: int, max_tokens: int, now: float) -> Permit | Wait:
+    def next_permit(
+        self, text_bytes: int, max_tokens: int, now: float, *, has_failed: bool = False
+    ) -> Permit | Wait:
         """Let a request of such a length go, with so many tokens of answer at most, or say how long it has to wait."""
         wait = self._slot_wait(now)
         if math.isinf(wait):
@@ -88,7 +92,7 @@ class Pace:
             return Wait(wait)
         self._requests.take(1, now)
         self._tokens.take(estimate, now)
-        permit = Permit(text_bytes, estimate, now, self.limit.sent())
+        permit = Permit(text_bytes, estimate, now, self.limit.sent(is_first=not has_failed), has_failed)
         self._in_flight[permit] = None
         self._recent += 1
         self._sent_at = now
@@ -123,38 +127,61 @@ class Pace:
             seen = usage.input_tokens / max(1, permit.text_bytes)
             self._tokens_per_byte += _LEARNING_RATE * (seen - self._tokens_per_byte)
         self._learn(rate_headers_of(headers), now)
-        self._got_through(now)
+        self._got_through(permit, now)
         reason = self.limit.answered(permit.sent, self._recent)
         self._size_then = self.limit.size
         self._tell_limit(reason, now)
 
-    def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float) -> None:
-        """Take account of a failed request that was sent, by what it says of how much the provider takes."""
+    def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float) -> bool:
+        """Take account of a failed request that was sent, by what it says of how much the provider takes.
+
+        Returns whether it counts against its text; not where nothing gets through, nor where most of the other texts
+        are turned away as well.
+        """
         announced = rate_headers_of(headers)
         self._learn(announced, now)
         if failure.policy is not Policy.RETRY:
-            self._got_through(now)
-        elif not self.limit.is_fixed:
-            if failure.kind in OVERLOAD_KINDS:
-                self._turned_away(permit, failure, announced, now)
-            else:
-                self.limit.troubled(permit.sent)
-            others = (other.sent_at for other in self._in_flight if other is not permit)
-            is_probe, oldest = permit is self._probe, next(others, math.inf)
-            if self.outage.failed(failure, is_probe=is_probe, oldest_sent_at=oldest, now=now):
-                self._pause(failure)
-            self._tell_outage(now)
+            self._got_through(permit, now)
+            return True
+        if self.limit.is_fixed:
+            return True
+        was_out = self.is_out
+        is_overload = failure.kind in OVERLOAD_KINDS
+        is_first = is_overload and not permit.has_failed
+        # Some texts time out each time, however few are in flight.
+        if is_first or (is_overload and failure.kind != "timeout"):
+            self._turned_away(permit, failure, announced, now)
+        else:
+            self.limit.troubled(permit.sent)
+        is_alls = (is_first and self.outage.goes_on_with(failure)) or (
+            is_overload
+            and self.limit.first_fraction >= _EPISODE_FRACTION
+            and self.outage.in_a_row <= max(_FEW, 2 * self.limit.ceiling)
+        )
+        others = (other.sent_at for other in self._in_flight if other is not permit)
+        is_probe, oldest = permit is self._probe, next(others, math.inf)
+        if self.outage.failed(
+            failure,
+            sent_at=permit.sent_at,
+            is_telling=is_first or is_alls,
+            is_probe=is_probe,
+            in_flight=len(self._in_flight) - 1,
+            oldest_sent_at=oldest,
+            now=now,
+        ):
+            self._pause(failure)
+        self._tell_outage(now)
+        return not (was_out or self.is_out or is_alls)
 
     def _turned_away(self, permit: Permit, failure: Failure, announced: RateHeaders, now: float) -> None:
+        """Cut the limit if need be, and let all wait if most are turned away."""
         self._untold = self.limit.overloaded(permit.sent, failure.kind) or self._untold
-        is_of_episode = permit.sent.epoch == self.limit.epoch - 1
-        if not is_of_episode or self.limit.episode_fraction < _EPISODE_FRACTION:
-            return
-        if failure.kind == "rate_limited" and not (announced.requests and announced.requests.remaining):
-            self._requests.empty(now)
-        wait = failure.retry_after_seconds or 0.0
-        if wait <= self.outage.patience_seconds:
-            self.paused_until = max(self.paused_until, now + wait)
+        if self.limit.first_fraction >= _EPISODE_FRACTION:
+            if failure.kind == "rate_limited" and not (announced.requests and announced.requests.remaining):
+                self._requests.empty(now)
+            wait = failure.retry_after_seconds or 0.0
+            if wait <= self.outage.patience_seconds:
+                self.paused_until = max(self.paused_until, now + wait)
 
     def _pause(self, failure: Failure) -> None:
         # A server that is gone says nothing of how much it takes once it is back.
@@ -162,13 +189,16 @@ class Pace:
         held = self._size_then if is_gone else self.limit.size
         if held < self.limit.slow_start_until:
             held = min(self.limit.slow_start_until, self.limit.ceiling)
-        if self.outage.is_again:
+        if self.outage.goes_on_with(failure):
             held /= 2
         self.limit.start_again(max(1.0, held) if is_gone else held)
         self._first_epoch, self._recent, self._untold = self.limit.epoch, 0, None
 
-    def _got_through(self, now: float) -> None:
-        if self.outage.got_through(len(self._in_flight) - 1) and self._told_outage is not None:
+    def _got_through(self, permit: Permit, now: float) -> None:
+        if (
+            self.outage.got_through(permit.sent_at, len(self._in_flight) - 1)
+            and self._told_outage is not None
+        ):
             lasted = duration(now - self._told_outage)
             self.lines.append((logging.INFO, f"The provider answers again after {lasted}; going on"))
             self._told_outage = None

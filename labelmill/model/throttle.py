@@ -38,22 +38,27 @@ class Throttle:
         self._pace = Pace(run, clock())
         self._lock = threading.Lock()
 
-    def admit(self, order: int, text_bytes: int, max_tokens: int) -> AbstractContextManager[Permit]:
+    def admit(
+        self, order: int, text_bytes: int, max_tokens: int, *, has_failed: bool = False
+    ) -> AbstractContextManager[Permit]:
         """Hold back a request until it may go, then hold its slot until the block ends.
 
         Args:
             order: the lower goes first; a chunk's number.
             text_bytes: the length of its messages in UTF-8.
             max_tokens: the longest answer, in tokens.
+            has_failed: whether a request for the same text has failed before that counted against it. Such
+                failures don't tell of an outage: where a few texts are left on which the provider breaks, it isn't out.
 
         Raises:
             RunStopped: the run has stopped; nothing is sent.
         """
-        return self.gate.admit(order, partial(self._next_permit, text_bytes, max_tokens), self._ended)
+        enter = partial(self._next_permit, text_bytes, max_tokens, has_failed=has_failed)
+        return self.gate.admit(order, enter, self._ended)
 
-    def _next_permit(self, text_bytes: int, max_tokens: int) -> Permit | Wait:
+    def _next_permit(self, text_bytes: int, max_tokens: int, *, has_failed: bool) -> Permit | Wait:
         with self._lock:
-            return self._pace.next_permit(text_bytes, max_tokens, self._clock())
+            return self._pace.next_permit(text_bytes, max_tokens, self._clock(), has_failed=has_failed)
 
     def _ended(self, permit: Permit) -> None:
         with self._lock:
@@ -64,15 +69,16 @@ class Throttle:
         with self._changing():
             self._pace.answered(permit, usage, headers, self._clock())
 
-    def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str]) -> None:
-        """Take account of any other end of a request that was sent.
+    def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str]) -> bool:
+        """Take account of any other end of a request that was sent; returns whether it counts against its text.
 
         What says "too much" counts towards fewer requests in flight, other trouble of the provider against more of them;
         a failure that is the text's own, or a refusal, says that the provider is there. Where nothing gets through beyond
-        the job's patience, the run is stopped.
+        the job's patience, the run is stopped. A failure doesn't count against its text while nothing gets through, nor
+        while most of the other texts are turned away as well.
         """
         with self._changing():
-            self._pace.failed(permit, failure, headers, self._clock())
+            return self._pace.failed(permit, failure, headers, self._clock())
 
     def use(self, limit: AdaptiveLimit) -> None:
         """Go on with another limit of concurrency. What was learned of the provider's pace stays."""
@@ -86,11 +92,8 @@ class Throttle:
 
     @property
     def is_out(self) -> bool:
-        """Whether nothing gets through, or only just does again: no text is to blame for a request that fails now.
-
-        While nothing gets through, all is paused but for a probe every few seconds.
-        """
-        return self._pace.blames_nobody
+        """Whether nothing gets through at this moment, and all is paused but for a probe every few seconds."""
+        return self._pace.is_out
 
     def status_words(self) -> str | None:
         """What to show while everything is paused: since when, and what for; None while all goes on."""
@@ -115,6 +118,7 @@ class Throttle:
             log.log(level, "%s", line)
         if ends_with:
             self.gate.stop(RunStopped("failed", ends_with))
+        self.gate.takes_turns = self._pace.is_out
         self.gate.look_again()
 
 

@@ -39,6 +39,7 @@ class Provider:
     down_retry_after_seconds: float | None = None
     isolated: dict[str, float] = field(default_factory=dict)
     isolated_retry_after_seconds: float | None = None
+    stubborn: dict[str, float] = field(default_factory=dict)
     per_minute: float = math.inf
     burst: float = 1.0
     announces: bool = False
@@ -96,7 +97,9 @@ class Simulation:
             self.now = when
             event(*arguments)
             self._send()
-        assert self.stopped or self.now >= until or not self.undone, f"deadlock at {self.now}: {self.undone} left"
+        assert self.stopped or self.now >= until or not self.undone, (
+            f"deadlock at {self.now}: {self.undone} left"
+        )
         return self
 
     @property
@@ -109,7 +112,10 @@ class Simulation:
 
     def _send(self):
         while self.queue and self.stopped is None:
-            permit = self.pace.next_permit(TEXT_BYTES, MAX_TOKENS, self.now)
+            first = min(self.queue, key=lambda turn: turn[1]) if self.pace.is_out else self.queue[0]
+            text = first[2]
+            has_failed = self.attempts[text] > 0
+            permit = self.pace.next_permit(TEXT_BYTES, MAX_TOKENS, self.now, has_failed=has_failed)
             if isinstance(permit, Wait):
                 looks_at = self.now + max(permit.seconds, 1e-6)
                 if looks_at < self.looks_at or self.looks_at <= self.now:
@@ -117,7 +123,8 @@ class Simulation:
                     if math.isfinite(looks_at):
                         self._at(looks_at, lambda: None)
                 return
-            *_, text = heapq.heappop(self.queue)
+            self.queue.remove(first)
+            heapq.heapify(self.queue)
             self.sent_at.append(self.now)
             if self.pace.is_out:
                 self.out.append(self.now)
@@ -134,6 +141,13 @@ class Simulation:
         if kind:
             self._at(self.now + REFUSED_SECONDS, self._end, sent, kind, provider.down_retry_after_seconds)
             return
+        drawn = random.Random(f"{sent.text} breaks it").random()
+        for kind, fraction in provider.stubborn.items():
+            drawn -= fraction
+            if drawn < 0:
+                after = self.timeout if kind == "timeout" else REFUSED_SECONDS
+                self._at(self.now + after, self._end, sent, kind, None)
+                return
         drawn = self.dice.random()
         for kind, fraction in provider.isolated.items():
             drawn -= fraction
@@ -203,16 +217,16 @@ class Simulation:
             self.labeled.add(sent.text)
         else:
             failure = Failure(kind, f"the words of {kind}", retry_after_seconds)
-            self.pace.failed(sent.permit, failure, headers, self.now)
-            self._ask_again(sent.text, failure)
+            counts = self.pace.failed(sent.permit, failure, headers, self.now)
+            self._ask_again(sent.text, failure, counts=counts)
         self.pace.ended(sent.permit)
         self.lines += [line for _, line in self.pace.lines]
         self.pace.lines.clear()
         self.stopped = self.pace.outage.ends_with
         self._serve()
 
-    def _ask_again(self, text, failure):
-        self.attempts[text] += not self.pace.blames_nobody
+    def _ask_again(self, text, failure, *, counts):
+        self.attempts[text] += counts
         if failure.policy is not Policy.RETRY or self.attempts[text] >= self.max_attempts:
             self.failed.add(text)
             return
