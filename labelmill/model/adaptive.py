@@ -144,7 +144,8 @@ class AdaptiveLimit:
         else:
             return None
         cut = min(_DEEPEST_CUT, self.episode_fraction)
-        self.size = max(SMALLEST, min(self.size, self._cut_from * (1 - cut)))
+        least = min(1.0, self.size) if kind == "timeout" else SMALLEST
+        self.size = max(least, min(self.size, self._cut_from * (1 - cut)))
         self.slow_start_until = 0.0
         return None if self.limit == before else _in_words(looked_at)
 

@@ -22,6 +22,7 @@ FIRST_TOKENS_PER_BYTE = 0.4
 _LEARNING_RATE = 0.05
 _EPISODE_FRACTION = 0.5
 """From here on a wait that the provider asks one request for holds for all."""
+_NEXT_TO_NOTHING = 2
 _FEW = 20
 """Failures in a row beyond which it is an outage or the texts, and no longer most of the others."""
 _LINES_PER_MINUTE = 1.0
@@ -71,6 +72,14 @@ class Pace:
     def is_out(self) -> bool:
         """Whether nothing gets through at this moment."""
         return self.outage.since is not None
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the next request should be of who has waited longest.
+
+        Else one text that fails each time could be all that is sent while next to nothing is in flight.
+        """
+        return self.is_out or (self.limit.limit <= _NEXT_TO_NOTHING and not self.limit.is_fixed)
 
     def use(self, limit: AdaptiveLimit) -> None:
         """Go on with another limit of concurrency. What was learned of the provider's pace stays."""

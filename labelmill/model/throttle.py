@@ -118,7 +118,7 @@ class Throttle:
             log.log(level, "%s", line)
         if ends_with:
             self.gate.stop(RunStopped("failed", ends_with))
-        self.gate.takes_turns = self._pace.is_out
+        self.gate.takes_turns = self._pace.takes_turns
         self.gate.look_again()
 
 

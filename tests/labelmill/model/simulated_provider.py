@@ -112,7 +112,7 @@ class Simulation:
 
     def _send(self):
         while self.queue and self.stopped is None:
-            first = min(self.queue, key=lambda turn: turn[1]) if self.pace.is_out else self.queue[0]
+            first = min(self.queue, key=lambda turn: turn[1]) if self.pace.takes_turns else self.queue[0]
             text = first[2]
             has_failed = self.attempts[text] > 0
             permit = self.pace.next_permit(TEXT_BYTES, MAX_TOKENS, self.now, has_failed=has_failed)
