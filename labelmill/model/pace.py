@@ -157,8 +157,10 @@ class Pace:
         was_out = self.is_out
         is_overload = failure.kind in OVERLOAD_KINDS
         is_first = is_overload and not permit.has_failed
-        # Some texts time out each time, however few are in flight.
-        if is_first or (is_overload and failure.kind != "timeout"):
+        # During an outage nothing is told of the limit; some texts time out each time, however few are in flight.
+        if was_out:
+            self.limit.forget(permit.sent)
+        elif is_first or (is_overload and failure.kind != "timeout"):
             self._turned_away(permit, failure, announced, now)
         else:
             self.limit.troubled(permit.sent)
@@ -195,7 +197,7 @@ class Pace:
     def _pause(self, failure: Failure) -> None:
         # A server that is gone says nothing of how much it takes once it is back.
         is_gone = failure.kind == "connection"
-        held = self._size_then if is_gone else self.limit.size
+        held = self._size_then if is_gone else max(self.limit.size, self._size_then / 2)
         if held < self.limit.slow_start_until:
             held = min(self.limit.slow_start_until, self.limit.ceiling)
         if self.outage.goes_on_with(failure):

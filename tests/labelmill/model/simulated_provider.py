@@ -216,7 +216,8 @@ class Simulation:
             self.pace.answered(sent.permit, Usage(input_tokens=40, output_tokens=2), headers, self.now)
             self.labeled.add(sent.text)
         else:
-            failure = Failure(kind, f"the words of {kind}", retry_after_seconds)
+            asks = None if kind in {"connection", "timeout"} else retry_after_seconds
+            failure = Failure(kind, f"the words of {kind}", asks)
             counts = self.pace.failed(sent.permit, failure, headers, self.now)
             self._ask_again(sent.text, failure, counts=counts)
         self.pace.ended(sent.permit)
