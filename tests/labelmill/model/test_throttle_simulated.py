@@ -254,7 +254,7 @@ servers = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(servers, st.sampled_from([1, 3, 32, 200]), st.integers(1, 120), st.integers(0, 9))
 def test_whatever_the_provider_does_every_run_comes_to_an_end(server, concurrency, texts, seed):
     """No deadlock, no more in flight than the job allows, no text asked without end, one request per probe."""
