@@ -17,8 +17,8 @@ from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.model.chat import JobChatOpenAI, chat_settings
 from labelmill.model.endpoint import NO_KEY
+from labelmill.model.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.model.prompt import correction_of, prompt_of
-from labelmill.model.throttle import FIRST_TOKENS_PER_BYTE
 from labelmill.model.worst_case import worst_case_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.store.files import written_whole

@@ -363,7 +363,7 @@ def notes_of(practice):
             ),
             price_of=lambda job, url, lane: price_of(job.model, job.price, url, lane),
             take_number=itertools.count().__next__,
-            gate=Gate(1),
+            gate=Gate(),
             budget=Budget(limit),
         )
         notes = Notes(means)
