@@ -280,13 +280,13 @@ class RequestGuard:
             gave_up = not attempt.answered and is_last and settled and not asked.schema_may_be_refused
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
-            self._notice_surcharge(surcharge_of(self.price, attempt.model))
+            self.notice_surcharge(surcharge_of(self.price, attempt.model))
         sentence = self.breaker.add(asked.row_key, failure, answered=attempt.answered, paused=not counts)
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
         return _Ending(ending.answer, attempt, failure, is_last, counts)
 
-    def _notice_surcharge(self, surcharge: Surcharge | None) -> None:
+    def notice_surcharge(self, surcharge: Surcharge | None) -> None:
         """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""
         if surcharge is None:
             return
