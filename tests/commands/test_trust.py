@@ -144,7 +144,7 @@ def test_a_full_disk_stops_spending_and_loses_nothing_that_was_written(run_in, p
     practice.reset()
 
     def small_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
     done, out = run_in(texts, practice.base_url, more="", preexec_fn=small_disk)
     sent = practice.totals()["requests"]
@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_when_the_labels_are_published_is_a_sentence(run_in,
 
     def small_disk():
         # Enough for the plan, the journal and the ledger; the labeled file has the source's blobs as well.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
     done, out = run_in(texts, practice.base_url, preexec_fn=small_disk)
     assert done.returncode == 1
