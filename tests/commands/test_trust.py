@@ -138,7 +138,7 @@ def test_hostile_texts_get_labels_like_any_other(run_in, practice):
 
 
 def test_a_full_disk_stops_spending_and_loses_nothing_that_was_written(run_in, practice):
-    """When the journal can't grow the run says so and stops; the next run pays only for what was not kept."""
+    """When the journal can't grow the run says so and stops before it pays for what it could not keep; the next run goes on."""
     texts = [f"match {number}" for number in range(400)]
     practice.configure(PracticeSettings(latency_seconds=0.02))
     practice.reset()
@@ -152,7 +152,7 @@ def test_a_full_disk_stops_spending_and_loses_nothing_that_was_written(run_in, p
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr.split("can't be written")[-1]
     kept = len(set(pl.read_parquet(out / "ledger/*/*.parquet")["row_key"]))
-    assert 0 < sent - kept <= 8
+    assert sent == kept > 0
     again, _ = run_in(texts, practice.base_url)
     assert again.returncode == 0
     assert json.loads(again.stdout)["texts_asked"] == 400 - kept
