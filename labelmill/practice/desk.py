@@ -89,6 +89,8 @@ class Desk:
         self._batch_rows += tally.rows
         for fault, count in tally.faults.items():
             self.totals.faults[fault.value] += count
+        self.totals.odd_answers += tally.odd_answers
+        self.totals.odd_answers_right += tally.odd_answers_right
 
     def _remember(self, texts: list[tuple[str, bool]]) -> None:
         for text_key, is_sound in texts:
