@@ -61,7 +61,7 @@ class Totals:
         """An answer is given, in an odd form or, with None, in the usual one."""
         if odd is not None:
             self.odd_answers[odd] += 1
-            self.odd_answers_right[odd] += is_right
+            self.odd_answers_right.update([odd] if is_right else [])
 
     def bill(self, input_tokens: int, cached_input_tokens: int, output_tokens: int, *, seen: bool) -> None:
         """An answer is made; `seen` if its usage goes out to the client."""

@@ -185,7 +185,7 @@ class _Answering:
             tally.unseen_output_tokens += completion.output_tokens
         if completion.odd is not None:
             tally.odd_answers[completion.odd] += 1
-            tally.odd_answers_right[completion.odd] += completion.is_right and not is_missing
+            tally.odd_answers_right.update([completion.odd] if completion.is_right and not is_missing else [])
         tally.texts.append((text_key, completion.is_right and not is_missing))
         return None if is_missing else completion.body
 
