@@ -1,7 +1,5 @@
 """Everything at once: faults and odd answers on every request, live and in batches, and the books still balance."""
 
-import json
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -125,3 +123,49 @@ def test_a_live_run_keeps_the_providers_books(practice, job_of, write_texts, see
     assert_live_bill(job, practice.totals(), record, after)
     assert_no_wrong_label(after)
     assert set(after.failures) <= {kind for kind, policy in POLICY_OF_KIND.items() if policy.name != "RETRY"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_budget_holds_whatever_comes_back(practice, job_of, write_texts, seed):
+    """Neither what the provider bills nor what is taken for it at worst passes the limit, and the rest is pending."""
+    write_texts(TEXTS)
+    practice.reset()
+    practice.configure(chaos(seed))
+    limit = 0.003
+    job = job_for(job_of, max_cost_usd=limit)
+    record = label_dataset(job, practice.base_url)
+    totals = practice.totals()
+    assert record.status == "budget_reached"
+    assert record.rows_pending
+    assert_live_bill(job, totals, record)
+    known = float(ledger_of(job)["cost_usd"].cast(pl.Float64).sum())
+    assert limit / 2 < known + record.unseen_usd <= limit
+    assert_no_wrong_label(record)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batches_keep_the_providers_books(practice, job_of, write_texts, seed):
+    """The same holds for batches that lose rows and hold odd ones: each row is billed once, and none is lost."""
+    write_texts(TEXTS)
+    practice.reset()
+    practice.configure(chaos(seed, batch_missing_fraction=0.03))
+    job = job_of(
+        labels=LABELS,
+        model={"max_tokens": 100},
+        run={"max_failed_fraction": 1.0, "lane": "batch", "poll_seconds": 0.05},
+        batch={"max_requests": 110},
+    )
+    record = label_dataset(job, practice.base_url)
+    totals = practice.totals()
+    assert record.status == "completed"
+    assert totals["requests"] == totals["batch_texts_paid_twice"] == 0
+    free = faults_of(totals, [*FREE_ERRORS, FaultKind.CONNECTION_RESET])
+    assert record.requests == totals["batch_rows_billed"] + free
+    untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
+    missing = totals["batch_rows_billed"] - totals["batch_rows_answered"]
+    assert (record.requests_unseen > 0) is (untold + missing > 0)
+    assert record.input_tokens == totals["batch_input_tokens"] - totals["batch_unseen_input_tokens"]
+    assert record.output_tokens == totals["batch_output_tokens"] - totals["batch_unseen_output_tokens"]
+    assert_no_wrong_label(record)
+    assert_asked_no_more_than_allowed(job, record)
+    assert totals["most_attempts_of_a_text"] <= job.run.max_attempts + job.run.max_answers
