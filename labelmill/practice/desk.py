@@ -81,7 +81,10 @@ class Desk:
             self.totals.report()
             | batches
             | {"batch_calls": calls, "batch_texts_paid_twice": self.paid.paid_twice()}
-            | {"most_attempts_of_a_text": max(self._attempts.values(), default=0)}
+            | {
+                "texts_paid_twice": self.paid.paid_twice_live(),
+                "most_attempts_of_a_text": max(self._attempts.values(), default=0),
+            }
         )
 
     def settle_batch(self, tally: Tally) -> None:
