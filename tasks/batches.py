@@ -38,8 +38,8 @@ def send_batch(run: LabelRun, number: int) -> None:  # noqa: ARG001  (it names t
 @tells_of_the_disk
 def harvest_batch(run: LabelRun, name: str) -> None:
     """Fetch a batch's answers and leave them in the ledger. Safe to run again: a harvest counts once."""
-    crop = batch_lane.harvest(live_run(run.run_id), name)
-    labeled = sum(outcome.last.label is not None for outcome in crop.outcomes)
+    result = batch_lane.harvest(live_run(run.run_id), name)
+    labeled = sum(outcome.last.label is not None for outcome in result.outcomes)
     get_run_logger().info(
-        "Batch %s: %s labels of %s answers", name, f"{labeled:,}", f"{len(crop.outcomes):,}"
+        "Batch %s: %s labels of %s answers", name, f"{labeled:,}", f"{len(result.outcomes):,}"
     )

@@ -76,6 +76,10 @@ class WholeAnthropicAdapter(ProviderCall, AnthropicProviderJobAdapter):
         """Ask for the end of a batch."""
         await self._post(f"{_BATCHES}/{batch_id}/cancel")
 
+    async def delete(self, batch_id: str) -> None:
+        """Delete a batch that has ended, with its requests and results."""
+        await self._delete(f"{_BATCHES}/{batch_id}")
+
     def _get_model_config(self, _: Any, model_bindings: dict[str, Any] | None = None) -> dict[str, Any]:
         """Nothing of the model's own: each request brings what it says."""
         return dict(model_bindings or {})

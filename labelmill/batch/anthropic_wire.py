@@ -1,17 +1,17 @@
-"""Anthropic's Message Batches as they stand on the wire, read into the batch lane's own."""
+"""Anthropic's Message Batches as they stand on the wire, read into the batch lane's own.
+
+Sources: <https://platform.claude.com/docs/en/api/creating-message-batches>, <https://platform.claude.com/docs/en/api/errors>,
+<https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons>.
+"""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-import anthropic
-from langchain_anthropic import ChatAnthropic
-from langchain_core.messages import AIMessage
-from pydantic import SecretStr
-
 from labelmill.batch.client import BatchState, BatchStatus
-from labelmill.batch.wire import Batch, mapping_in
-from labelmill.model.endpoint import NO_KEY
+from labelmill.batch.wire import Batch, count_in, json_of, list_in, mapping_in
+from labelmill.model.answers import Answer
+from labelmill.model.failures import Failure
+from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
 
 _STATUS_OF_ERROR = {
     "invalid_request_error": 400,
@@ -31,7 +31,9 @@ _FINISH_REASONS = {
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
 }
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
 def state_of(batch: Batch) -> BatchState:
@@ -40,12 +42,11 @@ def state_of(batch: Batch) -> BatchState:
     Raises:
         ValueError: with a status that Message Batches don't have.
     """
-    counts = {name: int(count) for name, count in mapping_in(batch.get("request_counts")).items()}
-    succeeded = counts.get("succeeded", 0)
-    left = sum(counts.get(name, 0) for name in ("errored", "canceled", "expired"))
-    return BatchState(
-        _status_of(batch.get("processing_status"), counts), sum(counts.values()), succeeded, left
-    )
+    told = mapping_in(batch.get("request_counts"))
+    counts = {name: count_in(told.get(name)) for name in _COUNTS}
+    left = sum(counts[name] for name in ("errored", "canceled", "expired"))
+    status = _status_of(batch.get("processing_status"), counts)
+    return BatchState(status, sum(counts.values()), counts["succeeded"], left)
 
 
 def _status_of(said: Any, counts: Mapping[str, int]) -> BatchStatus:
@@ -54,9 +55,9 @@ def _status_of(said: Any, counts: Mapping[str, int]) -> BatchStatus:
             return BatchStatus.IN_PROGRESS
         case "canceling":
             return BatchStatus.CANCELLING
-        case "ended" if counts.get("canceled"):
+        case "ended" if counts["canceled"]:
             return BatchStatus.CANCELLED
-        case "ended" if counts.get("expired"):
+        case "ended" if counts["expired"]:
             return BatchStatus.EXPIRED
         case "ended":
             return BatchStatus.COMPLETED
@@ -64,53 +65,47 @@ def _status_of(said: Any, counts: Mapping[str, int]) -> BatchStatus:
             raise ValueError(f"{said!r} is no status of a batch")
 
 
-def made_at(batch: Batch) -> datetime:
-    """When a batch was made.
-
-    Raises:
-        ValueError: it does not say.
-    """
-    return datetime.fromisoformat(str(batch.get("created_at"))).astimezone(UTC)
-
-
 def as_openai(result: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the results in the form of OpenAI's output, but for the body of an answer."""
     said = mapping_in(result.get("result"))
-    kind = str(said.get("type"))
+    kind = said.get("type")
     line: dict[str, Any] = {"custom_id": result.get("custom_id")}
-    if kind in _NOT_EXECUTED:
+    if isinstance(kind, str) and kind in _NOT_EXECUTED:
         return line | {"error": {"code": _NOT_EXECUTED[kind], "message": f"the request has {kind}"}}
-    if kind == "succeeded":
-        return line | {"response": {"status_code": 200, "body": said.get("message")}}
-    error = mapping_in(mapping_in(said.get("error")).get("error") or said.get("error"))
-    status = _STATUS_OF_ERROR.get(str(error.get("type")), 500)
-    return line | {"response": {"status_code": status, "body": {"error": dict(error)}}}
+    if kind == "errored" or (kind != "succeeded" and "error" in said):
+        error = mapping_in(mapping_in(said.get("error")).get("error") or said.get("error"))
+        status = _STATUS_OF_ERROR.get(str(error.get("type")), 500)
+        return line | {"response": {"status_code": status, "body": {"error": dict(error)}}}
+    # Of any other kind too: it may have been paid, and what it holds is read.
+    return line | {"response": {"status_code": 200, "body": said.get("message")}}
 
 
-class MessageReader(ChatAnthropic):
-    """Makes of a message's body what LangChain's model for Anthropic makes of it, in OpenAI's words. It sends nothing."""
+def answer_of_message(body: object) -> Answer:
+    """Take from a message, whatever it holds, what Labelmill keeps of an answer. It never raises."""
+    message = mapping_in(body)
+    blocks = [mapping_in(block) for block in list_in(message.get("content"))]
+    reason = _text(message.get("stop_reason"))
+    content = "".join(_text(block.get("text")) or "" for block in blocks if block.get("type") == "text")
+    error = mapping_in(message.get("error"))
+    refused = (content or "the model stopped with a refusal") if reason == "refusal" else None
+    return Answer(
+        content=content,
+        refusal=refused,
+        finish_reason=None if reason is None else _FINISH_REASONS.get(reason, reason),
+        model=_text(message.get("model")),
+        confidence=None,
+        usage=usage_of(body),
+        service_tier=service_tier_of(body),
+        total_tokens=tokens_told_in_total(body),
+        reasoning="".join(
+            _text(block.get("thinking")) or "" for block in blocks if block.get("type") == "thinking"
+        ),
+        arguments=tuple(json_of(block.get("input")) for block in blocks if block.get("type") == "tool_use"),
+        error=None
+        if isinstance(message.get("content"), list)
+        else Failure("bad_response", _text(error.get("message")) or "the answer is no message"),
+    )
 
-    @classmethod
-    def of(cls, model_name: str) -> "MessageReader":
-        """The reader of a model's messages."""
-        return cls(model=model_name, api_key=SecretStr(NO_KEY), base_url="http://127.0.0.1")
 
-    def message_of(self, body: Mapping[str, Any]) -> AIMessage:
-        """The message.
-
-        Raises:
-            Exception: of any kind, where the body is no message.
-        """
-        result = self._format_output(anthropic.types.Message.construct(**body))
-        message = result.generations[0].message
-        if not isinstance(message, AIMessage):
-            raise TypeError(f"the answer is a message of the role {message.type!r}")
-        reason = body.get("stop_reason")
-        message.response_metadata = {
-            **(result.llm_output or {}),
-            **message.response_metadata,
-            "finish_reason": _FINISH_REASONS.get(str(reason), reason),
-        }
-        if reason == "refusal":
-            message.additional_kwargs["refusal"] = message.text or "the model stopped with a refusal"
-        return message
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -3,7 +3,6 @@
 from labelmill.batch.client import BatchClient
 from labelmill.batch.extra import adapter_mistakes
 from labelmill.batch.openai_client import OpenAIBatchClient
-from labelmill.batch.output import CompletionReader
 from labelmill.errors import JobRefused
 from labelmill.job.model import LabelJob
 from labelmill.job.provider import provider_of
@@ -16,21 +15,20 @@ def client_of(job: LabelJob, endpoint: Endpoint) -> BatchClient:
     Raises:
         JobRefused: the adapter is not installed.
     """
-    name, timeout_seconds = job.model.name, job.model.timeout_seconds
+    timeout_seconds = job.model.timeout_seconds
     if job.batch.adapter == "openai":
-        return OpenAIBatchClient(endpoint, CompletionReader.of(name), timeout_seconds)
+        return OpenAIBatchClient(endpoint, timeout_seconds)
     if mistakes := adapter_mistakes(job.batch, provider_of(job.model)):
         raise JobRefused(mistakes)
     # Imported here: langasync is an optional extra.
     if job.model.provider == "anthropic":
         from labelmill.batch.anthropic_client import AnthropicBatchClient  # noqa: PLC0415
-        from labelmill.batch.anthropic_wire import MessageReader  # noqa: PLC0415
 
-        return AnthropicBatchClient(endpoint, timeout_seconds, MessageReader.of(name))
+        return AnthropicBatchClient(endpoint, timeout_seconds)
     if job.model.provider == "google":
         from labelmill.batch.gemini_client import GeminiBatchClient  # noqa: PLC0415
 
         return GeminiBatchClient(endpoint, timeout_seconds)
     from labelmill.batch.langasync_client import LangasyncBatchClient  # noqa: PLC0415
 
-    return LangasyncBatchClient(endpoint, CompletionReader.of(name), timeout_seconds)
+    return LangasyncBatchClient(endpoint, timeout_seconds)

@@ -9,7 +9,7 @@ from langasync.settings import LangasyncSettings
 
 from labelmill.batch.gemini_wire import facts_of
 from labelmill.batch.provider_call import TRANSFER_SECONDS, ProviderCall
-from labelmill.batch.wire import PAGE_LIMIT, Batch, mapping_in
+from labelmill.batch.wire import PAGE_LIMIT, Batch, list_in, mapping_in, name_in
 from labelmill.job.provider import GOOGLE
 from labelmill.model.endpoint import Endpoint
 
@@ -48,22 +48,23 @@ class WholeGeminiAdapter(ProviderCall, GeminiProviderJobAdapter):
         answer = await self._object(
             "/batches", {"pageSize": PAGE_LIMIT, **({"pageToken": token} if token else {})}
         )
-        listed = answer.get("operations")
-        batches = (
-            [batch for batch in listed if isinstance(batch, Mapping)] if isinstance(listed, list) else []
-        )
-        return batches, answer.get("nextPageToken") or None
+        batches = [batch for batch in list_in(answer.get("operations")) if isinstance(batch, Mapping)]
+        return batches, name_in(answer.get("nextPageToken"))
 
     async def results(self, batch_id: str) -> list[dict[str, Any]]:
         """The responses of a batch that has ended, whole: langasync drops why an answer ended, and what thoughts cost."""
         batch = await self.batch(batch_id)
         told = batch.get("response") or facts_of(batch).get("output")
-        inlined = mapping_in(mapping_in(told).get("inlinedResponses")).get("inlinedResponses")
-        return [result for result in inlined if isinstance(result, dict)] if isinstance(inlined, list) else []
+        inlined = list_in(mapping_in(mapping_in(told).get("inlinedResponses")).get("inlinedResponses"))
+        return [result for result in inlined if isinstance(result, dict)]
 
     async def ask_to_cancel(self, batch_id: str) -> None:
         """Ask for the end of a batch."""
         await self._post(f"/{batch_id}:cancel")
+
+    async def delete(self, batch_id: str) -> None:
+        """Delete a batch that has ended, with its requests and responses, which stand in it."""
+        await self._delete(f"/{batch_id}")
 
     def _get_model_config(self, _: Any, model_bindings: dict[str, Any] | None = None) -> dict[str, Any]:
         """Nothing of the model's own: each request brings what it says."""

@@ -1,25 +1,38 @@
-"""Gemini's batches as they stand on the wire, read into the batch lane's own."""
+"""Gemini's batches as they stand on the wire, read into the batch lane's own.
+
+Sources: <https://ai.google.dev/api/batch-api>, <https://ai.google.dev/api/generate-content#FinishReason>.
+"""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-
 from labelmill.batch.client import BatchError, BatchState, BatchStatus
-from labelmill.batch.wire import Batch, mapping_in
-from labelmill.model.failures import printable
+from labelmill.batch.wire import (
+    Batch,
+    HideKey,
+    count_in,
+    json_of,
+    list_in,
+    mapping_in,
+    moment_in,
+    name_in,
+    words_in,
+)
+from labelmill.model.answers import Answer
+from labelmill.model.failures import Failure
+from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
 
 _STATUSES = {
-    "BATCH_STATE_UNSPECIFIED": BatchStatus.VALIDATING,
-    "BATCH_STATE_PENDING": BatchStatus.VALIDATING,
-    "BATCH_STATE_RUNNING": BatchStatus.IN_PROGRESS,
-    "BATCH_STATE_SUCCEEDED": BatchStatus.COMPLETED,
-    "BATCH_STATE_FAILED": BatchStatus.FAILED,
-    "BATCH_STATE_CANCELLED": BatchStatus.CANCELLED,
-    "BATCH_STATE_EXPIRED": BatchStatus.EXPIRED,
+    "UNSPECIFIED": BatchStatus.VALIDATING,
+    "PENDING": BatchStatus.VALIDATING,
+    "RUNNING": BatchStatus.IN_PROGRESS,
+    "SUCCEEDED": BatchStatus.COMPLETED,
+    "FAILED": BatchStatus.FAILED,
+    "CANCELLED": BatchStatus.CANCELLED,
+    "EXPIRED": BatchStatus.EXPIRED,
 }
+_STATE_PREFIX = "BATCH_STATE_"
 _FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
 _FILTERED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"})
 _FILTER = "content_filter"
@@ -35,7 +48,7 @@ def facts_of(batch: Batch) -> Mapping[str, Any]:
     return mapping_in(batch.get("metadata"))
 
 
-def state_of(batch: Batch) -> BatchState:
+def state_of(batch: Batch, hide_key: HideKey) -> BatchState:
     """Where a batch stands.
 
     Raises:
@@ -43,24 +56,22 @@ def state_of(batch: Batch) -> BatchState:
     """
     facts = facts_of(batch)
     said = facts.get("state")
-    if said not in _STATUSES:
+    status = _STATUSES.get(said.removeprefix(_STATE_PREFIX)) if isinstance(said, str) else None
+    if status is None:
         raise ValueError(f"{said!r} is no state of a batch")
     counts = mapping_in(facts.get("batchStats"))
     total, completed, failed = (
-        int(counts.get(f"{name}Count") or 0) for name in ("request", "successfulRequest", "failedRequest")
+        count_in(counts.get(f"{name}Count")) for name in ("request", "successfulRequest", "failedRequest")
     )
     error = mapping_in(batch.get("error"))
-    errors = [BatchError(error.get("status"), printable(str(error.get("message") or "")))] if error else []
-    return BatchState(_STATUSES[said], total, completed, failed, tuple(errors))
+    words = words_in(error.get("message"), hide_key)
+    errors = (BatchError(name_in(error.get("status")), words),) if error else ()
+    return BatchState(status, total, completed, failed, errors)
 
 
-def made_at(batch: Batch) -> datetime:
-    """When a batch was made.
-
-    Raises:
-        ValueError: it does not say.
-    """
-    return datetime.fromisoformat(str(facts_of(batch).get("createTime"))).astimezone(UTC)
+def made_at(batch: Batch) -> datetime | None:
+    """When a batch was made; None where it does not say."""
+    return moment_in(facts_of(batch).get("createTime"))
 
 
 def as_openai(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,48 +80,45 @@ def as_openai(result: Mapping[str, Any]) -> dict[str, Any]:
     error = mapping_in(result.get("error"))
     if not error:
         return line | {"response": {"status_code": 200, "body": result.get("response")}}
-    code = error.get("code")
+    code = count_in(error.get("code"))
     if code == _NOT_EXECUTED:
         return line | {"error": {"code": "batch_cancelled", "message": error.get("message")}}
-    is_http = isinstance(code, int) and code >= _HTTP
-    status = code if is_http else _STATUS_OF_CODE.get(code, 500) if isinstance(code, int) else 500
+    status = code if code >= _HTTP else _STATUS_OF_CODE.get(code, 500)
     told = {"code": error.get("status"), "message": error.get("message")}
     return line | {"response": {"status_code": status, "body": {"error": told}}}
 
 
-def message_of(body: Mapping[str, Any]) -> AIMessage:
-    """A response as a message, in OpenAI's words. langasync leaves out why it ended, and the tokens of thoughts.
-
-    Raises:
-        ValueError: it is no response.
-    """
-    candidates, feedback = body.get("candidates"), mapping_in(body.get("promptFeedback"))
-    if not candidates and not feedback.get("blockReason"):
-        raise ValueError("the answer has no candidates")
-    candidate = mapping_in(candidates[0]) if isinstance(candidates, list) and candidates else {}
-    parts = mapping_in(candidate.get("content")).get("parts") or []
-    said = [str(part["text"]) for part in parts if "text" in part and not part.get("thought")]
-    reason = str(candidate.get("finishReason"))
-    is_filtered = not candidate or reason in _FILTERED
-    return AIMessage(
-        content="".join(said),
-        usage_metadata=_usage_of(mapping_in(body.get("usageMetadata"))),
-        response_metadata={
-            "finish_reason": _FILTER if is_filtered else _FINISH_REASONS.get(reason, reason.casefold()),
-            "model_name": body.get("modelVersion"),
-        },
+def answer_of_response(body: object) -> Answer:
+    """Take from a response, whatever it holds, what Labelmill keeps of an answer. It never raises."""
+    response = mapping_in(body)
+    candidates = list_in(response.get("candidates"))
+    candidate = mapping_in(candidates[0]) if candidates else {}
+    is_blocked = not candidates and bool(mapping_in(response.get("promptFeedback")).get("blockReason"))
+    parts = [mapping_in(part) for part in list_in(mapping_in(candidate.get("content")).get("parts"))]
+    said = [(part.get("text"), bool(part.get("thought"))) for part in parts]
+    calls = [mapping_in(part.get("functionCall")) for part in parts if "functionCall" in part]
+    model = response.get("modelVersion")
+    return Answer(
+        content="".join(text for text, is_thought in said if isinstance(text, str) and not is_thought),
+        refusal=None,
+        finish_reason=_FILTER if is_blocked else _finish_reason_of(candidate.get("finishReason")),
+        model=model if isinstance(model, str) else None,
+        confidence=None,
+        usage=usage_of(body),
+        service_tier=service_tier_of(body),
+        total_tokens=tokens_told_in_total(body),
+        reasoning="".join(text for text, is_thought in said if isinstance(text, str) and is_thought),
+        arguments=tuple(json_of(call.get("args")) for call in calls),
+        error=None if candidate or is_blocked else _unreadable(response),
     )
 
 
-def _usage_of(counts: Mapping[str, Any]) -> UsageMetadata | None:
-    """Thoughts are paid as output; what was cached stands in the input."""
-    if not counts:
+def _finish_reason_of(said: Any) -> str | None:
+    if not isinstance(said, str):
         return None
-    names = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-    prompt, tools, answer, thoughts = (int(counts.get(name) or 0) for name in names)
-    return UsageMetadata(
-        input_tokens=prompt + tools,
-        output_tokens=answer + thoughts,
-        total_tokens=prompt + tools + answer + thoughts,
-        input_token_details=InputTokenDetails(cache_read=int(counts.get("cachedContentTokenCount") or 0)),
-    )
+    return _FILTER if said in _FILTERED else _FINISH_REASONS.get(said, said.casefold())
+
+
+def _unreadable(response: Mapping[str, Any]) -> Failure:
+    words = mapping_in(response.get("error")).get("message")
+    return Failure("bad_response", words if isinstance(words, str) else "the answer has no candidates")

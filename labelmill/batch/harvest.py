@@ -1,60 +1,138 @@
-"""Harvesting: a batch's answers become ledger rows, by the same rules as live ones."""
+"""Harvesting: a batch's answers become ledger rows, by the same rules as live ones, and are judged as a whole.
 
-from collections.abc import Iterable
+What a row's refusal means, the other rows tell: what only some texts get while others are answered is those texts' own,
+what all get is everyone's, and so is what several get that is known to be about the account. Rows that a completed batch
+says nothing of may have been paid; one more batch mends them, as a rule, and they are no sign that the provider is down.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 
 import polars as pl
 
-from labelmill.batch.client import BatchAnswer, BatchStatus, RowError
+from labelmill.batch.client import BatchAnswer, BatchState, BatchStatus
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import batch_form_of
+from labelmill.batch.wire import HideKey
 from labelmill.job.model import LabelJob
-from labelmill.model.answer_form import AnswerForm
-from labelmill.model.answers import answer_of
-from labelmill.model.endings import Judge
-from labelmill.model.failures import Failure, failure_of_status
-from labelmill.model.reading import LabelSet
+from labelmill.model.answers import Answer
+from labelmill.model.breaker import MOST_QUOTED, quoted
+from labelmill.model.endings import Judge, failed_attempt
+from labelmill.model.failures import Failure, failure_of_status, printable
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, Outcome, outcomes_of
+from labelmill.store.attempts import Attempt, Outcome, Tried, outcomes_of
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
+SEVERAL = 3
+"""So many texts are no coincidence."""
+FEWEST_ROWS = 100
+"""Rows looked back on; what becomes of fewer decides nothing."""
+_REFUSALS = frozenset({"denied", "bad_request"})
+_WAITING_MENDS = frozenset({"rate_limited", "overloaded"})
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What had been tried of a text before its batch: rows without an answer, and answers that were no label."""
+class Tally:
+    """A harvest in short: how many texts were asked, which kinds of failure they met, and in which words.
 
-    attempts: int
-    answers: int
-    paid_attempts: int = 0
+    `was_silent` where the batch had no word on any of its texts; `was_asked` is false where none had its turn.
+    """
 
-
-@dataclass
-class Crop:
-    """What came of a batch: an outcome for each text that was asked, and why no text could succeed, where that is so."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    fatal: str | None = None
+    rows: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    words: tuple[str, ...] = ()
+    was_silent: bool = False
+    was_asked: bool = True
 
 
 @dataclass(frozen=True)
-class Reading:
+class HarvestResult:
+    """What came of a batch: an outcome for each text that was asked, or may have been.
+
+    `everyones` quotes the provider where it refused what no text could have caused; its texts stay pending.
+    """
+
+    outcomes: Sequence[Outcome] = ()
+    everyones: str | None = None
+    answered: int = 0
+    tally: Tally | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch's rows by what its results say of them. `silent` are those without a word."""
+
+    answers: Mapping[str, Answer]
+    failures: Mapping[str, Failure]
+    not_executed: int
+    silent: tuple[str, ...]
+
+    @property
+    def told(self) -> int:
+        """How many rows there is a word on."""
+        return len(self.answers) + len(self.failures) + self.not_executed
+
+    def lost(self, state: BatchState) -> int:
+        """How many of the silent rows were executed, or may have been: these may have been paid.
+
+        Of a completed batch, all. Of one that ended early, as many as the provider counts beyond the answers that came,
+        and where it counts nothing, all.
+        """
+        if state.status is BatchStatus.COMPLETED or not state.has_counts:
+            return len(self.silent)
+        if state.completed + state.failed <= self.told:
+            return 0
+        return min(len(self.silent), max(0, state.completed - len(self.answers)))
+
+    def is_whole(self, state: BatchState) -> bool:
+        """Whether there is a word on as many rows as the provider says it has finished.
+
+        Files come late, and downloads break off: what isn't whole is not ready, and is looked at again.
+        """
+        counted = state.completed + state.failed
+        if state.status is BatchStatus.COMPLETED and counted:
+            return self.told >= min(counted, self.told + len(self.silent))
+        return not self.lost(state)
+
+
+def rows_in(answers: Iterable[BatchAnswer], row_keys: Iterable[str]) -> Rows:
+    """Match a batch's answers with the texts that were sent, by row key; anything else in them is passed over."""
+    silent = dict.fromkeys(row_keys)
+    answered: dict[str, Answer] = {}
+    failures: dict[str, Failure] = {}
+    not_executed = 0
+    for row in answers:
+        if row.row_key not in silent:
+            continue
+        del silent[row.row_key]
+        if row.answer is not None:
+            answered[row.row_key] = row.answer
+        elif row.error is not None and row.error.status is not None:
+            failures[row.row_key] = failure_of_status(row.error.status, row.error.code, row.error.message)
+        else:
+            not_executed += 1
+    return Rows(answered, failures, not_executed, tuple(silent))
+
+
+@dataclass(frozen=True)
+class AnswerReader:
     """How a batch's answers are read and priced. `worst_case_usd` is one text's, for tokens that nobody saw."""
 
     job: LabelJob
-    form: AnswerForm
-    labels: LabelSet
-    price: Price | None
+    judge: Judge
     live_price: Price | None
     schema_may_be_refused: bool
     worst_case_usd: Decimal | None
+    hide_key: HideKey
 
     @classmethod
-    def of(cls, record: BatchRecord, price: Price | None, live_price: Price | None) -> "Reading":
+    def of(
+        cls, record: BatchRecord, price: Price | None, live_price: Price | None, hide_key: HideKey
+    ) -> "AnswerReader":
         """As the batch's own job says."""
         job = record.job
         worst = (
@@ -63,83 +141,151 @@ class Reading:
             else None
         )
         form = batch_form_of(job, under_schema=record.under_schema)
-        return cls(job, form, LabelSet(job.labels), price, live_price, record.under_schema, worst)
+        judge = Judge.of(job, form, price)
+        return cls(job, judge, live_price, record.under_schema, worst, hide_key)
 
-    def attempt_of(self, row: BatchAnswer, now: datetime) -> Attempt | Failure:
-        """What came of one text that was asked."""
-        if row.message is not None:
-            answer = answer_of(row.message)
-            judge = Judge(self.labels, self.form, self.price)
-            return judge.attempt_of(row.row_key, answer, self.worst_case_usd)[0]
-        error = row.error or RowError(None, None, "")
-        found = _failure_of(error)
-        if found.kind == "denied":
-            return found
-        unseen = found.kind == "bad_response"
-        return Attempt(
-            row.row_key,
-            now,
-            failure=found.kind,
-            message=found.message,
-            usage=None if unseen else Usage(),
-            cost_usd=None if unseen else Decimal(0),
-            unseen_usd=self.worst_case_usd if unseen else None,
-        )
+    def attempt_of_answer(self, row_key: str, answer: Answer) -> Attempt:
+        """What an answer amounts to."""
+        attempt, _ = self.judge.attempt_of(row_key, answer, self.worst_case_usd)
+        return attempt if attempt.message is None else replace(attempt, message=self._fit(attempt.message))
+
+    def attempt_of_failure(self, row_key: str, failure: Failure) -> Attempt:
+        """What a request that got no answer amounts to. A batch's is not charged, whatever a gateway might have done live."""
+        free = replace(failure, message=self._fit(failure.message), may_have_been_paid=False)
+        return failed_attempt(row_key, free, self.worst_case_usd)
+
+    def attempt_of_silence(self, row_key: str) -> Attempt:
+        """A request that nothing came of, though it may have been paid."""
+        silence = Failure("bad_response", NOT_IN_RESULTS, may_have_been_paid=True)
+        return failed_attempt(row_key, silence, self.worst_case_usd)
 
     def outcome_of(self, attempt: Attempt, tried: Tried) -> Outcome:
-        """The ledger row of an attempt, after what had been tried before."""
+        """The ledger row of an attempt, after what had been tried before. Money is added up as on the live lane."""
         attempt = replace(attempt, answers_before=tried.answers, paid_before=tried.paid_attempts)
         (outcome,) = outcomes_of([attempt], self.job.run)
-        tries = tried.attempts + (not attempt.is_answer)
         final = outcome.final
-        ended = final or (not attempt.is_answer and tries >= self.job.run.max_attempts)
+        ended = final or (not attempt.is_answer and tried.attempts + 1 >= self.job.run.max_attempts)
         if attempt.failure == "bad_request" and self.schema_may_be_refused:
             final = ended = False  # the endpoint has no schemas; the text is asked without
-        live_cost = cost_of(attempt.usage, self.live_price) if attempt.answered else Decimal(0)
+        was_billed = attempt.usage is not None and attempt.usage != Usage()
+        # At the standard tier: some providers call the Batch API itself a tier.
+        live_cost = cost_of(attempt.usage, self.live_price) if was_billed else outcome.cost_usd
         return replace(outcome, final=final, ended=ended, live_cost_usd=live_cost)
 
+    def _fit(self, words: str) -> str:
+        """Words that can be kept: the key is hidden before they are cut."""
+        return printable(self.hide_key(words))
 
-def crop_of(
-    answers: Iterable[BatchAnswer],
+
+def harvest_of(
+    rows: Rows,
     row_keys: pl.DataFrame,
-    reading: Reading,
-    status: BatchStatus | None,
-    completed: int = 0,
-) -> Crop:
-    """Match a batch's answers with the texts that were sent, by row key; anything else in them is passed over.
+    reader: AnswerReader,
+    state: BatchState,
+    *,
+    others_were_answered: bool = False,
+) -> HarvestResult:
+    """What came of a batch's rows, with `row_keys` as `REQUESTS_SCHEMA` has them.
 
-    Texts that a completed batch says nothing of may have been paid. Of an expired or a cancelled one they were not asked,
-    but for as many as the provider counts as `completed` beyond the answers that came.
+    `others_were_answered` tells that other texts of the same task have had answers in this run.
     """
-    tried = {key: Tried(attempts, answers) for key, attempts, answers in row_keys.iter_rows()}
-    crop, now, answered = Crop(), datetime.now(UTC), 0
-    for row in answers:
-        before = tried.pop(row.row_key, None)
-        if before is None:
-            continue
-        answered += row.message is not None
-        if row.error is not None and not row.error.was_executed:
-            continue
-        attempt = reading.attempt_of(row, now)
-        if isinstance(attempt, Failure):
-            crop.fatal = crop.fatal or attempt.message
-        else:
-            crop.outcomes.append(reading.outcome_of(attempt, before))
-    lost = len(tried) if status is BatchStatus.COMPLETED else max(0, completed - answered)
-    crop.outcomes += [
-        reading.outcome_of(_missing(key, reading, now), before) for key, before in islice(tried.items(), lost)
+    tried = {row.pop("row_key"): Tried(**row) for row in row_keys.iter_rows(named=True)}
+    failures, everyones = _judged(rows, reader, tried, others_were_answered=others_were_answered)
+    lost = tuple(islice(rows.silent, rows.lost(state)))
+    attempts = [
+        *(reader.attempt_of_answer(key, answer) for key, answer in rows.answers.items()),
+        *(reader.attempt_of_failure(key, failure) for key, failure in failures.items()),
+        *(reader.attempt_of_silence(key) for key in lost),
     ]
-    return crop
-
-
-def _missing(row_key: str, reading: Reading, now: datetime) -> Attempt:
-    return Attempt(
-        row_key, now, failure="bad_response", message=NOT_IN_RESULTS, unseen_usd=reading.worst_case_usd
+    outcomes = [reader.outcome_of(attempt, tried[attempt.row_key]) for attempt in attempts]
+    if everyones is not None:
+        # They are as they were: what nobody gets is no text's failure.
+        outcomes = [
+            replace(one, ended=False) if one.last.failure == "denied" and not one.final else one
+            for one in outcomes
+        ]
+    once = {key for key in lost if not tried[key].attempts}
+    counted = [one for one in outcomes if one.last.row_key not in once]
+    return HarvestResult(
+        outcomes, everyones, len(rows.answers), _tally_of(counted, outcomes, lost, was_told=bool(rows.told))
     )
 
 
-def _failure_of(error: RowError) -> Failure:
-    status = error.status or 0
-    if status < 400:  # noqa: PLR2004  (an HTTP status of success whose body is no answer)
-        return Failure("bad_response", error.message)
-    return failure_of_status(status, error.code, error.message)
+def _judged(
+    rows: Rows, reader: AnswerReader, tried: Mapping[str, Tried], *, others_were_answered: bool
+) -> tuple[Mapping[str, Failure], str | None]:
+    """The failures of a batch's rows with each refusal put down to whose it is, and the words of one that is everyone's."""
+    failures = dict(rows.failures)
+    refused = {key: failure for key, failure in failures.items() if failure.kind in _REFUSALS}
+    if reader.schema_may_be_refused:
+        # Whatever an endpoint without schemas calls it: the text is asked without one.
+        no_schema = {key: one for key, one in refused.items() if not one.is_account}
+        failures |= {key: replace(one, kind="bad_request") for key, one in no_schema.items()}
+        refused = {key: one for key, one in refused.items() if one.is_account}
+    of_account = {key: one for key, one in refused.items() if one.is_account}
+    # A few that are asked again by themselves have the others' answers to be measured by, and so has what was refused by
+    # earlier runs too, which labeled others.
+    are_known = others_were_answered and len(refused) < SEVERAL
+    are_known = are_known or all(tried[key].refusals for key in refused)
+    were_answered = bool(rows.answers) or are_known
+    all_were_refused = bool(refused) and not rows.answers and len(refused) == len(rows.failures)
+    is_everyones = len(of_account) >= SEVERAL or (all_were_refused and (bool(of_account) or not are_known))
+    # So many that the run is stopped over them may all have met the same, such as the end of the money, in whatever words.
+    are_too_many = (
+        rows.told >= FEWEST_ROWS
+        and not are_known
+        and (len(refused) > reader.job.run.stop_at_failed_fraction * rows.told)
+    )
+    for key, failure in refused.items():
+        is_own = were_answered and not failure.is_account and not are_too_many
+        failures[key] = replace(failure, kind="bad_request" if is_own else "denied")
+    if not is_everyones:
+        return failures, None
+    spoken = of_account or refused
+    words = quoted(failure.message for failure in spoken.values())
+    return failures, f"the provider refused {len(spoken):,} of {rows.told:,} texts. {words}"
+
+
+def _tally_of(
+    counted: Sequence[Outcome], outcomes: Sequence[Outcome], lost: Sequence[str], *, was_told: bool
+) -> Tally:
+    failed = [one.last for one in counted if one.last.failure is not None]
+    kinds = Counter(last.failure for last in failed if last.failure not in _WAITING_MENDS)
+    rows = sum(one.last.failure not in _WAITING_MENDS for one in counted)
+    words = dict.fromkeys(last.message for last in failed if last.message)
+    return Tally(
+        rows,
+        Counter({str(kind): count for kind, count in kinds.items()}),
+        tuple(islice(words, MOST_QUOTED)),
+        was_silent=not was_told and len(lost) >= SEVERAL,
+        was_asked=bool(outcomes),
+    )
+
+
+def reason_to_stop(tallies: Sequence[Tally], most_failed_fraction: float, most_in_vain: int) -> str | None:
+    """A sentence where a run's harvests so far, the latest last, say that a further batch would be no better.
+
+    Args:
+        tallies: the harvests.
+        most_failed_fraction: what part of the last 100 rows or more may fail. Rows that a batch has lost for the first time
+            don't count: one more batch mends that.
+        most_in_vain: batches in succession that may end without having asked a single text.
+    """
+    if len(tallies) >= 2 and tallies[-1].was_silent and tallies[-2].was_silent:  # noqa: PLR2004
+        return (
+            "two batches in a row were completed without a word on any of their texts; "
+            "what they may have cost is counted at the worst case, and no third one is sent"
+        )
+    last = tallies[-most_in_vain:]
+    if len(last) == most_in_vain and not any(tally.was_asked for tally in last):
+        return f"the provider has ended {most_in_vain} batches in a row before it had asked a single text"
+    rows, kinds, words = 0, Counter[str](), dict[str, None]()
+    for tally in reversed(tallies):
+        rows, kinds, words = rows + tally.rows, kinds + tally.failures, words | dict.fromkeys(tally.words)
+        if rows >= FEWEST_ROWS:
+            break
+    if rows < FEWEST_ROWS or kinds.total() <= most_failed_fraction * rows:
+        return None
+    named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    failed = f"{kinds.total():,} of the last {rows:,} requests failed ({named}), so the rest was not asked"
+    return f"{failed}. {quoted(words)}"

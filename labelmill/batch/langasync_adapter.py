@@ -5,21 +5,17 @@ row they belong to, its job store pickles code, and its poller marks answers as 
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import httpx
-from langasync.providers.interface import BatchItem
 from langasync.providers.openai import OpenAIProviderJobAdapter
 from langasync.settings import LangasyncSettings
 
+from labelmill.batch.client import no_note
 from labelmill.batch.output import results_in
-from labelmill.batch.wire import FILE_NAME, PAGE_LIMIT, Batch, id_of, page_in
+from labelmill.batch.wire import FILE_NAME, PAGE_LIMIT, Batch, files_of, id_of, page_in
 from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint
-
-RESULT = "result"
-"""Where an item's metadata holds its line of the output, whole."""
 
 _TRANSFER_SECONDS = 600.0
 """For files: a wait for the next piece, not for the whole."""
@@ -33,7 +29,8 @@ class WholeAdapter(OpenAIProviderJobAdapter):
         endpoint: Endpoint,
         timeout_seconds: float,
         metadata: Mapping[str, str] | None = None,
-        bodies: Sequence[Mapping[str, Any]] = (),
+        requests: Sequence[Mapping[str, Any]] = (),
+        uploaded: Callable[[str], None] = no_note,
     ) -> None:
         # All of it given, under the names that precede: langasync reads the environment and any .env by itself.
         super().__init__(
@@ -45,8 +42,8 @@ class WholeAdapter(OpenAIProviderJobAdapter):
         )
         self._timeout_seconds = timeout_seconds
         self._metadata = metadata
-        self._bodies = bodies
-        self._read = 0
+        self._requests = requests
+        self._uploaded = uploaded
 
     async def __aenter__(self) -> Self:
         """Open its connections."""
@@ -67,6 +64,22 @@ class WholeAdapter(OpenAIProviderJobAdapter):
         answer = await self._object("/batches", limit=PAGE_LIMIT, **({"after": after} if after else {}))
         return page_in(answer), bool(answer.get("has_more"))
 
+    async def results(self, batch_id: str) -> list[dict[str, Any]]:
+        """The lines of a batch's files, whole: langasync drops why an answer ended, and breaks at a row that was not executed."""
+        lines: list[dict[str, Any]] = []
+        for file_id in files_of(await self.batch(batch_id)):
+            response = await self._client.get(f"{self.base_url}/files/{file_id}/content")
+            lines += results_in(response.raise_for_status().content.split(b"\n"))
+        return lines
+
+    async def delete(self, file_id: str) -> None:
+        """Delete a file; one that is gone already is left so."""
+        response = await self._client.delete(
+            f"{self.base_url}/files/{file_id}", timeout=self._timeout_seconds
+        )
+        if response.status_code != httpx.codes.NOT_FOUND:
+            response.raise_for_status()
+
     async def ask_to_cancel(self, batch_id: str) -> None:
         """Ask for the end of a batch. langasync's own `cancel` waits for it, and takes no refusal in."""
         (await self._client.post(f"{self.base_url}/batches/{batch_id}/cancel")).raise_for_status()
@@ -83,37 +96,26 @@ class WholeAdapter(OpenAIProviderJobAdapter):
         return dict(model_bindings or {})
 
     async def _upload_batch_file(self, jsonl_content: str) -> str:
-        """Upload the requests, each with what it alone says: langasync knows one model configuration a batch.
+        """Upload the requests, each with its own id and with what it alone says: langasync knows one model configuration a batch.
 
         They go up as they were measured: langasync's own file would hold twice the bytes of a Chinese text.
         """
-        lines = map(_line_of, jsonl_content.split("\n"), self._bodies or repeat(None))
+        lines = map(_line_of, jsonl_content.split("\n"), self._requests)
         response = await self._client.post(
             f"{self.base_url}/files",
             files={"file": (FILE_NAME, "\n".join(lines).encode(), "application/jsonl")},
             data={"purpose": "batch"},
         )
-        return id_of(response.raise_for_status().json())
-
-    async def _download_file(self, file_id: str) -> str:
-        """A file without the lines that are no results, over which langasync would lose all others."""
-        content = str(await super()._download_file(file_id))
-        return "\n".join(map(json.dumps, results_in(line.encode() for line in content.split("\n"))))
-
-    def _parse_output_line(self, data: dict[str, Any]) -> BatchItem:
-        """Keep a line whole: langasync drops why an answer ended, and breaks at a row that was not executed.
-
-        The lines are numbered, for of two with one id it would keep the last, and an error rather than an answer.
-        """
-        self._read += 1
-        return BatchItem(custom_id=str(self._read), success=True, metadata={RESULT: data})
+        file_id = id_of(response.raise_for_status().json())
+        self._uploaded(file_id)
+        return file_id
 
 
-def _line_of(written: str, body: Mapping[str, Any] | None) -> str:
+def _line_of(written: str, asked: Mapping[str, Any]) -> str:
+    """A request as langasync wrote it, with what it leaves out."""
     request = json.loads(written)
-    if body is not None:
-        request["body"] = {**body, "messages": request["body"]["messages"]}
-    return json.dumps(request, ensure_ascii=False)
+    body = {**asked["body"], "messages": request["body"]["messages"]}
+    return json.dumps({**request, "custom_id": asked["custom_id"], "body": body}, ensure_ascii=False)
 
 
 class _Client(httpx.AsyncClient):

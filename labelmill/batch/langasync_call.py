@@ -20,7 +20,14 @@ T = TypeVar("T")
 # It logs each error before it raises it, with words that may hold the key.
 logging.getLogger("langasync").setLevel(logging.CRITICAL + 1)
 
-_PROVIDERS_DOING = (LangAsyncError, httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError)
+_PROVIDERS_DOING = (
+    LangAsyncError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    ssl.SSLError,
+    ValueError,
+    RecursionError,
+)
 
 
 def run(call: Coroutine[Any, Any, T], endpoint: Endpoint) -> T:

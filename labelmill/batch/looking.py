@@ -2,18 +2,19 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-from labelmill.batch.client import BatchRefused, BatchState, BatchStatus, BatchUnreachable
+from labelmill.batch.client import BatchRefused, BatchState, BatchUnreachable
 from labelmill.batch.notes import Notes
 from labelmill.batch.record import BatchRecord
 from labelmill.errors import RunStopped
 
 log = logging.getLogger(__name__)
 
-CLOCKS_DIFFER_BY = timedelta(hours=1)
-"""How far the provider's clock may be from ours, when a batch is looked for that was made after a moment."""
 UNDER_WAY_SECONDS = 30.0
 """A request to make a batch may arrive that long after its sender has given up or died."""
+_MOST_WORDS = 3
+"""So many different messages of the provider are quoted."""
 QUEUE_IS_FULL = "token_limit_exceeded"
 """OpenAI's code for a batch that finds too many tokens waiting before it."""
 
@@ -63,10 +64,10 @@ def _find(notes: Notes, record: BatchRecord) -> None:
     """See whether a batch was made whose making nobody could note."""
     since = record.creating_at_utc or record.intended_at_utc
     known = {other.batch_id for other in notes.out.values() if other.batch_id}
-    found = notes.client(record).find(record.metadata, since - CLOCKS_DIFFER_BY, known)
+    found = notes.client(record).find(record.metadata, since, known)
     if found is not None:
         log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
-        notes.note(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc)
+        notes.note(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc or since)
     elif record.missing_since_utc is None:
         # Its sender has given up, or is dead, only now: how long ago it began tells nothing of what is still under way.
         notes.note(record, missing_since_utc=datetime.now(UTC))
@@ -79,8 +80,9 @@ def _take_note(notes: Notes, record: BatchRecord, state: BatchState) -> BatchSta
     if state.status is not record.status:
         done = f"{state.completed:,} of {record.texts:,} texts done, {state.failed:,} failed"
         log.info("Batch %s is %s: %s", record.batch_id, state.status.replace("_", " "), done)
-    if state.status is BatchStatus.FAILED:
-        words = "; ".join(error.message for error in state.errors) or "the provider gives no reason"
+    if state.is_invalid:
+        said = dict.fromkeys(error.message for error in state.errors if error.message)
+        words = "; ".join(islice(said, _MOST_WORDS)) or "the provider gives no reason"
         notes.settle(notes.note(record, status=state.status), "dropped", message=words)
         return state
     seen = {"status": state.status, "completed": state.completed, "failed": state.failed}

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import polars as pl
 
+from labelmill.batch.record import REQUESTS_SCHEMA
 from labelmill.dataset.row_key import key_digest
 from labelmill.store.files import disk_errors
 
+_COUNTS = REQUESTS_SCHEMA.names()[1:]
 _ANSWERED = pl.col("answers") > 0
 
 
 @dataclass(frozen=True)
 class Lot:
-    """Texts to ask in one way, in a Parquet file (`row_key`, `text`, `attempts`, `answers`, `problem`).
+    """Texts to ask in one way: a Parquet file of `text`, `problem` and the columns of `REQUESTS_SCHEMA`.
 
     In a correction each text's last answer was no label, and `problem` says what was wrong with it. `under_schema` asks
     under the labels' schema whatever the job's own form is.
@@ -37,13 +39,16 @@ def write_lots(pending: Path, tries: pl.LazyFrame, *, has_schemas: bool = True) 
     the provider has no schemas, they ask for text.
     """
     known = tries.collect()
+    known = known.with_columns(
+        pl.lit(0, pl.Int64).alias(name) for name in _COUNTS if name not in known.columns
+    )
     texts = (
         pl.scan_parquet(pending, glob=False, hive_partitioning=False)
         .with_columns(digest=key_digest(pl.col("row_key")))
         .join(known.lazy(), on="digest", how="left", maintain_order="left")
         .drop("digest")
         .with_columns(
-            pl.col("attempts", "answers").fill_null(0),
+            pl.col(_COUNTS).fill_null(0),
             pl.col("schema_refused").fill_null(value=False) | pl.lit(not has_schemas),
         )
     )

@@ -71,10 +71,22 @@ class Notes:
         self, record: BatchRecord, step: Step, spent_usd: Decimal = Decimal(0), message: str | None = None
     ) -> None:
         """Close a batch: nothing more will come of it. What it was not charged goes back to the budget."""
-        self.settled.append(self.note(record, step=step, message=message))
+        left = False if record.leaves_files else None
+        self.settled.append(self.note(record, step=step, message=message, files_deleted=left))
         del self.out[record.name]
         self.means.budget.settle(record.worst_case_usd or Decimal(0), spent_usd)
         self.means.folder.requests_path(record.name).unlink(missing_ok=True)
+
+    def delete_files(self, record: BatchRecord) -> None:
+        """Have the provider delete what it keeps of a settled batch, and note that.
+
+        Raises:
+            BatchRefused: it won't.
+            BatchUnreachable: it can't be asked now.
+        """
+        self.client(record).delete(record.batch_id, record.input_file_id)
+        deleted = self.means.folder.write(record.model_copy(update={"files_deleted": True}))
+        self.settled = [deleted if other.name == record.name else other for other in self.settled]
 
     @property
     def mine(self) -> list[BatchRecord]:

@@ -47,3 +47,9 @@ class ProviderCall:
     async def _post(self, path: str) -> None:
         """Ask for something to be done. langasync's own `cancel` waits for it, and takes no refusal in."""
         (await self._client.post(self.base_url + path)).raise_for_status()
+
+    async def _delete(self, path: str) -> None:
+        """Have something deleted; what is gone already is left so."""
+        response = await self._client.delete(self.base_url + path, timeout=self.timeout_seconds)
+        if response.status_code != httpx.codes.NOT_FOUND:
+            response.raise_for_status()

@@ -43,6 +43,9 @@ class BatchAdapter(Protocol):
     async def ask_to_cancel(self, batch_id: str) -> None:
         """Ask for the end of a batch."""
 
+    async def delete(self, batch_id: str) -> None:
+        """Have what is kept of a batch that has ended deleted."""
+
 
 @dataclass(frozen=True)
 class ProviderBatchClient(ABC):
@@ -67,6 +70,11 @@ class ProviderBatchClient(ABC):
         """Ask the provider to stop a batch; returns at once. One that has ended is left as it is."""
         self._run(self._cancel(batch_id))
 
+    def delete(self, batch_id: str | None, file_id: str | None) -> None:  # noqa: ARG002  (nothing is uploaded apart)
+        """Delete a batch that is settled, and with it all that the provider keeps of it."""
+        if batch_id is not None:
+            self._run(self._delete(batch_id))
+
     async def _state(self, batch_id: str) -> BatchState:
         async with self._adapter() as adapter:
             return self._state_of(await adapter.batch(batch_id))
@@ -87,6 +95,10 @@ class ProviderBatchClient(ABC):
             except httpx.HTTPStatusError:  # it has ended in between
                 if not self._state_of(await adapter.batch(batch_id)).status.is_final:
                     raise
+
+    async def _delete(self, batch_id: str) -> None:
+        async with self._adapter() as adapter:
+            await adapter.delete(batch_id)
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return run(call, self.endpoint)

@@ -28,7 +28,16 @@ Step = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropp
 _OUTSTANDING: frozenset[Step] = frozenset({"intended", "creating", "sent", "harvesting"})
 _METADATA_CHARACTERS = 512
 """The longest value that OpenAI takes in a batch's metadata."""
-REQUESTS_SCHEMA = pl.Schema({"row_key": pl.String, "attempts": pl.Int64, "answers": pl.Int64})
+REQUESTS_SCHEMA = pl.Schema(
+    {
+        "row_key": pl.String,
+        "attempts": pl.Int64,
+        "answers": pl.Int64,
+        "paid_attempts": pl.Int64,
+        "refusals": pl.Int64,
+    }
+)
+"""A batch's rows: their keys, and what had been tried of their texts before. Earlier versions lack the last two."""
 
 
 class BatchRecord(BaseModel):
@@ -38,7 +47,10 @@ class BatchRecord(BaseModel):
     `is_correction` and `under_schema` tell how its texts were asked. `worst_case_usd` is what it may cost at most, None
     where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
     the file of requests. `missing_since_utc` is when the batch was first looked for in vain. `harvest_part` names the ledger
-    part its answers go into, noted before that part is written.
+    part its answers go into, noted before that part is written. `unready_since_utc` is since when the batch has ended without
+    all of its answers being there, as far as `answers_seen` of them. `input_file_id` is the file that was uploaded for it, where
+    one was; `files_deleted` is false while the provider keeps files that it need no longer keep, None where nothing is to be
+    deleted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +79,10 @@ class BatchRecord(BaseModel):
     cancel_asked: bool = False
     harvest_run_id: str | None = None
     harvest_part: str | None = None
+    unready_since_utc: datetime | None = None
+    answers_seen: int = 0
+    input_file_id: str | None = None
+    files_deleted: bool | None = None
     message: str | None = None
 
     @property
@@ -76,9 +92,16 @@ class BatchRecord(BaseModel):
 
     @property
     def is_ready(self) -> bool:
-        """Whether its answers can be harvested. A `failed` batch has none: the provider took it for invalid."""
-        has_ended = self.status is not None and self.status.is_final and self.status is not BatchStatus.FAILED
-        return self.step == "harvesting" or (self.step == "sent" and has_ended)
+        """Whether its answers can be harvested. A `failed` batch has none, as a rule: the provider took it for invalid."""
+        has_ended = self.status is not None and self.status.is_final
+        is_invalid = self.status is BatchStatus.FAILED and not self.completed
+        return self.step == "harvesting" or (self.step == "sent" and has_ended and not is_invalid)
+
+    @property
+    def leaves_files(self) -> bool:
+        """Whether the provider keeps anything of a batch that is to go once it is settled."""
+        has_something = self.batch_id is not None or self.input_file_id is not None
+        return has_something and not self.job.batch.keep_files
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -141,6 +164,17 @@ class BatchFolder:
         """
         return list(self._read(sorted(self.path.glob("*/batch.json"))))
 
+    def with_files_left(self, since: datetime, *, practice: bool) -> list[BatchRecord]:
+        """The settled batches whose files are still to be deleted at the provider, among those made since a moment (UTC)."""
+        return [
+            record
+            for record in self.read_all()
+            if record.files_deleted is False
+            and not record.is_outstanding
+            and record.practice == practice
+            and record.intended_at_utc >= since
+        ]
+
     def outstanding(self, *, practice: bool) -> list[BatchRecord]:
         """The batches that are not settled, the earliest first; practice and paid ones don't meet."""
         return [record for record in self.read_all() if record.is_outstanding and record.practice == practice]
@@ -151,7 +185,11 @@ class BatchFolder:
 
     def row_keys(self, record: BatchRecord) -> pl.DataFrame:
         """A batch's rows in the order they were sent, as `REQUESTS_SCHEMA`."""
-        return pl.read_parquet(self.requests_path(record.name), hive_partitioning=False)
+        rows = pl.read_parquet(self.requests_path(record.name), hive_partitioning=False)
+        return rows.select(
+            name if name in rows.columns else pl.lit(0, kind).alias(name)
+            for name, kind in REQUESTS_SCHEMA.items()
+        )
 
     def digests(self, records: Iterable[BatchRecord]) -> pl.LazyFrame:
         """The digests of the texts that are in these batches: one column `digest` (UInt128)."""

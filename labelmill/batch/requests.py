@@ -17,8 +17,8 @@ from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.model.chat import JobChatOpenAI, chat_settings
 from labelmill.model.endpoint import NO_KEY
+from labelmill.model.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.model.prompt import correction_of, prompt_of
-from labelmill.model.throttle import FIRST_TOKENS_PER_BYTE
 from labelmill.model.worst_case import worst_case_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.store.files import written_whole
@@ -72,11 +72,15 @@ class Size:
 
 @dataclass(frozen=True)
 class RequestsFile:
-    """A file that was written: its size, the SHA-256 of its content, and what kept it from being longer (None: the end)."""
+    """A file that was written: its size, the SHA-256 of its content, and what kept it from being longer (None: the end).
+
+    `next_usd` is the worst case of the text that it had no room for, None where there is none or its price is unknown.
+    """
 
     size: Size
     fingerprint: str
     bound: Bound | None
+    next_usd: Decimal | None = None
 
 
 class RequestWriter:
@@ -123,11 +127,12 @@ class RequestWriter:
 
         A file without a request is written too, where not even one fits; its size says so.
         """
-        size, bound, digest = Size(), None, hashlib.sha256()
+        size, bound, next_usd, digest = Size(), None, None, hashlib.sha256()
         with path.open("wb") as file:
             for row_key, text, problem in _texts_of(lot, offset):
                 line, more = self.line_of(row_key, text, problem)
                 if bound := room.bound_of(size + more):
+                    next_usd = more.worst_case_usd
                     break
                 file.write(line)
                 digest.update(line)
@@ -136,7 +141,7 @@ class RequestWriter:
             _scan(lot).slice(offset, size.requests).select(REQUESTS_SCHEMA.names()).sink_parquet(
                 temporary, maintain_order=True
             )
-        return RequestsFile(size, digest.hexdigest(), bound)
+        return RequestsFile(size, digest.hexdigest(), bound, next_usd)
 
     def _body_of(self, messages: list[BaseMessage]) -> dict[str, Any]:
         asked = {"response_format": self.form.response_format} if self.form.response_format else {}

@@ -1,7 +1,7 @@
 """Sending a batch, so that it is found again whatever dies: the intent first, then the request, then its id."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,8 +12,9 @@ from labelmill.batch.notes import Notes
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
+from labelmill.model.failures import Failure
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, Outcome
+from labelmill.store.attempts import Attempt, outcomes_of
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import frame_of
 
@@ -40,11 +41,19 @@ class Unsent:
             self.lots = self.lots[1:]
 
 
-def send_next(notes: Notes, unsent: Unsent, room: Room) -> Bound | None:
+@dataclass(frozen=True)
+class NoRoom:
+    """What kept even one text from being sent, and what that text may cost at most (None: its price is unknown)."""
+
+    bound: Bound
+    worst_case_usd: Decimal | None = None
+
+
+def send_next(notes: Notes, unsent: Unsent, room: Room) -> NoRoom | None:
     """Send the next texts of a plan as one batch, as many as there is room for.
 
     Returns:
-        what kept even one text from being sent; None where a batch went out, or may have.
+        why not even one text was sent; None where a batch went out, or may have.
 
     Raises:
         OSError: a file can't be written; nothing was sent.
@@ -63,7 +72,7 @@ def send_next(notes: Notes, unsent: Unsent, room: Room) -> Bound | None:
             means.folder.requests_path(name).unlink()
             requests.unlink()
             requests.parent.rmdir()
-            return written.bound
+            return None if written.bound is None else NoRoom(written.bound, written.next_usd)
         _make(notes, _intend(notes, name, lot, written), requests)
     finally:
         requests.unlink(missing_ok=True)
@@ -71,24 +80,23 @@ def send_next(notes: Notes, unsent: Unsent, room: Room) -> Bound | None:
     return None
 
 
-def give_up_next(notes: Notes, unsent: Unsent) -> None:
-    """Leave in the ledger that the next text of a plan fits into no batch. Nothing is asked, and the others go on.
+def give_up_next(notes: Notes, unsent: Unsent, failure: Failure) -> None:
+    """Leave in the ledger why the next text of a plan can be in no batch. Nothing is asked, and the others go on.
 
     Raises:
         OSError: the ledger can't be written.
     """
-    means, most = notes.means, notes.means.job.batch.max_bytes
+    means = notes.means
     attempt = Attempt(
         unsent.lots[0].row_key_at(unsent.offset),
         datetime.now(UTC),
-        failure="too_long",
-        message=f"the request for it alone is larger than batch.max_bytes = {most:,}",
+        failure=failure.kind,
+        message=failure.message,
         usage=Usage(),
         cost_usd=Decimal(0),
     )
-    outcome = Outcome(
-        attempt, 0, 0, Usage(), Decimal(0), Decimal(0), final=True, ended=True, live_cost_usd=Decimal(0)
-    )
+    (outcome,) = outcomes_of([attempt], means.job.run)
+    outcome = replace(outcome, requests=0, ended=True, live_cost_usd=Decimal(0))
     part = means.ledger_of(means.task_key).part_path(means.run_id, means.take_number())
     with written_whole(part) as temporary:
         frame_of([outcome], means.run_id, "batch").write_parquet(temporary)
@@ -117,16 +125,20 @@ def _intend(notes: Notes, name: str, lot: Lot, written: RequestsFile) -> BatchRe
 
 
 def _make(notes: Notes, record: BatchRecord, requests: Path) -> None:
-    record = notes.note(record, step="creating", creating_at_utc=datetime.now(UTC))
+    name = notes.note(record, step="creating", creating_at_utc=datetime.now(UTC)).name
+
+    def note_upload(file_id: str) -> None:
+        notes.note(notes.out[name], input_file_id=file_id)
+
     try:
-        batch_id = notes.client(record).send(requests, record.metadata)
+        batch_id = notes.client(record).send(requests, record.metadata, note_upload)
     except BatchRefused as error:
-        notes.settle(record, "dropped", message=str(error))
-        notes.means.gate.stop(RunStopped("failed", str(error)))
+        notes.settle(notes.out[name], "dropped", message=str(error))
+        notes.means.gate.stop(RunStopped("failed", f"the provider refused a batch: {error}"))
     except BatchUnreachable as error:
         # It may have been made: it is looked for before its texts are sent again.
-        log.warning("Whether batch %s was made is not known yet: %s", record.name, error)
-        notes.note(record, message=str(error))
+        log.warning("Whether batch %s was made is not known yet: %s", name, error)
+        notes.note(notes.out[name], message=str(error))
     else:
-        notes.note(record, step="sent", batch_id=batch_id, sent_at_utc=datetime.now(UTC))
+        notes.note(notes.out[name], step="sent", batch_id=batch_id, sent_at_utc=datetime.now(UTC))
         log.info("Batch %s is sent: %s texts", batch_id, f"{record.texts:,}")

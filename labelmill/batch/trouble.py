@@ -2,7 +2,9 @@
 
 from labelmill.batch.client import BatchRefused, BatchUnreachable
 from labelmill.model.endpoint import Endpoint
-from labelmill.model.failures import Failure, Policy, failure_of
+from labelmill.model.failures import Policy, failure_of, printable
+
+_REFUSED = frozenset({Policy.GIVE_UP, Policy.DOUBT})
 
 
 def trouble_of(error: BaseException, endpoint: Endpoint) -> BatchRefused | BatchUnreachable:
@@ -10,8 +12,6 @@ def trouble_of(error: BaseException, endpoint: Endpoint) -> BatchRefused | Batch
 
     An answer that can't be read counts as none: what was asked may have been done.
     """
-    match failure_of(error):
-        case Failure(message=words, policy=Policy.GIVE_UP | Policy.DOUBT):
-            return BatchRefused(endpoint.hide_key(words))
-        case Failure(message=words):
-            return BatchUnreachable(endpoint.hide_key(words))
+    failure = failure_of(error)
+    kind = BatchRefused if failure.policy in _REFUSED else BatchUnreachable
+    return kind(printable(endpoint.hide_key(failure.message)))

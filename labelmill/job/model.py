@@ -202,6 +202,9 @@ class Batch(Section):
     max_queue_tokens: Annotated[int, Field(ge=1)] | None = None
     """The most input tokens that the provider queues for the model over all batches; a larger one waits its turn. Where
     it is left out and the provider refuses a batch for it, the batch is sent again in smaller ones."""
+    keep_files: bool = False
+    """Leave a batch's files at the provider once its answers are in the ledger. Otherwise they are deleted there: they hold
+    your texts."""
 
 
 class Output(Section):

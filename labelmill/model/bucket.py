@@ -1,4 +1,4 @@
-"""A token bucket that mirrors the provider's own: what may be sent now, and when the next may go."""
+"""A token bucket that mirrors the provider's own: whether the next request may go, and when."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from labelmill.model.rate_headers import Announced
 
 _SECONDS_PER_MINUTE = 60.0
+_ROUNDING = 1e-9
 
 
 @dataclass
@@ -32,15 +33,15 @@ class Bucket:
         return cls(per_minute=cap, capacity=burst, level=burst, at=now, cap=cap)
 
     def wait_for(self, amount: float, now: float) -> float:
-        """Take an amount; returns the seconds to wait before it may be sent."""
+        """Seconds until an amount may be taken; one that is larger than the bucket, once that is full."""
         if math.isinf(self.per_minute):
             return 0.0
         self._refill(now)
-        self.level -= amount
-        return max(0.0, -self.level * _SECONDS_PER_MINUTE / self.per_minute)
+        missing = min(amount, self.capacity) - self.level
+        return missing * _SECONDS_PER_MINUTE / self.per_minute if missing > _ROUNDING * self.capacity else 0.0
 
-    def correct(self, amount: float, now: float) -> None:
-        """Take a further amount (or give back a negative one) for what was estimated wrongly."""
+    def take(self, amount: float, now: float) -> None:
+        """Take an amount (or give back a negative one): of a request that is sent, or that was estimated wrongly."""
         if not math.isinf(self.per_minute):
             self._refill(now)
             self.level = min(self.capacity, self.level - amount)

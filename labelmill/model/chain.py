@@ -21,6 +21,7 @@ from labelmill.model.failures import Failure, failure_of
 from labelmill.model.guard import Asked, RequestGuard
 from labelmill.model.prompt import prompt_of
 from labelmill.model.worst_case import worst_case_of
+from labelmill.money.usage import Usage
 from labelmill.store.attempts import Attempt
 
 OUTCOME = "outcome"
@@ -35,6 +36,7 @@ class GuardedChatOpenAI(JobChatOpenAI):
 
     guard: RequestGuard = Field(exclude=True)
     judge: Judge = Field(exclude=True)
+    least_case: Usage = Field(exclude=True)
 
     def _generate(
         self,
@@ -50,6 +52,7 @@ class GuardedChatOpenAI(JobChatOpenAI):
             worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format")),
             metadata.get("most_attempts"),
             metadata.get("schema_may_be_refused", False),
+            self.least_case,
         )
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         answer, attempt = self.guard.ask(asked, self.judge, partial(self._send, payload))
@@ -107,12 +110,16 @@ def chain_of(
     It asks for answers in the job's own form unless another is given. Every request passes the guard.
     """
     form = form or form_of(job)
+    prompt = prompt_of(job)
     model: Runnable[Any, AIMessage] = GuardedChatOpenAI(
-        **chat_settings(job, base_url, api_key, form), guard=guard, judge=Judge.of(job, form, guard.price)
+        **chat_settings(job, base_url, api_key, form),
+        guard=guard,
+        judge=Judge.of(job, form, guard.price),
+        least_case=worst_case_of(prompt.format_messages(text=""), form.max_tokens, form.response_format),
     )
     if form.response_format:
         model = model.bind(response_format=form.response_format)
-    return prompt_of(job) | model | RunnableLambda(outcome_in)
+    return prompt | model | RunnableLambda(outcome_in)
 
 
 def outcome_in(message: AIMessage) -> str | Failure:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from labelmill.job.model import LabelJob
 from labelmill.model.answer_form import AnswerForm
 from labelmill.model.answers import Answer, answer_of_completion, label_or_failure
-from labelmill.model.failures import Failure, Policy, failure_of_response
+from labelmill.model.failures import NOBODY_BEHIND_STATUSES, Failure, Policy, failure_of_response
 from labelmill.model.reading import LabelSet
 from labelmill.model.response_body import body_in
 from labelmill.money.prices import Price, cost_of, dearest_cost_of, surcharge_of
@@ -78,6 +78,7 @@ class Judge:
             # Also where the tokens are told and nobody lists what they cost at their service tier.
             unseen_usd=worst_cost if cost is None else None,
             seconds=None if answer.seconds is None else round(answer.seconds, 4),
+            service_tier=answer.service_tier,
         )
         return attempt, failure
 
@@ -102,7 +103,9 @@ def ending_of(response: Response) -> Answer | Failure:
     if response.status >= _FIRST_ERROR:
         fallback = response.content[:2000].decode(errors="replace")
         said = None if isinstance(body, Failure) else body
-        return failure_of_response(response.status, said, fallback, response.headers)
+        failure = failure_of_response(response.status, said, fallback, response.headers)
+        away = failure.kind == "provider_error" and response.status in NOBODY_BEHIND_STATUSES
+        return replace(failure, kind="overloaded") if away else failure
     if isinstance(body, Failure):
         return body
     return replace(answer_of_completion(body), seconds=response.seconds)

@@ -90,6 +90,8 @@ _AFTER_THE_WORK_STATUSES = {408, 499, 502, 504, 520, 521, 522, 523, 524, 598}
 
 Sources: RFC 9110 section 15.6 (502, 504); nginx (499); Cloudflare's 5xx errors (520 to 524).
 """
+NOBODY_BEHIND_STATUSES = {502, 520, 521, 522, 523}
+"""What a gateway answers while the server behind it is away, as it is during a restart."""
 _AGAIN_STATUSES = {408, 409, 425, 499}
 _SERVER_ERROR = 500
 _MESSAGE_CHARACTERS = 500

@@ -1,56 +1,90 @@
-"""The gate: the one place through which every request of a process goes."""
+"""The gate: the one queue in which every request of a process waits, and where a run is stopped."""
 
 import heapq
 import itertools
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
 
 from labelmill.errors import RunStopped
 
+T = TypeVar("T")
+
+_SOONER_SECONDS = 0.001
+"""Whoever is first is woken to look again where its time comes sooner than it thought by more than this."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Not yet: seconds after which to ask again. Infinite: when something has changed."""
+
+    seconds: float
+
+
+@dataclass(order=True, slots=True)
+class _Turn(Generic[T]):
+    """One request in the queue; its thread sleeps on `wake`."""
+
+    order: int
+    arrival: int
+    enter: Callable[[], T | Wait] = field(compare=False)
+    wake: SimpleQueue[None] = field(compare=False, default_factory=SimpleQueue)
+    granted: T | None = field(compare=False, default=None)
+    looks_at: float = field(compare=False, default=math.inf)
+
 
 class Gate:
-    """At most `limit` requests in flight; the earliest chunk's first; none once the run has stopped.
+    """The earliest chunk's request first; none once the run has stopped.
 
-    Chunks in flight share it. Letting the earlier chunk go first, rather than taking turns, lets chunks end one after
-    the other, so that while one waits for its slowest answer the next ones still have enough to fill the gate.
+    When the first in the queue may go is not the gate's to say: it asks, and asks again when its time has come or
+    something has changed. Chunks in flight share the gate. Letting the earlier chunk go first, rather than taking turns,
+    lets chunks end one after the other, so that while one waits for its slowest answer the next ones still have enough
+    to keep every slot busy.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._in_use = 0
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queue: list[tuple[int, int, threading.Event]] = []
+        self._queue: list[_Turn[Any]] = []
         self._arrival = itertools.count()
         self._stopped: RunStopped | None = None
-        self._stop_signal = threading.Event()
+        self._sleepers: list[SimpleQueue[None]] = []
+        self.takes_turns = False
+        """Whether who has waited longest goes first instead, so that no one text is tried again and again."""
 
     @contextmanager
-    def admit(self, order: int) -> Iterator[None]:
-        """Hold one of the places for the length of a request.
+    def admit(self, order: int, enter: Callable[[], T | Wait], leave: Callable[[T], None]) -> Iterator[T]:
+        """Wait for one's turn, then hold what it grants for the length of the block.
 
         Args:
             order: the lower goes first; a chunk's number.
+            enter: asked on behalf of whoever is first, by any thread: what lets it go, or how long to wait.
+            leave: takes back what was granted.
 
         Raises:
             RunStopped: the run has stopped; nothing is sent.
         """
-        turn = threading.Event()
+        turn = _Turn(order, next(self._arrival), enter)
         with self._lock:
-            heapq.heappush(self._queue, (order, next(self._arrival), turn))
+            heapq.heappush(self._queue, turn)
             self._let_in()
         try:
-            turn.wait()
-            self.raise_if_stopped()
-            yield
+            yield self._granted(turn)
         finally:
             with self._lock:
-                self._leave(turn)
+                if turn.granted is None:
+                    self._take_out(turn)
+                else:
+                    leave(turn.granted)
+                self._let_in()
 
-    def resize(self, limit: int) -> None:
-        """Change how many may be in flight. Those that are finish; a smaller limit fills up again from below."""
+    def look_again(self) -> None:
+        """Something has changed: let in whoever may go now."""
         with self._lock:
-            self.limit = limit
             self._let_in()
 
     @property
@@ -59,12 +93,15 @@ class Gate:
         return self._stopped
 
     def stop(self, stopped: RunStopped) -> None:
-        """Let nothing more through. What is in flight finishes; the first reason counts.
+        """Let nothing more through, and wake all who wait. What is in flight finishes; the first reason counts.
 
-        Safe in a signal handler: it takes no lock that the interrupted thread may hold.
+        Safe in a signal handler: it takes no lock, and `SimpleQueue.put` may interrupt even its own `get`.
         """
         self._stopped = self._stopped or stopped
-        self._stop_signal.set()
+        for turn in list(self._queue):
+            turn.wake.put(None)
+        for sleeper in list(self._sleepers):
+            sleeper.put(None)
 
     def raise_if_stopped(self) -> None:
         """Raise what the run was stopped with, if it was."""
@@ -73,17 +110,58 @@ class Gate:
 
     def wait_unless_stopped(self, seconds: float) -> None:
         """Sleep, but no longer than until the run is stopped."""
-        self._stop_signal.wait(seconds)
+        sleeper: SimpleQueue[None] = SimpleQueue()
+        self._sleepers.append(sleeper)
+        try:
+            if self._stopped is None:
+                _sleep(sleeper, seconds)
+        finally:
+            self._sleepers.remove(sleeper)
 
-    def _leave(self, turn: threading.Event) -> None:
-        if turn.is_set():
-            self._in_use -= 1
-            self._let_in()
-        else:  # interrupted while waiting
-            self._queue = [waiting for waiting in self._queue if waiting[2] is not turn]
+    def _granted(self, turn: _Turn[T]) -> T:
+        """What the turn is granted, once it is; the thread whose turn is first keeps the time for it."""
+        while True:
+            self.raise_if_stopped()
+            if turn.granted is not None:
+                return turn.granted
+            _sleep(turn.wake, turn.looks_at - time.monotonic())
+            with self._lock:
+                if turn.granted is None and turn.looks_at <= time.monotonic():
+                    turn.looks_at = math.inf
+                self._let_in()
+
+    def _take_out(self, turn: _Turn[Any]) -> None:
+        if turn is self._queue[0]:
+            heapq.heappop(self._queue)
+        else:
+            self._queue.remove(turn)
             heapq.heapify(self._queue)
 
     def _let_in(self) -> None:
-        while self._queue and self._in_use < self.limit:
-            self._in_use += 1
-            heapq.heappop(self._queue)[2].set()
+        while self._queue and self._stopped is None:
+            first = min(self._queue, key=_arrival) if self.takes_turns else self._queue[0]
+            granted = first.enter()
+            if isinstance(granted, Wait):
+                looks_at = time.monotonic() + granted.seconds
+                sooner = looks_at < first.looks_at - _SOONER_SECONDS
+                first.looks_at = min(first.looks_at, looks_at)
+                if sooner:
+                    first.wake.put(None)
+                return
+            first.granted = granted
+            self._take_out(first)
+            first.wake.put(None)
+
+
+def _arrival(turn: _Turn[Any]) -> int:
+    return turn.arrival
+
+
+def _sleep(wake: SimpleQueue[None], seconds: float) -> None:
+    try:
+        if seconds >= threading.TIMEOUT_MAX:
+            wake.get()
+        else:
+            wake.get(timeout=max(0.0, seconds))
+    except Empty:
+        pass

@@ -19,7 +19,8 @@ from labelmill.model.answers import Answer
 from labelmill.model.breaker import CircuitBreaker
 from labelmill.model.endings import Judge, Response, ending_of, failed_attempt
 from labelmill.model.failures import Failure, Policy, failure_of, without_key
-from labelmill.model.throttle import Passage, Throttle
+from labelmill.model.pace import Permit
+from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
 from labelmill.money.usage import Usage
@@ -27,6 +28,8 @@ from labelmill.store.attempts import Attempt
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
+_HUGE = 4
+"""So many times its prompt, a text is dear by itself."""
 _ASKED_AGAIN = frozenset({Policy.RETRY, Policy.DOUBT})
 
 
@@ -77,7 +80,7 @@ class _Ending:
 class Asked:
     """One text on its way: its chunk (the lower goes first), and what a request for it may come to.
 
-    `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
+    `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
     it has had. Where
     `schema_may_be_refused`, a refusal may mean the schema it is asked under, and it is not sent again as it is.
     """
@@ -87,6 +90,7 @@ class Asked:
     worst_case: Usage
     most_attempts: int | None = None
     schema_may_be_refused: bool = False
+    least_case: Usage | None = None
     tried: int = 0
 
 
@@ -128,8 +132,6 @@ class RequestGuard:
         self.notify = notify
         self.is_practice = is_practice
         self.is_last_pass = False
-        self._has_sent = False
-        self._left_out_of = ""
         self._recorders: dict[int, Recorder] = {}
         self._tried: dict[str, int] = {}
         self._paid: dict[tuple[int, str], int] = {}
@@ -167,7 +169,7 @@ class RequestGuard:
             try:
                 ending = self._once(replace(asked, tried=tried), judge, send)
             except TextTooDear as too_dear:
-                raise RequestFailed(self._left_out(asked, str(too_dear))) from None
+                raise RequestFailed(self._left_out(asked, too_dear)) from None
             tried += 1
             if ending.answer is not None and ending.attempt.answered:
                 return ending.answer, ending.attempt
@@ -179,15 +181,9 @@ class RequestGuard:
             self.throttle.gate.raise_if_stopped()
 
     def end(self) -> None:
-        """End a run that has asked everything, where that did not end well.
-
-        Where all that came of it were refusals, these are everyone's, and the run has failed. Where every text was dearer
-        than the budget, that is reached.
-        """
+        """End a run that has asked everything: where all that came of it were refusals, these are everyone's, and it failed."""
         if self.throttle.gate.stopped is not None:
             return
-        if self._left_out_of and not self._has_sent:
-            self.throttle.gate.stop(BudgetReached(self._left_out_of))
         sentence = self.breaker.end()
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
@@ -202,7 +198,6 @@ class RequestGuard:
                 except OSError:
                     reservation.release()
                     raise
-            self._has_sent = True
             response = self._without_key(send())
             ending = self._ending_of(asked, judge, response, worst_cost)
             attempt = ending.attempt
@@ -213,15 +208,20 @@ class RequestGuard:
             self._count(asked, ending)
             return ending
 
-    def _left_out(self, asked: Asked, sentence: str) -> Failure:
+    def _left_out(self, asked: Asked, too_dear: TextTooDear) -> Failure:
         """Remember a text that no request is sent for, since it alone is dearer than a limit; the others go on.
 
-        While none has been sent it may be the limit that is too small for any: the last pass tells.
+        Raises:
+            BudgetReached: it is hardly larger than the prompt, so that none of them would fit.
         """
-        failure = Failure("over_budget", sentence)
-        self._left_out_of = sentence
+        least = asked.least_case
+        if least is not None and asked.worst_case.input_tokens < _HUGE * least.input_tokens:
+            reached = BudgetReached(str(too_dear))
+            self.throttle.gate.stop(reached)
+            raise reached
+        failure = Failure("over_budget", str(too_dear))
         recorder = self._recorders.get(asked.chunk)
-        if recorder is not None and self._has_sent:
+        if recorder is not None:
             recorder.record(replace(failed_attempt(asked.row_key, failure, None), gave_up=True))
         return failure
 
@@ -257,19 +257,15 @@ class RequestGuard:
             failure = without_key(failure_of(error), self.hidden_key)
             return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
 
-    def _shared(
-        self, asked: Asked, ending: _Ending, permit: Passage, response: Response | Failure
-    ) -> _Ending:
+    def _shared(self, asked: Asked, ending: _Ending, permit: Permit, response: Response | Failure) -> _Ending:
         """What an ending amounts to beside what the others got; the run's parts take account of it."""
         headers = response.headers if isinstance(response, Response) else {}
         attempt, failure = ending.attempt, ending.failure
+        counts = True
         if attempt.answered:
             self.throttle.answered(permit, attempt.usage, headers)
         elif failure is not None:
-            self.throttle.failed(permit, failure, headers)
-        paused = self.throttle.is_out
-        is_free = failure is not None and not attempt.answered and attempt.usage == Usage()
-        counts = not (paused and is_free)
+            counts = self.throttle.failed(permit, failure, headers)
         is_last = self._left(asked) - counts <= 0
         if failure is not None:
             patience = self.settings.patience_minutes * 60
@@ -284,13 +280,13 @@ class RequestGuard:
             gave_up = not attempt.answered and is_last and settled and not asked.schema_may_be_refused
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
-            self._notice_surcharge(surcharge_of(self.price, attempt.model))
-        sentence = self.breaker.add(asked.row_key, failure, answered=attempt.answered, paused=paused)
+            self.notice_surcharge(surcharge_of(self.price, attempt.model))
+        sentence = self.breaker.add(asked.row_key, failure, answered=attempt.answered, paused=not counts)
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
         return _Ending(ending.answer, attempt, failure, is_last, counts)
 
-    def _notice_surcharge(self, surcharge: Surcharge | None) -> None:
+    def notice_surcharge(self, surcharge: Surcharge | None) -> None:
         """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""
         if surcharge is None:
             return
@@ -331,10 +327,13 @@ class RequestGuard:
                 self._paid[key] = self._paid.get(key, 0) + 1
 
     @contextmanager
-    def _permit(self, asked: Asked, worst_cost: Decimal) -> Iterator[tuple[Passage, Reservation]]:
+    def _permit(self, asked: Asked, worst_cost: Decimal) -> Iterator[tuple[Permit, Reservation]]:
         """Hold a place and the money for one request."""
         worst_case = asked.worst_case
-        with self.throttle.admit(asked.chunk, worst_case.input_tokens, worst_case.output_tokens) as permit:
+        has_failed = self._tried.get(asked.row_key, 0) > 0
+        with self.throttle.admit(
+            asked.chunk, worst_case.input_tokens, worst_case.output_tokens, has_failed=has_failed
+        ) as permit:
             try:
                 with self.budget.reserve(worst_cost) as reservation:
                     try:

@@ -1,145 +1,127 @@
 """The throttle: everything between a request and the provider that is about speed.
 
-A place in the gate (whose size adapts), then the pace of requests and tokens per minute. It sees every attempt and
-every answer, since nothing below it retries.
+A queue, and the pace at which it moves: requests in flight, requests and tokens per minute, pauses. It sees every attempt
+and every answer, since nothing below it retries.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from functools import partial
 
+from labelmill.errors import RunStopped
 from labelmill.job.model import Run
 from labelmill.model.adaptive import AdaptiveLimit
-from labelmill.model.bucket import Bucket
-from labelmill.model.failures import POLICY_OF_KIND, Failure, Policy
-from labelmill.model.gate import Gate
-from labelmill.model.rate_headers import rate_headers_of
+from labelmill.model.failures import Failure
+from labelmill.model.gate import Gate, Wait
+from labelmill.model.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS
+from labelmill.model.pace import Pace, Permit
 from labelmill.money.usage import Usage
 
 log = logging.getLogger(__name__)
 
-FIRST_TOKENS_PER_BYTE = 0.4
-"""Between English (about 0.25) and Chinese (about 0.35 to 0.6), until answers tell."""
-_LEARNING_RATE = 0.05
-_LONGEST_PAUSE_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Passage:
-    """One request's way through the throttle: its length in bytes, and the tokens estimated for it."""
-
-    estimate: float
-    text_bytes: int
-
 
 class Throttle:
-    """One for all chunks of a run."""
+    """One for all chunks of a run.
 
-    def __init__(self, run: Run) -> None:
-        now = time.monotonic()
-        self._adaptive = AdaptiveLimit.below(run.max_concurrency)
-        self.gate = Gate(self._adaptive.limit)
-        self._requests = Bucket.capped(run.max_requests_per_minute, now)
-        self._tokens = Bucket.capped(run.max_tokens_per_minute, now)
-        self._tokens_per_byte = FIRST_TOKENS_PER_BYTE
-        self._paused_until = 0.0
-        self._in_flight = 0
-        self._estimates_in_flight = 0.0
+    Args:
+        run: the job's own limits, and its patience.
+        clock: seconds of a steady clock.
+    """
+
+    def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
+        self.gate = Gate()
+        self._clock = clock
+        self._pace = Pace(run, clock())
         self._lock = threading.Lock()
 
-    @contextmanager
-    def admit(self, order: int, text_bytes: int, max_tokens: int) -> Iterator[Passage]:
-        """Hold back a request until it may go, then hold its place until the block ends.
+    def admit(
+        self, order: int, text_bytes: int, max_tokens: int, *, has_failed: bool = False
+    ) -> AbstractContextManager[Permit]:
+        """Hold back a request until it may go, then hold its slot until the block ends.
 
         Args:
             order: the lower goes first; a chunk's number.
             text_bytes: the length of its messages in UTF-8.
             max_tokens: the longest answer, in tokens.
+            has_failed: whether a request for the same text has failed before that counted against it. Such
+                failures don't tell of an outage: where a few texts are left on which the provider breaks, it isn't out.
 
         Raises:
             RunStopped: the run has stopped; nothing is sent.
         """
-        with self.gate.admit(order):
-            estimate = self._estimate(text_bytes, max_tokens)
-            self._keep_pace(estimate)
-            with self._lock:
-                self._in_flight += 1
-                self._estimates_in_flight += estimate
-            try:
-                yield Passage(estimate, text_bytes)
-            finally:
-                with self._lock:
-                    self._in_flight -= 1
-                    self._estimates_in_flight -= estimate
+        enter = partial(self._next_permit, text_bytes, max_tokens, has_failed=has_failed)
+        return self.gate.admit(order, enter, self._ended)
 
-    def _estimate(self, text_bytes: int, max_tokens: int) -> float:
-        return text_bytes * self._tokens_per_byte + max_tokens
-
-    def _keep_pace(self, estimate: float) -> None:
+    def _next_permit(self, text_bytes: int, max_tokens: int, *, has_failed: bool) -> Permit | Wait:
         with self._lock:
-            now = time.monotonic()
-            wait = max(self._requests.wait_for(1, now), self._tokens.wait_for(estimate, now))
-            until = max(now + wait, self._paused_until)
-        while (wait := until - time.monotonic()) > 0:
-            self.gate.wait_unless_stopped(wait)
-            self.gate.raise_if_stopped()
-            until = max(until, self._paused_until)
+            return self._pace.next_permit(text_bytes, max_tokens, self._clock(), has_failed=has_failed)
 
-    def answered(self, passage: Passage, usage: Usage | None, headers: Mapping[str, str]) -> None:
-        """Take account of an answer: true up the estimate, learn the limits, let concurrency grow."""
+    def _ended(self, permit: Permit) -> None:
         with self._lock:
-            now = time.monotonic()
-            if usage is not None:
-                self._tokens.correct(usage.input_tokens + usage.output_tokens - passage.estimate, now)
-                seen = usage.input_tokens / max(1, passage.text_bytes)
-                self._tokens_per_byte += _LEARNING_RATE * (seen - self._tokens_per_byte)
-            self._learn(headers, now)
-            self._adaptive.answered(self._in_flight)
-            self._resize("all places were in use and all went well")
+            self._pace.ended(permit)
 
-    def rate_limited(self, headers: Mapping[str, str], retry_after_seconds: float | None) -> None:
-        """Take account of a 429: everyone waits as long as the provider asks, and concurrency is cut once."""
-        with self._lock:
-            now = time.monotonic()
-            self._learn(headers, now)
-            self._requests.empty(now)
-            if retry_after_seconds:
-                pause = min(_LONGEST_PAUSE_SECONDS, retry_after_seconds)
-                self._paused_until = max(self._paused_until, now + pause)
-            if self._adaptive.rate_limited(now, retry_after_seconds):
-                self._resize("the provider answered 429")
+    def answered(self, permit: Permit, usage: Usage | None, headers: Mapping[str, str]) -> None:
+        """Take account of an answer, whatever it says: something gets through."""
+        with self._changing():
+            self._pace.answered(permit, usage, headers, self._clock())
 
-    is_out = False
+    def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str]) -> bool:
+        """Take account of any other end of a request that was sent; returns whether it counts against its text.
 
-    def failed(self, passage: Passage, failure: "Failure", headers: Mapping[str, str]) -> None:  # noqa: ARG002
-        """Take account of a failure."""
-        if failure.kind == "rate_limited":
-            self.rate_limited(headers, failure.retry_after_seconds)
-        elif failure.kind in POLICY_OF_KIND and failure.policy is Policy.RETRY:
-            self.troubled()
-
-    def troubled(self) -> None:
-        """Take account of another failure of the provider: concurrency stops growing for a round."""
-        with self._lock:
-            self._adaptive.troubled()
+        What says "too much" counts towards fewer requests in flight, other trouble of the provider against more of them;
+        a failure that is the text's own, or a refusal, says that the provider is there. Where nothing gets through beyond
+        the job's patience, the run is stopped. A failure doesn't count against its text while nothing gets through, nor
+        while most of the other texts are turned away as well.
+        """
+        with self._changing():
+            return self._pace.failed(permit, failure, headers, self._clock())
 
     def use(self, limit: AdaptiveLimit) -> None:
         """Go on with another limit of concurrency. What was learned of the provider's pace stays."""
+        with self._changing():
+            self._pace.use(limit)
+
+    @property
+    def limit(self) -> int:
+        """The most requests in flight as things stand."""
+        return self._pace.limit.limit
+
+    @property
+    def is_out(self) -> bool:
+        """Whether nothing gets through at this moment, and all is paused but for a probe every few seconds."""
+        return self._pace.is_out
+
+    def status_words(self) -> str | None:
+        """What to show while everything is paused: since when, and what for; None while all goes on."""
         with self._lock:
-            self._adaptive = limit
-            self.gate.resize(limit.limit)
+            now, outage, paused_until = self._clock(), self._pace.outage, self._pace.paused_until
+        if outage.since is not None and now - outage.since >= PROBE_SECONDS:
+            next_try = max(outage.next_probe_at, paused_until)
+            soon = next_try - now <= LONGEST_PROBE_SECONDS
+            when = "trying every few seconds" if soon else f"next try at {_time_of_day(next_try - now)}"
+            return f"paused: nothing gets through since {_time_of_day(outage.since - now)}, {when}"
+        if paused_until - now >= PROBE_SECONDS:
+            return f"paused until {_time_of_day(paused_until - now)}, as the provider asks"
+        return None
 
-    def _learn(self, headers: Mapping[str, str], now: float) -> None:
-        announced = rate_headers_of(headers)
-        if announced.requests:
-            self._requests.learn(announced.requests, self._in_flight, now)
-        if announced.tokens:
-            self._tokens.learn(announced.tokens, self._estimates_in_flight, now)
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            yield
+            lines, self._pace.lines = self._pace.lines, []
+            ends_with = self._pace.outage.ends_with
+        for level, line in lines:
+            log.log(level, "%s", line)
+        if ends_with:
+            self.gate.stop(RunStopped("failed", ends_with))
+        self.gate.takes_turns = self._pace.takes_turns
+        self.gate.look_again()
 
-    def _resize(self, reason: str) -> None:
-        if self._adaptive.limit != self.gate.limit:
-            log.info("%d requests in flight instead of %d: %s", self._adaptive.limit, self.gate.limit, reason)
-            self.gate.resize(self._adaptive.limit)
+
+def _time_of_day(seconds_from_now: float) -> str:
+    """The local time, as `14:05`."""
+    return f"{datetime.now().astimezone() + timedelta(seconds=seconds_from_now):%H:%M}"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from labelmill.batch.deadline import live_seconds_of, live_start, next_deadline
-from labelmill.batch.harvest import Crop
+from labelmill.batch.harvest import HarvestResult
 from labelmill.batch.lots import write_lots
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.sending import Unsent
@@ -15,6 +15,7 @@ from labelmill.dataset.plan import write_pending
 from labelmill.errors import RunStopped
 from labelmill.job.provider import provider_of
 from labelmill.model.progress import BatchSeen
+from labelmill.money.prices import surcharge_of
 from labelmill.run.live import LiveRun
 from labelmill.store.ledger import faults_named
 
@@ -111,7 +112,7 @@ def wait_and_look(live: LiveRun, seconds: float) -> None:
         show_batches(live)
 
 
-def harvest(live: LiveRun, name: str) -> Crop:
+def harvest(live: LiveRun, name: str) -> HarvestResult:
     """Harvest one batch, and count what came of it.
 
     Raises:
@@ -119,20 +120,20 @@ def harvest(live: LiveRun, name: str) -> Crop:
     """
     is_mine = live.desk.notes.is_mine(live.desk.notes.out[name])
     try:
-        crop = live.desk.harvest(name)
+        result = live.desk.harvest(name)
     except OSError as error:
         words = f"{live.run.folder.path} can't be written: {error.strerror or error}"
         live.gate.stop(RunStopped("failed", words))
         raise
-    for outcome in crop.outcomes:
+    for outcome in result.outcomes:
         live.progress.pay(outcome.cost_usd)
-        if is_mine:
-            pass
     if is_mine:
-        labeled = sum(outcome.last.label is not None for outcome in crop.outcomes)
-        live.progress.add(labeled=labeled, failed=sum(outcome.ended for outcome in crop.outcomes) - labeled)
+        for model in dict.fromkeys(outcome.last.model for outcome in result.outcomes):
+            live.guard.notice_surcharge(surcharge_of(live.batch_price, model))
+        labeled = sum(outcome.last.label is not None for outcome in result.outcomes)
+        live.progress.add(labeled=labeled, failed=sum(outcome.ended for outcome in result.outcomes) - labeled)
     show_batches(live)
-    return crop
+    return result
 
 
 def show_batches(live: LiveRun) -> None:

@@ -52,10 +52,10 @@ def after_harvest(monkeypatch):
         harvest, left = BatchDesk.harvest, [action]
 
         def harvest_then(desk, name):
-            crop = harvest(desk, name)
+            result = harvest(desk, name)
             if left:
                 left.pop()()
-            return crop
+            return result
 
         monkeypatch.setattr(BatchDesk, "harvest", harvest_then)
 
@@ -74,8 +74,8 @@ def billed_usd(totals):
     return by_batch + (totals["input_tokens"] + totals["output_tokens"] * 4) * 0.15e-6
 
 
-def assert_settled(practice, *records):
-    """Each text was paid once, the runs' bills are the provider's, and nothing is left of what was sent."""
+def assert_settled(practice, *records, is_clean=True):
+    """Each text was paid once, the runs' bills are the provider's, and nothing is left of what was sent, here or there."""
     totals = practice.totals()
     assert totals["batch_texts_paid_twice"] == 0
     assert sum(record.cost_usd for record in records) == pytest.approx(billed_usd(totals), rel=1e-9)
@@ -86,6 +86,13 @@ def assert_settled(practice, *records):
     assert len({each["batch_id"] for each in made}) == len(made) == totals["batches"]
     assert not [path for path in out.glob("batches/*/*") if path.name != "batch.json"]
     assert records[-1].texts_out == 0
+    assert (files_at(practice) == []) == is_clean
+
+
+def files_at(practice):
+    """The files that the provider keeps."""
+    with urllib.request.urlopen(f"{practice.base_url}/files") as response:
+        return json.load(response)["data"]
 
 
 def test_a_batch_costs_half_and_labels_alike(run, practice, job_of, write_texts):
@@ -124,7 +131,7 @@ def test_rows_that_a_batch_loses_are_asked_again_and_said_to_be_perhaps_paid(
 ):
     """Rows that stand in no file of a completed batch go into the next one; what they may have cost is told apart."""
     write_texts(TEXTS)
-    _, record = run(job_of(run=BATCH), PracticeSettings(batch_missing_fraction=0.3))
+    _, record = run(job_of(run=BATCH | {"patience_minutes": 0}), PracticeSettings(batch_missing_fraction=0.3))
     totals = practice.totals()
     lost = totals["batch_rows_billed"] - totals["batch_rows_answered"]
     assert (record.status, record.rows_labeled, totals["batches"]) == ("completed", len(TEXTS), 2)
@@ -231,7 +238,7 @@ def test_answers_outside_the_labels_are_corrected_in_the_next_batch(run, practic
     """They are asked once more under the labels' schema; a text that never gets a label costs `max_answers`."""
     write_texts(TEXTS)
     settings = PracticeSettings(faults={"off_label": 0.3}, stubborn_faults={"off_label": 0.2}, seed=2)
-    _, record = run(job_of(run=BATCH), settings)
+    _, record = run(job_of(run={**BATCH, "max_answers": 2}), settings)
     totals = practice.totals()
     (wrong, unlabeled) = totals["batch_rows_billed"] - len(TEXTS), record.rows_failed
     assert (totals["batches"], record.failures) == (2, {"off_label": unlabeled})
@@ -239,7 +246,7 @@ def test_answers_outside_the_labels_are_corrected_in_the_next_batch(run, practic
     assert record.rows_labeled == len(TEXTS) - unlabeled
     assert record.requests == totals["batch_rows_billed"]
     assert record.cost_usd == pytest.approx(billed_usd(totals), rel=1e-9)
-    _, again = run(job_of(run=BATCH))
+    _, again = run(job_of(run={**BATCH, "max_answers": 2}))
     assert (again.texts_asked, practice.totals()["batches"]) == (0, 2)
 
 
@@ -472,7 +479,7 @@ def test_a_batch_that_is_made_late_is_waited_for_and_not_made_twice(
     monkeypatch.setattr(looking, "UNDER_WAY_SECONDS", 1.0)
     send = OpenAIBatchClient.send
 
-    def give_up(client, requests, metadata):
+    def give_up(client, requests, metadata, _):
         shutil.copy(requests, tmp_path / "requests.jsonl")
         threading.Timer(1.7, send, [client, tmp_path / "requests.jsonl", metadata]).start()
         time.sleep(1.2)
@@ -501,7 +508,8 @@ def test_a_provider_that_takes_no_file_is_tried_a_few_times_only(
     assert (record.cost_usd, record.rows_pending) == (0, len(TEXTS))
     _, healed = run(job_of(run=BATCH), PracticeSettings())
     assert (healed.status, healed.rows_labeled) == ("completed", len(TEXTS))
-    assert_settled(practice, record, healed)
+    # Of uploads that were never answered nobody knows the names: the provider deletes them by itself some day.
+    assert_settled(practice, record, healed, is_clean=False)
 
 
 @pytest.mark.parametrize(("step", "calls"), [("retrieve", 5), ("content", 5), ("cancel", 2)])

@@ -67,7 +67,7 @@ async def batches_of(desk: Desk, endpoint: str) -> list[BatchRecord]:
     """The batches of a dialect as they are by now, newest first."""
     ids = [record.id for record in desk.store.batches() if record.endpoint == endpoint]
     await desk.work.bring_up(ids, PATIENCE_SECONDS)
-    return [record for record in desk.store.batches() if record.endpoint == endpoint]
+    return [record for record in desk.store.batches() if record.endpoint == endpoint and not record.deleted]
 
 
 async def batch_of(desk: Desk, batch_id: str, endpoint: str) -> BatchRecord:
@@ -78,9 +78,23 @@ async def batch_of(desk: Desk, batch_id: str, endpoint: str) -> BatchRecord:
     """
     await desk.work.bring_up([batch_id], PATIENCE_SECONDS)
     record = desk.store.batch(batch_id)
-    if record is None or record.endpoint != endpoint:
+    if record is None or record.deleted or record.endpoint != endpoint:
         raise RequestRefusedError(404, f"No batch found with id '{batch_id}'.")
     return record
+
+
+def delete_batch(desk: Desk, record: BatchRecord) -> None:
+    """Forget a batch that has ended, with all that it holds.
+
+    Raises:
+        RequestRefusedError: it has not ended.
+    """
+    if record.ended is None:
+        raise malformed(f"Batch {record.id} has not ended: it can't be deleted.")
+    for file_id in (record.input_file_id, record.ended.output_file_id, record.ended.error_file_id):
+        if file_id is not None and desk.store.file(file_id) is not None:
+            desk.store.delete_file(file_id)
+    desk.store.save_batch(record.model_copy(update={"deleted": True}))
 
 
 def results_of(desk: Desk, record: BatchRecord) -> Iterator[Mapping[str, Any]]:

@@ -6,7 +6,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from labelmill.practice.batches.dialect import batch_of, batches_of, make_batch, moment, object_in, results_of
+from labelmill.practice.batches.dialect import (
+    batch_of,
+    batches_of,
+    delete_batch,
+    make_batch,
+    moment,
+    object_in,
+    results_of,
+)
 from labelmill.practice.batches.fields import limit_of
 from labelmill.practice.batches.gemini_lines import ENDPOINT, refused, response_of, row_of
 from labelmill.practice.batches.kinds import BatchStep
@@ -14,7 +22,7 @@ from labelmill.practice.batches.records import BatchRecord
 from labelmill.practice.batches.state import FINAL, due_status, finishing_rows, shown_status
 from labelmill.practice.batches.steps import Answering, Handler, route_of
 from labelmill.practice.desk import Desk
-from labelmill.practice.errors import malformed
+from labelmill.practice.errors import RequestRefusedError, malformed
 from labelmill.practice.responses import json_response
 
 _LISTED, _MOST_LISTED = 20, 1_000
@@ -35,11 +43,16 @@ def add_gemini_routes(app: FastAPI) -> None:
     app.add_route(create, _route(BatchStep.CREATE, _create), methods=["POST"])
     app.add_route(ENDPOINT, _route(BatchStep.LIST, _list), methods=["GET"])
     app.add_route(f"{ENDPOINT}/{{batch_id}}", _route(BatchStep.RETRIEVE, _retrieve), methods=["GET"])
+    app.add_route(f"{ENDPOINT}/{{batch_id}}", route_of(None, _delete, _refusing), methods=["DELETE"])
     app.add_route(f"{ENDPOINT}/{{batch_id}}:cancel", _route(BatchStep.CANCEL, _cancel), methods=["POST"])
 
 
 def _route(step: BatchStep, answering: Answering) -> Handler:
-    return route_of(step, answering, lambda refusal: json_response(refused(refusal), refusal.status))
+    return route_of(step, answering, _refusing)
+
+
+def _refusing(refusal: RequestRefusedError) -> Response:
+    return json_response(refused(refusal), refusal.status)
 
 
 async def _create(desk: Desk, request: Request) -> Response:
@@ -76,6 +89,11 @@ async def _retrieve(desk: Desk, request: Request) -> Response:
     responses = [each for line in results_of(desk, record) if (each := response_of(line)) is not None]
     inlined = {"inlinedResponses": {"inlinedResponses": responses}}
     return json_response(body | {"done": True, "response": inlined})
+
+
+async def _delete(desk: Desk, request: Request) -> Response:
+    delete_batch(desk, await batch_of(desk, request.path_params["batch_id"], ENDPOINT))
+    return json_response({})
 
 
 async def _cancel(desk: Desk, request: Request) -> Response:

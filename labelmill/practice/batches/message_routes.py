@@ -12,6 +12,7 @@ from starlette.responses import Response
 from labelmill.practice.batches.dialect import (
     batch_of,
     batches_of,
+    delete_batch,
     make_batch,
     moment,
     object_in,
@@ -25,7 +26,7 @@ from labelmill.practice.batches.records import DAY_SECONDS, BatchRecord
 from labelmill.practice.batches.state import FINAL, due_status, shown_status
 from labelmill.practice.batches.steps import Answering, Handler, route_of
 from labelmill.practice.desk import Desk
-from labelmill.practice.errors import malformed
+from labelmill.practice.errors import RequestRefusedError, malformed
 from labelmill.practice.responses import PRACTICE_HEADERS, encoded, json_response
 
 _LISTED, _MOST_LISTED = 20, 1_000
@@ -39,12 +40,17 @@ def add_message_routes(app: FastAPI) -> None:
     app.add_route(f"{MESSAGES}/batches", _route(BatchStep.CREATE, _create), methods=["POST"])
     app.add_route(f"{MESSAGES}/batches", _route(BatchStep.LIST, _list), methods=["GET"])
     app.add_route(batch, _route(BatchStep.RETRIEVE, _retrieve), methods=["GET"])
+    app.add_route(batch, route_of(None, _delete, _refusing), methods=["DELETE"])
     app.add_route(f"{batch}/results", _route(BatchStep.CONTENT, _results), methods=["GET"])
     app.add_route(f"{batch}/cancel", _route(BatchStep.CANCEL, _cancel), methods=["POST"])
 
 
 def _route(step: BatchStep, answering: Answering) -> Handler:
-    return route_of(step, answering, lambda refusal: json_response(refused(refusal), refusal.status))
+    return route_of(step, answering, _refusing)
+
+
+def _refusing(refusal: RequestRefusedError) -> Response:
+    return json_response(refused(refusal), refusal.status)
 
 
 async def _create(desk: Desk, request: Request) -> Response:
@@ -70,6 +76,12 @@ async def _results(desk: Desk, request: Request) -> Response:
         raise not_found(f"The results of '{record.id}' are not there yet.")
     lines = b"".join(encoded(result) + b"\n" for result in _results_of(desk, record))
     return Response(lines, 200, PRACTICE_HEADERS, "application/x-jsonl")
+
+
+async def _delete(desk: Desk, request: Request) -> Response:
+    record = await _up_to_date(desk, request)
+    delete_batch(desk, record)
+    return json_response({"id": record.id, "type": "message_batch_deleted"})
 
 
 async def _cancel(desk: Desk, request: Request) -> Response:

@@ -92,5 +92,7 @@ class BatchRecord(_Record):
     output_life_seconds: NonNegativeFloat
     created_at: float
     cancel_asked_at: float | None = None
+    deleted: bool = False
+    """Nobody is told of it any more, but for the totals."""
     checked: Checked | None = None
     ended: Ended | None = None

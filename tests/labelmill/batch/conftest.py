@@ -146,7 +146,10 @@ def requests(texts, body_of, write_requests):
 
 
 class StagedServer(ThreadingHTTPServer):
-    """Answers by path, as a test has staged it; everything else is 404, or leads away. The JSON that was sent to it is in `bodies`."""
+    """Answers by path, as a test has staged it; everything else is 404, or leads away. The JSON that was sent to it is in `bodies`.
+
+    With `cut_at` set, a body is announced whole and broken off after so many bytes.
+    """
 
     daemon_threads = True
 
@@ -157,6 +160,7 @@ class StagedServer(ThreadingHTTPServer):
         self.redirects = {}
         self.asked = []
         self.bodies = []
+        self.cut_at = {}
 
     def stage(self, path, body, status=200):
         """Answer a path (with its query, if any): with an object, with bytes, or with pieces of bytes as they come."""
@@ -186,6 +190,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self._answer()
 
+    def do_DELETE(self):
+        self._answer()
+
     def do_POST(self):
         left = int(self.headers["content-length"] or 0)
         if self.headers["content-type"] == "application/json":
@@ -206,9 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(status)
         self.send_header("content-type", "application/json" if isinstance(body, dict) else "text/html")
-        self.end_headers()
         if isinstance(body, dict):
             body = json.dumps(body).encode()
+        if path in self.server.cut_at:
+            self.send_header("content-length", str(len(body)))
+            body = body[: self.server.cut_at[path]]
+        self.end_headers()
         for piece in [body] if isinstance(body, bytes) else body:
             self.wfile.write(piece)
 
@@ -266,7 +276,7 @@ def staged_client(client_at, staged):
 @pytest.fixture
 def staged_answers(staged_client, row_keys):
     """Read what came of the three rows of the staged batch, by row key."""
-    return lambda: {answer.row_key: answer for answer in staged_client.answers("b", row_keys)}
+    return lambda: {answer.row_key: answer for answer in staged_client.answers("b", row_keys, {})}
 
 
 @pytest.fixture
@@ -292,6 +302,8 @@ def write_lot(tmp_path):
                 "text": texts,
                 "attempts": [0] * len(texts),
                 "answers": [int(problems is not None)] * len(texts),
+                "paid_attempts": [0] * len(texts),
+                "refusals": [0] * len(texts),
                 "problem": problems or [None] * len(texts),
             },
             schema={
@@ -299,6 +311,8 @@ def write_lot(tmp_path):
                 "text": pl.String,
                 "attempts": pl.Int64,
                 "answers": pl.Int64,
+                "paid_attempts": pl.Int64,
+                "refusals": pl.Int64,
                 "problem": pl.String,
             },
         ).write_parquet(path)
@@ -363,7 +377,7 @@ def notes_of(practice):
             ),
             price_of=lambda job, url, lane: price_of(job.model, job.price, url, lane),
             take_number=itertools.count().__next__,
-            gate=Gate(1),
+            gate=Gate(),
             budget=Budget(limit),
         )
         notes = Notes(means)

@@ -9,13 +9,11 @@ import pytest
 from message_batches import MessageBatchesServer, errored, succeeded
 
 from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable, RowError
-from labelmill.model.answers import answer_of
 from labelmill.model.endpoint import Endpoint
 
 pytest.importorskip("langasync")
 
 from labelmill.batch.anthropic_client import AnthropicBatchClient
-from labelmill.batch.anthropic_wire import MessageReader
 
 OURS = {"labelmill_run": "r1", "labelmill_part": "1"}
 
@@ -36,9 +34,7 @@ def client(provider, key_name, monkeypatch):
     """The client, at the server; the environment names another."""
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv(key_name, "sk-ant-secret")
-    return AnthropicBatchClient(
-        Endpoint(provider.base_url, key_name, False), 5.0, MessageReader.of("claude-x")
-    )
+    return AnthropicBatchClient(Endpoint(provider.base_url, key_name, False), 5.0)
 
 
 @pytest.fixture
@@ -98,11 +94,11 @@ def test_every_text_gets_its_own_answer(client, provider, claude_requests, texts
     provider.extra_lines = [b"{", b"null", b""]
     batch_id = client.send(claude_requests(), OURS)
     assert client.state(batch_id).status is BatchStatus.COMPLETED
-    answers = list(client.answers(batch_id, list(texts)))
-    assert {answer.row_key: answer.message.text for answer in answers} == {
+    answers = list(client.answers(batch_id, list(texts), OURS))
+    assert {answer.row_key: answer.answer.content for answer in answers} == {
         row_key: f"about {text}\u2028" for row_key, text in texts.items()
     }
-    read = answer_of(answers[0].message)
+    read = answers[0].answer
     assert (read.finish_reason, read.model, read.refusal) == ("stop", "claude-scripted", None)
     assert (read.usage.input_tokens, read.usage.cached_input_tokens, read.usage.output_tokens) == (15, 5, 2)
     assert provider.keys == {"sk-ant-secret"}
@@ -117,8 +113,8 @@ def test_why_an_answer_ended_is_told_in_openais_words(
 ):
     """So that Labelmill knows a cut answer and a refusal when it sees one."""
     provider.result_of = lambda _: succeeded("", stop_reason)
-    answers = list(client.answers(client.send(claude_requests(), OURS), list(texts)))
-    read = [answer_of(answer.message) for answer in answers]
+    answers = list(client.answers(client.send(claude_requests(), OURS), list(texts), OURS))
+    read = [answer.answer for answer in answers]
     assert {(answer.finish_reason, bool(answer.refusal)) for answer in read} == {(finish_reason, is_refusal)}
 
 
@@ -128,7 +124,7 @@ def test_rows_that_failed_say_why_also_when_all_of_them_did(client, provider, cl
     batch_id = client.send(claude_requests(), OURS)
     state = client.state(batch_id)
     assert (state.status, state.total, state.failed) == (BatchStatus.COMPLETED, 20, 20)
-    errors = {answer.error for answer in client.answers(batch_id, list(texts))}
+    errors = {answer.error for answer in client.answers(batch_id, list(texts), OURS)}
     assert errors == {RowError(529, "overloaded_error", "busy [key]")}
 
 
@@ -144,8 +140,8 @@ def test_what_a_batch_has_finished_is_kept(client, provider, claude_requests, te
     provider.result_of = lambda text: succeeded("sport") if text.endswith("1") else {"type": left}
     batch_id = client.send(claude_requests(), OURS)
     assert client.state(batch_id).status is status
-    answers = list(client.answers(batch_id, list(texts)))
-    assert len([answer for answer in answers if answer.message]) == 2
+    answers = list(client.answers(batch_id, list(texts), OURS))
+    assert len([answer for answer in answers if answer.answer]) == 2
     assert {(answer.error.code, answer.error.was_executed) for answer in answers if answer.error} == {
         (code, False)
     }
@@ -160,7 +156,7 @@ def test_canceling_is_not_the_end(client, provider, claude_requests, texts):
     assert time.monotonic() - started < 2
     assert client.state(batch_id).status is BatchStatus.CANCELLING
     with pytest.raises(BatchUnreachable, match="cancelling"):
-        list(client.answers(batch_id, list(texts)))
+        list(client.answers(batch_id, list(texts), OURS))
     provider.ends, provider.made[0]["cancelled"] = True, False
     client.cancel(batch_id)
     assert not provider.made[0]["cancelled"]
@@ -183,7 +179,7 @@ def test_a_batch_made_without_an_answer_is_found_once_it_has_ended(client, provi
     provider.ends = True
     assert client.find(OURS, since).id == "msgbatch_0"
     assert client.find(OURS | {"other": "9"}, since) is None
-    assert client.find(OURS, datetime.now(UTC) + timedelta(seconds=2)) is None
+    assert client.find(OURS, datetime.now(UTC) + timedelta(hours=20)) is None
 
 
 def test_nobody_waits_for_batches_that_are_known_to_be_others(client, provider, claude_requests):
@@ -195,15 +191,44 @@ def test_nobody_waits_for_batches_that_are_known_to_be_others(client, provider, 
     with pytest.raises(BatchUnreachable, match=known[1]):
         client.find(OURS, since, known[:1])
     for batch in provider.made:
-        batch["made"] += timedelta(hours=5)
+        batch["made"] += timedelta(hours=20)
     assert client.find(OURS, since) is None
+
+
+@pytest.mark.parametrize("created_at", [None, "soon", "2026-11-25T02:00:00", 1e300, []])
+def test_a_batch_is_found_by_its_tag_whatever_its_date(client, provider, claude_requests, created_at):
+    """A date that can't be read, or of another clock: the requests' own ids tell whose it is."""
+    batch_id = client.send(claude_requests(), OURS)
+    told = provider.object
+    provider.object = lambda batch: told(batch) | {"created_at": created_at}
+    assert client.find(OURS, datetime(2026, 11, 25, 12, tzinfo=UTC)).id == batch_id
+    assert client.find(OURS | {"other": "x"}, datetime(2026, 11, 25, 12, tzinfo=UTC)) is None
+
+
+def test_a_batch_whose_results_can_not_be_read_yet_is_waited_for(client, provider, claude_requests):
+    """It may be ours: it is not said that there is none."""
+    since = datetime.now(UTC)
+    client.send(claude_requests(), OURS)
+    results, provider.results = provider.results, lambda _: []
+    with pytest.raises(BatchUnreachable, match="msgbatch_0"):
+        client.find(OURS, since)
+    provider.results = results
+    assert client.find(OURS, since).id == "msgbatch_0"
+
+
+def test_lines_of_another_batch_are_none_of_ours(client, provider, claude_requests, texts):
+    """Though they come first: a row's id names its batch."""
+    batch_id = client.send(claude_requests(), OURS)
+    others = [{"custom_id": f"other-{place}", "result": succeeded("no")} for place in range(20)]
+    mine = provider.results
+    provider.results = lambda batch: [*others, *mine(batch)]
+    answers = list(client.answers(batch_id, list(texts), OURS))
+    assert [answer.answer.content for answer in answers] == ["sport"] * 20
 
 
 def test_the_key_does_not_follow_a_redirect(staged, provider, key_name):
     """Wherever it leads."""
-    moved = AnthropicBatchClient(
-        Endpoint(staged.base_url, key_name, False), 5.0, MessageReader.of("claude-x")
-    )
+    moved = AnthropicBatchClient(Endpoint(staged.base_url, key_name, False), 5.0)
     staged.redirects["/messages/batches/b"] = f"{provider.base_url}/v1/messages/batches/b"
     with pytest.raises(BatchRefused, match="301"):
         moved.state("b")

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from labelmill.batch.client import BatchStatus, BatchUnreachable, RowError
-from labelmill.model.answers import answer_of
+from labelmill.model.failures import Policy
 
 
 def test_a_line_that_can_not_be_read_costs_no_other_row(staged, ids, staged_answers, line, completion):
@@ -23,7 +23,7 @@ def test_a_line_that_can_not_be_read_costs_no_other_row(staged, ids, staged_answ
         line("nobody", completion()),
     ]
     staged.stage_batch([*odd, line(ids[0], completion()), *odd, line(ids[2], completion("money")), b""])
-    assert {key: answer.message.text for key, answer in staged_answers().items()} == {
+    assert {key: answer.answer.content for key, answer in staged_answers().items()} == {
         "v1:a": "sport",
         "v1:c": "money",
     }
@@ -34,7 +34,7 @@ def test_no_separator_within_an_answer_breaks_its_line(staged, ids, staged_answe
     text = "a\u2028b\u2029c\x85d"
     staged.stage_batch([line(ids[0], completion(text)), line(ids[1], completion())])
     answers = staged_answers()
-    assert (answers["v1:a"].message.text, answers["v1:b"].message.text) == (text, "sport")
+    assert (answers["v1:a"].answer.content, answers["v1:b"].answer.content) == (text, "sport")
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_no_separator_within_an_answer_breaks_its_line(staged, ids, staged_answe
         {"choices": []},
         {"choices": [{}]},
         {"choices": ["x"]},
-        {"choices": [{"message": {"role": "user", "content": "x"}}]},
         {"error": {"message": "all is well"}},
     ],
 )
-def test_a_body_that_is_no_completion_is_a_bad_response(staged, ids, body, staged_answers, line, completion):
-    """It may have been paid, and holds no answer; the other rows keep theirs."""
+def test_a_body_that_is_no_completion_is_the_providers_failure(
+    staged, ids, body, staged_answers, line, completion
+):
+    """It may have been paid, and holds no label; the other rows keep theirs."""
     staged.stage_batch([line(ids[0], body), line(ids[1], completion())])
     answers = staged_answers()
-    error = answers["v1:a"].error
-    assert (error.status, error.code, error.was_executed) == (200, "bad_response", True)
-    assert answers["v1:b"].message.text == "sport"
+    assert (answers["v1:a"].error, answers["v1:a"].answer.error.policy) == (None, Policy.RETRY)
+    assert answers["v1:b"].answer.content == "sport"
 
 
 def test_the_first_answer_of_a_row_wins_and_an_error_only_without_one(
@@ -75,8 +75,8 @@ def test_the_first_answer_of_a_row_wins_and_an_error_only_without_one(
         ],
         [line(ids[1], refused, 500), line(ids[2], {"error": {"message": "later"}}, 500)],
     )
-    answers = list(staged_client.answers("b", row_keys))
-    assert {answer.row_key: answer.message.text for answer in answers if answer.message} == {
+    answers = list(staged_client.answers("b", row_keys, {}))
+    assert {answer.row_key: answer.answer.content for answer in answers if answer.answer} == {
         "v1:a": "first",
         "v1:b": "answer",
     }
@@ -121,7 +121,7 @@ def test_an_answer_keeps_what_the_openai_client_live_would_raise_away(
             line(ids[2], completion(message=refusal)),
         ]
     )
-    read = {key: answer_of(answer.message) for key, answer in staged_answers().items()}
+    read = {key: answer.answer for key, answer in staged_answers().items()}
     assert [read[key].finish_reason for key in row_keys] == ["length", "content_filter", "stop"]
     assert (read["v1:c"].content, read["v1:c"].refusal) == ("", "I can't.")
     assert {
@@ -159,7 +159,7 @@ def test_answers_come_as_they_are_read(client_by, staged, line, completion, row_
         yield last[20:]
 
     staged.stage("/files/file-output/content", pieces())
-    answers = client_by("openai", staged.base_url).answers("b", row_keys)
+    answers = client_by("openai", staged.base_url).answers("b", row_keys, {})
     assert next(answers).row_key == "v1:a"
     go_on.set()
     assert [answer.row_key for answer in answers] == ["v1:b"]

@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 def write_keys(folder, name, texts):
     """Write the row keys of a batch."""
-    keys = [(row_key_of(text), number, 0) for number, text in enumerate(texts)]
+    keys = [(row_key_of(text), number, 0, 0, 0) for number, text in enumerate(texts)]
     folder.requests_path(name).parent.mkdir(parents=True, exist_ok=True)
     frame = pl.DataFrame(keys, schema=REQUESTS_SCHEMA, orient="row")
     frame.write_parquet(folder.requests_path(name))

@@ -49,17 +49,51 @@ def _listed(number, **fields):
     return {"id": f"b{number}", "created_at": number, "metadata": None, **fields}
 
 
-def test_the_search_goes_on_over_the_pages_until_before_since(staged_client, staged):
-    """A hundred a page, newest first; it ends at the first page that reaches back far enough."""
-    newest = [_listed(1000 - number) for number in range(100)]
-    middle = [_listed(900, metadata={"run": "r"}), _listed(500)]
+HOUR = 3600
+
+
+def test_the_search_goes_on_over_the_pages_until_long_before(staged_client, staged):
+    """A hundred a page, newest first; it ends at the first page that reaches back further than clocks differ."""
+    newest = [_listed(100 * HOUR - number) for number in range(100)]
+    middle = [_listed(90 * HOUR, metadata={"run": "r"}), _listed(80 * HOUR)]
     staged.stage("/batches?limit=100", {"data": newest, "has_more": True})
-    staged.stage("/batches?limit=100&after=b901", {"data": middle, "has_more": True})
-    found = staged_client.find({"run": "r"}, datetime.fromtimestamp(900.9, UTC))
-    assert (found.id, found.created_at_utc) == ("b900", datetime.fromtimestamp(900, UTC))
-    assert staged_client.find({"run": "r"}, datetime.fromtimestamp(901, UTC)) is None
-    assert staged_client.find({"run": "other"}, datetime.fromtimestamp(600, UTC)) is None
-    assert {path for _, path in staged.asked} == {"/batches?limit=100", "/batches?after=b901&limit=100"}
+    after = f"/batches?after=b{100 * HOUR - 99}&limit=100"
+    staged.stage(after, {"data": middle, "has_more": True})
+    for hours in (85, 90, 99, 104):
+        found = staged_client.find({"run": "r"}, datetime.fromtimestamp(hours * HOUR, UTC))
+        assert (found.id, found.created_at_utc) == (f"b{90 * HOUR}", datetime.fromtimestamp(90 * HOUR, UTC))
+    assert {path for _, path in staged.asked} == {"/batches?limit=100", after}
+    assert staged_client.find({"run": "other"}, datetime.fromtimestamp(99 * HOUR, UTC)) is None
+    staged.asked.clear()
+    assert staged_client.find({"run": "r"}, datetime.fromtimestamp(120 * HOUR, UTC)) is None
+    assert [path for _, path in staged.asked] == ["/batches?limit=100"]
+
+
+@pytest.mark.parametrize(
+    "created_at",
+    [
+        1,
+        1.5,
+        "1",
+        "2026-11-25T12:00:00Z",
+        "2026-11-25",
+        "soon",
+        "",
+        None,
+        True,
+        -1,
+        1e300,
+        [],
+        {},
+        float("nan"),
+    ],
+)
+def test_a_batch_is_found_by_its_metadata_whatever_its_date(staged_client, staged, created_at):
+    """A date as text, as a float, of another clock, or none at all: run, name and content tell whose it is."""
+    batches = [_listed(1, created_at=created_at), _listed(2, created_at=created_at, metadata={"run": "r"})]
+    staged.stage("/batches?limit=100", {"data": batches, "has_more": False})
+    assert staged_client.find({"run": "r"}, datetime(2026, 11, 25, 14, tzinfo=UTC)).id == "b2"
+    assert staged_client.find({"run": "x"}, datetime(2026, 11, 25, 14, tzinfo=UTC)) is None
 
 
 def test_a_list_that_starts_with_the_oldest_is_searched_to_its_end(staged_client, staged):
@@ -88,7 +122,7 @@ def test_a_used_up_quota_is_refused_though_it_is_a_429(staged_client, staged, re
     """No waiting brings money."""
     staged.stage("/files", {"id": "f"})
     staged.stage("/batches", {"error": {"message": "pay", "code": "insufficient_quota"}}, 429)
-    with pytest.raises(BatchRefused, match="the quota is used up: pay"):
+    with pytest.raises(BatchRefused, match="429: pay"):
         staged_client.send(requests, {})
 
 
@@ -104,6 +138,41 @@ def test_the_key_is_in_no_message_and_no_log(
     assert "secret" not in str(refused.value)
     shown = capfd.readouterr()
     assert "secret" not in caplog.text + shown.out + shown.err
+
+
+@pytest.mark.parametrize("place", [0, 100, 485, 495, 499])
+def test_no_part_of_the_key_stays_where_words_are_cut(
+    staged_client, staged, requests, monkeypatch, key_name, place
+):
+    """In the errors of an invalid batch, and in what is said of a refusal: it is hidden first, and then cut."""
+    monkeypatch.setenv(key_name, "sk-0123456789")
+    words = "x" * place + "sk-0123456789" + "x" * 600
+    staged.stage_batch(status="failed", errors={"data": [{"code": "sk", "message": words}]})
+    (error,) = staged_client.state("b").errors
+    assert "sk-" not in error.message
+    assert len(error.message) <= 500
+    staged.stage("/files", {"error": {"message": words}}, 403)
+    with pytest.raises(BatchRefused) as refused:
+        staged_client.send(requests, {})
+    assert "sk-" not in str(refused.value)
+    staged.stage("/batches/b", {"status": words})
+    with pytest.raises(BatchUnreachable) as unreachable:
+        staged_client.state("b")
+    assert "sk-" not in str(unreachable.value)
+
+
+@pytest.mark.parametrize(
+    "errors", [None, [], "x", {"data": None}, {"data": 5}, {"data": "x"}, {"data": [None, 5, [], {}]}]
+)
+@pytest.mark.parametrize(
+    "counts", [None, [], "x", {}, {"total": "3", "completed": None}, {"completed": [], "failed": -1}]
+)
+def test_odd_counts_and_errors_are_a_state_all_the_same(staged_client, staged, errors, counts):
+    """What can't be read says nothing."""
+    staged.stage_batch(status="failed", errors=errors, request_counts=counts)
+    state = staged_client.state("b")
+    assert (state.status, state.completed, state.failed) == (BatchStatus.FAILED, 0, 0)
+    assert all(error.message == "" for error in state.errors)
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "google"])

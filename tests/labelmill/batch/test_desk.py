@@ -54,7 +54,7 @@ def test_a_plan_becomes_labels_in_the_ledger(desk_of, job_of, plan, practice):
     assert desk.unsent_texts() is None
     sent(desk, plan())
     assert (desk.unsent_texts(), desk.ready()) == (0, ())
-    (crop,) = harvested(desk)
+    (result,) = harvested(desk)
     rows = rows_of(desk)
     assert sorted(rows["label"]) == ["money", "money", "sport", "sport"]
     assert rows["lane"].unique().to_list() == ["batch"]
@@ -64,7 +64,7 @@ def test_a_plan_becomes_labels_in_the_ledger(desk_of, job_of, plan, practice):
     cost = paid["batch_input_tokens"] * Decimal("0.075") + paid["batch_output_tokens"] * Decimal("0.3")
     assert rows["cost_usd"].sum() == cost / 1_000_000 > 0
     assert desk.notes.means.budget.left_usd == Decimal("0.1") - rows["cost_usd"].sum()
-    assert len(crop.outcomes) == 4
+    assert len(result.outcomes) == 4
     (record,) = desk.notes.settled
     assert (record.step, record.harvest_run_id) == ("harvested", desk.notes.means.run_id)
     part = desk.notes.means.ledger_of(record.task_key).folder / record.harvest_part
@@ -141,7 +141,7 @@ def test_answers_that_can_not_be_fetched_yet_are_left_until_the_next_look(
     looked(desk, desk.ready)
     (name,) = desk.ready()
     practice.configure(PracticeSettings(batch_errors={"content": "server_error"}, batch_error_calls=1))
-    assert desk.harvest(name).outcomes == []
+    assert desk.harvest(name).outcomes == ()
     assert desk.ready() == ()
     assert list(desk.notes.out) == [name]
     assert rows_of(desk).is_empty()
@@ -156,8 +156,8 @@ def test_an_expired_batch_keeps_what_was_finished(desk_of, job_of, plan, practic
     practice.configure(PracticeSettings(batch_outcome="expired", batch_finished_fraction=0.5))
     desk = desk_of(job_of(), limit_usd="0.1")
     sent(desk, plan())
-    (crop,) = harvested(desk)
-    assert len(crop.outcomes) == rows_of(desk).height == 2
+    (result,) = harvested(desk)
+    assert len(result.outcomes) == rows_of(desk).height == 2
     assert rows_of(desk)["label"].null_count() == 0
     assert desk.notes.settled[0].status is BatchStatus.EXPIRED
     assert desk.notes.means.budget.left_usd == Decimal("0.1") - rows_of(desk)["cost_usd"].sum()
@@ -166,7 +166,7 @@ def test_an_expired_batch_keeps_what_was_finished(desk_of, job_of, plan, practic
 def test_what_may_have_been_paid_is_kept_from_the_budget(desk_of, job_of, plan, practice):
     """Rows that a completed batch says nothing of count at their worst case."""
     practice.configure(PracticeSettings(batch_missing_fraction=1.0))
-    desk = desk_of(job_of(), limit_usd="0.1")
+    desk = desk_of(job_of(run={"patience_minutes": 0}), limit_usd="0.1")
     sent(desk, plan())
     (record,) = desk.notes.out.values()
     harvested(desk)
@@ -177,14 +177,17 @@ def test_what_may_have_been_paid_is_kept_from_the_budget(desk_of, job_of, plan, 
 
 
 def test_a_used_up_quota_stops_the_run_and_keeps_the_answers(desk_of, job_of, plan, practice):
-    """In the provider's words; what was answered before is kept, the rest is as it was."""
+    """In the provider's words; what was answered before is kept, the rest is pending, and cost nothing."""
     practice.configure(PracticeSettings(insufficient_quota_after=1))
     desk = desk_of(job_of())
     sent(desk, plan())
-    (crop,) = harvested(desk)
-    assert len(crop.outcomes) == 1
+    harvested(desk)
+    rows = rows_of(desk)
+    assert sorted(rows["error"].fill_null("-")) == ["-", "denied", "denied", "denied"]
+    refused = rows.filter(error="denied")
+    assert (refused["final"].any(), refused["ended"].any(), refused["cost_usd"].sum()) == (False, False, 0)
     assert desk.notes.means.gate.stopped.reason == "failed"
-    assert "quota is used up" in desk.notes.means.gate.stopped.message
+    assert "exceeded your current quota" in desk.notes.means.gate.stopped.message
 
 
 def test_batches_of_another_task_are_stopped_and_harvested_into_its_own_ledger(
@@ -342,13 +345,39 @@ def test_a_budget_is_never_passed_by_what_is_out(desk_of, job_of, plan):
 
 def test_a_budget_without_room_for_one_text_ends_the_run_as_reached(desk_of, job_of, plan, made):
     """The sentence names the limit, and nothing goes out."""
-    desk = desk_of(job_of(), limit_usd="0.000001")
+    desk = desk_of(job_of(), limit_usd="0.1")
+    desk.notes.means.budget.hold(Decimal("0.099999"))
     sent(desk, plan())
     stopped = desk.notes.means.gate.stopped
     assert stopped.reason == "budget_reached"
-    assert stopped.message.startswith("max_cost_usd = 0.000001 would be passed by one more text")
-    assert "$0.000000 spent" in stopped.message
+    assert stopped.message.startswith("max_cost_usd = 0.1 would be passed by one more text")
+    assert "$0.099999 spent" in stopped.message
     assert made() == []
+
+
+def test_a_text_that_is_dearer_than_the_budget_fails_alone(desk_of, job_of, plan, made):
+    """The others are labeled; with another budget it is asked again, so it has not failed for good."""
+    desk = desk_of(job_of(), limit_usd="0.001")
+    desk.planned(plan(["match " * 20_000, *TEXTS]))
+    assert desk.send() == 1
+    assert desk.send() == 0
+    harvested(desk)
+    rows = rows_of(desk)
+    assert rows["label"].null_count() == 1
+    (dear,) = rows.filter(rows["label"].is_null()).to_dicts()
+    assert (dear["error"], dear["final"], dear["ended"], dear["requests"]) == ("over_budget", False, True, 0)
+    assert "more than all of max_cost_usd = 0.001" in dear["message"]
+    assert desk.notes.means.gate.stopped is None
+    assert len(made()) == 1
+
+
+def test_a_budget_that_no_text_fits_into_is_reached(desk_of, job_of, plan, made):
+    """Each is left out by itself; where nothing else was asked, that is what the run has to say."""
+    desk = desk_of(job_of(), limit_usd="0.000001")
+    sent(desk, plan())
+    assert desk.notes.means.gate.stopped.reason == "budget_reached"
+    assert "this text alone may cost" in desk.notes.means.gate.stopped.message
+    assert (made(), rows_of(desk)["final"].any()) == ([], False)
 
 
 def test_a_provider_that_makes_no_batch_is_given_up_after_max_attempts(
@@ -396,6 +425,6 @@ def test_corrections_are_answered_under_the_schema(desk_of, job_of, plan, practi
     sent(desk, plan(TEXTS[:1], problems=["empty_answer"], under_schema=True))
     (record,) = desk.notes.mine
     assert (record.is_correction, record.under_schema) == (True, True)
-    (crop,) = harvested(desk)
-    assert [(outcome.last.label, outcome.final) for outcome in crop.outcomes] == [("sport", True)]
+    (result,) = harvested(desk)
+    assert [(outcome.last.label, outcome.final) for outcome in result.outcomes] == [("sport", True)]
     assert rows_of(desk).height == 2

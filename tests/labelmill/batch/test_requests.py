@@ -16,8 +16,10 @@ from labelmill.batch.requests import RequestWriter, Room, Size, batch_form_of
 from labelmill.dataset.row_key import row_key_of
 from labelmill.job.model import Run
 from labelmill.model.answer_form import correction_form_of, form_of
-from labelmill.model.chain import Toll, chain_of
+from labelmill.model.breaker import CircuitBreaker
+from labelmill.model.chain import chain_of
 from labelmill.model.failures import Failure
+from labelmill.model.guard import RequestGuard
 from labelmill.model.rounds import Question, after_failure
 from labelmill.model.throttle import Throttle
 from labelmill.money.budget import Budget
@@ -84,8 +86,8 @@ def test_a_line_holds_the_very_body_that_the_live_lane_sends(
     staged.stage("/chat/completions", completion())
     job = job_of(model=model)
     form = correction_form_of(job) if is_correction else form_of(job)
-    toll = Toll(Throttle(Run()), Budget(None), None)
-    chain = chain_of(job, staged.base_url, "practice", toll, form)
+    guard = RequestGuard(Run(), Throttle(Run()), Budget(None), CircuitBreaker(1.0), None)
+    chain = chain_of(job, staged.base_url, "practice", guard, form)
     questions = [Question(row_key_of(text), text) for text in ODD]
     if is_correction:
         questions = [after_failure(one, Failure("off_label", "m"), job) for one in questions]
@@ -219,12 +221,12 @@ def test_no_batch_can_cost_more_than_its_worst_case(practice, writer_of, write_l
     batch_id = client.send(path, {})
     while not client.state(batch_id).status.is_final:
         time.sleep(0.02)
-    answered = [
-        answer.message.usage_metadata for answer in client.answers(batch_id, list(map(row_key_of, ODD)))
-    ]
+    answers = client.answers(batch_id, list(map(row_key_of, ODD)), {})
+    answered = [row.answer.usage for row in answers]
     assert len(answered) == len(ODD)
     per_token = {"input_tokens": Decimal("0.075"), "output_tokens": Decimal("0.3")}
-    paid = sum(usage[name] * rate for usage in answered for name, rate in per_token.items()) / 1_000_000
+    paid = sum(getattr(usage, name) * rate for usage in answered for name, rate in per_token.items())
+    paid /= 1_000_000
     assert 0 < paid <= file.size.worst_case_usd
 
 

@@ -55,10 +55,10 @@ def test_the_intent_is_on_disk_before_the_provider_sees_anything(notes, unsent, 
     seen = []
     send, write = OpenAIBatchClient.send, BatchFolder.write
 
-    def watched_send(client, requests, metadata):
+    def watched_send(client, requests, metadata, uploaded):
         (record,) = notes.means.folder.read_all()
         seen.append(("on disk", record.step, record.metadata == metadata, requests.exists()))
-        return send(client, requests, metadata)
+        return send(client, requests, metadata, uploaded)
 
     def watched_write(folder, record):
         seen.append(record.step)
@@ -67,7 +67,9 @@ def test_the_intent_is_on_disk_before_the_provider_sees_anything(notes, unsent, 
     monkeypatch.setattr(OpenAIBatchClient, "send", watched_send)
     monkeypatch.setattr(BatchFolder, "write", watched_write)
     send_next(notes, unsent, WIDE)
-    assert seen == ["intended", "creating", ("on disk", "creating", True, True), "sent"]
+    # What was uploaded is noted too: should no batch be made of it, it is to be deleted.
+    assert seen == ["intended", "creating", ("on disk", "creating", True, True), "creating", "sent"]
+    assert notes.means.folder.read_all()[0].input_file_id is not None
 
 
 def test_batches_hold_the_texts_in_order_each_once(notes, unsent, made):
@@ -110,7 +112,7 @@ def test_lots_are_sent_one_after_the_other(notes, write_lot):
 )
 def test_where_not_even_one_text_fits_nothing_is_left_or_sent(notes, unsent, made, room, bound):
     """No folder, no intent, no money held, no request."""
-    assert send_next(notes, unsent, room) == bound
+    assert send_next(notes, unsent, room).bound == bound
     assert (unsent.texts, notes.out, made()) == (4, {}, [])
     assert notes.means.budget.left_usd == Decimal("0.1")
     assert list(notes.means.folder.path.iterdir()) == []
@@ -120,7 +122,7 @@ def test_a_refused_batch_is_dropped_and_stops_the_run(practice, notes, unsent, m
     """With the provider's words; its money is free again, and its texts are not lost."""
     practice.configure(PracticeSettings(required_key="sk-1"))
     send_next(notes, unsent, WIDE)
-    assert "key was not accepted" in notes.means.gate.stopped.message
+    assert notes.means.gate.stopped.message.startswith("the provider refused a batch: 401: Incorrect API key")
     assert notes.means.gate.stopped.reason == "failed"
     assert not notes.out
     assert notes.means.budget.left_usd == Decimal("0.1")
@@ -164,7 +166,7 @@ def test_the_key_is_in_no_record(practice, notes, unsent, monkeypatch):
     send_next(notes, unsent, WIDE)
     for path in notes.means.folder.path.rglob("*.*"):
         assert b"sk-very-secret" not in path.read_bytes()
-    assert "key was not accepted" in notes.settled[0].message
+    assert "Incorrect API key" in notes.settled[0].message
 
 
 @settings(deadline=None)

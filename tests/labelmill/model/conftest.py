@@ -27,11 +27,13 @@ def guard_of():
     A request is sent once, unless the job's own `max_attempts` are asked for.
     """
 
-    def build(job, limit=None, *, attempts=1, key=None):
+    def build(job, limit=None, *, attempts=1, key=None, throttle=None):
         settings = job.run.model_copy(update={"max_attempts": attempts or job.run.max_attempts})
         breaker = CircuitBreaker(settings.stop_at_failed_fraction)
         price = price_of(job.model, job.price)
-        return RequestGuard(settings, Throttle(settings), Budget(limit), breaker, price, hidden_key=key)
+        return RequestGuard(
+            settings, throttle or Throttle(settings), Budget(limit), breaker, price, hidden_key=key
+        )
 
     return build
 

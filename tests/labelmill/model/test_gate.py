@@ -1,13 +1,15 @@
 """The gate: never more in flight than it allows, the earliest chunk first, nothing after a stop."""
 
+import math
 import random
+import signal
 import threading
 import time
 
 import pytest
 
 from labelmill.errors import RunStopped
-from labelmill.model.gate import Gate
+from labelmill.model.gate import Gate, Wait
 
 PATIENCE_SECONDS = 10
 
@@ -20,11 +22,31 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
-class Crowd:
-    """Threads that go through a gate, with what was seen of them."""
+class Slots:
+    """So many requests at a time: what a gate asks of whoever is first."""
 
-    def __init__(self, gate):
-        self.gate = gate
+    def __init__(self, limit):
+        self.limit, self.taken = limit, 0
+
+    def enter(self):
+        """Take a slot, or wait until something changes."""
+        if self.taken >= self.limit:
+            return Wait(math.inf)
+        self.taken += 1
+        return "a slot"
+
+    def leave(self, granted):
+        """Give it back."""
+        assert granted == "a slot"
+        self.taken -= 1
+
+
+class Crowd:
+    """Threads that go through a gate with so many slots, with what was seen of them."""
+
+    def __init__(self, limit, gate=None):
+        self.gate = gate or Gate()
+        self.slots = Slots(limit)
         self.passed, self.stopped, self.waiting = [], [], 0
         self.inside = self.peak = 0
         self.lock = threading.Lock()
@@ -37,7 +59,7 @@ class Crowd:
             with self.lock:
                 self.waiting += 1
             try:
-                with self.gate.admit(order):
+                with self.gate.admit(order, self.slots.enter, self.slots.leave):
                     with self.lock:
                         self.passed.append(order)
                         self.inside += 1
@@ -75,7 +97,7 @@ class Crowd:
 def test_no_more_than_the_limit_are_ever_inside_also_when_requests_fail(limit):
     """Places are given back however a request ends, never twice, and all pass in the end."""
     dice = random.Random(limit)
-    crowd = Crowd(Gate(limit))
+    crowd = Crowd(limit)
 
     def work():
         time.sleep(dice.random() * 0.002)
@@ -95,7 +117,7 @@ def test_no_more_than_the_limit_are_ever_inside_also_when_requests_fail(limit):
 
 def test_the_earlier_chunk_goes_first_and_within_a_chunk_who_came_first():
     """Of those that wait, the lowest order passes next, whenever it came."""
-    crowd = Crowd(Gate(1))
+    crowd = Crowd(1)
     leave = threading.Event()
     crowd.send_and_settle(9, leave.wait)
     for order in (3, 1, 2, 1, 0, 3):
@@ -107,8 +129,8 @@ def test_the_earlier_chunk_goes_first_and_within_a_chunk_who_came_first():
 
 def test_a_stop_lets_what_is_in_flight_finish_and_nothing_pass_after():
     """Those that wait and those that come later get the first reason; those inside end as they would have."""
-    gate = Gate(2)
-    crowd = Crowd(gate)
+    crowd = Crowd(2)
+    gate = crowd.gate
     leave = threading.Event()
     for _ in range(2):
         crowd.send_and_settle(0, leave.wait)
@@ -124,13 +146,13 @@ def test_a_stop_lets_what_is_in_flight_finish_and_nothing_pass_after():
     crowd.join()
     assert crowd.passed == [0, 0]
     assert crowd.stopped == [first] * 6
-    with pytest.raises(RunStopped, match="first"), gate.admit(0):
+    with pytest.raises(RunStopped, match="first"), gate.admit(0, crowd.slots.enter, crowd.slots.leave):
         pytest.fail("it passed a stopped gate")
 
 
 def test_a_pause_ends_when_the_run_is_stopped():
     """Whoever waits between rounds is woken by a stop, long before the time is over."""
-    gate = Gate(1)
+    gate = Gate()
     gate.wait_unless_stopped(0)
     woken = threading.Event()
     waiter = threading.Thread(target=lambda: (gate.wait_unless_stopped(600), woken.set()))
@@ -139,3 +161,76 @@ def test_a_pause_ends_when_the_run_is_stopped():
     gate.stop(RunStopped("cancelled", "m"))
     assert woken.wait(PATIENCE_SECONDS)
     waiter.join()
+
+
+def test_a_stop_wakes_those_in_the_queue_at_once():
+    """Nobody waits for what is in flight to be told that the run has stopped."""
+    crowd = Crowd(1)
+    leave = threading.Event()
+    crowd.send_and_settle(0, leave.wait)
+    for order in range(20):
+        crowd.send_and_settle(order)
+    crowd.gate.stop(RunStopped("cancelled", "enough"))
+    wait_until(lambda: len(crowd.stopped) == 20)
+    assert crowd.inside == 1
+    leave.set()
+    crowd.join()
+
+
+def test_whoever_is_first_goes_when_its_time_has_come():
+    """A wait that is over needs nobody else to come or go."""
+    gate, ready_at = Gate(), time.monotonic() + 0.05
+    with gate.admit(
+        0, lambda: Wait(ready_at - time.monotonic()) if time.monotonic() < ready_at else 1, print
+    ):
+        assert time.monotonic() >= ready_at
+
+
+def test_a_wait_that_has_become_shorter_is_not_sat_out():
+    """Who was told to wait for an hour goes at once when things have changed and the gate is told to look again."""
+    gate, wait = Gate(), [3600.0]
+    passed = threading.Event()
+
+    def go():
+        with gate.admit(0, lambda: Wait(wait[0]) if wait[0] else 1, lambda _: None):
+            passed.set()
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    wait_until(lambda: gate._queue)
+    wait[0] = 0
+    gate.look_again()
+    assert passed.wait(PATIENCE_SECONDS)
+    thread.join()
+
+
+def test_where_turns_are_taken_who_has_waited_longest_goes_first():
+    """The order of chunks is set aside, so that one text that fails each time is not all that is tried."""
+    crowd = Crowd(1)
+    crowd.gate.takes_turns = True
+    leave = threading.Event()
+    crowd.send_and_settle(9, leave.wait)
+    for order in (3, 1, 2):
+        crowd.send_and_settle(order)
+    leave.set()
+    crowd.join()
+    assert crowd.passed == [9, 3, 1, 2]
+
+
+@pytest.mark.parametrize("stage", ["in the queue", "asleep"])
+def test_a_signal_handler_may_stop_the_gate_that_its_own_thread_waits_at(stage):
+    """Ctrl-C interrupts the main thread anywhere, its waits included, and stops the run without a deadlock."""
+    gate = Gate()
+    before = signal.signal(signal.SIGALRM, lambda *_: gate.stop(RunStopped("cancelled", "Ctrl-C")))
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    began = time.monotonic()
+    try:
+        if stage == "asleep":
+            gate.wait_unless_stopped(PATIENCE_SECONDS)
+        else:
+            with pytest.raises(RunStopped), gate.admit(0, lambda: Wait(PATIENCE_SECONDS), print):
+                pytest.fail("it was let in")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert not gate._queue

@@ -95,7 +95,7 @@ def test_what_is_worth_asking_again_goes_into_the_next_batch(batch_job, practice
     faults = {FaultKind.SERVER_ERROR: 0.3, FaultKind.EMPTY: 0.3, FaultKind.BAD_JSON: 0.3}
     practice.configure(PracticeSettings(faults=faults))
     texts = [f"match {number}" for number in range(20)]
-    with open_run(batch_job(texts), practice.base_url) as live:
+    with open_run(batch_job(texts, run={"patience_minutes": 0}), practice.base_url) as live:
         taken(live)
         rows, now = rows_of(live), live.progress.now()
     assert rows.filter(pl.col("label").is_not_null())["row_key"].n_unique() == 20
@@ -214,12 +214,13 @@ def test_a_job_that_has_gone_live_stops_the_batches_of_its_lane_before(batch_job
 
 
 def test_batches_in_which_most_rows_fail_stop_the_run(batch_job, practice):
-    """Before the next one is paid for; the sentence names the batch."""
+    """Before the next one is paid for; the sentence names the batch and quotes what was wrong."""
     practice.configure(PracticeSettings(stubborn_faults={FaultKind.TRUNCATED: 1.0}))
     texts = [f"match {number}" for number in range(120)]
     with open_run(batch_job(texts, run={"max_answers": 5}), practice.base_url) as live:
         taken(live)
-        assert "of the last 100 requests failed" in live.gate.stopped.message
+        assert "120 of the last 120 requests failed (120 truncated)" in live.gate.stopped.message
+        assert "cut off at max_tokens" in live.gate.stopped.message
         assert "(in batch " in live.gate.stopped.message
         assert rows_of(live).height == 120
 
