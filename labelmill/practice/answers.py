@@ -41,19 +41,37 @@ class Answer:
         """The answer's first tokens."""
         return Answer(self.tokens[:most], self.candidates[:most], "length", self.refusal)
 
+    def cut_for(self, question: Question) -> "Answer":
+        """The answer within the room that the question leaves it."""
+        most = question.most_output_tokens
+        return self if most is None or most >= len(self.tokens) else self.cut(most)
+
 
 def answer_of(question: Question, fault: FaultKind | None) -> Answer:
     """The answer to a question, as the fault leaves it."""
     if fault is FaultKind.EMPTY:
         return Answer((), ())
     if fault is FaultKind.REFUSAL:
-        answer = _certain(REFUSAL, refusal=REFUSAL)
+        answer = spoken(REFUSAL, refusal=REFUSAL)
     else:
         answer = _framed(question, *_chosen(question, fault))
     if fault is FaultKind.TRUNCATED:
         answer = answer.cut(len(answer.tokens) // 2)
-    most = question.most_output_tokens
-    return answer if most is None or most >= len(answer.tokens) else answer.cut(most)
+    return answer.cut_for(question)
+
+
+def label_of(question: Question) -> tuple[str, float]:
+    """The label that a question's text should get, and its share of the probability."""
+    value, probabilities = _chosen(question, None)
+    return value, probabilities[value]
+
+
+def spoken(text: str, share: float = 1.0, refusal: str | None = None) -> Answer:
+    """A text as an answer of this probability."""
+    tokens = tuple(split_tokens(text))
+    shares = (share, *[1.0] * (len(tokens) - 1))
+    candidates = tuple({token: each} for token, each in zip(tokens, shares, strict=False))
+    return Answer(tokens, candidates, refusal=refusal)
 
 
 def completion_of(question: Question, answer: Answer, request_id: str, cached_tokens: int) -> dict[str, Any]:
@@ -107,14 +125,9 @@ def _chosen(question: Question, fault: FaultKind | None) -> tuple[str, dict[str,
     return best, probabilities_of(scores)
 
 
-def _certain(text: str, refusal: str | None = None) -> Answer:
-    tokens = tuple(split_tokens(text))
-    return Answer(tokens, tuple({token: 1.0} for token in tokens), refusal=refusal)
-
-
 def _framed(question: Question, value: str, probabilities: dict[str, float]) -> Answer:
     frame = question.frame
-    before, after = _certain(frame.before), _certain(frame.after)
+    before, after = spoken(frame.before), spoken(frame.after)
     tokens = tuple(split_tokens(frame.written(value)))
     candidates: tuple[dict[str, float], ...] = tuple({token: 1.0} for token in tokens)
     if question.logprobs_wanted:

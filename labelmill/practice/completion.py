@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.responses import Response
 
-from labelmill.practice.answers import Answer, answer_of, completion_of
 from labelmill.practice.connection import ConnectionReset, CutOffResponse, transport_of, wait_until_gone
 from labelmill.practice.desk import Desk
 from labelmill.practice.dice import fault_of, latency_of, text_key_of
 from labelmill.practice.errors import malformed, quota_exhausted, unknown_model, wrong_key
 from labelmill.practice.fault_errors import error_of
+from labelmill.practice.odd_answers import Completion, completion_to
 from labelmill.practice.prompt_reading import Question, read_question
 from labelmill.practice.responses import PRACTICE_HEADERS, encoded
 from labelmill.practice.settings import FaultKind
@@ -35,7 +35,7 @@ class Fate:
     fault: FaultKind | None
     latency_seconds: float
     text_key: str
-    request_id: str
+    attempt: int
     headers: dict[str, str]
 
 
@@ -82,8 +82,7 @@ def _admitted(desk: Desk, question: Question) -> Fate:
     if fault is not None:
         desk.totals.play(fault)
     latency_seconds = latency_of(desk.settings, text_key, attempt)
-    request_id = f"chatcmpl-practice-{text_key}-{attempt}"
-    return Fate(fault, latency_seconds, text_key, request_id, desk.limits.headers())
+    return Fate(fault, latency_seconds, text_key, attempt, desk.limits.headers())
 
 
 def _question(raw: bytes) -> Question:
@@ -102,13 +101,21 @@ async def _take_time(request: Request, fate: Fate, hang_seconds: float) -> None:
 
 
 def _answered(desk: Desk, request: Request, question: Question, fate: Fate) -> Outcome:
-    answer = answer_of(question, fate.fault)
+    cached_tokens = desk.prefixes.cached_tokens_of(question)
+    completion = completion_to(
+        question,
+        desk.settings,
+        fate.text_key,
+        fate.attempt,
+        fault=fate.fault,
+        cached_tokens=cached_tokens,
+    )
     transport = transport_of(request.scope)
     is_gone = transport is not None and transport.is_closing()
-    cached_tokens = _bill(desk, question, answer, seen=not is_gone and fate.fault not in _UNSEEN)
-    if fate.fault is None and not is_gone:
+    _bill(desk, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
+    if completion.is_right and not is_gone:
         desk.paid.add_live(fate.text_key)
-    body = encoded(completion_of(question, answer, fate.request_id, cached_tokens))
+    body = encoded(completion.body)
     if fate.fault is FaultKind.BAD_JSON:
         body = body[: len(body) // 2]
     kind = CutOffResponse if fate.fault is FaultKind.CUT_OFF else Response
@@ -116,10 +123,14 @@ def _answered(desk: Desk, request: Request, question: Question, fate: Fate) -> O
     return kind(body, 200, headers, "application/json"), None if is_gone else 200
 
 
-def _bill(desk: Desk, question: Question, answer: Answer, *, seen: bool) -> int:
-    """Count the tokens of an answer; returns how many of the input were cached."""
-    cached_tokens = desk.prefixes.cached_tokens_of(question)
-    output_tokens = len(answer.tokens)
+def _bill(desk: Desk, question: Question, completion: Completion, *, seen: bool) -> None:
+    """Count an answer and its tokens; `seen` if it goes out to the client."""
+    output_tokens = completion.output_tokens
     desk.limits.settle(output_tokens)
-    desk.totals.bill(question.input_tokens, cached_tokens, output_tokens, seen=seen)
-    return cached_tokens
+    desk.totals.give(completion.odd, is_right=completion.is_right)
+    desk.totals.bill(
+        question.input_tokens,
+        completion.cached_input_tokens,
+        output_tokens,
+        seen=seen and completion.is_told,
+    )

@@ -81,6 +81,10 @@ class Desk:
             self.totals.report()
             | batches
             | {"batch_calls": calls, "batch_texts_paid_twice": self.paid.paid_twice()}
+            | {
+                "texts_paid_twice": self.paid.paid_twice_live(),
+                "most_attempts_of_a_text": max(self._attempts.values(), default=0),
+            }
         )
 
     def settle_batch(self, tally: Tally) -> None:
@@ -89,6 +93,8 @@ class Desk:
         self._batch_rows += tally.rows
         for fault, count in tally.faults.items():
             self.totals.faults[fault.value] += count
+        self.totals.odd_answers += tally.odd_answers
+        self.totals.odd_answers_right += tally.odd_answers_right
 
     def _remember(self, texts: list[tuple[str, bool]]) -> None:
         for text_key, is_sound in texts:

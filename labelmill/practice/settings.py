@@ -70,8 +70,8 @@ def _positions(schema: dict[str, Any]) -> None:
 class PracticeSettings(BaseModel):
     """How the practice provider behaves.
 
-    Faults and latency depend on the seed, the request's text and the attempt number of that text only,
-    never on the order in which requests arrive.
+    Faults, odd answers and latency depend on the seed, the request's text and the attempt number of that text
+    only, never on the order in which requests arrive.
     """
 
     model_config = ConfigDict(
@@ -105,6 +105,9 @@ class PracticeSettings(BaseModel):
 
     stubborn_faults: dict[FaultKind, Fraction] = {}
     """Fraction of distinct texts whose every attempt gets this fault. Their sum is at most 1."""
+
+    odd_answers: Fraction = 0.0
+    """Fraction of the answers without a fault that come as real models and gateways give them: the label in quotes, in a sentence or behind thoughts, two labels, none, an unknown finish reason, tokens told in another way or not at all. Message Batches and Gemini's batches have those that are a matter of words. `odd_answers` in the totals counts each kind."""
 
     retry_after_seconds: Seconds = 0.2
     """The wait that the fault `rate_limited` asks for."""

@@ -24,10 +24,14 @@ class Totals:
     cached_input_tokens: int = 0
     output_tokens: int = 0
     unseen_input_tokens: int = 0
-    """Of answers a real provider bills though their usage never reaches the client."""
+    """Of answers a real provider bills though their usage never reaches the client, or tells it nothing."""
     unseen_output_tokens: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    odd_answers: Counter[str] = field(default_factory=Counter)
+    """Answers that were given in an odd form, by kind: live, and in batches since this server's start."""
+    odd_answers_right: Counter[str] = field(default_factory=Counter)
+    """Of these, the ones that name the right label and no other, as they were asked to."""
     in_flight: int = 0
     peak_in_flight: int = 0
     first_arrival_seconds: float | None = None
@@ -53,6 +57,12 @@ class Totals:
         """A request meets a fault."""
         self.faults[fault.value] += 1
 
+    def give(self, odd: str | None, *, is_right: bool) -> None:
+        """An answer is given, in an odd form or, with None, in the usual one."""
+        if odd is not None:
+            self.odd_answers[odd] += 1
+            self.odd_answers_right.update([odd] if is_right else [])
+
     def bill(self, input_tokens: int, cached_input_tokens: int, output_tokens: int, *, seen: bool) -> None:
         """An answer is made; `seen` if its usage goes out to the client."""
         if not seen:
@@ -66,4 +76,5 @@ class Totals:
 
     def report(self) -> dict[str, Any]:
         """The counts as plain JSON."""
-        return asdict(self) | {"by_status": dict(self.by_status), "faults": dict(self.faults)}
+        counters = ("by_status", "faults", "odd_answers", "odd_answers_right")
+        return asdict(self) | {name: dict(getattr(self, name)) for name in counters}

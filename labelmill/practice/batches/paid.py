@@ -21,3 +21,7 @@ class PaidTexts:
     def paid_twice(self) -> int:
         """How many texts were answered in a batch, and once more there or live."""
         return sum(count + self._live[text_key] > 1 for text_key, count in self._batch.items())
+
+    def paid_twice_live(self) -> int:
+        """How many texts were answered live, and live once more."""
+        return sum(count > 1 for count in self._live.values())

@@ -65,6 +65,9 @@ class Bill(_Record):
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
+    unseen_input_tokens: int = 0
+    """Of these tokens, the ones of rows that stand in no file or don't tell their tokens."""
+    unseen_output_tokens: int = 0
 
 
 class Ended(_Record):

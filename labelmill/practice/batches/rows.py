@@ -1,7 +1,8 @@
 """The rows of a batch: each is answered as the same request would be live.
 
 A fault that is an error puts its row into the error file. `connection_reset` and `hang`, which have no
-meaning in a file, are a 500 there. `bad_json` and `cut_off` make a row that is billed and stands in no file.
+meaning in a file, are a 500 there. `bad_json` and `cut_off` make a row that is billed and stands in no file. Odd answers
+stand as they are in OpenAI's batches; the other dialects, whose form is another, have those that are a matter of words.
 """
 
 import json
@@ -13,11 +14,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from labelmill.practice.answers import answer_of, completion_of
+from labelmill.practice.batches.gemini_lines import ENDPOINT as GEMINI
+from labelmill.practice.batches.message_lines import MESSAGES
 from labelmill.practice.batches.records import Bill
 from labelmill.practice.dice import fault_of, roll, text_key_of
 from labelmill.practice.errors import RequestRefusedError, quota_exhausted
 from labelmill.practice.fault_errors import error_of
+from labelmill.practice.odd_answers import completion_to
 from labelmill.practice.prefixes import PrefixMemory
 from labelmill.practice.prompt_reading import Question, read_question
 from labelmill.practice.responses import encoded
@@ -25,6 +28,7 @@ from labelmill.practice.settings import FaultKind, PracticeSettings
 
 _AS_SERVER_ERROR = frozenset({FaultKind.CONNECTION_RESET, FaultKind.HANG})
 _AS_MISSING = frozenset({FaultKind.BAD_JSON, FaultKind.CUT_OFF})
+_OTHER_DIALECTS = frozenset({MESSAGES, GEMINI})
 
 # Some 2 ms of work, between which requests of others are answered.
 _ROWS_A_TURN = 16
@@ -61,6 +65,10 @@ class Tally:
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
+    unseen_input_tokens: int = 0
+    unseen_output_tokens: int = 0
+    odd_answers: Counter[str] = field(default_factory=Counter)
+    odd_answers_right: Counter[str] = field(default_factory=Counter)
     faults: Counter[FaultKind] = field(default_factory=Counter)
     texts: list[tuple[str, bool]] = field(default_factory=list)
     """The key of each text that was asked, and whether it got a sound answer."""
@@ -73,6 +81,8 @@ class Tally:
             input_tokens=self.input_tokens,
             cached_input_tokens=self.cached_input_tokens,
             output_tokens=self.output_tokens,
+            unseen_input_tokens=self.unseen_input_tokens,
+            unseen_output_tokens=self.unseen_output_tokens,
         )
 
 
@@ -125,7 +135,7 @@ class _Answering:
     def answer(self, asked: dict[str, Any], number: int, answered: BinaryIO, failed: BinaryIO) -> None:
         """Work on one row."""
         try:
-            body = self._completion(read_question(asked["body"]))
+            body = self._completion(read_question(asked["body"]), words_only=asked["url"] in _OTHER_DIALECTS)
         except RequestRefusedError as refusal:
             self.tally.failed += 1
             failed.write(self._line(asked, number, (refusal.status, refusal.body)))
@@ -139,7 +149,7 @@ class _Answering:
         self.tally.failed += 1
         failed.write(self._line(asked, number, None, {"code": code, "message": message}))
 
-    def _completion(self, question: Question) -> dict[str, Any] | None:
+    def _completion(self, question: Question, *, words_only: bool) -> dict[str, Any] | None:
         """The body of an answer, or None for one that is billed and not handed over."""
         settings, tally = self.task.settings, self.tally
         if self.task.quota_left is not None and tally.rows >= self.task.quota_left:
@@ -153,19 +163,31 @@ class _Answering:
             if (error := error_of(played, settings, question.input_tokens)) is not None:
                 tally.texts.append((text_key, False))
                 raise error
-        answer = answer_of(question, fault)
-        cached_tokens = self.prefixes.cached_tokens_of(question)
+        completion = completion_to(
+            question,
+            settings,
+            text_key,
+            attempt,
+            fault=fault,
+            cached_tokens=self.prefixes.cached_tokens_of(question),
+            words_only=words_only,
+        )
         is_missing = fault in _AS_MISSING or (
             attempt == 1 and roll(settings.seed, "missing", text_key) < settings.batch_missing_fraction
         )
         tally.rows += 1
         tally.rows_missing += is_missing
         tally.input_tokens += question.input_tokens
-        tally.cached_input_tokens += cached_tokens
-        tally.output_tokens += len(answer.tokens)
-        tally.texts.append((text_key, fault is None and not is_missing))
-        request_id = f"chatcmpl-practice-{text_key}-{attempt}"
-        return None if is_missing else completion_of(question, answer, request_id, cached_tokens)
+        tally.cached_input_tokens += completion.cached_input_tokens
+        tally.output_tokens += completion.output_tokens
+        if is_missing or not completion.is_told:
+            tally.unseen_input_tokens += question.input_tokens
+            tally.unseen_output_tokens += completion.output_tokens
+        if completion.odd is not None:
+            tally.odd_answers[completion.odd] += 1
+            tally.odd_answers_right.update([completion.odd] if completion.is_right and not is_missing else [])
+        tally.texts.append((text_key, completion.is_right and not is_missing))
+        return None if is_missing else completion.body
 
     def _line(
         self,

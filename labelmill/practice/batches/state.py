@@ -84,6 +84,9 @@ def finishing_rows(record: BatchRecord, settings: PracticeSettings, now: float) 
         fraction = times.worked_fraction(now)
         if settings.batch_outcome is BatchOutcome.EXPIRED:
             fraction *= _EXPIRED_FRACTION if chosen is None else chosen
+            if fraction > 0 and now >= times.ends_at:
+                # Half of one row is none, and a text that is alone in its batches would never be answered.
+                return max(int(total * fraction + ROUNDING), min(total, 1))
     return int(total * fraction + ROUNDING)
 
 

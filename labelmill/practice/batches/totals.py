@@ -22,4 +22,6 @@ def batch_totals(store: BatchStore, settings: PracticeSettings) -> dict[str, Any
         "batch_input_tokens": sum(bill.input_tokens for bill in bills),
         "batch_cached_input_tokens": sum(bill.cached_input_tokens for bill in bills),
         "batch_output_tokens": sum(bill.output_tokens for bill in bills),
+        "batch_unseen_input_tokens": sum(bill.unseen_input_tokens for bill in bills),
+        "batch_unseen_output_tokens": sum(bill.unseen_output_tokens for bill in bills),
     }

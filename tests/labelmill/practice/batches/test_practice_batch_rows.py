@@ -190,3 +190,29 @@ def test_the_quota_runs_out_in_a_batch_too(sender, practice, ask):
         ask("足球")
     with pytest.raises(Exception, match="exceeded your current quota"):
         sender.send(sender.rows(["a"]))
+
+
+def test_odd_answers_stand_in_the_output_file_as_they_are_live(sender, practice):
+    """The same text gets the same odd answer in a batch as live; the totals count each kind and what can't be seen."""
+    settings = PracticeSettings(odd_answers=0.8)
+    practice.configure(settings)
+    batch = sender.finish(sender.rows(TEXTS))
+    bodies = {
+        name: line["response"]["body"]
+        for name, line in sender.read(batch.output_file_id).items()
+        if line["response"]["body"].pop("created")
+    }
+    in_batches = practice.totals()
+    practice.reset()
+    for number, text in enumerate(TEXTS):
+        asked = sender.row(number, text)["body"]
+        live = sender.client.chat.completions.with_raw_response.create(**asked).http_response.json()
+        assert live | {"created": 0} == bodies[f"row-{number}"] | {"created": 0}
+    totals = practice.totals()
+    for name in ("odd_answers", "odd_answers_right"):
+        assert totals[name] == in_batches[name]
+    assert sum(totals["odd_answers"].values()) > len(TEXTS) / 2
+    for name in ("unseen_input_tokens", "unseen_output_tokens"):
+        assert totals[name] == in_batches[f"batch_{name}"] > 0
+    for name in ("input_tokens", "output_tokens"):
+        assert totals[name] + totals[f"unseen_{name}"] == in_batches[f"batch_{name}"]

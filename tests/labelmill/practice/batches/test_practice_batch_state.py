@@ -101,3 +101,14 @@ def test_the_finished_fraction_can_be_chosen(fraction, expired, cancelled):
     settings = PracticeSettings(batch_seconds=100, batch_outcome="expired", batch_finished_fraction=fraction)
     assert finishing_rows(RECORD, settings, 1100) == expired
     assert finishing_rows(changed(cancel_asked_at=1030.0), settings, 1100) == cancelled
+
+
+@pytest.mark.parametrize(
+    ("total", "fraction", "finished"), [(1, None, 1), (1, 0.01, 1), (1, 0.0, 0), (0, None, 0)]
+)
+def test_an_expired_batch_of_one_row_finishes_it(total, fraction, finished):
+    """Half a row would be none: a text alone in its batches would be sent for ever."""
+    settings = PracticeSettings(batch_seconds=100, batch_outcome="expired", batch_finished_fraction=fraction)
+    record = changed(checked=Checked(total=total, model="m"))
+    assert finishing_rows(record, settings, 1099) == 0
+    assert finishing_rows(record, settings, 1100) == finished

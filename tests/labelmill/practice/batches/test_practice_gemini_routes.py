@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from labelmill.practice import PracticeSettings
+from labelmill.practice.odd_answers import IN_WORDS
 
 SYSTEM = "Answer with exactly one of these labels:\n- 技术: 软件、芯片\n- 体育: 足球、比赛"
 TEXTS = [f"足球比赛 {number}" for number in range(20)]
@@ -184,3 +185,15 @@ def test_a_wrong_key_is_turned_away(caller, practice):
     assert refusal_of(lambda: caller.send(TEXTS[:1]))[0] == 401
     practice.configure(PracticeSettings(required_key="key"))
     assert caller.send(TEXTS[:1])["name"]
+
+
+def test_odd_answers_are_those_that_are_a_matter_of_words(caller, practice):
+    """Gemini's form holds what a model says oddly, not what an OpenAI-like gateway does; tokens are always told."""
+    practice.configure(PracticeSettings(odd_answers=1.0))
+    responses = caller.responses(caller.finish(TEXTS))
+    totals = practice.totals()
+    assert set(totals["odd_answers"]) <= IN_WORDS
+    assert sum(totals["odd_answers"].values()) == len(TEXTS)
+    assert totals["batch_unseen_input_tokens"] == 0
+    told = [each["response"]["usageMetadata"] for each in responses.values()]
+    assert sum(usage["candidatesTokenCount"] for usage in told) == totals["batch_output_tokens"]

@@ -7,6 +7,7 @@ import urllib.request
 import pytest
 
 from labelmill.practice import PracticeSettings
+from labelmill.practice.odd_answers import IN_WORDS
 
 anthropic = pytest.importorskip("anthropic")
 
@@ -178,3 +179,16 @@ def test_a_wrong_key_is_turned_away(messenger, practice):
         messenger.send(TEXTS)
     practice.configure(PracticeSettings(required_key="key"))
     assert messenger.send(TEXTS).id
+
+
+def test_odd_answers_are_those_that_are_a_matter_of_words(messenger, practice):
+    """Anthropic's form holds what a model says oddly, not what an OpenAI-like gateway does; tokens are always told."""
+    practice.configure(PracticeSettings(odd_answers=1.0))
+    results = messenger.results(messenger.finish(TEXTS))
+    assert {result.type for result in results.values()} == {"succeeded"}
+    totals = practice.totals()
+    assert set(totals["odd_answers"]) <= IN_WORDS
+    assert sum(totals["odd_answers"].values()) == len(TEXTS)
+    assert totals["batch_unseen_input_tokens"] == 0
+    told = [result.message.usage for result in results.values()]
+    assert sum(usage.output_tokens for usage in told) == totals["batch_output_tokens"]
