@@ -268,16 +268,18 @@ class RequestGuard:
             self._count(asked, attempt, counts=counts)
         is_last = self._left(replace(asked, tried=asked.tried + 1)) <= 0
         if failure is not None:
-            patience = self.settings.patience_minutes * 60
-            is_last = is_last or (failure.retry_after_seconds or 0.0) > patience
+            waits_too_long = (failure.retry_after_seconds or 0.0) > self.settings.patience_minutes * 60
             earlier = (
                 self._recorders[asked.chunk].earlier_refusals(asked.row_key)
                 if asked.chunk in self._recorders
                 else 0
             )
             failure = self.breaker.judged(asked.row_key, failure, earlier_refusals=earlier, last=is_last)
-            settled = failure.policy is not Policy.DOUBT or self.breaker.has_answers
+            # A refusal, or a wait of hours, may be everyone's as long as nobody is answered: the text is pending then.
+            may_be_everyones = failure.policy is Policy.DOUBT or waits_too_long
+            settled = not may_be_everyones or self.breaker.has_answers
             gave_up = not attempt.answered and is_last and settled and not asked.schema_may_be_refused
+            is_last = is_last or waits_too_long
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
             self.notice_surcharge(surcharge_of(self.price, attempt.model))
