@@ -116,6 +116,7 @@ class Endpoint(ThreadingHTTPServer):
         self.requests = self.in_flight = self.peak_in_flight = 0
         self.input_tokens = self.output_tokens = self.untold = 0
         self.calls_of = Counter()
+        self.models = Reply(200, {"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model"}]})
 
     def reply(self, call):
         """How to answer a call; threads ask at once."""
@@ -160,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        self._send(Reply(200, {"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model"}]}))
+        self._send(self.server.models)
 
     def do_POST(self):
         self._send(self.server.answer(json.loads(self.rfile.read(int(self.headers["content-length"])))))
