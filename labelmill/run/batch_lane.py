@@ -16,7 +16,7 @@ from labelmill.errors import RunStopped
 from labelmill.job.provider import provider_of
 from labelmill.model.progress import BatchSeen
 from labelmill.money.prices import surcharge_of
-from labelmill.run.live import LiveRun
+from labelmill.run.live import LiveRun, notice_task_change
 from labelmill.store.ledger import faults_named
 
 _CANCEL_SLACK_SECONDS = 60.0
@@ -87,6 +87,7 @@ def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
     path = run.record_folder / f"pending-batches-{len(desk.notes.settled)}.parquet"
     with faults_named(run.folder.ledgers):
         texts = write_pending(run.files, run.template, pl.concat(known), path)
+    notice_task_change(live, path, live.batch_price)
     has_schemas = not provider_of(run.job.model).is_batch_only
     desk.planned(Unsent(write_lots(path, tries, has_schemas=has_schemas)))
     live.progress.go_on("sending", texts + sum(record.texts for record in desk.notes.mine))
