@@ -278,7 +278,9 @@ class RequestGuard:
             # A refusal, or a wait of hours, may be everyone's as long as nobody is answered: the text is pending then.
             may_be_everyones = failure.policy is Policy.DOUBT or waits_too_long
             settled = not may_be_everyones or self.breaker.has_answers
-            gave_up = not attempt.answered and is_last and settled and not asked.schema_may_be_refused
+            # Where it may be the schema that is refused, the text is asked once more without one.
+            may_be_schema = asked.schema_may_be_refused and failure.kind in {"denied", "bad_request"}
+            gave_up = not attempt.answered and is_last and settled and not may_be_schema
             is_last = is_last or waits_too_long
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 from servers.base import right_label
-from servers.breaking_off import REASONS, BreakingOff
+from servers.breaking_off import REASONS, BreakingOff, Falling
 from servers.thinking import FENCES, FORMS, Fenced, Thinking, ThinkingTooLong
 
 from commands.run import exit_code_of
@@ -40,6 +40,20 @@ def test_what_breaks_off_for_ever_is_paid_max_attempts_times_over_all_runs(world
         assert world.rows.filter(pl.col("label_status") == "ok").height == 12
         assert max(server.calls_of.values()) <= 3
         assert records[2].requests == 0
+        world.assert_bill_is(server)
+
+
+@pytest.mark.parametrize("is_paid", [True, False])
+def test_a_correction_that_the_provider_fails_at_ends_like_any_other_request(world, is_paid):
+    """The text has failed, in the provider's words, rather than being told to wait for a run that sends it at last."""
+    world.has(TEXTS)
+    with Falling(is_paid=is_paid) as server:
+        record = world.run(server, run={"stop_at_failed_fraction": 1, "max_failed_fraction": 0.05})
+        assert (record.status, exit_code_of(record)) == ("too_many_failures", 3)
+        assert record.failures == {"provider_error": 14}
+        world.assert_labels(26, failed=14)
+        assert max(server.calls_of.values()) == 1 + 5
+        assert record.provider_messages
         world.assert_bill_is(server)
 
 

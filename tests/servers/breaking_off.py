@@ -29,10 +29,18 @@ class BreakingOff(Endpoint):
 
 
 class Falling(Endpoint):
-    """Answers every third text's first requests with a server error, which costs nothing."""
+    """Answers every third text with no label first, and fails at each correction, by an answer that breaks off or for free."""
+
+    def __init__(self, *, is_paid):
+        super().__init__()
+        self.is_paid = is_paid
 
     def reply(self, call):
-        """A 500, or the answer."""
-        if int(call.text.split()[-1]) % 3 == 0 and call.number_of_text <= 2:
-            return error(500, "The server had an error while processing your request", kind="server_error")
-        return completion(call)
+        """The label; or none, and then none at all."""
+        if int(call.text.split()[-1]) % 3:
+            return completion(call)
+        if call.number_of_text == 1:
+            return completion(call, "cricket")
+        if self.is_paid:
+            return completion(call, "sport", finish_reason="abort")
+        return error(500, "The server had an error while processing your request", kind="server_error")

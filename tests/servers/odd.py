@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from servers.base import DROPPED, Endpoint, Reply, completion, error
 
+OTHER = {"sport": "money", "money": "sport"}
 JSON = [
     None,
     True,
@@ -30,17 +31,17 @@ JSON = [
 CHOICES = [
     [],
     [None],
-    ["sport"],
+    ["WRONG"],
     [{}],
     [{"message": None}],
-    [{"message": "sport"}],
-    [{"message": {"role": "robot", "content": "sport"}, "finish_reason": "stop"}],
-    [{"message": {"role": "assistant", "content": ["sport"]}, "finish_reason": ["stop"]}],
+    [{"message": "WRONG"}],
+    [{"message": {"role": "robot", "content": "RIGHT"}, "finish_reason": "stop"}],
+    [{"message": {"role": "assistant", "content": ["WRONG"]}, "finish_reason": ["stop"]}],
     [{"message": {"role": "assistant", "content": {"deep": [1, {"x": None}]}}, "finish_reason": "stop"}],
     [{"message": {"role": "assistant", "content": None, "refusal": {"no": 1}}, "finish_reason": 5}],
     [
         {
-            "message": {"role": "assistant", "content": "sport"},
+            "message": {"role": "assistant", "content": "RIGHT"},
             "finish_reason": "stop",
             "logprobs": {"content": [None]},
         }
@@ -49,12 +50,13 @@ CHOICES = [
     [{"message": {"role": "assistant", "content": ""}, "finish_reason": "length"}],
     [
         {
-            "message": {"role": "assistant", "content": "sport"},
+            "message": {"role": "assistant", "content": "WRONG"},
             "finish_reason": "error",
             "error": {"code": 502},
         }
     ],
 ]
+"""RIGHT stands for the text's label, where a reader may take it, and WRONG for another, where nobody may."""
 USAGES = [
     None,
     {},
@@ -138,7 +140,10 @@ class Odd(Endpoint):
 
     def _odd_choices(self, call, dice):
         """Whatever the choices hold, the tokens are told, and so they are billed."""
-        return _with(completion(call), choices=dice.choice(CHOICES))
+        said = (
+            json.dumps(dice.choice(CHOICES)).replace("RIGHT", call.label).replace("WRONG", OTHER[call.label])
+        )
+        return _with(completion(call), choices=json.loads(said))
 
     def _odd_usage(self, call, dice):
         return replace(_with(completion(call), usage=dice.choice(USAGES)), told=False)
@@ -157,7 +162,7 @@ class Odd(Endpoint):
         return replace(completion(call), told=False, is_cut_off=True)
 
     def _bytes(self, call, dice):  # noqa: ARG002
-        return Reply(200, dice.randbytes(dice.randrange(60)), told=False)
+        return Reply(200, b"{" + dice.randbytes(dice.randrange(60)), told=False)
 
     def _status(self, call, dice):  # noqa: ARG002
         status = dice.choice(STATUSES)
