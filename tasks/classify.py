@@ -7,6 +7,7 @@ from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from labelmill.dataset.plan import Chunk
+from labelmill.errors import CannotWrite
 from labelmill.run import classify
 from labelmill.run.classify import ChunkReceipt
 from labelmill.run.label_run import LabelRun
@@ -25,4 +26,7 @@ def classify_chunk(chunk: Chunk, texts: Path, of: int, run: LabelRun) -> ChunkRe
     With `run.shared_limit` a chunk holds one slot of that global concurrency limit while it works.
     """
     with shared_slot(run.job):
-        return classify.classify_chunk(run.run_id, texts, chunk)
+        try:
+            return classify.classify_chunk(run.run_id, texts, chunk)
+        except OSError as error:
+            raise CannotWrite.because(error, run.folder.path) from None

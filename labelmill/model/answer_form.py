@@ -20,25 +20,26 @@ class AnswerForm:
 
 
 def form_of(job: LabelJob) -> AnswerForm:
-    """The form a job asks for."""
+    """The form a job asks for.
+
+    Either form is read whichever was asked for: a label is a label, and an endpoint may ignore a schema, or have made JSON a habit.
+    """
     asked = job.model.max_tokens
     if job.model.output == "text":
-        return AnswerForm("text", max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
+        return AnswerForm("either", max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
     max_tokens = max_tokens_of_json(job.labels) if asked == "auto" else asked
-    return AnswerForm("schema", max_tokens, response_format_of(job.labels))
+    return AnswerForm("either", max_tokens, response_format_of(job.labels))
 
 
 def correction_form_of(job: LabelJob) -> AnswerForm:
     """The form in which a text is asked again after an answer that was no label: under the schema.
 
-    An endpoint that has no schemas either refuses it, and is then asked without, or answers as before; so either
-    form is read.
+    An endpoint that has no schemas either refuses it, and is then asked without, or answers as before.
     """
     asked = job.model.max_tokens
     room = max_tokens_of_json(job.labels)
     max_tokens = room if asked == "auto" else max(asked, room)
-    reading: Literal["schema", "either"] = "schema" if job.model.output == "schema" else "either"
-    return AnswerForm(reading, max_tokens, response_format_of(job.labels))
+    return AnswerForm("either", max_tokens, response_format_of(job.labels))
 
 
 def max_tokens_of_text(labels: Iterable[str]) -> int:

@@ -67,13 +67,12 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class _Ending:
-    """What one request came to. `is_last` tells that none follows in this pass, `counts` that it counts as an attempt."""
+    """What one request came to. `is_last` tells that none follows in this pass."""
 
     answer: Answer | None
     attempt: Attempt
     failure: Failure | None
     is_last: bool = False
-    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,6 @@ class RequestGuard:
             ending = self._shared(asked, ending, permit, response)
             if recorder is not None:
                 recorder.record(ending.attempt)
-            self._count(asked, ending)
             return ending
 
     def _left_out(self, asked: Asked, too_dear: TextTooDear) -> Failure:
@@ -266,25 +264,29 @@ class RequestGuard:
             self.throttle.answered(permit, attempt.usage, headers)
         elif failure is not None:
             counts = self.throttle.failed(permit, failure, headers)
-        is_last = self._left(asked) - counts <= 0
+        if not attempt.answered:
+            self._count(asked, attempt, counts=counts)
+        is_last = self._left(replace(asked, tried=asked.tried + 1)) <= 0
         if failure is not None:
-            patience = self.settings.patience_minutes * 60
-            is_last = is_last or (failure.retry_after_seconds or 0.0) > patience
+            waits_too_long = (failure.retry_after_seconds or 0.0) > self.settings.patience_minutes * 60
             earlier = (
                 self._recorders[asked.chunk].earlier_refusals(asked.row_key)
                 if asked.chunk in self._recorders
                 else 0
             )
             failure = self.breaker.judged(asked.row_key, failure, earlier_refusals=earlier, last=is_last)
-            settled = failure.policy is not Policy.DOUBT or self.breaker.has_answers
+            # A refusal, or a wait of hours, may be everyone's as long as nobody is answered: the text is pending then.
+            may_be_everyones = failure.policy is Policy.DOUBT or waits_too_long
+            settled = not may_be_everyones or self.breaker.has_answers
             gave_up = not attempt.answered and is_last and settled and not asked.schema_may_be_refused
+            is_last = is_last or waits_too_long
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
             self.notice_surcharge(surcharge_of(self.price, attempt.model))
         sentence = self.breaker.add(asked.row_key, failure, answered=attempt.answered, paused=not counts)
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
-        return _Ending(ending.answer, attempt, failure, is_last, counts)
+        return _Ending(ending.answer, attempt, failure, is_last)
 
     def notice_surcharge(self, surcharge: Surcharge | None) -> None:
         """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""
@@ -315,14 +317,14 @@ class RequestGuard:
         this_pass = most if self.is_last_pass else max(1, most - 1)
         return min(this_pass - tried, most - before - paid)
 
-    def _count(self, asked: Asked, ending: _Ending) -> None:
+    def _count(self, asked: Asked, attempt: Attempt, *, counts: bool) -> None:
         """Remember a request without an answer: how many a text may have is for the whole run, and for all of them."""
-        if ending.attempt.answered or asked.most_attempts is not None:
+        if asked.most_attempts is not None:
             return
         with self._lock:
-            if ending.counts:
+            if counts:
                 self._tried[asked.row_key] = self._tried.get(asked.row_key, 0) + 1
-            if ending.attempt.usage != Usage():
+            if attempt.usage != Usage():
                 key = (asked.chunk, asked.row_key)
                 self._paid[key] = self._paid.get(key, 0) + 1
 

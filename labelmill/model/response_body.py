@@ -44,7 +44,7 @@ def body_in(content: bytes, content_type: str | None = None) -> object:
         streamed = answer_of_stream(text)
         if streamed is not None:
             return streamed
-    if kind == "text/html" or (text.startswith("<") and _PAGE.search(text, 0, _PAGE_CHARACTERS)):
+    if text.startswith("<") and (kind == "text/html" or _PAGE.search(text, 0, _PAGE_CHARACTERS)):
         return WEB_PAGE
     shown = repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
     return Failure("bad_response", f"the answer is no JSON: {shown}", may_have_been_paid=True)

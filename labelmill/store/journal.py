@@ -202,15 +202,27 @@ class Journal:
         missing = self._end + needed - self._room_end
         if missing <= 0:
             return
-        room, end = bytes(max(missing, _ROOM_BYTES)), self._room_end
-        written = 0
+        if not self._fill(_ROOM_BYTES) or self._end + needed > self._room_end:
+            # A disk that is all but full may still have what is needed now.
+            self._fill(self._end + needed - self._room_end, must=True)
+
+    def _fill(self, size: int, *, must: bool = False) -> bool:
+        """Write so many zeros; returns whether there was place for them.
+
+        Raises:
+            OSError: there was none, and they `must` have it; the file is as before.
+        """
+        room, end, written = bytes(size), self._room_end, 0
         try:
-            while written < len(room):
+            while written < size:
                 written += os.pwrite(self._handle, room[written:], end + written)
         except OSError:
             os.ftruncate(self._handle, end)
-            raise
-        self._room_end = end + len(room)
+            if must:
+                raise
+            return False
+        self._room_end = end + size
+        return True
 
     def _end_last_line(self, content: bytes) -> None:
         """Take away a dead run's room, and the torn line that a crash may leave, so that what comes next stands apart."""

@@ -163,7 +163,7 @@ def test_the_table_and_what_it_will_cost(labelmill, job_file, ready):
     [
         (PracticeSettings(), ["--max-cost-usd", "0.0005"], 4, "budget_reached"),
         (PracticeSettings(required_key="another"), [], 2, "failed"),
-        (PracticeSettings(stubborn_faults={"unavailable": 0.8}), [], 1, "failed"),
+        (PracticeSettings(stubborn_faults={"server_error": 0.8}), [], 1, "failed"),
         (PracticeSettings(stubborn_faults={"content_filter": 0.2}), [], 0, "completed"),
         (PracticeSettings(batch_seconds=600), ["--batch-wait-minutes", "0.01"], 5, "waiting"),
     ],

@@ -1,6 +1,5 @@
 """Everything at once: faults and odd answers on every request, live and in batches, and the books still balance."""
 
-
 import polars as pl
 import pytest
 

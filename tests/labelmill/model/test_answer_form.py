@@ -14,7 +14,7 @@ from labelmill.model.reading import LabelSet
 def test_a_job_is_asked_in_its_own_form(job_of):
     """Text has no schema and little room; the schema's enum is the label set."""
     text, schema = form_of(job_of()), form_of(job_of(model={"output": "schema"}))
-    assert (text.reading, text.response_format) == ("text", None)
+    assert (text.reading, schema.reading, text.response_format) == ("either", "either", None)
     assert text.max_tokens < schema.max_tokens < 40
     enum = schema.response_format["json_schema"]["schema"]["properties"]["label"]["enum"]
     assert enum == ["sport", "money"]
@@ -25,7 +25,7 @@ def test_corrections_are_asked_under_the_schema(job_of):
     form = correction_form_of(job_of(model={"max_tokens": 3}))
     assert (form.reading, form.max_tokens) == ("either", max_tokens_of_json(["sport", "money"]))
     assert correction_form_of(job_of(model={"max_tokens": 500})).max_tokens == 500
-    assert correction_form_of(job_of(model={"output": "schema"})).reading == "schema"
+    assert correction_form_of(job_of(model={"output": "schema"})).reading == "either"
 
 
 @pytest.mark.parametrize(

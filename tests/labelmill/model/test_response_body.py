@@ -126,8 +126,8 @@ def test_what_is_no_json_is_a_bad_response(content):
         (b"\xef\xbb\xbf<html lang='en'>", None),
         (b"<!-- a comment --><html>", None),
         (b"<HEAD><title>x</title>", None),
-        (b"Welcome", "text/html"),
-        (b"Welcome", "Text/HTML"),
+        (b"<p>Welcome", "text/html"),
+        (b"<p>Welcome", "Text/HTML"),
     ],
 )
 def test_a_web_page_is_told_as_one(content, content_type):
