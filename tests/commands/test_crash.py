@@ -12,21 +12,27 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from labelmill.practice import PracticeSettings
-from labelmill.store.journal import read_attempts
+from labelmill.practice import PracticeSettings, start_practice
+from labelmill.practice.odd_answers import UNTOLD
+from labelmill.store.journal import Entries
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 ROWS, CONCURRENCY, KILLS = 900, 8, 20
 
 
-def recorded_answers(out):
-    """Requests whose answer is on disk, in ledger parts and journals."""
+def recorded_requests(out):
+    """Requests that are on disk in ledger parts and journals, and how many of these nobody knows the end of."""
     parts = list(out.glob("ledger/*/*.parquet"))
     journals = {path for path in out.glob("ledger/*/*.jsonl") if path.with_suffix(".parquet") not in parts}
-    in_parts = (
-        pl.read_parquet(parts).select(pl.col("requests") - pl.col("unseen")).sum().item() if parts else 0
-    )
-    return in_parts + sum(len(read_attempts(path)) for path in journals)
+    attempts = [attempt for path in journals for attempt in Entries.read(path.read_bytes()).settled]
+    interrupted = sum(attempt.failure == "interrupted" for attempt in attempts)
+    in_parts = pl.read_parquet(parts)["requests"].sum() if parts else 0
+    return in_parts + len(attempts), interrupted
+
+
+def records_in(out):
+    """What each run has left of itself."""
+    return [json.loads(path.read_text()) for path in out.glob("runs/*/run.json")]
 
 
 @pytest.fixture
@@ -47,17 +53,20 @@ money = "bank"
 [model]
 provider = "practice"
 name = "gpt-4o-mini"
+max_tokens = 100
 [run]
 max_concurrency = 8
 rows_per_chunk = 40
+max_attempts = 20
+max_answers = 5
 [output]
 path = "out"
 """
     )
 
-    def start_run():
+    def start_run(provider=practice):
         return subprocess.Popen(
-            [LABELMILL, "run", "job.toml", "--json", "--model-base-url", practice.base_url],
+            [LABELMILL, "run", "job.toml", "--json", "--model-base-url", provider.base_url],
             cwd=tmp_path,
             env={**os.environ, "PREFECT_API_URL": prefect_server},
             stdout=subprocess.PIPE,
@@ -68,11 +77,11 @@ path = "out"
 
 
 def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, tmp_path):
-    """After 20 kills at random moments every row is labeled once, each kill cost at most what was in flight, and is billed."""
-    practice.configure(PracticeSettings(latency_seconds=0.1, latency_sigma=0.5))
+    """After 20 kills every row has its label, odd answers or not; each kill cost at most what was in flight, and is billed."""
+    practice.configure(PracticeSettings(latency_seconds=0.1, latency_sigma=0.5, odd_answers=0.15))
     practice.reset()
-    dice = random.Random(3)
-    lost = 0
+    out, dice = tmp_path / "out", random.Random(3)
+    interrupted = 0
     for _ in range(KILLS):
         before = practice.totals()["requests"]
         running = start()
@@ -81,29 +90,54 @@ def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, t
         time.sleep(dice.uniform(0.0, 0.8))
         running.send_signal(signal.SIGKILL)
         running.communicate()
-        time.sleep(0.5)  # what was sent before the kill arrives
-        lost_now = practice.totals()["requests"] - recorded_answers(tmp_path / "out") - lost
-        assert 0 <= lost_now <= CONCURRENCY
-        lost += lost_now
+        recorded, interrupted_now = recorded_requests(out)
+        assert interrupted_now <= CONCURRENCY
+        interrupted += interrupted_now
+        # What was noted and not sent yet counts as well: nobody can tell.
+        assert recorded - interrupted <= practice.totals()["requests"] <= recorded
     printed, _ = start().communicate(timeout=120)
     record = json.loads(printed)
     assert (record["status"], record["rows_labeled"]) == ("completed", ROWS)
-    assert practice.totals()["requests"] == ROWS + lost
-    records = [json.loads(path.read_text()) for path in tmp_path.glob("out/runs/*/run.json")]
+    totals, records = practice.totals(), records_in(out)
     assert {(each["status"], each["run_id"] == record["run_id"]) for each in records} == {
         ("failed", False),
         ("completed", True),
     }
-    unseen = sum(each["requests_unseen"] for each in records)
-    assert sum(each["requests"] for each in records) == ROWS + unseen
-    # One that was noted and not sent yet counts too: what the provider may charge for is never more than is told.
-    assert lost <= unseen <= KILLS * CONCURRENCY
-    assert bool(sum(each["unseen_usd"] for each in records)) == bool(unseen)
-    assert not list(tmp_path.glob("out/ledger/*/*.jsonl"))
-    assert not list(tmp_path.glob("out/runs/*/pending*"))
-    labeled = pl.read_parquet(tmp_path / "out/labeled/source.parquet")
+    requests = sum(each["requests"] for each in records)
+    assert requests - interrupted <= totals["requests"] <= requests
+    assert totals["texts_paid_twice"] <= interrupted
+    untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
+    assert untold <= sum(each["requests_unseen"] for each in records) <= untold + interrupted
+    assert bool(sum(each["unseen_usd"] for each in records)) == bool(untold + interrupted)
+    ledger = pl.read_parquet(out / "ledger/*/*.parquet")
+    # What the provider took for seen and no run has heard of was in flight.
+    lost_tokens = totals["input_tokens"] - ledger["input_tokens"].sum()
+    assert 0 <= lost_tokens <= interrupted * 2 * totals["input_tokens"] / totals["answered"]
+    assert not list(out.glob("ledger/*/*.jsonl"))
+    assert not list(out.glob("runs/*/pending*"))
+    labeled = pl.read_parquet(out / "labeled/source.parquet")
     assert labeled["id"].to_list() == list(range(ROWS))
-    ledger = pl.read_parquet(tmp_path / "out/ledger/*/*.parquet")
+    assert labeled["label"].unique().to_list() == ["sport"]
     labels = ledger.filter(pl.col("label").is_not_null())
-    assert labels["row_key"].n_unique() == labels.height == ROWS
-    assert set(ledger["error"].drop_nulls()) <= {"interrupted"}
+    assert labels["row_key"].n_unique() == labels.height == ledger["row_key"].n_unique() == ROWS
+
+
+def test_what_was_in_flight_at_a_kill_stands_in_the_dead_runs_record(start, tmp_path):
+    """The provider's count of requests is the sum over the records of both runs; what nobody saw is counted as such."""
+    with start_practice(PracticeSettings(latency_seconds=600)) as provider:
+        running = start(provider)
+        while (in_flight := provider.totals()["in_flight"]) < CONCURRENCY:
+            assert running.poll() is None
+            time.sleep(0.02)
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        provider.configure(PracticeSettings())
+        printed, _ = start(provider).communicate(timeout=120)
+        totals = provider.totals()
+    record = json.loads(printed)
+    (dead,) = (each for each in records_in(tmp_path / "out") if each["run_id"] != record["run_id"])
+    assert (dead["status"], record["status"], record["rows_labeled"]) == ("failed", "completed", ROWS)
+    assert dead["requests"] == dead["requests_unseen"] == in_flight == CONCURRENCY
+    assert dead["unseen_usd"] > 0
+    assert record["requests_unseen"] == 0
+    assert dead["requests"] + record["requests"] == totals["requests"] == ROWS + CONCURRENCY
