@@ -26,10 +26,11 @@ _WAITING_MENDS = OVERLOAD_KINDS - {"timeout"}
 
 @dataclass
 class _Refused:
-    """How often a text was refused with answers to others in between, and how many answers there were the last time."""
+    """How often a text was refused, how often with answers to others in between, and how many answers there were then."""
 
     times: int
     at: int
+    in_all: int = 1
 
 
 class CircuitBreaker:
@@ -72,8 +73,10 @@ class CircuitBreaker:
             known = self._refused.get(row_key)
             if known is None:
                 known = self._refused[row_key] = _Refused(1, self._answers)
-            elif self._answers > known.at:
-                known.times, known.at = known.times + 1, self._answers
+            else:
+                known.in_all += 1
+                if self._answers > known.at:
+                    known.times, known.at = known.times + 1, self._answers
             self._refused_since_answer.add(row_key)
             self._is_new_refused = self._is_new_refused or not earlier_refusals
             own = known.times >= REFUSALS_OF_A_TEXT
@@ -132,10 +135,13 @@ class CircuitBreaker:
             return refusal_sentence(next(reversed(self._undecided.values())))
 
     def _is_again(self, row_key: str, failure: Failure) -> bool:
-        """Whether a text is refused again: it is asked again to be sure, and counts once."""
+        """Whether a text is refused again: it is asked again to be sure, and counts once.
+
+        Otherwise thirty refused texts, asked again before a slow model has answered others, would look like everyone.
+        """
         known = self._refused.get(row_key)
         refused = failure.policy is Policy.DOUBT or failure.kind == "bad_request"
-        return refused and known is not None and known.times > 1
+        return refused and known is not None and known.in_all > 1
 
 
 def refusal_sentence(failure: Failure) -> str:

@@ -53,7 +53,7 @@ class OddKind(StrEnum):
     """The label within a sentence: no label, for a sentence may say anything."""
 
     JSON = "json"
-    """JSON where a bare label was asked for, which is no label there; where JSON was asked for, with words before it."""
+    """JSON where a bare label was asked for; where JSON was asked for, with words before it."""
 
     TWO_LABELS = "two_labels"
     """Two labels, and so none."""
@@ -117,8 +117,7 @@ class OddKind(StrEnum):
 class Completion:
     """A chat completion ready to go out, and what it is billed at.
 
-    `is_told` says whether its body tells the bill, `is_right` whether it names the right label and no other, as it was asked
-    to. `odd` is None for one as OpenAI sends it.
+    `is_told` says whether its body tells the bill, `is_right` whether it names the right label and no other. `odd` is None for one as OpenAI sends it.
     """
 
     body: dict[str, Any]
@@ -186,14 +185,8 @@ def odd_completion(
         sent.output_tokens,
         played,
         is_told=odd not in UNTOLD,
-        is_right=_is_right(played, question) and answer.finish_reason == "stop",
+        is_right=played not in NOT_RIGHT and answer.finish_reason == "stop",
     )
-
-
-def _is_right(odd: OddKind | None, question: Question) -> bool:
-    if odd is OddKind.JSON:
-        return question.frame.is_json
-    return odd not in NOT_RIGHT
 
 
 @dataclass(frozen=True)
@@ -458,4 +451,4 @@ NOT_RIGHT = frozenset(
         OddKind.REFUSAL_OBJECT,
     }
 )
-"""The kinds that name no label that can be relied on; `JSON` names one only where JSON was asked for."""
+"""The kinds that name no label that can be relied on."""

@@ -31,7 +31,7 @@ class Totals:
     odd_answers: Counter[str] = field(default_factory=Counter)
     """Answers that were given in an odd form, by kind: live, and in batches since this server's start."""
     odd_answers_right: Counter[str] = field(default_factory=Counter)
-    """Of these, the ones that name the right label and no other, as they were asked to."""
+    """Of these, the ones that name the right label and no other."""
     in_flight: int = 0
     peak_in_flight: int = 0
     first_arrival_seconds: float | None = None

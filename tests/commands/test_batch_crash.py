@@ -13,9 +13,13 @@ import polars as pl
 import pytest
 
 from labelmill.practice import PracticeSettings, start_practice
+from labelmill.practice.odd_answers import UNTOLD
 
 TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]
 FEWEST_STEPS = 12
+ODD = {"odd_answers": 0.6, "seed": 179}
+"""One answer without choices, whose text is asked again; one without a word on its tokens; a label in quotes, one with an end
+mark, and then one behind thoughts."""
 JOB = """
 name = "crash"
 [source]
@@ -27,6 +31,7 @@ money = "bank, market"
 [model]
 provider = "practice"
 name = "gpt-4o-mini"
+max_tokens = 100
 [run]
 lane = "batch"
 poll_seconds = 0.05
@@ -56,7 +61,7 @@ class Mortal:
 
     def begin(self, settings=None, rows_per_batch=100):
         """A new dataset, and a provider that knows nothing of it."""
-        self.provider.configure(settings or PracticeSettings())
+        self.provider.configure(settings or PracticeSettings(**ODD))
         self.provider.reset()
         self.folder = self._folders / str(next(self._number))
         self.folder.mkdir()
@@ -85,7 +90,7 @@ class Mortal:
         return [json.loads(path.read_bytes()) for path in self.folder.glob("out/batches/*/batch.json")]
 
     def assert_paid_once_and_all_labeled(self):
-        """Every row has its label, the provider was paid once for each text, and the bills are its bill."""
+        """Every row has its label, the provider was paid once for each right answer, and the bills are its bill."""
         said = (self.folder / "stderr.txt").read_text()
         record = json.loads((self.folder / "stdout.txt").read_text())
         assert (record["status"], record["rows_labeled"], record["texts_out"]) == (
@@ -97,13 +102,26 @@ class Mortal:
         assert labeled.select("id", "label_status").rows() == [(n, "ok") for n in range(len(TEXTS))]
         totals = self.provider.totals()
         assert totals["batch_texts_paid_twice"] == totals["requests"] == 0
-        assert totals["batch_rows_billed"] == len(TEXTS)
+        in_vain = sum(totals["odd_answers"].values()) - sum(totals["odd_answers_right"].values())
+        assert totals["batch_rows_billed"] == len(TEXTS) + in_vain
         ledger = pl.read_parquet(self.folder / "out/ledger/*/*.parquet")
-        assert ledger["row_key"].n_unique() == ledger.height == len(TEXTS)
+        assert ledger["requests"].sum() == totals["batch_rows_billed"]
+        labels = ledger.filter(pl.col("label").is_not_null())
+        assert labels["row_key"].n_unique() == labels.height == ledger["row_key"].n_unique() == len(TEXTS)
         runs = [json.loads(path.read_bytes()) for path in self.folder.glob("out/runs/*/run.json")]
         assert {run["status"] for run in runs} <= {"failed", "cancelled", "completed"}
-        billed = (totals["batch_input_tokens"] * 0.075 + totals["batch_output_tokens"] * 0.3) / 1e6
-        assert sum(run["cost_usd"] for run in runs) == pytest.approx(billed, rel=1e-9)
+        told = [
+            totals[f"batch_{tokens}"] - totals[f"batch_unseen_{tokens}"]
+            for tokens in ("input_tokens", "output_tokens")
+        ]
+        assert [sum(run[tokens] for run in runs) for tokens in ("input_tokens", "output_tokens")] == told
+        known = float(ledger["cost_usd"].cast(pl.Float64).sum())
+        assert known == pytest.approx((told[0] * 0.075 + told[1] * 0.3) / 1e6, rel=1e-9)
+        untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
+        assert sum(run["requests_unseen"] for run in runs) == untold
+        assert bool(sum(run["unseen_usd"] for run in runs)) == bool(untold)
+        costs = [run["cost_usd"] for run in runs]
+        assert (None in costs) == bool(untold)
         made = [each["batch_id"] for each in self.records() if each["batch_id"] is not None]
         assert len(set(made)) == len(made) == totals["batches"]
         assert {each["step"] for each in self.records()} <= {"harvested", "dropped"}
@@ -155,14 +173,14 @@ def test_kills_in_a_row_leave_nothing_behind(driver, moment):
 @pytest.mark.parametrize("step", ["upload", "create", "retrieve", "content"])
 def test_a_kill_while_an_answer_is_under_way_is_made_good_by_the_next_run(driver, step):
     """The provider has done what it was asked to, and the one who asked is killed before it hears of that."""
-    driver.begin(PracticeSettings(batch_hold_seconds={step: 60}))
+    driver.begin(PracticeSettings(batch_hold_seconds={step: 60}, **ODD))
     pid = driver.start()
     while not driver.provider.totals()["batch_calls"][step]:
         time.sleep(0.05)
     time.sleep(0.2)
     os.kill(pid, signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL
-    driver.provider.configure(PracticeSettings())
+    driver.provider.configure(PracticeSettings(**ODD))
     assert driver.run() == 0
     assert driver.provider.totals()["batches"] == 1
     driver.assert_paid_once_and_all_labeled()
@@ -170,7 +188,7 @@ def test_a_kill_while_an_answer_is_under_way_is_made_good_by_the_next_run(driver
 
 def test_ctrl_c_while_it_waits_publishes_and_leaves_the_batches_to_the_next_run(driver):
     """The run ends at once as `cancelled`, with all rows pending; the next one harvests what was out."""
-    driver.begin(PracticeSettings(batch_seconds=3600))
+    driver.begin(PracticeSettings(batch_seconds=3600, **ODD))
     pid = driver.start()
     while not driver.provider.totals()["batch_calls"]["retrieve"]:
         time.sleep(0.05)
@@ -181,7 +199,7 @@ def test_ctrl_c_while_it_waits_publishes_and_leaves_the_batches_to_the_next_run(
     assert pl.read_parquet(driver.folder / "out/labeled/source.parquet")[
         "label_status"
     ].unique().to_list() == ["pending"]
-    driver.provider.configure(PracticeSettings())
+    driver.provider.configure(PracticeSettings(**ODD))
     assert driver.run() == 0
     assert driver.provider.totals()["batches"] == 1
     driver.assert_paid_once_and_all_labeled()

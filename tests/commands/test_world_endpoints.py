@@ -1,11 +1,8 @@
 """Whole runs against endpoints that are slow, busy, away, dearer than they look, or no model at all."""
 
-import json
-
 import pytest
 from servers.base import Endpoint, error
 from servers.billing import Billing, Dearer, usage_shapes
-from servers.odd import Odd
 from servers.quota import Quota
 from servers.restarting import CLOSED, Restarting
 from servers.slots import Slots, too_many
@@ -150,40 +147,3 @@ def test_a_servers_default_of_retries_does_not_hide_the_ending(world):
         assert "Insufficient Balance" in done.stderr
         assert len(list(world.folder.glob("out/runs/*"))) == 1
         world.assert_bill_is(server)
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_two_thousand_odd_responses_end_within_the_budget_and_add_up(world, seed):
-    """Whatever comes back, record, ledger and the server's own count are one bill, below the limit, and no label is wrong."""
-    world.has([f"the {word} of day {number}" for number in range(500) for word in ("match", "market")])
-    limit = 2.0
-    with Odd(seed) as server:
-        for _ in range(4):
-            record = world.run(
-                server,
-                run={
-                    "max_cost_usd": limit,
-                    "max_concurrency": 16,
-                    "stop_at_failed_fraction": 1,
-                    "patience_minutes": 0.5,
-                },
-            )
-            assert (record.cost_usd or 0) + record.unseen_usd <= limit
-            if server.requests >= 2000:
-                break
-        assert server.requests >= 2000
-        rows = world.rows
-        assert rows.filter(
-            rows["label"].is_not_null() & (rows["label"] != rows["right"]) & (rows["label"] != "sport")
-        ).is_empty()
-        # Five without an answer in each run, where they are free, and three answers in all.
-        assert max(server.calls_of.values()) <= 5 * len(world.records) + 3
-        requests, unseen = (
-            sum(getattr(one, name) for one in world.records) for name in ("requests", "requests_unseen")
-        )
-        assert requests == server.requests
-        assert unseen >= server.untold
-        assert (
-            json.loads(max(world.folder.glob("out/runs/*/run.json")).read_text())["requests"]
-            == record.requests
-        )

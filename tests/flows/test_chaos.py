@@ -116,6 +116,7 @@ def test_a_live_run_keeps_the_providers_books(practice, job_of, write_texts, see
     assert_no_wrong_label(record)
     assert_asked_no_more_than_allowed(job, record)
     assert totals["most_attempts_of_a_text"] <= job.run.max_attempts + job.run.max_answers
+    assert totals["texts_paid_twice"] == 0
     assert sum(totals["odd_answers"].values()) > len(TEXTS) / 4
     practice.configure(PracticeSettings())
     after = label_dataset(job, practice.base_url)

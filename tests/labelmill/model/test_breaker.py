@@ -129,6 +129,15 @@ def test_a_text_counts_once_however_often_it_is_refused():
         answer(breaker, 1)
 
 
+def test_a_text_counts_once_also_where_nothing_was_answered_in_between():
+    """Thirty refused texts that are asked again before a slow model has answered others are thirty, and not everyone."""
+    breaker = CircuitBreaker(0.5)
+    for _ in range(4):
+        for number in range(30):
+            assert refuse(breaker, f"refused {number}")[1] is None
+    answer(breaker, WINDOW)
+
+
 def test_where_all_that_came_were_refusals_the_run_has_failed():
     """A job with a few texts left, all refused, ends in the provider's words; one with an answer, or without a refusal, doesn't."""
     alone = CircuitBreaker(0.5)
