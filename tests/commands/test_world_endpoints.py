@@ -147,3 +147,40 @@ def test_a_servers_default_of_retries_does_not_hide_the_ending(world):
         assert "Insufficient Balance" in done.stderr
         assert len(list(world.folder.glob("out/runs/*"))) == 1
         world.assert_bill_is(server)
+
+
+def test_a_changed_task_says_what_it_asks_again_and_a_moved_address_asks_nothing(world):
+    """A new description asks all known texts anew, and says how many and for how much before; another address is no change."""
+    world.has(TEXTS[:20])
+    with Endpoint() as server, Endpoint() as moved:
+        world.run(server)
+        again = world.run(moved, model={"base_url": moved.base_url})
+        assert (moved.requests, again.rows_reused, again.notices) == (0, 20, [])
+        labels = {"sport": "matches and teams", "money": "bank, market, price"}
+        changed = world.run(moved, labels=labels)
+        assert (moved.requests, changed.rows_labeled) == (20, 20)
+        (notice,) = changed.notices
+        assert "described otherwise: sport" in notice
+        assert "20 texts that have a label will be asked again, for about $" in notice
+        done = world.command(moved, labels={**labels, "other": ""})
+        assert done.returncode == 0
+        assert done.stderr.index("labels added: other") < done.stderr.index("rows in the dataset")
+
+
+def test_one_429_in_forty_holds_nobody_up(world):
+    """Texts that are turned away now and then get their label, and concurrency is not cut for them."""
+    world.has([f"the {word} of day {number}" for number in range(200) for word in ("match", "market")])
+
+    class Sparse(Endpoint):
+        """Turns away every fortieth request, with a wait that only that request has to keep."""
+
+        def reply(self, call):
+            """A 429 now and then."""
+            busy = error(429, "Rate limit reached", kind="requests", headers={"retry-after-ms": "20"})
+            return busy if call.number % 40 == 0 else super().reply(call)
+
+    with Sparse() as server:
+        record = world.run(server, run={"max_concurrency": 16})
+        assert (record.status, record.rows_labeled) == ("completed", 400)
+        assert server.requests == 400 + server.requests // 40
+        world.assert_bill_is(server)
