@@ -17,9 +17,10 @@ from labelmill.practice.odd_answers import UNTOLD
 
 TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]
 FEWEST_STEPS = 12
-ODD = {"odd_answers": 0.6, "seed": 179}
-"""One answer without choices, whose text is asked again; one without a word on its tokens; a label in quotes, one with an end
-mark, and then one behind thoughts."""
+ODD = {"odd_answers": 0.6, "seed": 2500}
+"""Two labels behind thoughts, one with an end mark, two answers whose tokens are text or zeros: all of them are right."""
+ODD_AND_ASKED_AGAIN = {"odd_answers": 0.6, "seed": 179}
+"""One answer without choices, whose text goes into a second batch; one that tells no tokens, two labels in odd forms."""
 JOB = """
 name = "crash"
 [source]
@@ -161,7 +162,7 @@ def test_a_kill_at_any_step_is_made_good_by_the_next_run(driver, moment):
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_kills_in_a_row_leave_nothing_behind(driver, moment):
     """A run that dies at its first step, the next at its second, and so on: the one that gets through ends well."""
-    driver.begin(rows_per_batch=2)
+    driver.begin(PracticeSettings(**ODD_AND_ASKED_AGAIN), rows_per_batch=2)
     for count in itertools.count(1):
         code = driver.run((moment, count))
         if code != -signal.SIGKILL:
