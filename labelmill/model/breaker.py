@@ -5,6 +5,7 @@ others are answered is theirs; what all get is everyone's, and ends the run in t
 for more.
 """
 
+import itertools
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from labelmill.model.failures import OVERLOAD_KINDS, Failure, Policy
 WINDOW = 100
 """Requests looked back on; fewer decide nothing."""
 REFUSALS_IN_A_ROW = 10
-"""Refusals over the key, the account or the model, and no answer in between, after which they are everyone's."""
+"""Refusals over the key, the account or the model, and no answer to a later request, after which they are everyone's."""
 REFUSALS_OF_A_TEXT = 3
 """Refusals of one text, with answers to others in between, after which they are the text's own."""
 MOST_QUOTED = 3
@@ -42,7 +43,8 @@ class CircuitBreaker:
         self._refused: dict[str, _Refused] = {}
         self._undecided: dict[str, Failure] = {}
         self._refused_since_answer: set[str] = set()
-        self._refusals_in_a_row = 0
+        self._account_refusals: list[int] = []
+        self._numbers = itertools.count(1)
         self._answers = 0
         self._is_new_refused = False
         self._lock = threading.Lock()
@@ -51,6 +53,10 @@ class CircuitBreaker:
     def has_answers(self) -> bool:
         """Whether any text was answered in this run."""
         return self._answers > 0
+
+    def number_request(self) -> int:
+        """A number for a request that goes out now: which of two went first, their numbers tell when they are back."""
+        return next(self._numbers)
 
     def judged(
         self, row_key: str, failure: Failure, *, earlier_refusals: int = 0, last: bool = False
@@ -90,25 +96,27 @@ class CircuitBreaker:
         return replace(failure, kind="bad_request") if own else failure
 
     def add(
-        self, row_key: str, failure: Failure | None, *, answered: bool, paused: bool = False
+        self, row_key: str, failure: Failure | None, *, number: int, answered: bool, paused: bool = False
     ) -> str | None:
         """Count a request; returns a sentence when it is time to stop.
 
         Args:
             row_key: its text's.
             failure: what it came to, None for a label.
+            number: what it was given when it went out. An answer that was only slow says nothing of a refusal that went
+                out after it.
             answered: whether the model answered, whatever it said.
             paused: whether nothing gets through at this moment; the throttle waits that out.
         """
         with self._lock:
             if answered:
                 self._answers += 1
-                self._refusals_in_a_row = 0
+                self._account_refusals = [one for one in self._account_refusals if one > number]
                 self._refused_since_answer.clear()
                 self._undecided.pop(row_key, None)
             if failure is not None and failure.policy is Policy.DOUBT and failure.is_account:
-                self._refusals_in_a_row += 1
-                if self._refusals_in_a_row >= REFUSALS_IN_A_ROW:
+                self._account_refusals.append(number)
+                if len(self._account_refusals) >= REFUSALS_IN_A_ROW:
                     return refusal_sentence(failure)
             if failure is not None and (
                 failure.kind in _WAITING_MENDS or paused or self._is_again(row_key, failure)

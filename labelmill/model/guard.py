@@ -197,11 +197,12 @@ class RequestGuard:
                 except OSError:
                     reservation.release()
                     raise
+            number = self.breaker.number_request()
             response = self._without_key(send())
             ending = self._ending_of(asked, judge, response, worst_cost)
             attempt = ending.attempt
             reservation.settle(attempt.unseen_usd if attempt.cost_usd is None else attempt.cost_usd)
-            ending = self._shared(asked, ending, permit, response)
+            ending = self._shared(asked, ending, permit, response, number)
             if recorder is not None:
                 recorder.record(ending.attempt)
             return ending
@@ -255,7 +256,9 @@ class RequestGuard:
             failure = without_key(failure_of(error), self.hidden_key)
             return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
 
-    def _shared(self, asked: Asked, ending: _Ending, permit: Permit, response: Response | Failure) -> _Ending:
+    def _shared(  # noqa: PLR0913, PLR0917
+        self, asked: Asked, ending: _Ending, permit: Permit, response: Response | Failure, number: int
+    ) -> _Ending:
         """What an ending amounts to beside what the others got; the run's parts take account of it."""
         headers = response.headers if isinstance(response, Response) else {}
         attempt, failure = ending.attempt, ending.failure
@@ -285,7 +288,9 @@ class RequestGuard:
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
             self.notice_surcharge(surcharge_of(self.price, attempt.model))
-        sentence = self.breaker.add(asked.row_key, failure, answered=attempt.answered, paused=not counts)
+        sentence = self.breaker.add(
+            asked.row_key, failure, number=number, answered=attempt.answered, paused=not counts
+        )
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
         return _Ending(ending.answer, attempt, failure, is_last)

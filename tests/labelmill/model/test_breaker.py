@@ -12,23 +12,29 @@ FLAGGED = Failure("denied", "403: your input was flagged")
 NO_MONEY = Failure("denied", "429: 余额不足", is_account=True)
 
 
+def add(breaker, key, failure, number=None, **facts):
+    """Count a request that is back before the next goes out, unless its number says otherwise."""
+    number = breaker.number_request() if number is None else number
+    return breaker.add(key, failure, number=number, **facts)
+
+
 def answer(breaker, times=1, key="other"):
     """Let others be answered."""
     for number in range(times):
-        assert breaker.add(f"{key} {number}", None, answered=True) is None
+        assert add(breaker, f"{key} {number}", None, answered=True) is None
 
 
 def refuse(breaker, key, failure=FLAGGED, **facts):
     """Let a text be refused; returns what the refusal is taken for, and the sentence that ends the run."""
     judged = breaker.judged(key, failure, **facts)
-    return judged, breaker.add(key, judged, answered=False)
+    return judged, add(breaker, key, judged, answered=False)
 
 
 def test_a_run_in_which_most_requests_fail_is_stopped_with_a_sentence():
     """When more of the last requests failed than allowed, the breaker says so, with the kinds and the provider's words."""
     breaker = CircuitBreaker(0.5)
     said = [
-        breaker.add(str(number), ERROR if number % 3 else None, answered=not number % 3)
+        add(breaker, str(number), ERROR if number % 3 else None, answered=not number % 3)
         for number in range(WINDOW)
     ]
     assert said[:-1] == [None] * (WINDOW - 1)
@@ -44,14 +50,14 @@ def test_the_sentence_quotes_three_different_messages_at_most():
     said = None
     for number in range(WINDOW):
         message = f"message {min(number % 10, 3 + number % 7)}"
-        said = breaker.add(str(number), Failure("off_label", message), answered=True)
+        said = add(breaker, str(number), Failure("off_label", message), answered=True)
     assert said.count('"') == 6
 
 
 def test_a_few_failures_at_the_start_decide_nothing():
     """Fewer requests than the window are too few to judge."""
     breaker = CircuitBreaker(0.5)
-    assert all(breaker.add(str(n), ERROR, answered=False) is None for n in range(WINDOW - 1))
+    assert all(add(breaker, str(n), ERROR, answered=False) is None for n in range(WINDOW - 1))
 
 
 @pytest.mark.parametrize("kind", sorted(OVERLOAD_KINDS - {"timeout"}))
@@ -59,23 +65,23 @@ def test_what_waiting_mends_does_not_count_and_old_failures_are_forgotten(kind):
     """Overload leaves the window alone, and a provider that recovers is trusted again."""
     breaker = CircuitBreaker(0.5)
     for number in range(WINDOW // 2):
-        breaker.add(str(number), ERROR, answered=False)
-    assert all(breaker.add("k", Failure(kind, "m"), answered=False) is None for _ in range(WINDOW * 2))
+        add(breaker, str(number), ERROR, answered=False)
+    assert all(add(breaker, "k", Failure(kind, "m"), answered=False) is None for _ in range(WINDOW * 2))
     answer(breaker, WINDOW)
-    assert all(breaker.add(str(n), ERROR, answered=False) is None for n in range(WINDOW // 2))
+    assert all(add(breaker, str(n), ERROR, answered=False) is None for n in range(WINDOW // 2))
 
 
 def test_while_everything_is_paused_nothing_counts():
     """The probes of an outage fail one after the other, and the throttle's patience ends it, not the breaker."""
     breaker = CircuitBreaker(0.5)
     failure = Failure("timeout", "m")
-    assert all(breaker.add(str(n), failure, answered=False, paused=True) is None for n in range(WINDOW * 2))
+    assert all(add(breaker, str(n), failure, answered=False, paused=True) is None for n in range(WINDOW * 2))
 
 
 def test_one_never_stops():
     """A fraction of 1 turns the window off."""
     breaker = CircuitBreaker(1.0)
-    assert all(breaker.add(str(n), ERROR, answered=False) is None for n in range(WINDOW * 2))
+    assert all(add(breaker, str(n), ERROR, answered=False) is None for n in range(WINDOW * 2))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
@@ -188,3 +194,17 @@ def test_only_a_refusal_ever_becomes_another_kind(events):
         judged, _ = refuse(breaker, key, failure)
         assert judged.message == failure.message
         assert judged.kind == failure.kind or (failure.kind, judged.kind) == ("denied", "bad_request")
+
+
+def test_answers_that_were_only_slow_do_not_hide_that_the_account_is_used_up():
+    """Requests that went out before are no sign that the account still pays; one that went out after is."""
+    breaker = CircuitBreaker(0.5)
+    slow = [breaker.number_request() for _ in range(8)]
+    for text in range(REFUSALS_IN_A_ROW - 1):
+        assert refuse(breaker, f"text {text}", NO_MONEY)[1] is None
+        assert add(breaker, f"slow {text}", None, slow.pop() if slow else 0, answered=True) is None
+    answer(breaker)
+    for text in range(REFUSALS_IN_A_ROW - 1):
+        assert refuse(breaker, f"later text {text}", NO_MONEY)[1] is None
+        assert add(breaker, f"slow again {text}", None, 1, answered=True) is None
+    assert "余额不足" in refuse(breaker, "last", NO_MONEY)[1]
