@@ -283,7 +283,9 @@ class RequestGuard:
             settled = not may_be_everyones or self.breaker.has_answers
             # Where it may be the schema that is refused, the text is asked once more without one.
             may_be_schema = asked.schema_may_be_refused and failure.kind in {"denied", "bad_request"}
-            gave_up = not attempt.answered and is_last and settled and not may_be_schema
+            # Before the last pass something is left to try: should the run stop there, the text is pending.
+            is_over = is_last and (self.is_last_pass or asked.most_attempts is not None)
+            gave_up = not attempt.answered and is_over and settled and not may_be_schema
             is_last = is_last or waits_too_long
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:

@@ -2,8 +2,11 @@
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import polars as pl
@@ -45,23 +48,41 @@ class World:
         return record
 
     def command(self, server, *arguments, environment=(), **sections):
-        """Run `labelmill run` in a process of its own, at 80 columns."""
-        path = _job_file(self.folder, self.job(**sections))
+        """Run `labelmill run` in a process of its own; its output goes into pipes."""
         return subprocess.run(
-            [LABELMILL, "run", path, "--model-base-url", server.base_url, *arguments],
+            self._words(server, *arguments, **sections),
             cwd=self.folder,
-            env={
-                **os.environ,
-                "PREFECT_API_URL": self._prefect_server,
-                "OPENAI_API_KEY": KEY,
-                "COLUMNS": "80",
-                **dict(environment),
-            },
+            env=self._environment(environment),
             capture_output=True,
             text=True,
             timeout=180,
             check=False,
         )
+
+    def terminal(self, server, *arguments, environment=(), **sections):
+        """Run `labelmill run` in a terminal of 80 columns; returns its exit code and the lines it leaves there."""
+        ours, its = pty.openpty()
+        termios.tcsetwinsize(its, (50, 80))
+        with subprocess.Popen(
+            self._words(server, *arguments, **sections),
+            cwd=self.folder,
+            env={**self._environment(environment), "TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=its,
+            stderr=its,
+        ) as running:
+            os.close(its)
+            with os.fdopen(ours, "rb") as shown:
+                printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
+        return running.returncode, [line.rstrip() for line in lines]
+
+    def _words(self, server, *arguments, **sections):
+        path = _job_file(self.folder, self.job(**sections))
+        return [LABELMILL, "run", path, "--model-base-url", server.base_url, *arguments]
+
+    def _environment(self, more):
+        return {**os.environ, "PREFECT_API_URL": self._prefect_server, "OPENAI_API_KEY": KEY, **dict(more)}
 
     def written(self):
         """The record of the last run, as it stands in `run.json`."""
@@ -104,13 +125,24 @@ def world(tmp_path, job_of, prefect_server, monkeypatch):
     return World(tmp_path, job_of, prefect_server)
 
 
+def _read_terminal(shown):
+    try:
+        return shown.read1(65536)
+    except OSError:  # Linux's word for a terminal that nobody writes to any more
+        return b""
+
+
 def _job_file(folder, job):
     """A job as a file: what JSON has of strings, numbers and switches is TOML too."""
     values = job.model_dump(mode="json", exclude_unset=True)
-    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)]
-    for section, fields in values.items():
-        if isinstance(fields, dict):
-            lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in fields.items())]
+    sections = {name: fields for name, fields in values.items() if isinstance(fields, dict)}
+    lines = _toml_of({name: value for name, value in values.items() if name not in sections})
+    for name, fields in sections.items():
+        lines += [f"[{name}]", *_toml_of(fields)]
     path = folder / "job.toml"
     path.write_text("\n".join(lines))
     return path
+
+
+def _toml_of(fields):
+    return [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in fields.items()]

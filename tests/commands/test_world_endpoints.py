@@ -1,8 +1,11 @@
 """Whole runs against endpoints that are slow, busy, away, dearer than they look, or no model at all."""
 
+import logging
+
 import pytest
 from servers.base import Endpoint, error
 from servers.billing import Billing, Dearer, usage_shapes
+from servers.flaky_429 import Flaky
 from servers.quota import Quota
 from servers.restarting import CLOSED, Restarting
 from servers.slots import Slots, too_many
@@ -165,6 +168,20 @@ def test_a_changed_task_says_what_it_asks_again_and_a_moved_address_asks_nothing
         done = world.command(moved, labels={**labels, "other": ""})
         assert done.returncode == 0
         assert done.stderr.index("labels added: other") < done.stderr.index("rows in the dataset")
+
+
+def test_a_text_that_has_to_wait_keeps_no_other_waiting(world, caplog):
+    """A 429 among answers makes its own request wait for what it says: others are asked meanwhile, as many at once as before."""
+    waiting = TEXTS[20]
+    world.has(TEXTS)
+    with Flaky(waiting, wait_seconds=3) as server, caplog.at_level(logging.INFO):
+        record = world.run(server)
+        first = server.order.index(waiting)
+        assert server.order.index(waiting, first + 1) - first > 2 * 8
+        assert (record.status, record.requests) == ("completed", 61)
+        assert "Lowered concurrency" not in caplog.text
+        world.assert_labels(60)
+        world.assert_bill_is(server)
 
 
 def test_one_429_in_forty_holds_nobody_up(world):

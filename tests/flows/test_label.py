@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
 from flows.label import label_dataset
+from labelmill.model import guard
 from labelmill.model.breaker import REFUSALS_IN_A_ROW
 from labelmill.practice import PracticeSettings
 from tasks.artifact_keys import artifact_key_of
@@ -384,8 +385,11 @@ def test_chunks_hold_a_shared_limit(run, practice, job_of, write_texts):
     assert practice.totals()["peak_in_flight"] <= 10
 
 
-def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(run, job_of, write_texts):
+def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(
+    run, job_of, write_texts, monkeypatch
+):
     """A text whose provider failed when the run was stopped is pending, not failed: nobody tried it to the end."""
+    monkeypatch.setattr(guard, "LONGEST_WAIT_SECONDS", 0.05)
     write_texts(TEXTS)
     settings = PracticeSettings(stubborn_faults={"server_error": 0.5}, latency_seconds=0.01)
     _, record = run(

@@ -101,7 +101,8 @@ def openai_usage(sent, answered):
 class Endpoint(ThreadingHTTPServer):
     """A server of OpenAI's chat completions. Subclasses say in `reply` how they answer a call.
 
-    `requests`, `calls_of` (by text), `peak_in_flight`, `input_tokens` and `output_tokens` are its own count;
+    `requests`, `calls_of` (by text), `order` (the texts as they came), `peak_in_flight`, `input_tokens` and
+    `output_tokens` are its own count;
     `untold` are answers that it billed without telling the tokens.
     """
 
@@ -115,7 +116,7 @@ class Endpoint(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.requests = self.in_flight = self.peak_in_flight = 0
         self.input_tokens = self.output_tokens = self.untold = 0
-        self.calls_of = Counter()
+        self.calls_of, self.order = Counter(), []
         self.models = Reply(200, {"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model"}]})
 
     def reply(self, call):
@@ -128,6 +129,7 @@ class Endpoint(ThreadingHTTPServer):
         with self.lock:
             self.requests += 1
             self.calls_of[text] += 1
+            self.order.append(text)
             self.in_flight += 1
             self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
             call = Call(body, self.requests, self.calls_of[text])
