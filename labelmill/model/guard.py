@@ -256,7 +256,7 @@ class RequestGuard:
             failure = without_key(failure_of(error), self.hidden_key)
             return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
 
-    def _shared(  # noqa: PLR0913, PLR0917
+    def _shared(
         self, asked: Asked, ending: _Ending, permit: Permit, response: Response | Failure, number: int
     ) -> _Ending:
         """What an ending amounts to beside what the others got; the run's parts take account of it."""
