@@ -17,11 +17,11 @@ import polars as pl
 from bench_scheduling import CONCURRENCY, WORDS, ideal_seconds, job_of
 
 from commands.run import label
-from labelmill.model.answer_form import form_of
-from labelmill.model.chat import JobChatOpenAI, chat_settings
-from labelmill.model.prompt import prompt_of
-from labelmill.practice import PracticeServer, PracticeSettings, start_practice
-from labelmill.practice.dice import latency_of, text_key_of
+from labelmill.providers.chat import JobChatOpenAI, chat_settings
+from labelmill.question.answer_form import form_of
+from labelmill.question.prompt import prompt_of
+from practice import PracticeServer, PracticeSettings, start_practice
+from practice.dice import latency_of, text_key_of
 
 SETTINGS = PracticeSettings(
     latency_seconds=0.3, latency_sigma=0.8, faults={"rate_limited": 0.023}, retry_after_seconds=0.2

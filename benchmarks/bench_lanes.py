@@ -15,8 +15,8 @@ import polars as pl
 
 from commands.run import label
 from labelmill.job.model import LabelJob
-from labelmill.practice import PracticeServer, PracticeSettings, start_practice
 from labelmill.run.record import RunRecord
+from practice import PracticeServer, PracticeSettings, start_practice
 
 BATCH_SECONDS = 30.0
 SETTINGS = PracticeSettings(latency_seconds=0.3, latency_sigma=0.8, batch_seconds=BATCH_SECONDS)

@@ -13,7 +13,7 @@ import polars as pl
 
 from commands.run import label
 from labelmill.job.model import LabelJob
-from labelmill.practice import PracticeSettings, start_practice
+from practice import PracticeSettings, start_practice
 
 PER_MINUTE = 1200
 SETTINGS = PracticeSettings(

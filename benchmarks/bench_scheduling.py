@@ -17,13 +17,13 @@ import polars as pl
 
 from commands.run import label
 from labelmill.job.model import LabelJob
-from labelmill.model.breaker import CircuitBreaker
-from labelmill.model.chain import chain_of
-from labelmill.model.guard import RequestGuard
-from labelmill.model.throttle import Throttle
+from labelmill.live.breaker import CircuitBreaker
+from labelmill.live.chain import chain_of
+from labelmill.live.guard import RequestGuard
+from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget
-from labelmill.practice import PracticeServer, PracticeSettings, start_practice
-from labelmill.practice.dice import latency_of, text_key_of
+from practice import PracticeServer, PracticeSettings, start_practice
+from practice.dice import latency_of, text_key_of
 
 CONCURRENCY = 32
 SETTINGS = PracticeSettings(latency_seconds=0.3, latency_sigma=0.8)

@@ -13,11 +13,9 @@ from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, read_job, refuse
 from commands.terminal import console, print_json, shown
+from labelmill.check.provider import refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
-from labelmill.compare.record import Comparison
-from labelmill.compare.sample import draw_sample
-from labelmill.compare.strategies import strategies_of
-from labelmill.compare.wording import (
+from labelmill.compare.formatting import (
     ESTIMATE_HEADINGS,
     HEADINGS,
     cells_of,
@@ -26,15 +24,17 @@ from labelmill.compare.wording import (
     notices,
     total_sentence,
 )
+from labelmill.compare.record import Comparison
+from labelmill.compare.sample import draw_sample
+from labelmill.compare.strategies import strategies_of
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.errors import CannotWrite, JobRefused, Mistake
-from labelmill.job.check_provider import refuse_without_live_lane
 from labelmill.job.model import LabelJob
-from labelmill.model.endpoint import endpoint_of
-from labelmill.model.network import answering_endpoint
-from labelmill.money.prices import price_of
-from labelmill.report.wording import STATUS_WORDS
+from labelmill.providers.endpoint import endpoint_of
+from labelmill.providers.network import answering_endpoint
+from labelmill.providers.table import price_of
+from labelmill.report.formatting import STATUS_WORDS
 from labelmill.store.folder import COMPARISON, OutputFolder
 
 MOST_AT_ONCE = 1000

@@ -10,8 +10,8 @@ from commands.deploy import with_absolute_paths
 from commands.prefect_setup import PROJECT
 from commands.run import exit_code_of, label, refuse, show
 from commands.terminal import console, shown
+from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
-from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.store.folder import OutputFolder

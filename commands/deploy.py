@@ -12,9 +12,9 @@ from commands.local_server import answers, use_running_server
 from commands.prefect_setup import PROJECT, prepare_environment
 from commands.run import EXIT_USER, read_job, refuse
 from commands.terminal import console, shown
+from labelmill.check.job import checked_job
 from labelmill.dataset.source import is_url
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of_file, nearest
 from labelmill.job.model import LabelJob, Output, Source
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from commands.local_server import use_running_server
-from labelmill.model.environment import bypass_proxies
+from labelmill.providers.environment import bypass_proxies
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -8,9 +8,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from labelmill.model.progress import Snapshot
+from labelmill.live.progress import Snapshot
+from labelmill.report.formatting import duration, usd
 from labelmill.report.progress_words import batch_lines
-from labelmill.report.wording import duration, usd
 from labelmill.run.live import live_runs
 
 SECONDS_BETWEEN_LOOKS = 0.2

@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from labelmill.report.wording import visible
+from labelmill.report.formatting import visible
 
 console = Console(stderr=True, highlight=False)
 

@@ -12,7 +12,7 @@ from dotenv import find_dotenv, load_dotenv
 from commands import local_server
 from commands.prefect_setup import PROJECT, prepare_environment
 from commands.terminal import console, shown
-from labelmill.model.environment import environment_mistakes
+from labelmill.providers.environment import environment_mistakes
 
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0

@@ -4,8 +4,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from labelmill.report.formatting import visible
 from labelmill.report.markdown import escaped
-from labelmill.report.wording import visible
 
 
 @flow(name="alert")

@@ -8,18 +8,18 @@ from prefect.logging import get_run_logger
 from prefect.states import State
 from pydantic import Field
 
+from labelmill.check.job import checked_job
+from labelmill.check.provider import refuse_without_live_lane
 from labelmill.compare.record import Comparison, comparison_of
 from labelmill.compare.strategies import WARM_UP, strategies_of
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError
-from labelmill.job.check import checked_job
-from labelmill.job.check_provider import refuse_without_live_lane
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
-from labelmill.run.opening import open_output
+from labelmill.run.open_run import open_output
 from labelmill.run.signals import draining_signals
 from tasks.compare import ask_by_strategy, plan_comparison, publish_comparison
 from tasks.limits import check_shared_limit
-from tasks.log_lines import hear_labelmill
+from tasks.log_lines import forward_logs
 from tasks.progress import progress_lines
 from tasks.states import state_of, state_without_record
 from tasks.tags import job_tags
@@ -63,7 +63,7 @@ def compare_strategies(
 def _compare(
     job: LabelJob, rows: int, concurrency: list[int], model_base_url: str | None, batch_wait_minutes: float
 ) -> Comparison:
-    hear_labelmill()
+    forward_logs()
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     refuse_without_live_lane(job)
     check_shared_limit(job)

@@ -17,22 +17,22 @@ from labelmill.batch.steps import (
     asks_live,
     next_step,
 )
+from labelmill.check.job import checked_job
 from labelmill.dataset.plan import Plan
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError, RunStopped
-from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
 from labelmill.run.batch_lane import situation_of, wait_and_look
 from labelmill.run.classify import CHUNKS_IN_FLIGHT
-from labelmill.run.live import LiveRun
-from labelmill.run.opening import finished_record, open_run
+from labelmill.run.live import RunContext
+from labelmill.run.open_run import finished_record, open_run
 from labelmill.run.record import RunRecord
 from labelmill.run.signals import draining_signals
 from tasks.asset import announce
 from tasks.batches import harvest_batch, plan_batches, send_batch
 from tasks.classify import classify_chunk
 from tasks.limits import check_shared_limit
-from tasks.log_lines import hear_labelmill
+from tasks.log_lines import forward_logs
 from tasks.merge import merge_labels
 from tasks.plan import plan_run
 from tasks.progress import progress_lines
@@ -73,7 +73,7 @@ def label_dataset(
 
 
 def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> RunRecord:
-    hear_labelmill()
+    forward_logs()
     checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
     check_shared_limit(job)
     with job_tags(job.name), open_run(job, model_base_url) as live:
@@ -92,7 +92,7 @@ def _label(job: LabelJob, model_base_url: str | None, *, retry_failed: bool) -> 
     return record
 
 
-def _reconcile_batches(live: LiveRun, *, retry_failed: bool) -> None:
+def _reconcile_batches(live: RunContext, *, retry_failed: bool) -> None:
     """Settle the batches that are out and send what is missing, until nothing is left to do or to wait for."""
     run, sent = live.run, 0
     live.desk.look()
@@ -114,7 +114,7 @@ def _reconcile_batches(live: LiveRun, *, retry_failed: bool) -> None:
                 return
 
 
-def _harvest_late(live: LiveRun) -> None:
+def _harvest_late(live: RunContext) -> None:
     """Harvest what batches have come to an end while the rest was asked live, such as those of an earlier task."""
     if live.desk.notes.out and live.gate.stopped is None:
         live.desk.look()
@@ -122,7 +122,7 @@ def _harvest_late(live: LiveRun) -> None:
             harvest_batch(live.run, name)
 
 
-def _ask_live(live: LiveRun, *, retry_failed: bool) -> None:
+def _ask_live(live: RunContext, *, retry_failed: bool) -> None:
     """Ask what is missing with a request per text, and once more over what the provider failed at."""
     plan = plan_run(live.run, retry_failed=retry_failed)
     _classify(live, plan)
@@ -132,7 +132,7 @@ def _ask_live(live: LiveRun, *, retry_failed: bool) -> None:
     live.guard.end()
 
 
-def _classify(live: LiveRun, plan: Plan) -> None:
+def _classify(live: RunContext, plan: Plan) -> None:
     """Classify a plan's chunks. All are waited for, whatever becomes of some: their answers are paid."""
     chunks = classify_chunk.map(
         plan.chunks, texts=unmapped(plan.path), of=unmapped(plan.last_chunk), run=unmapped(live.run)

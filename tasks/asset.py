@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
-from labelmill.report.wording import visible
+from labelmill.report.formatting import visible
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
 from tasks.publish import artifact_key_of
@@ -98,7 +98,7 @@ def alert_of(record: RunRecord) -> dict[str, Any]:
             "prefect.resource.name": record.job.name,
             "labelmill.status": record.status,
             "labelmill.run-id": record.run_id,
-            "labelmill.practice": str(record.practice).lower(),
+            "practice": str(record.practice).lower(),
         },
         "payload": {
             "run_id": record.run_id,

@@ -9,7 +9,7 @@ from prefect.logging import get_run_logger
 from labelmill.run import batch_lane
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run
-from tasks.disk import tells_of_the_disk
+from tasks.disk import disk_errors_as_sentences
 
 
 def _harvest_name() -> str:
@@ -18,7 +18,7 @@ def _harvest_name() -> str:
 
 
 @task(name="plan-batches", task_run_name="plan batches", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def plan_batches(run: LabelRun, *, retry_failed: bool = False) -> None:
     """Compare the source with the ledger and with the batches that are out, and line up what is missing."""
     texts = batch_lane.plan_batches(live_run(run.run_id), retry_failed=retry_failed)
@@ -28,14 +28,14 @@ def plan_batches(run: LabelRun, *, retry_failed: bool = False) -> None:
 
 
 @task(name="send-batch", task_run_name="send batch {number}", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def send_batch(run: LabelRun, number: int) -> None:  # noqa: ARG001  (it names the task run)
     """Send the next batch of the plan. The batch that it makes is found again whatever dies."""
     batch_lane.send(live_run(run.run_id))
 
 
 @task(name="harvest-batch", task_run_name=_harvest_name, retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def harvest_batch(run: LabelRun, name: str) -> None:
     """Fetch a batch's answers and leave them in the ledger. Safe to run again: a harvest counts once."""
     result = batch_lane.harvest(live_run(run.run_id), name)

@@ -8,16 +8,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from labelmill.compare.estimate import Estimate, estimate_of
+from labelmill.compare.formatting import comparison_report, estimate_sentence, total_sentence
 from labelmill.compare.record import Comparison, write_comparison
 from labelmill.compare.sample import Sample, draw_sample, write_sample
 from labelmill.compare.strategies import Strategy, StrategyReceipt, ask_with
-from labelmill.compare.wording import comparison_report, estimate_sentence, total_sentence
 from labelmill.errors import JobRefused, Mistake
 from labelmill.report.markdown import escaped
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run
 from tasks.artifact_keys import artifact_key_of
-from tasks.disk import tells_of_the_disk
+from tasks.disk import disk_errors_as_sentences
 from tasks.limits import shared_slot
 
 
@@ -27,7 +27,7 @@ def _name() -> str:
 
 
 @task(name="sample", task_run_name="sample", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def plan_comparison(run: LabelRun, strategies: list[Strategy], rows: int) -> tuple[Sample, Estimate]:
     """Choose the texts, and say what asking them will cost.
 
@@ -46,7 +46,7 @@ def plan_comparison(run: LabelRun, strategies: list[Strategy], rows: int) -> tup
 
 
 @task(name="compare", task_run_name=_name, retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def ask_by_strategy(run: LabelRun, strategy: Strategy, sample: Sample) -> StrategyReceipt:
     """Ask the sample by one strategy and leave the answers in the ledger.
 
@@ -57,7 +57,7 @@ def ask_by_strategy(run: LabelRun, strategy: Strategy, sample: Sample) -> Strate
 
 
 @task(name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def publish_comparison(run: LabelRun, comparison: Comparison) -> None:
     """Write `compare.json`, then show the comparison in Prefect."""
     write_comparison(comparison, run.record_folder)

@@ -7,7 +7,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 
 
-def outlive_console() -> None:
+def survive_closed_console() -> None:
     """Let a console whose reader is gone fall silent.
 
     The output of a deployed run goes through a pipe to its worker. When that worker dies, Prefect's console would end the

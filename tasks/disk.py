@@ -9,7 +9,7 @@ from labelmill.errors import CannotWrite, LabelmillError
 from labelmill.run.label_run import LabelRun
 
 
-def tells_of_the_disk(function: Callable[..., Any]) -> Callable[..., Any]:
+def disk_errors_as_sentences(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a task whose first argument is its run raise a sentence when a file can't be written."""
 
     @wraps(function)

@@ -4,10 +4,10 @@ import logging
 
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
-from labelmill.report.wording import visible
+from labelmill.report.formatting import visible
 
 
-def hear_labelmill() -> None:
+def forward_logs() -> None:
     """Let Prefect take the log lines of `labelmill`, at its own level, unless somebody has set another.
 
     Prefect's lines hold what comes from outside too, such as a state's message. Terminals show it, and obey nothing in it.

@@ -4,14 +4,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from labelmill.report.wording import counted, visible
+from labelmill.report.formatting import counted, visible
 from labelmill.run.label_run import LabelRun
 from labelmill.run.publication import Merged, publish_labels
-from tasks.disk import tells_of_the_disk
+from tasks.disk import disk_errors_as_sentences
 
 
 @task(name="merge", task_run_name="merge", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def merge_labels(run: LabelRun) -> Merged:
     """Publish the labeled dataset, where this run may, and the rows that failed; and count them."""
     merged = publish_labels(run)

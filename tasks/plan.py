@@ -12,11 +12,11 @@ from labelmill.run.batch_lane import digests_out
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run, notice_task_change
 from labelmill.store.ledger import faults_named
-from tasks.disk import tells_of_the_disk
+from tasks.disk import disk_errors_as_sentences
 
 
 @task(name="plan", task_run_name="plan", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def plan_run(run: LabelRun, *, after: Plan | None = None, retry_failed: bool = False) -> Plan:
     """Compare the source with the ledger and cut what is missing into chunks. What is in a batch is not missing.
 

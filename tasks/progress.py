@@ -10,12 +10,12 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
-from labelmill.model.progress import Snapshot
+from labelmill.live.progress import Snapshot
 from labelmill.report.markdown import escaped
 from labelmill.report.progress_words import progress_line
-from labelmill.run.live import LiveRun
+from labelmill.run.live import RunContext
 from tasks.artifact_keys import artifact_key_of
-from tasks.console import outlive_console
+from tasks.console import survive_closed_console
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_UPDATES = 3.0
@@ -23,9 +23,9 @@ _LONGEST_GOODBYE_SECONDS = 5.0
 
 
 @contextmanager
-def progress_lines(live: LiveRun) -> Iterator[None]:
+def progress_lines(live: RunContext) -> Iterator[None]:
     """Tell where a run stands for the length of the block, and once at its end: in the log and on the run's graph."""
-    outlive_console()
+    survive_closed_console()
     log = get_run_logger()
     ended = threading.Event()
     ring = _Ring(live.run.job.name)

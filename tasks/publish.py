@@ -10,21 +10,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from labelmill.report.findings import Findings, findings_of
+from labelmill.report.formatting import STATUS_WORDS, labeled_words, percent, usd, visible
 from labelmill.report.markdown import cost_report, escaped
 from labelmill.report.page import report_page
 from labelmill.report.tables import costs_table, failures_table, labels_table
-from labelmill.report.wording import STATUS_WORDS, labeled_words, percent, usd, visible
 from labelmill.run.costs import write_costs
 from labelmill.run.label_run import LabelRun
 from labelmill.run.manifest import write_manifest
 from labelmill.run.record import RunRecord, write_record
 from labelmill.store.files import write_text_whole
 from tasks.artifact_keys import artifact_key_of
-from tasks.disk import tells_of_the_disk
+from tasks.disk import disk_errors_as_sentences
 
 
 @task(name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
-@tells_of_the_disk
+@disk_errors_as_sentences
 def publish_run(run: LabelRun, record: RunRecord) -> None:
     """Write what the run leaves for programs, then its report, then show it all in Prefect.
 

@@ -5,7 +5,7 @@ from typing import Any
 from prefect.states import Cancelled, Completed, Failed, State
 
 from labelmill.errors import CannotWrite, JobRefused, RunFailed
-from labelmill.report.wording import visible
+from labelmill.report.formatting import visible
 
 
 def state_of(status: str, record: Any, message: str) -> State[Any]:

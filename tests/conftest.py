@@ -15,7 +15,7 @@ import pytest
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from labelmill.job.model import LabelJob
-from labelmill.practice import start_practice
+from practice import start_practice
 
 # Prefect reads its settings when it is imported, which collecting the tests already does.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")

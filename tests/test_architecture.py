@@ -39,12 +39,41 @@ def test_labelmill_knows_nothing_of_prefect():
     assert users == []
 
 
-def test_the_practice_provider_imports_nothing_of_labelmill_but_itself():
-    """The practice provider stands alone, as a provider does."""
-    for path in _modules("labelmill/practice"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labelmill"):
-                assert node.module.startswith("labelmill.practice"), path
+FLOORS = [
+    "errors",
+    "job",
+    "money",
+    "question",
+    "store",
+    "dataset",
+    "providers",
+    "live",
+    "batch",
+    "check",
+    "run",
+    "compare",
+    "report",
+]
+"""The packages of `labelmill/` from the ground up; each imports only those before it."""
+
+
+def test_each_package_stands_on_those_below_it():
+    """Inside `labelmill/` the packages are floors, and no import hides in a function to get around that."""
+    packages = {path.stem for path in (ROOT / "labelmill").iterdir() if path.name[0] not in "._"}
+    assert packages - {"py"} == set(FLOORS)
+    for path in _modules("labelmill"):
+        floor = path.relative_to(ROOT / "labelmill").parts[0].removesuffix(".py")
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labelmill."):
+                below = node.module.split(".")[1]
+                assert FLOORS.index(below) <= FLOORS.index(floor), f"{path}: {node.module}"
+                assert node in tree.body, f"{path}: {node.module} is imported inside a function"
+
+
+def test_the_practice_provider_stands_alone():
+    """It imports nothing of Labelmill."""
+    assert not [path for path in _modules("practice") if set(_imported_by(path)) & set(LAYERS)]
 
 
 def test_files_are_short_and_named_for_one_thing():

@@ -12,7 +12,7 @@ import typer
 from commands.main import app
 from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS, MANIFEST
 from labelmill.job.file import draft_of
-from labelmill.model.failures import POLICY_OF_KIND
+from labelmill.question.failures import POLICY_OF_KIND
 from labelmill.run.record import RunRecord
 
 ROOT = Path(__file__).parent.parent

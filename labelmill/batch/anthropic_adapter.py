@@ -10,8 +10,8 @@ from langasync.settings import LangasyncSettings
 from labelmill.batch.output import results_in
 from labelmill.batch.provider_call import TRANSFER_SECONDS, ProviderCall
 from labelmill.batch.wire import PAGE_LIMIT, Batch, page_in
-from labelmill.job.provider import ANTHROPIC
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.table import ANTHROPIC
 
 _BATCHES = "/v1/messages/batches"
 

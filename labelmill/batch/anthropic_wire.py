@@ -9,9 +9,9 @@ from typing import Any
 
 from labelmill.batch.client import BatchState, BatchStatus
 from labelmill.batch.wire import Batch, count_in, json_of, list_in, mapping_in
-from labelmill.model.answers import Answer
-from labelmill.model.failures import Failure
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
+from labelmill.question.answers import Answer
+from labelmill.question.failures import Failure
 
 _STATUS_OF_ERROR = {
     "invalid_request_error": 400,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from labelmill.errors import LabelmillError
-from labelmill.model.answers import Answer
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
+from labelmill.question.answers import Answer
 
 
 class BatchStatus(StrEnum):

@@ -1,12 +1,12 @@
 """Which library speaks the Batch API for a job."""
 
 from labelmill.batch.client import BatchClient
-from labelmill.batch.extra import adapter_mistakes
+from labelmill.batch.langasync_extra import adapter_mistakes
 from labelmill.batch.openai_client import OpenAIBatchClient
 from labelmill.errors import JobRefused
 from labelmill.job.model import LabelJob
-from labelmill.job.provider import provider_of
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.table import provider_of
 
 
 def client_of(job: LabelJob, endpoint: Endpoint) -> BatchClient:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from labelmill.batch.client import BatchRefused, BatchUnreachable
-from labelmill.batch.notes import Notes
+from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class FileDeletion:
     Each is tried once, and none costs the run anything: what can't be deleted now is left to the next run.
     """
 
-    notes: Notes
+    notes: OutstandingBatches
     _left: list[BatchRecord] | None = None
     _tried: set[str] = field(default_factory=set)
     _is_reachable: bool = True

@@ -10,8 +10,8 @@ from langasync.settings import LangasyncSettings
 from labelmill.batch.gemini_wire import facts_of
 from labelmill.batch.provider_call import TRANSFER_SECONDS, ProviderCall
 from labelmill.batch.wire import PAGE_LIMIT, Batch, list_in, mapping_in, name_in
-from labelmill.job.provider import GOOGLE
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.table import GOOGLE
 
 
 class WholeGeminiAdapter(ProviderCall, GeminiProviderJobAdapter):

@@ -19,9 +19,9 @@ from labelmill.batch.wire import (
     name_in,
     words_in,
 )
-from labelmill.model.answers import Answer
-from labelmill.model.failures import Failure
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
+from labelmill.question.answers import Answer
+from labelmill.question.failures import Failure
 
 _STATUSES = {
     "UNSPECIFIED": BatchStatus.VALIDATING,

@@ -18,13 +18,14 @@ from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import batch_form_of
 from labelmill.batch.wire import HideKey
 from labelmill.job.model import LabelJob
-from labelmill.model.answers import Answer
-from labelmill.model.breaker import MOST_QUOTED, quoted
-from labelmill.model.endings import Judge, failed_attempt
-from labelmill.model.failures import Failure, failure_of_status, printable
+from labelmill.live.breaker import MOST_QUOTED, quoted
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, Outcome, Tried, outcomes_of
+from labelmill.providers.failures import failure_of_status
+from labelmill.question.answers import Answer
+from labelmill.question.attempts import Attempt, Outcome, Tried, outcomes_of
+from labelmill.question.failures import Failure, printable
+from labelmill.question.judge import Judge, failed_attempt
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
 SEVERAL = 3

@@ -15,7 +15,7 @@ from langasync.settings import LangasyncSettings
 from labelmill.batch.client import no_note
 from labelmill.batch.output import results_in
 from labelmill.batch.wire import FILE_NAME, PAGE_LIMIT, Batch, files_of, id_of, page_in
-from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint
+from labelmill.providers.endpoint import OPENAI_BASE_URL, Endpoint
 
 _TRANSFER_SECONDS = 600.0
 """For files: a wait for the next piece, not for the whole."""

@@ -11,9 +11,9 @@ import httpx2
 import openai
 from langasync.exceptions import LangAsyncError
 
-from labelmill.batch.trouble import trouble_of
+from labelmill.batch.errors import error_of
 from labelmill.batch.wire import mapping_in
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def run(call: Coroutine[Any, Any, T], endpoint: Endpoint) -> T:
         if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
             raise cause from None
         # Without the cause, whose words may hold the key.
-        raise trouble_of(_as_openai(cause), endpoint) from None
+        raise error_of(_as_openai(cause), endpoint) from None
 
 
 def _cause_of(error: BaseException) -> BaseException:

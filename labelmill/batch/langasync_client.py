@@ -19,8 +19,8 @@ from labelmill.batch.langasync_adapter import WholeAdapter
 from labelmill.batch.langasync_call import run
 from labelmill.batch.output import answers_in
 from labelmill.batch.wire import MOST_PAGES, Batch, endless, files_of, found_in, id_of, is_past, state_of
-from labelmill.model.answers import answer_of_completion
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.completions import answer_of_completion
+from labelmill.providers.endpoint import Endpoint
 
 T = TypeVar("T")
 

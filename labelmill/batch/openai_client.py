@@ -13,8 +13,8 @@ import httpx2
 import openai
 
 from labelmill.batch.client import BatchAnswer, BatchState, BatchUnreachable, FoundBatch, no_note
+from labelmill.batch.errors import error_of
 from labelmill.batch.output import answers_in, results_in
-from labelmill.batch.trouble import trouble_of
 from labelmill.batch.wire import (
     FILE_NAME,
     MOST_PAGES,
@@ -28,9 +28,9 @@ from labelmill.batch.wire import (
     page_in,
     state_of,
 )
-from labelmill.model.answers import answer_of_completion
-from labelmill.model.endpoint import OPENAI_BASE_URL, Endpoint
-from labelmill.model.environment import http_client_of
+from labelmill.providers.completions import answer_of_completion
+from labelmill.providers.endpoint import OPENAI_BASE_URL, Endpoint
+from labelmill.providers.environment import http_client_of
 
 _RETRIES = 2
 _TRANSFER_TIMEOUT = httpx2.Timeout(600.0, connect=60.0)
@@ -154,7 +154,7 @@ class OpenAIBatchClient:
                 yield client
         except _PROVIDERS_DOING as error:
             # Without the cause, whose words may hold the key.
-            raise trouble_of(error, self.endpoint) from None
+            raise error_of(error, self.endpoint) from None
 
 
 def _read(response: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from labelmill.batch.client import BatchAnswer, RowError
 from labelmill.batch.wire import HideKey, count_in, mapping_in, name_in, words_in
-from labelmill.model.answers import Answer
+from labelmill.question.answers import Answer
 
 AnswerOf = Callable[[object], Answer]
 """Reads the body of an answer, whatever it holds. It never raises."""

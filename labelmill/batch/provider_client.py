@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from labelmill.batch.client import BatchRefused, BatchState, BatchUnreachable
 from labelmill.batch.langasync_call import run
 from labelmill.batch.wire import Batch
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
 
 T = TypeVar("T")
 

@@ -19,10 +19,10 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill.batch.client import BatchStatus
-from labelmill.dataset.row_key import key_digest
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
 from labelmill.store.files import fault_of_parquet, write_text_whole
+from labelmill.store.row_key import key_digest
 
 Step = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropped"]
 _OUTSTANDING: frozenset[Step] = frozenset({"intended", "creating", "sent", "harvesting"})

@@ -1,4 +1,4 @@
-"""The file of requests: a lot's texts as the lines that a Batch API takes, as many as one batch may hold."""
+"""The file of requests: a group's texts as the lines that a Batch API takes, as many as one batch may hold."""
 
 import hashlib
 import json
@@ -11,16 +11,16 @@ from typing import Any, Literal
 import polars as pl
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from labelmill.batch.lots import Lot
+from labelmill.batch.groups import RequestGroup
 from labelmill.batch.record import REQUESTS_SCHEMA
 from labelmill.job.model import LabelJob
-from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
-from labelmill.model.chat import JobChatOpenAI, chat_settings
-from labelmill.model.endpoint import NO_KEY
-from labelmill.model.pace import FIRST_TOKENS_PER_BYTE
-from labelmill.model.prompt import correction_of, prompt_of
-from labelmill.model.worst_case import worst_case_of
+from labelmill.live.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.money.prices import Price, cost_of
+from labelmill.providers.chat import JobChatOpenAI, chat_settings
+from labelmill.providers.endpoint import NO_KEY
+from labelmill.question.answer_form import AnswerForm, correction_form_of, form_of
+from labelmill.question.prompt import correction_of, prompt_of
+from labelmill.question.worst_case import worst_case_of
 from labelmill.store.files import written_whole
 
 _TEXTS_AT_ONCE = 5_000
@@ -122,14 +122,16 @@ class RequestWriter:
         tokens = round(worst.input_tokens * FIRST_TOKENS_PER_BYTE)
         return line, Size(1, len(line), tokens, cost_of(worst, self._price))
 
-    def write(self, lot: Lot, offset: int, room: Room, path: Path, row_keys_path: Path) -> RequestsFile:
-        """Write a lot's texts from `offset` on, as far as there is room, and beside them their row keys.
+    def write(
+        self, group: RequestGroup, offset: int, room: Room, path: Path, row_keys_path: Path
+    ) -> RequestsFile:
+        """Write a group's texts from `offset` on, as far as there is room, and beside them their row keys.
 
         A file without a request is written too, where not even one fits; its size says so.
         """
         size, bound, next_usd, digest = Size(), None, None, hashlib.sha256()
         with path.open("wb") as file:
-            for row_key, text, problem in _texts_of(lot, offset):
+            for row_key, text, problem in _texts_of(group, offset):
                 line, more = self.line_of(row_key, text, problem)
                 if bound := room.bound_of(size + more):
                     next_usd = more.worst_case_usd
@@ -138,7 +140,7 @@ class RequestWriter:
                 digest.update(line)
                 size = size + more
         with written_whole(row_keys_path) as temporary:
-            _scan(lot).slice(offset, size.requests).select(REQUESTS_SCHEMA.names()).sink_parquet(
+            _scan(group).slice(offset, size.requests).select(REQUESTS_SCHEMA.names()).sink_parquet(
                 temporary, maintain_order=True
             )
         return RequestsFile(size, digest.hexdigest(), bound, next_usd)
@@ -155,12 +157,16 @@ def batch_form_of(job: LabelJob, *, under_schema: bool) -> AnswerForm:
     return correction_form_of(job) if under_schema else form_of(job)
 
 
-def _scan(lot: Lot) -> pl.LazyFrame:
-    return pl.scan_parquet(lot.path, glob=False, hive_partitioning=False)
+def _scan(group: RequestGroup) -> pl.LazyFrame:
+    return pl.scan_parquet(group.path, glob=False, hive_partitioning=False)
 
 
-def _texts_of(lot: Lot, offset: int) -> Iterator[tuple[str, str, str | None]]:
-    for start in range(offset, lot.texts, _TEXTS_AT_ONCE):
+def _texts_of(group: RequestGroup, offset: int) -> Iterator[tuple[str, str, str | None]]:
+    for start in range(offset, group.texts, _TEXTS_AT_ONCE):
         yield from (
-            _scan(lot).slice(start, _TEXTS_AT_ONCE).select("row_key", "text", "problem").collect().iter_rows()
+            _scan(group)
+            .slice(start, _TEXTS_AT_ONCE)
+            .select("row_key", "text", "problem")
+            .collect()
+            .iter_rows()
         )

@@ -7,14 +7,14 @@ from decimal import Decimal
 from pathlib import Path
 
 from labelmill.batch.client import BatchRefused, BatchUnreachable
-from labelmill.batch.lots import Lot
-from labelmill.batch.notes import Notes
+from labelmill.batch.groups import RequestGroup
+from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
-from labelmill.model.failures import Failure
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, outcomes_of
+from labelmill.question.attempts import Attempt, outcomes_of
+from labelmill.question.failures import Failure
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import frame_of
 
@@ -23,22 +23,22 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Unsent:
-    """The lots of the latest plan, and how many of their texts are in batches already."""
+    """The groups of the latest plan, and how many of their texts are in batches already."""
 
-    lots: tuple[Lot, ...] = ()
+    groups: tuple[RequestGroup, ...] = ()
     offset: int = 0
 
     @property
     def texts(self) -> int:
         """How many texts are in no batch yet."""
-        return sum(lot.texts for lot in self.lots) - self.offset
+        return sum(group.texts for group in self.groups) - self.offset
 
     def move(self, texts: int) -> None:
         """Count texts as sent."""
         self.offset += texts
-        while self.lots and self.offset >= self.lots[0].texts:
-            self.offset -= self.lots[0].texts
-            self.lots = self.lots[1:]
+        while self.groups and self.offset >= self.groups[0].texts:
+            self.offset -= self.groups[0].texts
+            self.groups = self.groups[1:]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class NoRoom:
     worst_case_usd: Decimal | None = None
 
 
-def send_next(notes: Notes, unsent: Unsent, room: Room) -> NoRoom | None:
+def send_next(notes: OutstandingBatches, unsent: Unsent, room: Room) -> NoRoom | None:
     """Send the next texts of a plan as one batch, as many as there is room for.
 
     Returns:
@@ -58,29 +58,29 @@ def send_next(notes: Notes, unsent: Unsent, room: Room) -> NoRoom | None:
     Raises:
         OSError: a file can't be written; nothing was sent.
     """
-    means, lot = notes.means, unsent.lots[0]
+    means, group = notes.means, unsent.groups[0]
     price = means.price_of(means.job, means.base_url, "batch")
     writer = RequestWriter(
-        means.job, means.base_url, price, is_correction=lot.is_correction, under_schema=lot.under_schema
+        means.job, means.base_url, price, is_correction=group.is_correction, under_schema=group.under_schema
     )
     name = means.folder.new_name(means.run_id)
     requests = means.folder.path / name / "requests.jsonl"
     requests.parent.mkdir(parents=True, exist_ok=True)
     try:
-        written = writer.write(lot, unsent.offset, room, requests, means.folder.requests_path(name))
+        written = writer.write(group, unsent.offset, room, requests, means.folder.requests_path(name))
         if not written.size.requests:
             means.folder.requests_path(name).unlink()
             requests.unlink()
             requests.parent.rmdir()
             return None if written.bound is None else NoRoom(written.bound, written.next_usd)
-        _make(notes, _intend(notes, name, lot, written), requests)
+        _make(notes, _intend(notes, name, group, written), requests)
     finally:
         requests.unlink(missing_ok=True)
     unsent.move(written.size.requests)
     return None
 
 
-def give_up_next(notes: Notes, unsent: Unsent, failure: Failure) -> None:
+def give_up_next(notes: OutstandingBatches, unsent: Unsent, failure: Failure) -> None:
     """Leave in the ledger why the next text of a plan can be in no batch. Nothing is asked, and the others go on.
 
     Raises:
@@ -88,7 +88,7 @@ def give_up_next(notes: Notes, unsent: Unsent, failure: Failure) -> None:
     """
     means = notes.means
     attempt = Attempt(
-        unsent.lots[0].row_key_at(unsent.offset),
+        unsent.groups[0].row_key_at(unsent.offset),
         datetime.now(UTC),
         failure=failure.kind,
         message=failure.message,
@@ -103,7 +103,7 @@ def give_up_next(notes: Notes, unsent: Unsent, failure: Failure) -> None:
     unsent.move(1)
 
 
-def _intend(notes: Notes, name: str, lot: Lot, written: RequestsFile) -> BatchRecord:
+def _intend(notes: OutstandingBatches, name: str, group: RequestGroup, written: RequestsFile) -> BatchRecord:
     means, size = notes.means, written.size
     record = BatchRecord(
         name=name,
@@ -113,8 +113,8 @@ def _intend(notes: Notes, name: str, lot: Lot, written: RequestsFile) -> BatchRe
         task_key=means.task_key,
         practice=means.practice,
         base_url=means.base_url,
-        is_correction=lot.is_correction,
-        under_schema=lot.under_schema,
+        is_correction=group.is_correction,
+        under_schema=group.under_schema,
         texts=size.requests,
         estimated_tokens=size.tokens,
         worst_case_usd=size.worst_case_usd,
@@ -124,7 +124,7 @@ def _intend(notes: Notes, name: str, lot: Lot, written: RequestsFile) -> BatchRe
     return notes.begin(means.folder.write(record))
 
 
-def _make(notes: Notes, record: BatchRecord, requests: Path) -> None:
+def _make(notes: OutstandingBatches, record: BatchRecord, requests: Path) -> None:
     name = notes.note(record, step="creating", creating_at_utc=datetime.now(UTC)).name
 
     def note_upload(file_id: str) -> None:

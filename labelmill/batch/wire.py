@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from labelmill.batch.client import BatchError, BatchState, BatchStatus, BatchUnreachable, FoundBatch
-from labelmill.model.failures import printable
+from labelmill.question.failures import printable
 
 FILE_NAME = "requests.jsonl"
 """What an upload is called: another ending is refused."""

@@ -5,24 +5,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from labelmill.batch.lots import write_lots
+from labelmill.batch.groups import write_groups
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.sending import Unsent
 from labelmill.batch.steps import Harvest, MakePlan, Send, Wait, next_step
 from labelmill.compare.sample import Sample
 from labelmill.run.batch_lane import harvest, send, situation_of, wait_and_look
-from labelmill.run.live import LiveRun
+from labelmill.run.live import RunContext
 
 KIND, NAME = "batch_lane", "batch lane"
 
 
-def ask_on_batch_lane(live: LiveRun, sample: Sample, max_wait_minutes: float) -> list[Path]:
+def ask_on_batch_lane(live: RunContext, sample: Sample, max_wait_minutes: float) -> list[Path]:
     """Send the sample as a batch, or as several where one is too small, and wait for its answers; none is sent again.
 
     What is not back in time stays with the provider, and the next run harvests it.
     """
     lane = _on_the_lane(live, max_wait_minutes)
-    lane.desk.planned(Unsent(write_lots(sample.path, live.run.ledger.tries(live.run.run_id).head(0))))
+    lane.desk.planned(Unsent(write_groups(sample.path, live.run.ledger.tries(live.run.run_id).head(0))))
     while True:
         match next_step(situation_of(lane)):
             case Harvest(names):
@@ -40,13 +40,13 @@ def ask_on_batch_lane(live: LiveRun, sample: Sample, max_wait_minutes: float) ->
     return [live.run.ledger.folder / record.harvest_part for record in sent_by(live) if record.harvest_part]
 
 
-def sent_by(live: LiveRun) -> Iterator[BatchRecord]:
+def sent_by(live: RunContext) -> Iterator[BatchRecord]:
     """The batches that a live run has sent, settled or out."""
     notes = live.desk.notes
     return (record for record in (*notes.settled, *notes.out.values()) if record.run_id == live.run.run_id)
 
 
-def _on_the_lane(live: LiveRun, max_wait_minutes: float) -> LiveRun:
+def _on_the_lane(live: RunContext, max_wait_minutes: float) -> RunContext:
     """The same live run as if its job were on the batch lane, and it had begun now."""
     job = live.run.job
     settings = job.run.model_copy(update={"lane": "batch", "max_wait_minutes": max_wait_minutes})

@@ -15,7 +15,7 @@ from labelmill.compare.strategies import StrategyReceipt
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.run.counts import Seconds, work_of
-from labelmill.run.live import LiveRun
+from labelmill.run.live import RunContext
 from labelmill.run.record import Status, facts_of
 from labelmill.store.files import write_text_whole
 from labelmill.store.folder import COMPARISON
@@ -89,7 +89,7 @@ class Comparison(BaseModel):
 
 
 def comparison_of(
-    live: LiveRun,
+    live: RunContext,
     rows: int,
     estimate: Estimate,
     receipts: Sequence[StrategyReceipt],
@@ -131,7 +131,7 @@ def comparison_of(
     )
 
 
-def waiting_for_batches(live: LiveRun) -> RunStopped | None:
+def waiting_for_batches(live: RunContext) -> RunStopped | None:
     """How a comparison ends whose batches are not back yet; None where none is out."""
     out = [record for record in sent_by(live) if record.is_outstanding]
     if not out:

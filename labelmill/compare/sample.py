@@ -9,7 +9,7 @@ import polars as pl
 from labelmill.dataset.plan import Chunk, first_places, read_chunk, scan_digests, scan_places
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
-from labelmill.model.rounds import Question
+from labelmill.live.rounds import Question
 from labelmill.store.files import disk_errors
 
 

@@ -19,11 +19,11 @@ from labelmill.compare.batch_lane import KIND, NAME, ask_on_batch_lane
 from labelmill.compare.sample import Sample
 from labelmill.dataset.plan import chunks_of, rows_per_chunk_of
 from labelmill.job.model import LabelJob
-from labelmill.model.adaptive import AdaptiveLimit, FixedLimit
-from labelmill.model.rounds import Question, configs_of, next_round
+from labelmill.live.adaptive import AdaptiveLimit, FixedLimit
+from labelmill.live.rounds import Question, configs_of, next_round
 from labelmill.money.prices import Lane, Price
 from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal
-from labelmill.run.live import LiveRun
+from labelmill.run.live import RunContext
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Strategy:
     kind: str
     name: str
     concurrency: int | None
-    ask: Callable[[LiveRun, Sample], list[Path]]
+    ask: Callable[[RunContext, Sample], list[Path]]
     retries: bool = False
     lane: Lane = "live"
 
@@ -75,7 +75,7 @@ def strategies_of(
     return strategies
 
 
-def ask_with(live: LiveRun, strategy: Strategy, sample: Sample) -> StrategyReceipt:
+def ask_with(live: RunContext, strategy: Strategy, sample: Sample) -> StrategyReceipt:
     """Ask a sample by one strategy.
 
     Raises:
@@ -87,19 +87,19 @@ def ask_with(live: LiveRun, strategy: Strategy, sample: Sample) -> StrategyRecei
     return StrategyReceipt(strategy, started, tuple(part for part in parts if part.exists()))
 
 
-def ask_first(live: LiveRun, sample: Sample) -> list[Path]:
+def ask_first(live: RunContext, sample: Sample) -> list[Path]:
     """Ask the first text alone: it opens the connection, and tells whether the key and the model are accepted."""
     parts = _ask_one_by_one(live, sample.questions()[:1])
     live.guard.end()
     return parts
 
 
-def ask_sequentially(live: LiveRun, sample: Sample) -> list[Path]:
+def ask_sequentially(live: RunContext, sample: Sample) -> list[Path]:
     """`chain.invoke` in a loop: a text is asked when the one before it is answered, and none a second time."""
     return _ask_one_by_one(live, sample.questions())
 
 
-def ask_by_batch(live: LiveRun, sample: Sample, limit: int) -> list[Path]:
+def ask_by_batch(live: RunContext, sample: Sample, limit: int) -> list[Path]:
     """One `chain.batch` with so many requests in flight; none is sent a second time."""
     live.throttle.use(FixedLimit.of(limit))
     questions, chunk = sample.questions(), live.numbers.take()
@@ -110,7 +110,7 @@ def ask_by_batch(live: LiveRun, sample: Sample, limit: int) -> list[Path]:
     return _parts_of(live, chunk)
 
 
-def ask_in_chunks(live: LiveRun, sample: Sample) -> list[Path]:
+def ask_in_chunks(live: RunContext, sample: Sample) -> list[Path]:
     """As a run does it: chunks share the gate, concurrency adapts, and what failed is asked again in rounds."""
     settings = live.run.job.run
     live.throttle.use(AdaptiveLimit.below(settings.max_concurrency))
@@ -129,7 +129,7 @@ WARM_UP = Strategy("warm-up", "warm-up", 1, ask_first)
 SEQUENTIAL = Strategy("sequential", "sequential", 1, ask_sequentially)
 
 
-def _ask_one_by_one(live: LiveRun, questions: Sequence[Question]) -> list[Path]:
+def _ask_one_by_one(live: RunContext, questions: Sequence[Question]) -> list[Path]:
     live.throttle.use(FixedLimit.of(1))
     chunk = live.numbers.take()
     with kept_journal(live, chunk), live.tracing.around_batch():
@@ -145,17 +145,17 @@ def _ask_one_by_one(live: LiveRun, questions: Sequence[Question]) -> list[Path]:
     return _parts_of(live, chunk)
 
 
-def _config_of(live: LiveRun, limit: int) -> RunnableConfig:
+def _config_of(live: RunContext, limit: int) -> RunnableConfig:
     """What the requests of a strategy have in common: none is sent a second time."""
     shared = config_of(live, limit)
     return {**shared, "metadata": {**shared["metadata"], "most_attempts": 1}}
 
 
-def _parts_of(live: LiveRun, *chunks: int) -> list[Path]:
+def _parts_of(live: RunContext, *chunks: int) -> list[Path]:
     return [live.run.ledger.part_path(live.run.run_id, chunk) for chunk in chunks]
 
 
-def _count(live: LiveRun, questions: Sequence[Question], results: Sequence[Any]) -> None:
+def _count(live: RunContext, questions: Sequence[Question], results: Sequence[Any]) -> None:
     """Count texts without a label as failed: what a run would ask again has failed here too."""
     ended = next_round(questions, results, live.run.job)
     live.progress.add(failed=ended.failed + len(ended.again))

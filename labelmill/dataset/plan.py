@@ -10,11 +10,11 @@ from typing import Literal
 
 import polars as pl
 
-from labelmill.dataset.row_key import key_digest, row_key
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
-from labelmill.store.attempts import Tried
+from labelmill.question.attempts import Tried
 from labelmill.store.files import disk_errors
+from labelmill.store.row_key import key_digest, row_key
 
 MOST_CHUNKS = 200
 """Task runs of a run: what a Prefect server and its pages take without effort."""

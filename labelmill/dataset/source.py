@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from labelmill.dataset.row_key import text_digest
 from labelmill.dataset.template import TextTemplate, text_of
+from labelmill.store.row_key import text_digest
 
 _WILDCARD = re.compile(r"[*?\[]")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")

@@ -15,9 +15,7 @@ from typing import Any, Literal
 import genai_prices
 from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation
 
-from labelmill.job.model import Model
 from labelmill.job.model import Price as OwnPrice
-from labelmill.job.provider import provider_of
 from labelmill.money.service_tiers import CONTEXT_OF_TIER, STANDARD_BY_PROVIDER, STANDARD_TIERS, tier_named
 from labelmill.money.usage import Usage
 
@@ -120,10 +118,10 @@ def dearest_cost_of(tokens: int, price: Price | None) -> Decimal | None:
     return max(written, both - sent)
 
 
-def price_of(
-    model: Model, own: OwnPrice | None = None, base_url: str | None = None, lane: Lane = "live"
+def find_price(
+    name: str, provider: str, own: OwnPrice | None = None, base_url: str | None = None, lane: Lane = "live"
 ) -> Price | None:
-    """The price a job's tokens are counted at on a lane; None where it is unknown.
+    """The price a model's tokens are counted at on a lane; None where it is unknown. `provider` is genai-prices' name.
 
     The practice provider costs nothing: its tokens are priced as the named model's, to show what a real run would
     cost. A model behind a `base_url` that genai-prices doesn't know is priced as the provider's where it has a model of
@@ -134,9 +132,9 @@ def price_of(
     """
     if own is not None:
         return _own_price(own, lane)
-    if base_url and _is_listed(model.name, {"provider_api_url": base_url}):
-        return _listed_price(model.name, {"provider_api_url": base_url}, lane)
-    return _listed_price(model.name, {"provider_id": provider_of(model).price_id}, lane)
+    if base_url and _is_listed(name, {"provider_api_url": base_url}):
+        return _listed_price(name, {"provider_api_url": base_url}, lane)
+    return _listed_price(name, {"provider_id": provider}, lane)
 
 
 def surcharge_of(price: Price | None, reported: str | None) -> Surcharge | None:

@@ -1,6 +1,6 @@
 """What a report says of the batches that a run had to do with, the same in Markdown and on the page."""
 
-from labelmill.report.wording import count, shortened
+from labelmill.report.formatting import count, shortened
 from labelmill.run.record import BatchFacts, RunRecord
 
 BATCH_COLUMNS = ("batch", "status", "texts", "what became of it")

@@ -2,7 +2,7 @@
 
 from labelmill.report.charts import costs_chart, labels_chart, points_words, seconds_chart
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.wording import count, shortened, usd
+from labelmill.report.formatting import count, shortened, usd
 from labelmill.run.record import RunRecord
 
 LIMITS_NOTE = "Spent includes the most that requests without a token count may have cost; the cost of a run leaves them out."

@@ -7,7 +7,7 @@ Every text from outside is shortened and escaped.
 import html
 from collections.abc import Mapping, Sequence
 
-from labelmill.report.wording import seconds_words, shortened, usd, visible
+from labelmill.report.formatting import seconds_words, shortened, usd, visible
 
 INK = "#76839a"
 NOW = "#4a86c5"

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.wording import STATUS_WORDS, bar, counted, percent_of, unseen_notice, usd, visible
+from labelmill.report.formatting import STATUS_WORDS, bar, counted, percent_of, unseen_notice, usd, visible
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30

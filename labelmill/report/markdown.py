@@ -15,7 +15,7 @@ from labelmill.report.changes import (
     limits_of,
 )
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.wording import (
+from labelmill.report.formatting import (
     SAID_COLUMNS,
     STATUS_WORDS,
     bill_of,

@@ -7,7 +7,7 @@ from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
 from labelmill.report.changes import LIMITS_NOTE, changes_of, examples_of, figures_of, gone_labels, limits_of
 from labelmill.report.charts import XMLNS
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.wording import (
+from labelmill.report.formatting import (
     SAID_COLUMNS,
     STATUS_WORDS,
     bill_of,

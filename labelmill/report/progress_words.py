@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from labelmill.model.progress import BatchSeen, Snapshot
-from labelmill.report.wording import counted, duration, percent, usd, visible
+from labelmill.live.progress import BatchSeen, Snapshot
+from labelmill.report.formatting import counted, duration, percent, usd, visible
 
 MOST_BATCHES = 10
 """Batches that are told one by one."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from labelmill.model.failures import POLICY_OF_KIND
+from labelmill.question.failures import POLICY_OF_KIND
 from labelmill.report.changes import examples_of, label_change
 from labelmill.report.findings import Findings
+from labelmill.report.formatting import percent, usd
 from labelmill.report.markdown import escaped
-from labelmill.report.wording import percent, usd
 from labelmill.run.record import RunRecord
 
 MOST_ROWS = 300

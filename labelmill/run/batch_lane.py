@@ -6,24 +6,24 @@ from datetime import UTC, datetime
 import polars as pl
 
 from labelmill.batch.deadline import live_seconds_of, live_start, next_deadline
+from labelmill.batch.groups import write_groups
 from labelmill.batch.harvest import HarvestResult
-from labelmill.batch.lots import write_lots
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.sending import Unsent
 from labelmill.batch.steps import Situation
 from labelmill.dataset.plan import write_pending
 from labelmill.errors import RunStopped
-from labelmill.job.provider import provider_of
-from labelmill.model.progress import BatchSeen
+from labelmill.live.progress import BatchSeen
 from labelmill.money.prices import surcharge_of
-from labelmill.run.live import LiveRun, notice_task_change
+from labelmill.providers.table import provider_of
+from labelmill.run.live import RunContext, notice_task_change
 from labelmill.store.ledger import faults_named
 
 _CANCEL_SLACK_SECONDS = 60.0
 _PHASE = "waiting for batches"
 
 
-def situation_of(live: LiveRun) -> Situation:
+def situation_of(live: RunContext) -> Situation:
     """Where the batch lane of a run stands at this moment."""
     desk, settings, now = live.desk, live.run.job.run, time.monotonic()
     seconds_left = _seconds_to_live_start(live)
@@ -47,7 +47,7 @@ def situation_of(live: LiveRun) -> Situation:
     )
 
 
-def _seconds_to_live_start(live: LiveRun) -> float | None:
+def _seconds_to_live_start(live: RunContext) -> float | None:
     """How long until the live lane has to begin; 0 on the live lane itself, None on the batch lane, where it never does."""
     job = live.run.job
     if job.run.lane == "live":
@@ -65,13 +65,13 @@ def _seconds_to_live_start(live: LiveRun) -> float | None:
     return (start - datetime.now(UTC)).total_seconds()
 
 
-def digests_out(live: LiveRun) -> pl.LazyFrame:
+def digests_out(live: RunContext) -> pl.LazyFrame:
     """The digests of the run's texts that are in a batch: one column `digest` (UInt128)."""
     return live.desk.notes.means.folder.digests(live.desk.notes.mine)
 
 
-def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
-    """Part the texts that are neither known nor in a batch into lots for the desk; returns how many there are.
+def plan_batches(live: RunContext, *, retry_failed: bool = False) -> int:
+    """Part the texts that are neither known nor in a batch into groups for the desk; returns how many there are.
 
     Where the job has failed texts asked again live, those that were tried stay out.
     """
@@ -89,13 +89,13 @@ def plan_batches(live: LiveRun, *, retry_failed: bool = False) -> int:
         texts = write_pending(run.files, run.template, pl.concat(known), path)
     notice_task_change(live, path, live.batch_price)
     has_schemas = not provider_of(run.job.model).is_batch_only
-    desk.planned(Unsent(write_lots(path, tries, has_schemas=has_schemas)))
+    desk.planned(Unsent(write_groups(path, tries, has_schemas=has_schemas)))
     live.progress.go_on("sending", texts + sum(record.texts for record in desk.notes.mine))
     show_batches(live)
     return texts
 
 
-def send(live: LiveRun) -> None:
+def send(live: RunContext) -> None:
     """Send the next batch of the plan.
 
     Raises:
@@ -105,7 +105,7 @@ def send(live: LiveRun) -> None:
     show_batches(live)
 
 
-def wait_and_look(live: LiveRun, seconds: float) -> None:
+def wait_and_look(live: RunContext, seconds: float) -> None:
     """Wait, but not beyond a stop, and ask the provider about every batch that is out."""
     live.gate.wait_unless_stopped(seconds)
     if live.gate.stopped is None:
@@ -113,7 +113,7 @@ def wait_and_look(live: LiveRun, seconds: float) -> None:
         show_batches(live)
 
 
-def harvest(live: LiveRun, name: str) -> HarvestResult:
+def harvest(live: RunContext, name: str) -> HarvestResult:
     """Harvest one batch, and count what came of it.
 
     Raises:
@@ -137,7 +137,7 @@ def harvest(live: LiveRun, name: str) -> HarvestResult:
     return result
 
 
-def show_batches(live: LiveRun) -> None:
+def show_batches(live: RunContext) -> None:
     """Let the run's progress tell which batches are out."""
     live.progress.show_batches(_PHASE, tuple(_seen(record) for record in live.desk.notes.out.values()))
 

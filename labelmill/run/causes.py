@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from labelmill.model.failures import ASK_AGAIN_KINDS
+from labelmill.question.failures import ASK_AGAIN_KINDS
 
 MOST_SAID = 3
 _CHARACTERS = 200

@@ -12,10 +12,10 @@ from langchain_core.runnables import RunnableConfig
 
 from labelmill.dataset.plan import Chunk, read_chunk, read_tried
 from labelmill.errors import RunStopped
-from labelmill.model.rounds import Question, configs_of, next_round, question_of
+from labelmill.live.rounds import Question, configs_of, next_round, question_of
 from labelmill.money.usage import Usage
-from labelmill.run.live import LiveRun, live_run
-from labelmill.store.attempts import Attempt, Tried
+from labelmill.question.attempts import Attempt, Tried
+from labelmill.run.live import RunContext, live_run
 from labelmill.store.journal import Journal
 
 CHUNKS_IN_FLIGHT = 4
@@ -62,7 +62,7 @@ class ChunkRecorder:
     `tried` is what the ledger knows of its texts.
     """
 
-    live: LiveRun
+    live: RunContext
     journal: Journal
     tried: Mapping[str, Tried] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ class ChunkRecorder:
 
 
 @contextmanager
-def kept_journal(live: LiveRun, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
+def kept_journal(live: RunContext, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
     """Keep a chunk's attempts in a journal, which becomes a ledger part however the block ends.
 
     What the block raises stops the run.
@@ -135,7 +135,7 @@ def kept_journal(live: LiveRun, chunk: int, tried: Mapping[str, Tried] | None = 
 
 
 def _ask(
-    live: LiveRun, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
+    live: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
 ) -> tuple[int, int]:
     job = live.run.job
     questions = [question_of(key, text, job, tried.get(key)) for key, text in rows]
@@ -154,7 +154,7 @@ def _ask(
     return labeled, failed
 
 
-def _batch(live: LiveRun, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
+def _batch(live: RunContext, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
     chain = live.correction_chain if correction else live.chain
     inputs = [question.as_input() for question in questions]
     configs = configs_of(questions, config_of(live, live.run.job.run.max_concurrency), chunk.number)
@@ -162,7 +162,7 @@ def _batch(live: LiveRun, questions: list[Question], chunk: Chunk, *, correction
         return chain.batch(inputs, config=configs, return_exceptions=True)
 
 
-def config_of(live: LiveRun, max_concurrency: int) -> RunnableConfig:
+def config_of(live: RunContext, max_concurrency: int) -> RunnableConfig:
     """What the requests of a chunk have in common."""
     return {
         "callbacks": live.tracing.callbacks,

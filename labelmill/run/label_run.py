@@ -11,7 +11,7 @@ from labelmill.dataset.merge import Merger
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.job.model import LabelJob
-from labelmill.job.task_key import task_key_of
+from labelmill.question.task_key import task_key_of
 from labelmill.run.task_change import former_ledgers
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger

@@ -13,22 +13,22 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from labelmill.batch.desk import BatchDesk
-from labelmill.batch.opening import open_desk
-from labelmill.job.provider import api_key_env_of
-from labelmill.model.answer_form import AnswerForm, correction_form_of, form_of
-from labelmill.model.breaker import CircuitBreaker
-from labelmill.model.chain import chain_of
-from labelmill.model.endpoint import NO_KEY, Endpoint
-from labelmill.model.failures import Failure
-from labelmill.model.gate import Gate
-from labelmill.model.guard import RequestGuard
-from labelmill.model.progress import Progress
-from labelmill.model.throttle import Throttle
-from labelmill.model.tracing import Tracing, tracing
+from labelmill.batch.session import BatchSession
+from labelmill.live.breaker import CircuitBreaker
+from labelmill.live.chain import chain_of
+from labelmill.live.guard import RequestGuard
+from labelmill.live.limiter import PriorityLimiter
+from labelmill.live.progress import Progress
+from labelmill.live.throttle import Throttle
+from labelmill.live.tracing import Tracing, tracing
 from labelmill.money.budget import Budget, tightest_limit
-from labelmill.money.prices import Price, price_of
+from labelmill.money.prices import Price
+from labelmill.providers.endpoint import NO_KEY, Endpoint
+from labelmill.providers.table import api_key_env_of, price_of
+from labelmill.question.answer_form import AnswerForm, correction_form_of, form_of
+from labelmill.question.failures import Failure
 from labelmill.run.label_run import LabelRun
+from labelmill.run.open_batches import open_batches
 from labelmill.run.spending import spent_of_limits
 from labelmill.run.task_change import task_change_of
 
@@ -50,7 +50,7 @@ class ChunkNumbers:
 
 
 @dataclass(frozen=True)
-class LiveRun:
+class RunContext:
     """One run's throttle, budget, guard, live price, progress, tracing, batches and chain.
 
     `opened_at` is when it began, in monotonic seconds.
@@ -64,7 +64,7 @@ class LiveRun:
     progress: Progress
     tracing: Tracing
     numbers: ChunkNumbers
-    desk: BatchDesk
+    desk: BatchSession
     opened_at: float
     notices: list[str]
 
@@ -75,7 +75,7 @@ class LiveRun:
             log.warning("%s", sentence)
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> PriorityLimiter:
         """Where the run is stopped, and seen to be."""
         return self.throttle.gate
 
@@ -113,12 +113,12 @@ class LiveRun:
         return chain_of(self.run.job, self.run.base_url, self.endpoint.api_key(), self.guard, form)
 
 
-_live: dict[str, LiveRun] = {}
+_live: dict[str, RunContext] = {}
 _lock = threading.Lock()
 
 
 @contextmanager
-def live(run: LabelRun) -> Iterator[LiveRun]:
+def live(run: LabelRun) -> Iterator[RunContext]:
     """Make a run live in this process for the length of the block."""
     settings = run.job.run
     spent = spent_of_limits(settings, run.folder.ledgers, datetime.now(UTC), practice=run.practice)
@@ -127,7 +127,7 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
         throttle, budget, numbers = Throttle(settings), Budget(limit), ChunkNumbers()
         price = price_of(run.job.model, run.job.price, run.base_url)
         guard = guard_of(run, throttle, budget, price)
-        mine = LiveRun(
+        mine = RunContext(
             run,
             throttle,
             budget,
@@ -136,7 +136,7 @@ def live(run: LabelRun) -> Iterator[LiveRun]:
             Progress(),
             traced,
             numbers,
-            open_desk(run, throttle.gate, budget, numbers.take),
+            open_batches(run, throttle.gate, budget, numbers.take),
             time.monotonic(),
             [],
         )
@@ -166,7 +166,7 @@ def guard_of(run: LabelRun, throttle: Throttle, budget: Budget, price: Price | N
     )
 
 
-def live_run(run_id: str) -> LiveRun:
+def live_run(run_id: str) -> RunContext:
     """The live run of that id.
 
     Raises:
@@ -176,13 +176,13 @@ def live_run(run_id: str) -> LiveRun:
     return _live[run_id]
 
 
-def live_runs() -> list[LiveRun]:
+def live_runs() -> list[RunContext]:
     """The runs that are live in this process, the latest last."""
     with _lock:
         return list(_live.values())
 
 
-def notice_task_change(live: LiveRun, pending: Path, price: Price | None) -> None:
+def notice_task_change(live: RunContext, pending: Path, price: Price | None) -> None:
     """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is asked."""
     run = live.run
     change = task_change_of(run.folder, run.job, pending, price, practice=run.practice)

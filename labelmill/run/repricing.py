@@ -8,8 +8,9 @@ import polars as pl
 from pydantic import ValidationError
 
 from labelmill.job.model import LabelJob, Model
-from labelmill.money.prices import PRACTICE_MODEL, Lane, Price, price_of, surcharge_of
+from labelmill.money.prices import PRACTICE_MODEL, Lane, Price, surcharge_of
 from labelmill.money.usage import Usage
+from labelmill.providers.table import price_of
 from labelmill.run.history import TOKENS, RunFacts
 from labelmill.store.ledger import MONEY
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from labelmill.errors import RunStopped
-from labelmill.run.live import LiveRun
+from labelmill.run.live import RunContext
 
 EXIT_AT_ONCE = 130
 
 
 @contextmanager
-def draining_signals(live: LiveRun, say: Callable[[str], None]) -> Iterator[None]:
+def draining_signals(live: RunContext, say: Callable[[str], None]) -> Iterator[None]:
     """For the length of the block, a signal stops sending, lets what is in flight finish, and the run publishes.
 
     A second signal ends the process at once. Every answer that has arrived is in a journal, so that the next run loses

@@ -15,13 +15,13 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
-from labelmill.dataset.row_key import key_digest
 from labelmill.job.model import LabelJob
-from labelmill.job.task_key import KNOBS, former_task_key_of, task_key_of
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
+from labelmill.question.task_key import IGNORED_FIELDS, former_task_key_of, task_key_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger
+from labelmill.store.row_key import key_digest
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def changes_between(past: LabelJob, now: LabelJob) -> Iterator[str]:
     for section in ("model", "prompt"):
         for name, value in after[section].items():
             place = f"{section}.{name}"
-            if place not in KNOBS and before[section].get(name) != value:
+            if place not in IGNORED_FIELDS and before[section].get(name) != value:
                 yield f"{place}: {_shown(before[section].get(name))} → {_shown(value)}"
 
 

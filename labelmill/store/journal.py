@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from labelmill import __version__
-from labelmill.dataset.row_key import VERSION
-from labelmill.store.attempts import Attempt, read_moment, storable_usd
+from labelmill.question.attempts import Attempt, read_moment, storable_usd
+from labelmill.store.row_key import VERSION
 
 LINE_BYTES = 8192
 """More than an attempt's line takes: a provider's words are cut to some hundred characters, of twelve bytes at most."""

@@ -21,14 +21,14 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from labelmill import __version__
-from labelmill.dataset.row_key import key_digest
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Run
-from labelmill.model.failures import ASK_AGAIN_KINDS
 from labelmill.money.prices import Lane
-from labelmill.store.attempts import Attempt, Outcome, outcomes_of
+from labelmill.question.attempts import Attempt, Outcome, outcomes_of
+from labelmill.question.failures import ASK_AGAIN_KINDS
 from labelmill.store.files import fault_of_parquet, written_whole
 from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
+from labelmill.store.row_key import key_digest
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import pytest
 from servers.base import right_label
 
 from flows.label import label_dataset
-from labelmill.model import guard
+from labelmill.live import guard
 from labelmill.run.record import RunRecord
 from tasks.states import record_in
 

@@ -31,7 +31,7 @@ import commands.progress_bar
 import commands.run  # noqa: F401
 import flows.label  # noqa: F401
 from commands.main import main
-from labelmill.batch import looking
+from labelmill.batch import polling as looking
 
 
 def arrange_death(moment, count):

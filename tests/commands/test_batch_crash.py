@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from labelmill.practice import PracticeSettings, start_practice
-from labelmill.practice.odd_answers import UNTOLD
+from practice import PracticeSettings, start_practice
+from practice.odd_answers import UNTOLD
 
 TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]
 FEWEST_STEPS = 12

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 pytest.importorskip("langasync")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from labelmill.practice import PracticeSettings
 from labelmill.store.journal import read_attempts
+from practice import PracticeSettings
 
 NO_LANE = ("--batch-wait-minutes", "0")
 LABELMILL = Path(sys.executable).parent / "labelmill"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from commands.main import app
 from labelmill.job.model import Run
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, outcomes_of
+from labelmill.question.attempts import Attempt, outcomes_of
 from labelmill.store.ledger import frame_of, start_of_day
 
 JOB = """

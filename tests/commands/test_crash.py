@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from labelmill.practice import PracticeSettings, start_practice
-from labelmill.practice.odd_answers import UNTOLD
 from labelmill.store.journal import Entries
+from practice import PracticeSettings, start_practice
+from practice.odd_answers import UNTOLD
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 ROWS, CONCURRENCY, KILLS = 900, 8, 20

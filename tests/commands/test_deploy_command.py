@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 
 from commands.deploy import next_run, parameter_of, read_job_file, schedule_mistakes
 from labelmill.job.model import LabelJob
-from labelmill.job.task_key import task_key_of
+from labelmill.question.task_key import task_key_of
 
 ROOT = Path(__file__).parent.parent.parent
 LABELMILL = Path(sys.executable).parent / "labelmill"

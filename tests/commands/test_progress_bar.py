@@ -10,7 +10,7 @@ from rich.console import Console
 
 from commands import progress_bar
 from commands.progress_bar import facts_of
-from labelmill.model.progress import BatchSeen, Progress, Snapshot
+from labelmill.live.progress import BatchSeen, Progress, Snapshot
 
 BATCHES = (
     BatchSeen("batch_1[bold]", "in progress", 3000, 50_000),

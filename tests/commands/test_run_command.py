@@ -15,8 +15,8 @@ import pytest
 from rich.console import Console
 
 import commands.run
-from labelmill.practice import PracticeSettings
 from labelmill.run.record import RunRecord
+from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 

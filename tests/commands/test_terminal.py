@@ -22,9 +22,9 @@ from rich.console import Console
 from commands import progress_bar
 from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
-from labelmill.model.progress import Progress
+from labelmill.live.progress import Progress
 from labelmill.report.history_words import history_view
-from tasks.log_lines import hear_labelmill
+from tasks.log_lines import forward_logs
 from tasks.states import state_of, state_without_record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -123,8 +123,8 @@ def test_log_lines_give_no_orders():
     log.addHandler(handler)
     log.propagate = False
     try:
-        hear_labelmill()
-        hear_labelmill()
+        forward_logs()
+        forward_logs()
         log.warning("one %s\ntwo", ORDERS)
         log.warning("a traceback", exc_info=ValueError(ORDERS))
         log.warning("%d words", "no number")  # a mistake in a log line raises nothing here either

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 KEY = "sk-marked-0123456789abcdef"

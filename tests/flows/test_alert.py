@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from flows.alert import alert_words
 from flows.summarize_labeled import count_labels
-from labelmill.report.wording import visible
+from labelmill.report.formatting import visible
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 OUTSIDE = st.text(max_size=40) | st.text(

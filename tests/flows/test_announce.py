@@ -4,7 +4,7 @@ import pytest
 
 import tasks.asset
 from flows.label import label_dataset
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

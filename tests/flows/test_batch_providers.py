@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from flows.label import label_dataset
-from labelmill.batch.desk import BatchDesk
+from labelmill.batch.session import BatchSession
 from labelmill.errors import JobRefused
-from labelmill.job.provider import provider_of
-from labelmill.job.task_key import task_key_of
-from labelmill.practice import PracticeSettings
+from labelmill.providers.table import provider_of
+from labelmill.question.task_key import task_key_of
+from practice import PracticeSettings
 
 pytest.importorskip("langasync")
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -108,14 +108,14 @@ def test_what_an_expired_batch_has_finished_is_kept_and_the_rest_asked_again(
 ):
     """Rows that were not executed cost nothing and go into the next batch."""
     write_texts(TEXTS)
-    harvest = BatchDesk.harvest
+    harvest = BatchSession.harvest
 
     def harvest_then_recover(desk, name):
         result = harvest(desk, name)
         practice.configure(PracticeSettings())
         return result
 
-    monkeypatch.setattr(BatchDesk, "harvest", harvest_then_recover)
+    monkeypatch.setattr(BatchSession, "harvest", harvest_then_recover)
     record = run(job(), PracticeSettings(batch_outcome="expired", batch_finished_fraction=0.5))
     assert (record.status, record.rows_labeled, record.requests) == ("completed", len(TEXTS), len(TEXTS))
     assert [batch.texts for batch in record.batches] == [len(TEXTS), len(TEXTS) // 2]
@@ -165,7 +165,7 @@ def test_a_batch_holds_no_more_than_the_provider_takes(
     """Whatever the job says: its defaults are OpenAI's limits."""
     write_texts(TEXTS)
     known = {provider: replace(provider_of(job().model), max_requests=5)}
-    monkeypatch.setattr("labelmill.job.provider._BY_NAME", known)
+    monkeypatch.setattr("labelmill.providers.table._BY_NAME", known)
     assert run(job()).rows_labeled == len(TEXTS)
     assert practice.totals()["batches"] == 4
 

@@ -4,10 +4,10 @@ import polars as pl
 import pytest
 
 from flows.label import label_dataset
-from labelmill.model.failures import POLICY_OF_KIND
-from labelmill.practice import FaultKind, PracticeSettings
-from labelmill.practice.odd_answers import UNTOLD
-from labelmill.practice.scorer import score_labels
+from labelmill.question.failures import POLICY_OF_KIND
+from practice import FaultKind, PracticeSettings
+from practice.odd_answers import UNTOLD
+from practice.scorer import score_labels
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -12,10 +12,10 @@ from prefect.client.schemas.filters import FlowRunFilter
 
 from flows.compare import compare_strategies
 from flows.label import label_dataset
-from labelmill.practice import PracticeSettings
 from labelmill.report.findings import past_runs
 from labelmill.run.history import read_runs
 from labelmill.store.folder import OutputFolder
+from practice import PracticeSettings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

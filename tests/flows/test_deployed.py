@@ -16,7 +16,7 @@ from prefect.flows import Flow
 from commands.background import BackgroundProgram
 from commands.prefect_setup import PROJECT
 from commands.work_pool import WORK_POOL, have_work_pool
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 PATIENCE_SECONDS = 60

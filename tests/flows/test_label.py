@@ -14,9 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
 from flows.label import label_dataset
-from labelmill.model import guard
-from labelmill.model.breaker import REFUSALS_IN_A_ROW
-from labelmill.practice import PracticeSettings
+from labelmill.live import guard
+from labelmill.live.breaker import REFUSALS_IN_A_ROW
+from practice import PracticeSettings
 from tasks.artifact_keys import artifact_key_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -14,11 +14,11 @@ import pytest
 from commands.costs import costs_of
 from commands.run import EXIT_CODES, EXIT_USER, exit_code_of
 from flows.label import label_dataset
-from labelmill.batch import looking
+from labelmill.batch import polling as looking
 from labelmill.batch.client import BatchUnreachable
-from labelmill.batch.desk import BatchDesk
 from labelmill.batch.openai_client import OpenAIBatchClient
-from labelmill.practice import PracticeSettings
+from labelmill.batch.session import BatchSession
+from practice import PracticeSettings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -49,7 +49,7 @@ def after_harvest(monkeypatch):
     """Have something done once the first batch has been harvested, before anything else is."""
 
     def arrange(action):
-        harvest, left = BatchDesk.harvest, [action]
+        harvest, left = BatchSession.harvest, [action]
 
         def harvest_then(desk, name):
             result = harvest(desk, name)
@@ -57,7 +57,7 @@ def after_harvest(monkeypatch):
                 left.pop()()
             return result
 
-        monkeypatch.setattr(BatchDesk, "harvest", harvest_then)
+        monkeypatch.setattr(BatchSession, "harvest", harvest_then)
 
     return arrange
 

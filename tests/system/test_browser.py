@@ -14,7 +14,7 @@ from headlines import LABELS, ROWS, ROWS_PER_CHUNK, write_headlines, write_job
 from playwright.sync_api import expect
 
 from labelmill.report.charts import labels_chart
-from labelmill.report.wording import percent, usd
+from labelmill.report.formatting import percent, usd
 
 pytestmark = pytest.mark.system
 

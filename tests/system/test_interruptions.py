@@ -9,7 +9,7 @@ import polars as pl
 import psutil
 import pytest
 
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 pytestmark = pytest.mark.system
 

@@ -5,7 +5,7 @@ import os
 
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from tasks.console import outlive_console
+from tasks.console import survive_closed_console
 
 
 def test_a_console_without_a_reader_falls_silent():
@@ -16,7 +16,7 @@ def test_a_console_without_a_reader_falls_silent():
     handler = PrefectConsoleHandler(stream=os.fdopen(writes, "w", closefd=False))
     log.addHandler(handler)
     try:
-        outlive_console()
+        survive_closed_console()
         log.warning("one")
         log.warning("two")
         assert handler.console.quiet

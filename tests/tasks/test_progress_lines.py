@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelmill.model.progress import Snapshot
+from labelmill.live.progress import Snapshot
 from tasks.progress import percent_done
 
 

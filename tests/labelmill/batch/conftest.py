@@ -12,20 +12,19 @@ import polars as pl
 import pytest
 
 from labelmill.batch.clients import client_of
-from labelmill.batch.desk import BatchDesk
-from labelmill.batch.lots import Lot
-from labelmill.batch.notes import Means, Notes
+from labelmill.batch.groups import RequestGroup
+from labelmill.batch.outstanding import Means, OutstandingBatches
 from labelmill.batch.record import BatchFolder, BatchRecord
-from labelmill.dataset.row_key import row_key_of
-from labelmill.job.provider import api_key_env_of
-from labelmill.model.answer_form import response_format_of
-from labelmill.model.endpoint import Endpoint
-from labelmill.model.gate import Gate
+from labelmill.batch.session import BatchSession
+from labelmill.live.limiter import PriorityLimiter
 from labelmill.money.budget import Budget, Limit
-from labelmill.money.prices import price_of
-from labelmill.practice import PracticeSettings
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.table import api_key_env_of, price_of
+from labelmill.question.answer_form import response_format_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
+from labelmill.store.row_key import row_key_of
+from practice import PracticeSettings
 
 ADAPTERS = ["openai", "langasync"]
 PROVIDERS = [*ADAPTERS, "anthropic", "google"]
@@ -291,10 +290,10 @@ def staged():
 
 
 @pytest.fixture
-def write_lot(tmp_path):
-    """Write a lot of texts, with the kind of an earlier answer for each in a correction: `write_lot(["a"], ["off_label"])`."""
+def write_group(tmp_path):
+    """Write a group of texts, with the kind of an earlier answer for each in a correction: `write_group(["a"], ["off_label"])`."""
 
-    def write(texts, problems=None, *, under_schema=False, name="lot.parquet"):
+    def write(texts, problems=None, *, under_schema=False, name="group.parquet"):
         path = tmp_path / name
         pl.DataFrame(
             {
@@ -316,7 +315,7 @@ def write_lot(tmp_path):
                 "problem": pl.String,
             },
         ).write_parquet(path)
-        return Lot(path, len(texts), problems is not None, under_schema)
+        return RequestGroup(path, len(texts), problems is not None, under_schema)
 
     return write
 
@@ -377,10 +376,10 @@ def notes_of(practice):
             ),
             price_of=lambda job, url, lane: price_of(job.model, job.price, url, lane),
             take_number=itertools.count().__next__,
-            gate=Gate(),
+            gate=PriorityLimiter(),
             budget=Budget(limit),
         )
-        notes = Notes(means)
+        notes = OutstandingBatches(means)
         notes.take_over()
         return notes
 
@@ -390,7 +389,7 @@ def notes_of(practice):
 @pytest.fixture
 def desk_of(notes_of):
     """Open the desk of a run, as `notes_of` its notes."""
-    return lambda job, **facts: BatchDesk(notes_of(job, **facts))
+    return lambda job, **facts: BatchSession(notes_of(job, **facts))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from message_batches import MessageBatchesServer, errored, succeeded
 
 from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable, RowError
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
 
 pytest.importorskip("langasync")
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
-from labelmill.model.answers import answer_of_completion
-from labelmill.practice import FaultKind, PracticeSettings
+from labelmill.providers.completions import answer_of_completion
+from practice import FaultKind, PracticeSettings
 
 OURS = {"labelmill_run": "r1", "labelmill_part": "1"}
 

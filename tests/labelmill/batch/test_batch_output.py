@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from labelmill.batch.client import BatchStatus, BatchUnreachable, RowError
-from labelmill.model.failures import Policy
+from labelmill.question.failures import Policy
 
 
 def test_a_line_that_can_not_be_read_costs_no_other_row(staged, ids, staged_answers, line, completion):

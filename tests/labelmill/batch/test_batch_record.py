@@ -9,8 +9,8 @@ import pytest
 
 from labelmill.batch.client import BatchStatus
 from labelmill.batch.record import REQUESTS_SCHEMA, BatchFolder, BatchRecord
-from labelmill.dataset.row_key import row_key_of
 from labelmill.errors import JobRefused
+from labelmill.store.row_key import row_key_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

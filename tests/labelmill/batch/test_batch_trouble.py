@@ -8,10 +8,10 @@ import pytest
 
 from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
 from labelmill.batch.clients import client_of
-from labelmill.batch.extra import adapter_mistakes
+from labelmill.batch.langasync_extra import adapter_mistakes
 from labelmill.errors import JobRefused
-from labelmill.job.provider import OPENAI
-from labelmill.model.endpoint import Endpoint
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.table import OPENAI
 
 
 def test_a_state_without_counts_or_errors_is_a_state(staged_client, staged):

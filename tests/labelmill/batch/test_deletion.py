@@ -7,7 +7,7 @@ import pytest
 from batch_server import BatchServer
 
 from labelmill.batch.sending import Unsent
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 TEXTS = ["match 1", "match 2", "bank 3"]
 LATER = "20260302-120000-cd34"
@@ -33,13 +33,13 @@ def batch(request):
 
 
 @pytest.fixture
-def sent(provider, desk_of, job_of, write_lot, batch, monkeypatch):
+def sent(provider, desk_of, job_of, write_group, batch, monkeypatch):
     """Send three texts at the server: `sent()`; returns the desk."""
     monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
 
     def send(**section):
         desk = desk_of(job_of(batch=batch | section), base_url=provider.base_url)
-        desk.planned(Unsent((write_lot(TEXTS),)))
+        desk.planned(Unsent((write_group(TEXTS),)))
         desk.send()
         return desk
 
@@ -88,7 +88,7 @@ def test_nothing_is_deleted_while_answers_are_missing_or_the_ledger_can_not_be_w
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("labelmill.batch.desk.written_whole", full)
+        patch.setattr("labelmill.batch.session.written_whole", full)
         desk.look()
         with pytest.raises(OSError, match="No space"):
             desk.harvest(desk.ready()[0])
@@ -151,7 +151,7 @@ def test_the_file_of_a_batch_that_was_never_made_is_deleted_once_that_is_sure(pr
     desk = sent()
     desk.look()
     assert (len(provider.files), deletions(provider)) == (1, [])
-    monkeypatch.setattr("labelmill.batch.looking.UNDER_WAY_SECONDS", 0.0)
+    monkeypatch.setattr("labelmill.batch.polling.UNDER_WAY_SECONDS", 0.0)
     desk.look()
     assert [record.step for record in desk.notes.settled] == ["dropped"]
     assert provider.files == {}

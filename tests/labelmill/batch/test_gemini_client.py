@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable, RowError
-from labelmill.model.endpoint import Endpoint
-from labelmill.practice import PracticeSettings
+from labelmill.providers.endpoint import Endpoint
+from practice import PracticeSettings
 
 pytest.importorskip("langasync")
 

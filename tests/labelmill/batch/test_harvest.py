@@ -20,10 +20,12 @@ from labelmill.batch.harvest import (
 )
 from labelmill.batch.output import answers_in
 from labelmill.batch.record import REQUESTS_SCHEMA
-from labelmill.model.answers import Answer, answer_of_completion
-from labelmill.model.failures import POLICY_OF_KIND, Policy
-from labelmill.money.prices import cost_of, price_of
+from labelmill.money.prices import cost_of
 from labelmill.money.usage import Usage
+from labelmill.providers.completions import answer_of_completion
+from labelmill.providers.table import price_of
+from labelmill.question.answers import Answer
+from labelmill.question.failures import POLICY_OF_KIND, Policy
 
 PAID = Usage(11, 0, 2)
 WORST = Decimal("0.01")

@@ -40,9 +40,9 @@ def desk(request, provider, desk_of, job_of, monkeypatch):
 
 
 @pytest.fixture
-def sent(desk, write_lot):
+def sent(desk, write_group):
     """The desk after its five texts went out as a batch."""
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     return desk
 
@@ -122,9 +122,9 @@ def test_a_download_that_is_not_whole_is_done_again(provider, sent, read):
     assert len(provider.batches) == 1
 
 
-def test_a_download_that_breaks_off_at_any_byte_is_done_again(provider, desk, write_lot):
+def test_a_download_that_breaks_off_at_any_byte_is_done_again(provider, desk, write_group):
     """Less than was announced has come: at the first byte, within a line, at its end, before the last byte."""
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     (raw,) = (provider.files[batch["output_file_id"]] for batch in provider.batches.values())
     line = len(raw.splitlines()[0])
@@ -150,11 +150,11 @@ def test_lines_that_stand_there_twice_or_belong_to_others_change_nothing(provide
     assert_all_labeled_once(sent, provider)
 
 
-def test_an_error_file_that_comes_late_is_waited_for(provider, desk, write_lot):
+def test_an_error_file_that_comes_late_is_waited_for(provider, desk, write_group):
     """Its rows cost nothing, and are not taken for lost ones that may have been paid."""
     provider.result_of = lambda text, _: refused(500, "oops") if text in TEXTS[:2] else answered()
     provider.show = lambda batch, looks: without(batch, "error_file_id") if looks <= 5 else batch
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     (result,) = harvested(desk)
     rows = rows_of(desk)
@@ -162,20 +162,20 @@ def test_an_error_file_that_comes_late_is_waited_for(provider, desk, write_lot):
     assert (rows["unseen"].sum(), len(result.outcomes), len(provider.batches)) == (0, 5, 1)
 
 
-def test_a_batch_in_which_all_rows_failed_has_no_answers_and_is_not_waited_for(provider, desk, write_lot):
+def test_a_batch_in_which_all_rows_failed_has_no_answers_and_is_not_waited_for(provider, desk, write_group):
     """Its output file is null for good: its error file is whole, and says all."""
     provider.result_of = lambda *_: refused(500, "oops")
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     (result,) = harvested(desk, looks=1)
     assert {one.last.failure for one in result.outcomes} == {"provider_error"}
 
 
-def test_failed_rows_that_are_counted_as_completed_are_not_waited_for(provider, desk, write_lot):
+def test_failed_rows_that_are_counted_as_completed_are_not_waited_for(provider, desk, write_group):
     """Some providers' `failed` is always 0: there is a word on every row all the same."""
     provider.result_of = lambda text, _: refused(500, "oops") if text in TEXTS[:2] else answered()
     provider.show = lambda batch, _: batch | {"request_counts": {"total": 5, "completed": 5, "failed": 0}}
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     (result,) = harvested(desk, looks=1)
     assert sum(one.unseen for one in result.outcomes) == 0
@@ -213,14 +213,14 @@ def test_a_file_that_grows_is_waited_for_anew(provider, sent):
     assert_all_labeled_once(sent, provider)
 
 
-def test_two_batches_that_lose_everything_are_enough(provider, desk, write_lot, job_of):
+def test_two_batches_that_lose_everything_are_enough(provider, desk, write_group, job_of):
     """The run stops before a third one is paid for."""
     provider.result_of = lambda *_: None
     desk.notes.means.__dict__["job"] = job_of(
         run={"patience_minutes": 0}, batch={"adapter": desk.notes.means.job.batch.adapter}
     )
     for number in range(2):
-        desk.planned(Unsent((write_lot(TEXTS, name=f"lot{number}.parquet"),)))
+        desk.planned(Unsent((write_group(TEXTS, name=f"group{number}.parquet"),)))
         desk.send()
         assert desk.notes.means.gate.stopped is None
         harvested(desk)
@@ -244,7 +244,7 @@ def test_a_failed_batch_that_has_answers_is_harvested(provider, sent):
 
 @pytest.mark.parametrize("tokens", [1, 50, 1_000_000])
 def test_what_is_committed_is_never_less_than_what_is_recorded(
-    provider, desk, write_lot, monkeypatch, tokens
+    provider, desk, write_group, monkeypatch, tokens
 ):
     """Also where answers come to more than their worst case: the budget knows of it before the ledger does."""
     usage = {"prompt_tokens": tokens, "completion_tokens": 2, "total_tokens": tokens + 2}
@@ -261,7 +261,7 @@ def test_what_is_committed_is_never_less_than_what_is_recorded(
 
     monkeypatch.setattr(type(desk.notes), "settle", watched)
     provider.show = lambda batch, _: batch | {"request_counts": {"total": 5, "completed": 4}}
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     harvested(desk, looks=1)
     assert LIMIT - desk.notes.means.budget.left_usd == pytest.approx(seen[0])
@@ -291,7 +291,7 @@ batches = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shown=odd | batches)
 def test_any_json_in_place_of_a_batch_is_no_traceback_and_pays_nothing_twice(
-    provider, desk_of, job_of, write_lot, tmp_path_factory, shown
+    provider, desk_of, job_of, write_group, tmp_path_factory, shown
 ):
     """It can't be looked at now, or says nothing that could be harvested; once it is itself again, all is labeled."""
     provider.show, provider.billed = (lambda batch, _: batch), Counter()
@@ -302,7 +302,7 @@ def test_any_json_in_place_of_a_batch_is_no_traceback_and_pays_nothing_twice(
         limit_usd=str(LIMIT),
         is_practice=False,
     )
-    desk.planned(Unsent((write_lot(TEXTS),)))
+    desk.planned(Unsent((write_group(TEXTS),)))
     desk.send()
     provider.show = lambda batch, _: {**batch, **shown} if isinstance(shown, dict) else shown
     held = desk.notes.means.budget.left_usd

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from labelmill.batch.record import REQUESTS_SCHEMA
 from labelmill.batch.requests import RequestWriter, Room, Size, batch_form_of
-from labelmill.dataset.row_key import row_key_of
 from labelmill.job.model import Run
-from labelmill.model.answer_form import correction_form_of, form_of
-from labelmill.model.breaker import CircuitBreaker
-from labelmill.model.chain import chain_of
-from labelmill.model.failures import Failure
-from labelmill.model.guard import RequestGuard
-from labelmill.model.rounds import Question, after_failure
-from labelmill.model.throttle import Throttle
+from labelmill.live.breaker import CircuitBreaker
+from labelmill.live.chain import chain_of
+from labelmill.live.guard import RequestGuard
+from labelmill.live.rounds import Question, after_failure
+from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget
-from labelmill.money.prices import price_of
+from labelmill.providers.table import price_of
+from labelmill.question.answer_form import correction_form_of, form_of
+from labelmill.question.failures import Failure
+from labelmill.store.row_key import row_key_of
 
 WIDE = Room(50_000, 200_000_000)
 ODD = [
@@ -50,11 +50,11 @@ def writer_of(job_of):
 
 @pytest.fixture
 def written(tmp_path):
-    """Write a lot's requests: the file's facts, its lines, and the row keys beside them."""
+    """Write a group's requests: the file's facts, its lines, and the row keys beside them."""
 
-    def write(writer, lot, offset=0, room=WIDE):
+    def write(writer, group, offset=0, room=WIDE):
         paths = tmp_path / "requests.jsonl", tmp_path / "requests.parquet"
-        file = writer.write(lot, offset, room, *paths)
+        file = writer.write(group, offset, room, *paths)
         content = paths[0].read_bytes()
         assert file.fingerprint == hashlib.sha256(content).hexdigest()
         assert file.size.bytes == len(content)
@@ -80,7 +80,7 @@ def written(tmp_path):
 )
 @pytest.mark.parametrize("is_correction", [False, True])
 def test_a_line_holds_the_very_body_that_the_live_lane_sends(
-    staged, completion, writer_of, written, write_lot, job_of, model, is_correction
+    staged, completion, writer_of, written, write_group, job_of, model, is_correction
 ):
     """Prompt, settings, form and correction: whatever the lane, a text is asked in the same words, which cost the same."""
     staged.stage("/chat/completions", completion())
@@ -94,8 +94,8 @@ def test_a_line_holds_the_very_body_that_the_live_lane_sends(
     for question in questions:
         chain.invoke(question.as_input())
     writer = writer_of(staged.base_url, model=model, is_correction=is_correction, under_schema=is_correction)
-    lot = write_lot(ODD, ["off_label"] * len(ODD) if is_correction else None, under_schema=is_correction)
-    _, lines = written(writer, lot)
+    group = write_group(ODD, ["off_label"] * len(ODD) if is_correction else None, under_schema=is_correction)
+    _, lines = written(writer, group)
     live = [{name: value for name, value in body.items() if name != "stream"} for body in staged.bodies]
     assert [line["body"] for line in lines] == live
     assert not any(body.get("stream") for body in staged.bodies)
@@ -113,10 +113,10 @@ def test_openai_itself_is_told_the_newer_name_of_max_tokens(writer_of):
         assert {"max_tokens", "max_completion_tokens"} & json.loads(line)["body"].keys() == {name}
 
 
-def test_a_text_without_a_schema_is_corrected_in_the_jobs_own_form(writer_of, written, write_lot, job_of):
+def test_a_text_without_a_schema_is_corrected_in_the_jobs_own_form(writer_of, written, write_group, job_of):
     """Where the endpoint has refused a schema: the correction is said, and no schema asked for."""
     writer = writer_of(is_correction=True)
-    file, (line,) = written(writer, write_lot(["x"], ["refused"]))
+    file, (line,) = written(writer, write_group(["x"], ["refused"]))
     assert "response_format" not in line["body"]
     assert "refusal" in line["body"]["messages"][-1]["content"]
     assert line["body"]["max_tokens"] == form_of(job_of()).max_tokens
@@ -130,31 +130,31 @@ def test_the_form_of_a_batch_is_the_jobs_or_a_corrections(job_of):
     assert batch_form_of(job, under_schema=True) == correction_form_of(job)
 
 
-def test_an_order_is_kept_from_any_offset(writer_of, written, write_lot):
-    """A batch holds the lot's texts from where the last one ended, in the lot's order."""
+def test_an_order_is_kept_from_any_offset(writer_of, written, write_group):
+    """A batch holds the group's texts from where the last one ended, in the group's order."""
     texts = [f"text {number}" for number in range(7)]
-    file, lines = written(writer_of(), write_lot(texts), offset=3, room=Room(2, 10**9))
+    file, lines = written(writer_of(), write_group(texts), offset=3, room=Room(2, 10**9))
     assert [line["body"]["messages"][1]["content"] for line in lines] == texts[3:5]
     assert file.bound == "requests"
-    file, lines = written(writer_of(), write_lot(texts), offset=5, room=WIDE)
+    file, lines = written(writer_of(), write_group(texts), offset=5, room=WIDE)
     assert [line["body"]["messages"][1]["content"] for line in lines] == texts[5:]
     assert file.bound is None
 
 
-def test_a_file_larger_than_one_read_is_whole(writer_of, written, write_lot, monkeypatch):
+def test_a_file_larger_than_one_read_is_whole(writer_of, written, write_group, monkeypatch):
     """Texts are read a few at a time; none is lost or doubled where one read ends and the next begins."""
     monkeypatch.setattr("labelmill.batch.requests._TEXTS_AT_ONCE", 3)
     texts = [f"text {number}" for number in range(10)]
     for offset in (0, 2, 3, 9):
-        _, lines = written(writer_of(), write_lot(texts), offset)
+        _, lines = written(writer_of(), write_group(texts), offset)
         assert [line["body"]["messages"][1]["content"] for line in lines] == texts[offset:]
 
 
 @pytest.mark.parametrize("bound", ["requests", "bytes", "tokens", "budget"])
-def test_each_limit_is_kept_to_the_last_text_that_fits(writer_of, written, write_lot, bound):
+def test_each_limit_is_kept_to_the_last_text_that_fits(writer_of, written, write_group, bound):
     """A room that is just large enough for three texts takes three; a hair less takes two; none for one takes none."""
-    writer, lot = writer_of(), write_lot([f"text {number}" for number in range(5)])
-    whole, _ = written(writer, lot, room=Room(3, 10**9))
+    writer, group = writer_of(), write_group([f"text {number}" for number in range(5)])
+    whole, _ = written(writer, group, room=Room(3, 10**9))
     fields = {"requests": "requests", "bytes": "bytes", "tokens": "tokens", "budget": "worst_case_usd"}
     enough = getattr(whole.size, fields[bound])
     name = {"budget": "usd"}.get(bound, bound)
@@ -164,7 +164,7 @@ def test_each_limit_is_kept_to_the_last_text_that_fits(writer_of, written, write
         return Room(**{"requests": 10**9, "bytes": 10**9, name: limit})
 
     for limit, texts in ((enough, 3), (enough - hair, 2), (hair, 1 if bound == "requests" else 0), (0, 0)):
-        file, lines = written(writer, lot, room=room(limit))
+        file, lines = written(writer, group, room=room(limit))
         assert (len(lines), file.bound) == (texts, bound)
 
 
@@ -203,21 +203,21 @@ def test_sizes_add_up_and_fit_or_tell_which_limit_they_pass(sizes, room):
     assert passed[bound] if bound else not any(passed.values())
 
 
-def test_the_worst_case_is_counted_at_the_batch_lanes_price(writer_of, written, write_lot):
+def test_the_worst_case_is_counted_at_the_batch_lanes_price(writer_of, written, write_group):
     """At half of the live lane's; unknown where the price is."""
-    lot = write_lot(["a", "b"])
-    half = written(writer_of(), lot)[0].size.worst_case_usd
+    group = write_group(["a", "b"])
+    half = written(writer_of(), group)[0].size.worst_case_usd
     own = {"input_usd_per_mtok": 0.15, "output_usd_per_mtok": 0.6}
     for fraction, expected in ((1.0, 2 * half), (0.5, half), (None, None)):
         writer = writer_of(price={**own, "batch_fraction": fraction})
-        assert written(writer, lot)[0].size.worst_case_usd == expected
+        assert written(writer, group)[0].size.worst_case_usd == expected
     assert half > 0
 
 
-def test_no_batch_can_cost_more_than_its_worst_case(practice, writer_of, write_lot, client, tmp_path):
+def test_no_batch_can_cost_more_than_its_worst_case(practice, writer_of, write_group, client, tmp_path):
     """What the provider bills for the file is within what was set aside for it."""
     writer, path = writer_of(practice.base_url), tmp_path / "requests.jsonl"
-    file = writer.write(write_lot(ODD), 0, WIDE, path, tmp_path / "requests.parquet")
+    file = writer.write(write_group(ODD), 0, WIDE, path, tmp_path / "requests.parquet")
     batch_id = client.send(path, {})
     while not client.state(batch_id).status.is_final:
         time.sleep(0.02)
@@ -230,20 +230,20 @@ def test_no_batch_can_cost_more_than_its_worst_case(practice, writer_of, write_l
     assert 0 < paid <= file.size.worst_case_usd
 
 
-def test_a_file_is_never_whole_in_memory(writer_of, write_lot, tmp_path):
+def test_a_file_is_never_whole_in_memory(writer_of, write_group, tmp_path):
     """Thirty megabytes of requests take a few: texts are read, written and forgotten."""
-    lot = write_lot([f"{number} " + "x" * 20_000 for number in range(1500)])
+    group = write_group([f"{number} " + "x" * 20_000 for number in range(1500)])
     writer = writer_of()
     tracemalloc.start()
     try:
-        file = writer.write(lot, 0, WIDE, tmp_path / "r.jsonl", tmp_path / "r.parquet")
+        file = writer.write(group, 0, WIDE, tmp_path / "r.jsonl", tmp_path / "r.parquet")
         assert tracemalloc.get_traced_memory()[1] < file.size.bytes / 2
     finally:
         tracemalloc.stop()
     assert file.size.bytes > 30_000_000
 
 
-def test_an_empty_room_leaves_a_file_without_a_request(writer_of, written, write_lot):
+def test_an_empty_room_leaves_a_file_without_a_request(writer_of, written, write_group):
     """Its size says so, and no text is lost."""
-    file, lines = written(writer_of(), write_lot(["a"]), room=Room(10, 10))
+    file, lines = written(writer_of(), write_group(["a"]), room=Room(10, 10))
     assert (lines, file.bound, file.size) == ([], "bytes", Size())

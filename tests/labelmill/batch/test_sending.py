@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelmill.batch.lots import Lot
+from labelmill.batch.groups import RequestGroup
 from labelmill.batch.openai_client import OpenAIBatchClient
 from labelmill.batch.record import BatchFolder
 from labelmill.batch.requests import Room
 from labelmill.batch.sending import Unsent, send_next
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 WIDE = Room(50_000, 200_000_000)
 TEXTS = ["the match", "the bank", "another match", "a market"]
@@ -24,9 +24,9 @@ def notes(notes_of, job_of):
 
 
 @pytest.fixture
-def unsent(write_lot):
+def unsent(write_group):
     """A plan of four texts."""
-    return Unsent((write_lot(TEXTS),))
+    return Unsent((write_group(TEXTS),))
 
 
 def left_of(notes):
@@ -78,7 +78,7 @@ def test_batches_hold_the_texts_in_order_each_once(notes, unsent, made):
     assert unsent.texts == 3
     assert send_next(notes, unsent, Room(2, 10**9)) is None
     assert send_next(notes, unsent, Room(2, 10**9)) is None
-    assert (unsent.texts, unsent.lots) == (0, ())
+    assert (unsent.texts, unsent.groups) == (0, ())
     names = [record.name for record in notes.out.values()]
     assert names == [f"{notes.means.run_id}-{number:03d}" for number in range(3)]
     assert [record.texts for record in notes.out.values()] == [1, 2, 1]
@@ -87,13 +87,13 @@ def test_batches_hold_the_texts_in_order_each_once(notes, unsent, made):
     assert len(set(keys)) == 4
 
 
-def test_lots_are_sent_one_after_the_other(notes, write_lot):
+def test_lots_are_sent_one_after_the_other(notes, write_group):
     """A batch never mixes two ways of asking."""
-    lots = (
-        write_lot(["x", "y"], ["off_label"] * 2, under_schema=True, name="corrections.parquet"),
-        write_lot(["z"], name="plain.parquet"),
+    groups = (
+        write_group(["x", "y"], ["off_label"] * 2, under_schema=True, name="corrections.parquet"),
+        write_group(["z"], name="plain.parquet"),
     )
-    unsent = Unsent(lots)
+    unsent = Unsent(groups)
     while unsent.texts:
         send_next(notes, unsent, WIDE)
     first, second = notes.out.values()
@@ -170,15 +170,17 @@ def test_the_key_is_in_no_record(practice, notes, unsent, monkeypatch):
 
 
 @settings(deadline=None)
-@given(lots=st.lists(st.integers(1, 5), max_size=4), data=st.data())
-def test_what_is_unsent_is_counted_down_to_nothing(lots, data):
-    """A batch ends where its lot ends at the latest."""
-    unsent = Unsent(tuple(Lot(None, texts, is_correction=False, under_schema=False) for texts in lots))
-    total = sum(lots)
+@given(groups=st.lists(st.integers(1, 5), max_size=4), data=st.data())
+def test_what_is_unsent_is_counted_down_to_nothing(groups, data):
+    """A batch ends where its group ends at the latest."""
+    unsent = Unsent(
+        tuple(RequestGroup(None, texts, is_correction=False, under_schema=False) for texts in groups)
+    )
+    total = sum(groups)
     while unsent.texts:
         assert unsent.texts == total
-        assert unsent.offset < unsent.lots[0].texts
-        sent = data.draw(st.integers(1, unsent.lots[0].texts - unsent.offset))
+        assert unsent.offset < unsent.groups[0].texts
+        sent = data.draw(st.integers(1, unsent.groups[0].texts - unsent.offset))
         unsent.move(sent)
         total -= sent
-    assert (unsent.lots, unsent.offset, total) == ((), 0, 0)
+    assert (unsent.groups, unsent.offset, total) == ((), 0, 0)

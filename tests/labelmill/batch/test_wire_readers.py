@@ -11,8 +11,8 @@ from labelmill.batch.anthropic_wire import answer_of_message
 from labelmill.batch.client import BatchStatus
 from labelmill.batch.gemini_wire import answer_of_response
 from labelmill.batch.output import answers_in
-from labelmill.model.answers import Answer
 from labelmill.money.usage import Usage
+from labelmill.question.answers import Answer
 
 NAMES = [
     *(

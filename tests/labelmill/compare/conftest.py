@@ -9,8 +9,8 @@ from labelmill.compare.estimate import estimate_of
 from labelmill.compare.record import comparison_of
 from labelmill.compare.sample import draw_sample, write_sample
 from labelmill.compare.strategies import ask_with, strategies_of
-from labelmill.practice import PracticeSettings
-from labelmill.run.opening import open_output
+from labelmill.run.open_run import open_output
+from practice import PracticeSettings
 
 TEXTS = [f"the {word} of day {number}" for number in range(20) for word in ("match", "market")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from labelmill.compare.record import agreement_of
 from labelmill.compare.strategies import SEQUENTIAL, strategies_of
-from labelmill.practice import PracticeSettings
+from practice import PracticeSettings
 
 ROOM = {"max_tokens": 20}
 """Enough for an answer that is no label, which would be cut off otherwise."""

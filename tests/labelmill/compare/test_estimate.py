@@ -4,8 +4,8 @@ import pytest
 
 from labelmill.compare.estimate import estimate_of, expected_tokens_of
 from labelmill.compare.strategies import strategies_of
-from labelmill.money.prices import price_of
-from labelmill.practice import PracticeSettings
+from labelmill.providers.table import price_of
+from practice import PracticeSettings
 
 CHINESE = {"体育": "足球、比赛", "财经": "银行、市场"}
 

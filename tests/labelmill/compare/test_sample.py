@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from labelmill.compare.sample import draw_sample, write_sample
-from labelmill.dataset.row_key import row_key_of
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
+from labelmill.store.row_key import row_key_of
 
 TEMPLATE = read_template("text")
 TEXTS = [f"text {number}" for number in range(500)]

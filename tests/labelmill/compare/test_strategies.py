@@ -4,13 +4,13 @@ import polars as pl
 import pytest
 
 from labelmill.compare.strategies import WARM_UP, ask_with, strategies_of
-from labelmill.dataset.row_key import row_key_of
 from labelmill.errors import RunStopped
-from labelmill.practice import PracticeSettings
 from labelmill.store.journal import Journal
+from labelmill.store.row_key import row_key_of
+from practice import PracticeSettings
 
 TEXTS = [f"the match of day {number}" for number in range(60)]
-KNOBS = {"max_concurrency": 6, "rows_per_chunk": 10}
+IGNORED_FIELDS = {"max_concurrency": 6, "rows_per_chunk": 10}
 
 
 def latency_of(kind):
@@ -28,7 +28,7 @@ def ask(opened, practice, job_of):
     """Ask 60 texts by one strategy: `ask("batch", 5, settings)`; returns the ledger's rows and the provider's totals."""
 
     def ask_by(kind, level=1, settings=None, **run):
-        job = job_of(run={**KNOBS, **run})
+        job = job_of(run={**IGNORED_FIELDS, **run})
         practice.configure(settings or PracticeSettings(latency_seconds=latency_of(kind)))
         practice.reset()
         with opened(job, practice.base_url, texts=TEXTS) as (live, sample):

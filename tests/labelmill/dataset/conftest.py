@@ -6,14 +6,14 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from labelmill.dataset.row_key import row_key_of
 from labelmill.dataset.source import source_files
 from labelmill.job.model import Run
-from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt
+from labelmill.question.attempts import Attempt
+from labelmill.question.failures import POLICY_OF_KIND, Policy
 from labelmill.store.journal import Journal
 from labelmill.store.ledger import Ledger
+from labelmill.store.row_key import row_key_of
 
 
 @pytest.fixture(scope="session")

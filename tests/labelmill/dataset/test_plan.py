@@ -20,13 +20,13 @@ from labelmill.dataset.plan import (
     write_pending,
     write_tried,
 )
-from labelmill.dataset.row_key import row_key_of
 from labelmill.dataset.template import read_template
 from labelmill.job.model import Run
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, Tried
+from labelmill.question.attempts import Attempt, Tried
 from labelmill.store.journal import Journal
 from labelmill.store.ledger import Ledger
+from labelmill.store.row_key import row_key_of
 
 TEMPLATE = read_template("text")
 WORDS = ["a", "A", " a", "b", "é", "e\u0301", "中文", "🙂", "\u202eabc", "x\0y", "two\nlines", "0", "null"]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
-from labelmill.job.check import checked_job
 from labelmill.job.file import draft_of_file
 
 KEYS = {

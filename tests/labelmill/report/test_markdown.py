@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 from labelmill.money.budget import LimitUse
 from labelmill.report.changes import gone_labels
 from labelmill.report.findings import Example, Findings, PastRun
+from labelmill.report.formatting import visible
 from labelmill.report.markdown import cost_report, escaped, label_distribution
-from labelmill.report.wording import visible
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 PLAIN = {"text", "text_special", "softbreak"}

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from labelmill.report.formatting import visible
 from labelmill.report.page import report_page
-from labelmill.report.wording import visible
 
 VOID = {"meta", "rect"}
 ACTIVE = {"script", "link", "img", "iframe", "base", "use", "image", "object", "embed", "form", "a"}

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from labelmill.model.progress import BatchSeen, Snapshot
+from labelmill.live.progress import BatchSeen, Snapshot
 from labelmill.report.markdown import escaped
 from labelmill.report.progress_words import MOST_BATCHES, batch_lines, progress_line
 

@@ -10,11 +10,11 @@ import pytest
 from labelmill.batch.client import BatchStatus
 from labelmill.batch.steps import CancelAll, Harvest, Leave, MakePlan, Send, Wait, next_step
 from labelmill.errors import RunStopped
-from labelmill.practice import FaultKind, PracticeSettings
 from labelmill.run import batch_lane
 from labelmill.run.batch_lane import situation_of
 from labelmill.run.costs import write_costs
-from labelmill.run.opening import finished_record, open_run
+from labelmill.run.open_run import finished_record, open_run
+from practice import FaultKind, PracticeSettings
 
 TEXTS = [f"the {word} number {number}" for number in range(3) for word in ("match", "bank")]
 MOST_STEPS = 300
@@ -233,7 +233,7 @@ def test_a_ledger_that_can_not_be_written_stops_the_run(batch_job, practice, mon
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("labelmill.batch.desk.written_whole", full)
+        monkeypatch.setattr("labelmill.batch.session.written_whole", full)
         with pytest.raises(OSError, match="No space"):
             batch_lane.harvest(live, steps[-1].names[0])
         assert live.gate.stopped.message.endswith("out can't be written: No space left on device")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelmill.model.failures import ASK_AGAIN_KINDS, POLICY_OF_KIND
+from labelmill.question.failures import ASK_AGAIN_KINDS, POLICY_OF_KIND
 from labelmill.run.causes import MOST_SAID, Causes, Said, causes_of, causes_sentence
 from labelmill.store.ledger import SCHEMA
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelmill.money.usage import Usage
+from labelmill.question.attempts import Attempt
 from labelmill.run.counts import (
     RowCounts,
     Seconds,
@@ -18,7 +19,6 @@ from labelmill.run.counts import (
     work_of,
     work_of_run,
 )
-from labelmill.store.attempts import Attempt
 from labelmill.store.journal import Journal
 from labelmill.store.ledger import MONEY, SCHEMA
 

@@ -8,8 +8,8 @@ import pytest
 from labelmill.errors import JobRefused
 from labelmill.job.model import Run
 from labelmill.money.usage import Usage
+from labelmill.question.attempts import Attempt
 from labelmill.run.history import history_of, read_runs, read_work, scan_history
-from labelmill.store.attempts import Attempt
 from labelmill.store.folder import OutputFolder
 from labelmill.store.journal import Journal
 

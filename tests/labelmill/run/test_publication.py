@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.dataset.row_key import row_key_of
 from labelmill.errors import RunStopped
-from labelmill.money.prices import price_of
+from labelmill.providers.table import price_of
+from labelmill.question.attempts import Attempt
 from labelmill.run.counts import RowCounts, Work
 from labelmill.run.label_run import LabelRun
 from labelmill.run.manifest import write_manifest
@@ -23,9 +23,9 @@ from labelmill.run.publication import (
     published_in,
 )
 from labelmill.run.record import Prices, record_of, status_of
-from labelmill.store.attempts import Attempt
 from labelmill.store.folder import OutputFolder
 from labelmill.store.journal import Journal
+from labelmill.store.row_key import row_key_of
 
 A_MODELS = Published(run_id="r1", task_key="t1", practice=False, ok=2)
 REHEARSED = Published(run_id="r1", task_key="practice-t1", practice=True, ok=2)

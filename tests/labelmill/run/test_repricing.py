@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from labelmill.job.model import Run
-from labelmill.money.prices import price_of
 from labelmill.money.usage import Usage
+from labelmill.providers.table import price_of
 from labelmill.run.history import read_runs, read_work, scan_history, sums_by
 from labelmill.run.repricing import TodaysPrices, is_tiered, reprice
 from labelmill.store.folder import OutputFolder

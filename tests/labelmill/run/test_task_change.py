@@ -7,14 +7,14 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from labelmill.dataset.row_key import row_key_of
-from labelmill.job.task_key import former_task_key_of, task_key_of
-from labelmill.money.prices import price_of
 from labelmill.money.usage import Usage
+from labelmill.providers.table import price_of
+from labelmill.question.attempts import Attempt, outcomes_of
+from labelmill.question.task_key import former_task_key_of, task_key_of
 from labelmill.run.task_change import changes_between, former_ledgers, task_change_of
-from labelmill.store.attempts import Attempt, outcomes_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import frame_of
+from labelmill.store.row_key import row_key_of
 
 TEXTS = ("a", "b", "c")
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from labelmill.job.model import Run
-from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt
+from labelmill.question.attempts import Attempt
+from labelmill.question.failures import POLICY_OF_KIND, Policy
 from labelmill.store.journal import Journal
 
 RUN = Run(max_attempts=1, max_answers=2)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt
+from labelmill.question.attempts import Attempt
 from labelmill.store.journal import LINE_BYTES, Journal, bring_back, is_abandoned, read_attempts, read_settled
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ FILL_THE_DISK = """
 import resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from labelmill.store.attempts import Attempt
+from labelmill.question.attempts import Attempt
 from labelmill.store.journal import Journal, read_attempts
 
 path = Path(sys.argv[1])
@@ -51,7 +51,7 @@ import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from labelmill.store.attempts import Attempt
+from labelmill.question.attempts import Attempt
 from labelmill.store.journal import Journal, read_attempts
 
 path, in_flight = Path(sys.argv[1]), int(sys.argv[2])

@@ -25,9 +25,9 @@ from ledger_makers import (
 )
 
 from labelmill.job.model import Run
-from labelmill.model.failures import POLICY_OF_KIND, Policy
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import Attempt, Outcome, outcomes_of
+from labelmill.question.attempts import Attempt, Outcome, outcomes_of
+from labelmill.question.failures import POLICY_OF_KIND, Policy
 from labelmill.store.ledger import (
     BY_BATCH,
     COST_USD,

@@ -29,7 +29,7 @@ from ledger_makers import (
 from labelmill.errors import JobRefused
 from labelmill.job.model import Run
 from labelmill.money.usage import Usage
-from labelmill.store.attempts import outcomes_of
+from labelmill.question.attempts import outcomes_of
 from labelmill.store.journal import Journal
 from labelmill.store.ledger import (
     KNOWN_USD,

@@ -1,0 +1,94 @@
+"""What can be wrong with a job's lane, its deadline, its batches and its budget, as (place, sentence)."""
+
+from zoneinfo import ZoneInfo, available_timezones
+
+from labelmill.batch.langasync_extra import adapter_mistakes
+from labelmill.job.file import nearest
+from labelmill.job.model import Batch, LabelJob, Model, Price, Run
+from labelmill.providers.table import OPENAI, Provider, price_of
+from labelmill.store.row_key import row_key_of
+
+
+def lane_mistakes(run: Run, batch: Batch, provider: Provider = OPENAI) -> list[tuple[str, str]]:
+    """What is wrong with when a run has to be done, and with who speaks to the Batch API."""
+    found = [*_deadline_mistakes(run), *_timezone_mistakes(run)]
+    if run.lane != "live":
+        found += [("batch.adapter", mistake.sentence) for mistake in adapter_mistakes(batch, provider)]
+    return found
+
+
+def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:
+    if run.lane == "auto" and run.deadline is None:
+        sentence = (
+            'the lane "auto" has to know when a run is to be done; add a time of day such as deadline = "08:00", '
+            'or set lane = "batch"'
+        )
+        return [("run.deadline", sentence)]
+    if run.lane != "auto" and run.deadline is not None:
+        sentence = f'only the lane "auto" keeps a deadline, and the lane is "{run.lane}"; set lane = "auto", or take it out'
+        return [("run.deadline", sentence)]
+    return []
+
+
+def _timezone_mistakes(run: Run) -> list[tuple[str, str]]:
+    name = run.deadline_timezone
+    if name == "UTC":
+        return []
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # a name like ../UTC is a ValueError, one like Asia a folder
+        known = sorted(available_timezones())
+        close = nearest(name, known)
+        hint = f"did you mean {close!r}?" if close else "expected a name such as 'Asia/Shanghai' or 'UTC'"
+        if not known:
+            hint = "this machine has no time zone database; install one with: pip install tzdata"
+        return [("run.deadline_timezone", f"there is no time zone {name!r}; {hint}")]
+    return []
+
+
+def budget_mistakes(run: Run, model: Model, own: Price | None, base_url: str | None) -> list[tuple[str, str]]:
+    """What keeps a budget from being kept: a price that is unknown on a lane that the run uses."""
+    names = [name for name in Run.model_fields if name.startswith("max_cost_usd")]
+    limit = next((name for name in names if getattr(run, name) is not None), None)
+    if limit is None:
+        return []
+    has_batches = run.lane != "live"
+    if price_of(model, own, base_url) is None:
+        needed = "input_usd_per_mtok, output_usd_per_mtok and batch_fraction"
+        if not has_batches:
+            needed = "input_usd_per_mtok and output_usd_per_mtok"
+        sentence = (
+            f"a budget can't be kept, since the price of {model.name!r} is unknown; "
+            f"add a [price] section with {needed}"
+        )
+        return [(f"run.{limit}", sentence)]
+    if has_batches and price_of(model, own, base_url, "batch") is None:
+        add = "add batch_fraction to [price]" if own else "add a [price] section with batch_fraction"
+        sentence = (
+            f"a budget can't be kept on the lane {run.lane!r}, since the Batch API's price of {model.name!r} is unknown; "
+            f'{add} (0.5 with most providers), or set lane = "live"'
+        )
+        return [(f"run.{limit}", sentence)]
+    return []
+
+
+def room_mistakes(job: LabelJob, base_url: str | None) -> list[tuple[str, str]]:
+    """Limits that keep every text out of a batch, since the prompt alone passes them. To be asked of a job without other mistakes."""
+    if job.run.lane == "live":
+        return []
+    from labelmill.batch.requests import RequestWriter  # noqa: PLC0415  (it brings the whole client along)
+
+    writer = RequestWriter(job, base_url or "", None, is_correction=False, under_schema=False)
+    _, size = writer.line_of(row_key_of(""), "", None)
+    limits = {
+        "max_bytes": (job.batch.max_bytes, size.bytes, "bytes"),
+        "max_queue_tokens": (job.batch.max_queue_tokens, size.tokens, "tokens"),
+    }
+    return [
+        (
+            f"batch.{name}",
+            f"found {limit:,}, and the prompt alone takes {least:,} {unit}: no text fits into a batch",
+        )
+        for name, (limit, least, unit) in limits.items()
+        if limit is not None and least > limit
+    ]

@@ -1,0 +1,79 @@
+"""A token bucket that mirrors the provider's own: whether the next request may go, and when."""
+
+import math
+from dataclasses import dataclass
+
+from labelmill.live.rate_headers import Announced
+
+_SECONDS_PER_MINUTE = 60.0
+_ROUNDING = 1e-9
+
+
+@dataclass
+class Bucket:
+    """So much a minute, refilled evenly. Times are seconds of any steady clock.
+
+    `per_minute` is infinite until a limit is known. The level may fall below zero: what was sent is sent, and whoever
+    comes next waits until it is made up for.
+    """
+
+    per_minute: float = math.inf
+    capacity: float = math.inf
+    level: float = math.inf
+    at: float = 0.0
+    cap: float = math.inf
+    """The job's own limit; what a provider announces counts only below it."""
+
+    @classmethod
+    def capped(cls, cap: float | None, now: float) -> "Bucket":
+        """A bucket with the job's own limit, or none; it starts with a second's worth."""
+        if cap is None:
+            return cls(at=now)
+        burst = max(1.0, cap / _SECONDS_PER_MINUTE)
+        return cls(per_minute=cap, capacity=burst, level=burst, at=now, cap=cap)
+
+    def wait_for(self, amount: float, now: float) -> float:
+        """Seconds until an amount may be taken; one that is larger than the bucket, once that is full."""
+        if math.isinf(self.per_minute):
+            return 0.0
+        self._refill(now)
+        missing = min(amount, self.capacity) - self.level
+        return missing * _SECONDS_PER_MINUTE / self.per_minute if missing > _ROUNDING * self.capacity else 0.0
+
+    def take(self, amount: float, now: float) -> None:
+        """Take an amount (or give back a negative one): of a request that is sent, or that was estimated wrongly."""
+        if not math.isinf(self.per_minute):
+            self._refill(now)
+            self.level = min(self.capacity, self.level - amount)
+
+    def learn(self, announced: Announced, outstanding: float, now: float) -> None:
+        """Take over what the provider announces.
+
+        The most it ever said remains is how much it lets through at once. Its level corrects ours downward only: the
+        announcement doesn't know of what was sent since.
+
+        Args:
+            announced: from the headers of an answer.
+            outstanding: what has been sent and not been answered.
+            now: seconds.
+        """
+        if announced.per_minute >= self.cap:
+            return
+        first = math.isinf(self.per_minute) or self.per_minute == self.cap
+        self._refill(now)
+        self.per_minute = announced.per_minute
+        self.capacity = announced.remaining + 1 if first else max(self.capacity, announced.remaining + 1)
+        self.level = min(self.level, announced.remaining - (outstanding if first else 0.0))
+
+    def empty(self, now: float) -> None:
+        """The provider says it is empty, whatever we thought."""
+        if not math.isinf(self.per_minute):
+            self._refill(now)
+            self.level = min(self.level, 0.0)
+
+    def _refill(self, now: float) -> None:
+        if not math.isinf(self.per_minute):
+            self.level = min(
+                self.capacity, self.level + (now - self.at) * self.per_minute / _SECONDS_PER_MINUTE
+            )
+        self.at = now

@@ -1,0 +1,366 @@
+"""The guard: the one place that every request passes, and the one rule for money.
+
+A request takes a place in the throttle and its worst case from the budget, is noted, and is sent. What comes of it, whatever
+that is, is exactly one attempt: the budget is settled by it, the chunk's journal keeps it, and the breaker and the throttle
+take account of it. What the provider failed at is sent again from here, as often as the job allows.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Protocol
+
+from labelmill.errors import BudgetReached, LabelmillError, RunStopped, TextTooDear
+from labelmill.job.model import Run
+from labelmill.live.breaker import CircuitBreaker
+from labelmill.live.pace import Permit
+from labelmill.live.throttle import Throttle
+from labelmill.money.budget import Budget, Reservation
+from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
+from labelmill.money.usage import Usage
+from labelmill.providers.failures import failure_of
+from labelmill.providers.responses import Response, ending_of
+from labelmill.question.answers import Answer
+from labelmill.question.attempts import Attempt
+from labelmill.question.failures import Failure, Policy, without_key
+from labelmill.question.judge import Judge, failed_attempt
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 60.0
+_HUGE = 4
+"""So many times its prompt, a text is dear by itself."""
+_ASKED_AGAIN = frozenset({Policy.RETRY, Policy.DOUBT})
+
+
+class RequestFailed(LabelmillError):  # noqa: N818  (the name is the sentence)
+    """A text's requests got no answer, and this run, or this pass of it, sends no more of them."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.message)
+
+
+class Recorder(Protocol):
+    """Keeps what is known of a chunk's requests."""
+
+    def note_sent(self, row_key: str, worst_cost_usd: Decimal | None) -> None:
+        """A request goes out now; it may cost so much at most.
+
+        Raises:
+            OSError: that can't be kept; nothing is to be sent.
+        """
+
+    def record(self, attempt: Attempt) -> None:
+        """What came of it.
+
+        Raises:
+            OSError: that can't be kept.
+        """
+
+    def paid_before(self, row_key: str) -> int:
+        """How many requests of earlier runs may have been paid and gave no answer."""
+
+    def earlier_refusals(self, row_key: str) -> int:
+        """How many earlier runs refused the text while they labeled others."""
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """What one request came to. `is_last` tells that none follows in this pass."""
+
+    answer: Answer | None
+    attempt: Attempt
+    failure: Failure | None
+    is_last: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One text on its way: its chunk (the lower goes first), and what a request for it may come to.
+
+    `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
+    it has had. Where
+    `schema_may_be_refused`, a refusal may mean the schema it is asked under, and it is not sent again as it is.
+    """
+
+    row_key: str
+    chunk: int
+    worst_case: Usage
+    most_attempts: int | None = None
+    schema_may_be_refused: bool = False
+    least_case: Usage | None = None
+    tried: int = 0
+
+
+class RequestGuard:
+    """One for all chunks of a run; threads share it.
+
+    Args:
+        settings: the run's.
+        throttle: says when a request may go.
+        budget: says whether it may.
+        breaker: ends what can't succeed.
+        price: what tokens cost.
+        hidden_key: is taken out of whatever the provider says.
+        address: where requests go, in words.
+        notify: takes what must stand beside the run's numbers.
+        is_practice: whether the practice provider may answer.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  (it is where everything comes together)
+        self,
+        settings: Run,
+        throttle: Throttle,
+        budget: Budget,
+        breaker: CircuitBreaker,
+        price: Price | None,
+        hidden_key: str | None = None,
+        address: str = "",
+        notify: Callable[[str], None] = lambda _: None,
+        *,
+        is_practice: bool = True,
+    ) -> None:
+        self.settings = settings
+        self.throttle = throttle
+        self.budget = budget
+        self.breaker = breaker
+        self.price = price
+        self.hidden_key = hidden_key
+        self.address = address
+        self.notify = notify
+        self.is_practice = is_practice
+        self.is_last_pass = False
+        self._recorders: dict[int, Recorder] = {}
+        self._tried: dict[str, int] = {}
+        self._paid: dict[tuple[int, str], int] = {}
+        self._jitter = random.Random()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def recording(self, chunk: int, recorder: Recorder) -> Iterator[None]:
+        """Let a recorder take the attempts of a chunk for the length of the block."""
+        self._recorders[chunk] = recorder
+        try:
+            yield
+        finally:
+            del self._recorders[chunk]
+
+    def ask(
+        self, asked: Asked, judge: Judge, send: Callable[[], Response | Failure]
+    ) -> tuple[Answer, Attempt]:
+        """Send a text's request until it is answered, and return the answer with what it amounts to.
+
+        Args:
+            asked: the text.
+            judge: tells which answers are labels.
+            send: sends one request. It raises nothing that is the provider's or the network's doing.
+
+        Raises:
+            RequestFailed: it was not answered.
+            RunStopped: the run has stopped; nothing was sent, or nothing more.
+            OSError: what came of it can't be kept.
+        """
+        if self._left(asked) <= 0:
+            raise RequestFailed(Failure("provider_error", "its requests are used up"))
+        tried = 0
+        while True:
+            try:
+                ending = self._once(replace(asked, tried=tried), judge, send)
+            except TextTooDear as too_dear:
+                raise RequestFailed(self._left_out(asked, too_dear)) from None
+            tried += 1
+            if ending.answer is not None and ending.attempt.answered:
+                return ending.answer, ending.attempt
+            failure = ending.failure or Failure("bad_response", "no answer")
+            may_be_schema = asked.schema_may_be_refused and failure.policy is Policy.DOUBT
+            if ending.is_last or may_be_schema or failure.policy not in _ASKED_AGAIN:
+                raise RequestFailed(failure)
+            self.throttle.gate.wait_unless_stopped(wait_after(tried, failure, self._jitter))
+            self.throttle.gate.raise_if_stopped()
+
+    def end(self) -> None:
+        """End a run that has asked everything: where all that came of it were refusals, these are everyone's, and it failed."""
+        if self.throttle.gate.stopped is not None:
+            return
+        sentence = self.breaker.end()
+        if sentence:
+            self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+
+    def _once(self, asked: Asked, judge: Judge, send: Callable[[], Response | Failure]) -> _Ending:
+        worst_cost = cost_of(asked.worst_case, self.price)
+        recorder = self._recorders.get(asked.chunk)
+        with self._permit(asked, worst_cost or Decimal(0)) as (permit, reservation):
+            if recorder is not None:
+                try:
+                    recorder.note_sent(asked.row_key, worst_cost)
+                except OSError:
+                    reservation.release()
+                    raise
+            number = self.breaker.number_request()
+            response = self._without_key(send())
+            ending = self._ending_of(asked, judge, response, worst_cost)
+            attempt = ending.attempt
+            reservation.settle(attempt.unseen_usd if attempt.cost_usd is None else attempt.cost_usd)
+            ending = self._shared(asked, ending, permit, response, number)
+            if recorder is not None:
+                recorder.record(ending.attempt)
+            return ending
+
+    def _left_out(self, asked: Asked, too_dear: TextTooDear) -> Failure:
+        """Remember a text that no request is sent for, since it alone is dearer than a limit; the others go on.
+
+        Raises:
+            BudgetReached: it is hardly larger than the prompt, so that none of them would fit.
+        """
+        least = asked.least_case
+        if least is not None and asked.worst_case.input_tokens < _HUGE * least.input_tokens:
+            reached = BudgetReached(str(too_dear))
+            self.throttle.gate.stop(reached)
+            raise reached
+        failure = Failure("over_budget", str(too_dear))
+        recorder = self._recorders.get(asked.chunk)
+        if recorder is not None:
+            recorder.record(replace(failed_attempt(asked.row_key, failure, None), gave_up=True))
+        return failure
+
+    def _without_key(self, response: Response | Failure) -> Response | Failure:
+        """A response of which nothing that is shown can hold the key: before anyone cuts its words."""
+        if self.hidden_key is None or isinstance(response, Failure):
+            return response
+        key = self.hidden_key.encode()
+        if key not in response.content:
+            return response
+        return replace(response, content=response.content.replace(key, b"[key]"))
+
+    def _ending_of(
+        self, asked: Asked, judge: Judge, response: Response | Failure, worst_cost: Decimal | None
+    ) -> _Ending:
+        """What a response amounts to by itself. It never raises: something was sent, and may have been paid."""
+        try:
+            read = ending_of(response) if isinstance(response, Response) else response
+            if isinstance(read, Failure):
+                failure = without_key(read, self.hidden_key)
+                return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
+            attempt, found = judge.attempt_of(asked.row_key, read, worst_cost)
+            if not self.is_practice and (read.model or "").startswith(PRACTICE_MODEL):
+                sentence = "a practice provider answers where a model was expected; its labels would be taken for a model's"
+                failure = Failure("denied", sentence, is_account=True)
+                self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+                return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
+            if found is None:
+                return _Ending(read, attempt, None)
+            failure = without_key(found, self.hidden_key)
+            return _Ending(read, replace(attempt, message=failure.message), failure)
+        except Exception as error:  # noqa: BLE001  (whatever was sent, one attempt is made of it)
+            failure = without_key(failure_of(error), self.hidden_key)
+            return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
+
+    def _shared(
+        self, asked: Asked, ending: _Ending, permit: Permit, response: Response | Failure, number: int
+    ) -> _Ending:
+        """What an ending amounts to beside what the others got; the run's parts take account of it."""
+        headers = response.headers if isinstance(response, Response) else {}
+        attempt, failure = ending.attempt, ending.failure
+        counts = True
+        if attempt.answered:
+            self.throttle.answered(permit, attempt.usage, headers)
+        elif failure is not None:
+            counts = self.throttle.failed(permit, failure, headers)
+        if not attempt.answered:
+            self._count(asked, attempt, counts=counts)
+        is_last = self._left(replace(asked, tried=asked.tried + 1)) <= 0
+        if failure is not None:
+            waits_too_long = (failure.retry_after_seconds or 0.0) > self.settings.patience_minutes * 60
+            earlier = (
+                self._recorders[asked.chunk].earlier_refusals(asked.row_key)
+                if asked.chunk in self._recorders
+                else 0
+            )
+            failure = self.breaker.judged(asked.row_key, failure, earlier_refusals=earlier, last=is_last)
+            # A refusal, or a wait of hours, may be everyone's as long as nobody is answered: the text is pending then.
+            may_be_everyones = failure.policy is Policy.DOUBT or waits_too_long
+            settled = not may_be_everyones or self.breaker.has_answers
+            # Where it may be the schema that is refused, the text is asked once more without one.
+            may_be_schema = asked.schema_may_be_refused and failure.kind in {"denied", "bad_request"}
+            # Before the last pass something is left to try: should the run stop there, the text is pending.
+            is_over = is_last and (self.is_last_pass or asked.most_attempts is not None)
+            gave_up = not attempt.answered and is_over and settled and not may_be_schema
+            is_last = is_last or waits_too_long
+            attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
+        if attempt.model is not None:
+            self.notice_surcharge(surcharge_of(self.price, attempt.model))
+        sentence = self.breaker.add(
+            asked.row_key, failure, number=number, answered=attempt.answered, paused=not counts
+        )
+        if sentence:
+            self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+        return _Ending(ending.answer, attempt, failure, is_last)
+
+    def notice_surcharge(self, surcharge: Surcharge | None) -> None:
+        """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""
+        if surcharge is None:
+            return
+        sentence = (
+            f"the provider answers as {surcharge.reported}, which costs {surcharge.factor:.3g} times as much as "
+            f"{surcharge.named}; its answers are billed at its own price"
+        )
+        self.notify(sentence)
+        if self.budget.limit is not None:
+            advice = "name that model in model.name, or add a [price] section with what you pay"
+            self.throttle.gate.stop(
+                BudgetReached(f"{sentence}. To go on within {self.budget.limit.field}, {advice}")
+            )
+
+    def _left(self, asked: Asked) -> int:
+        """How many more requests a text may have in this pass without an answer."""
+        if asked.most_attempts is not None:
+            return asked.most_attempts - asked.tried
+        tried = self._tried.get(asked.row_key, 0)
+        # What earlier chunks paid for it, in this run or another, its recorder knows.
+        paid = self._paid.get((asked.chunk, asked.row_key), 0)
+        recorder = self._recorders.get(asked.chunk)
+        before = recorder.paid_before(asked.row_key) if recorder is not None else 0
+        most = self.settings.max_attempts
+        # One is kept for the last pass, minutes later: what has failed four times in a row may work then.
+        this_pass = most if self.is_last_pass else max(1, most - 1)
+        return min(this_pass - tried, most - before - paid)
+
+    def _count(self, asked: Asked, attempt: Attempt, *, counts: bool) -> None:
+        """Remember a request without an answer: how many a text may have is for the whole run, and for all of them."""
+        if asked.most_attempts is not None:
+            return
+        with self._lock:
+            if counts:
+                self._tried[asked.row_key] = self._tried.get(asked.row_key, 0) + 1
+            if attempt.usage != Usage():
+                key = (asked.chunk, asked.row_key)
+                self._paid[key] = self._paid.get(key, 0) + 1
+
+    @contextmanager
+    def _permit(self, asked: Asked, worst_cost: Decimal) -> Iterator[tuple[Permit, Reservation]]:
+        """Hold a place and the money for one request."""
+        worst_case = asked.worst_case
+        has_failed = self._tried.get(asked.row_key, 0) > 0
+        with self.throttle.admit(
+            asked.chunk, worst_case.input_tokens, worst_case.output_tokens, has_failed=has_failed
+        ) as permit:
+            try:
+                with self.budget.reserve(worst_cost) as reservation:
+                    try:
+                        self.throttle.gate.raise_if_stopped()
+                    except RunStopped:
+                        reservation.release()
+                        raise
+                    yield permit, reservation
+            except BudgetReached as reached:
+                self.throttle.gate.stop(reached)
+                raise
+
+
+def wait_after(tried: int, failure: Failure, jitter: random.Random) -> float:
+    """Seconds to wait before a request is sent again: what the provider asks for, or a growing, random while."""
+    ceiling: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** max(0, tried - 1))
+    return max(ceiling * jitter.uniform(0.5, 1.0), failure.retry_after_seconds or 0.0)

@@ -1,0 +1,119 @@
+"""Rounds: a chunk is asked with `chain.batch`, and what was answered with no label is asked again in a further round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+
+from labelmill.errors import RunStopped
+from labelmill.job.model import LabelJob
+from labelmill.live.guard import RequestFailed
+from labelmill.question.attempts import Tried
+from labelmill.question.failures import Failure, Policy
+from labelmill.question.prompt import correction_of
+
+
+@dataclass(frozen=True)
+class Question:
+    """One text to ask about, with how many answers to it were no label."""
+
+    row_key: str
+    text: str
+    answers: int = 0
+    correction: tuple[BaseMessage, ...] = field(default=())
+    under_schema: bool = False
+
+    def as_input(self) -> dict[str, Any]:
+        """The chain's input."""
+        return {"text": self.text, "correction": list(self.correction)}
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round leaves: how many texts ended with and without a label, and what to ask again."""
+
+    labeled: int
+    failed: int
+    again: list[Question]
+
+
+def question_of(row_key: str, text: str, job: LabelJob, tried: Tried | None = None) -> Question:
+    """A text's first question of this run; a correction where earlier answers were no label."""
+    if tried is None or tried.problem is None:
+        return Question(row_key, text)
+    correction = HumanMessage(correction_of(job, tried.problem))
+    return Question(
+        row_key,
+        text,
+        answers=tried.answers,
+        correction=(correction,),
+        under_schema=not tried.schema_refused,
+    )
+
+
+def next_round(questions: Sequence[Question], results: Sequence[Any], job: LabelJob) -> Round:
+    """Decide what becomes of each question after `chain.batch` has returned its results.
+
+    A question whose request was never sent, because the run had stopped, is neither done nor asked again.
+
+    Raises:
+        BaseException: a result that is neither an answer nor the provider's failure, such as a full disk.
+    """
+    labeled = failed = 0
+    again: list[Question] = []
+    for question, result in zip(questions, results, strict=True):
+        if isinstance(result, str):
+            labeled += 1
+            continue
+        failure = _failure(result)
+        if failure is None:
+            continue
+        asked = after_failure(question, failure, job)
+        if asked is None:
+            failed += 1
+        else:
+            again.append(asked)
+    return Round(labeled, failed, again)
+
+
+def after_failure(question: Question, failure: Failure, job: LabelJob) -> Question | None:
+    """The question to ask after a failure; None where the text is done with."""
+    if failure.policy is Policy.ASK_AGAIN and question.answers + 1 < job.run.max_answers:
+        correction = HumanMessage(correction_of(job, failure.kind))
+        return replace(question, answers=question.answers + 1, correction=(correction,), under_schema=True)
+    if failure.kind in {"bad_request", "denied"} and question.under_schema:
+        # The endpoint has no schemas; a refused request costs nothing.
+        return replace(question, under_schema=False)
+    return None
+
+
+def configs_of(questions: Sequence[Question], shared: RunnableConfig, chunk: int) -> list[RunnableConfig]:
+    """The config of each input of `chain.batch`: `shared` with its metadata, and which row it is for."""
+    known = {**shared.get("metadata", {}), "chunk": chunk}
+    return [
+        {
+            **shared,
+            "metadata": {
+                **known,
+                "row_key": question.row_key,
+                **({"schema_may_be_refused": True} if question.under_schema else {}),
+            },
+        }
+        for question in questions
+    ]
+
+
+def _failure(result: object) -> Failure | None:
+    match result:
+        case Failure():
+            return result
+        case RequestFailed():
+            return result.failure
+        case RunStopped():
+            return None
+        case BaseException():
+            raise result
+        case _:
+            raise TypeError(f"not an answer: {result!r}")

@@ -1,1 +1,0 @@
-"""Asking a language model: prompt, chain, answers, failures, and the gate in front of it."""

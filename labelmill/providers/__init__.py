@@ -1,0 +1,1 @@
+"""Who is asked: a provider's address and key, how it is spoken to, and what its responses and failures say."""

@@ -1,0 +1,68 @@
+"""The task key: a hash of all that changes an answer."""
+
+import hashlib
+import json
+
+from labelmill.job.model import LabelJob
+from labelmill.question.answers import PARSER_VERSION
+from labelmill.question.prompt import wording_of
+
+IGNORED_FIELDS = frozenset(
+    {
+        "name",
+        "label_order",  # the labels stand in the key in their order
+        "source",
+        "output",
+        "run",
+        "batch",
+        "price",
+        "practice",
+        "prompt",  # the words themselves stand in the key instead: a change in the default wording counts too
+        "model.timeout_seconds",
+        "model.api_key_env",
+        "model.base_url",
+    }
+)
+"""What doesn't change an answer. Everything else of a job does, so that a new field asks anew until it is listed."""
+
+_AS_IF_UNSET = frozenset({"model.base_url"})
+"""Knobs that stand in the key as null, as they always have where the environment or the command line gave the address."""
+
+
+def task_key_of(job: LabelJob) -> str:
+    """The job's task key: 16 hex digits.
+
+    The order of labels counts, since the model reads them in that order. Where the model is reached doesn't, wherever that
+    is said: in the job, by the environment or on the command line.
+    """
+    return _key_of(job, _without_knobs(job.model_dump(mode="json")))
+
+
+def former_task_key_of(job: LabelJob) -> str:
+    """The key that earlier versions gave the task, in which the job's own `model.base_url` counted."""
+    facts = _without_knobs(job.model_dump(mode="json"))
+    model = {**facts["model"], "base_url": job.model.base_url}  # type: ignore[dict-item]
+    return _key_of(job, {**facts, "model": model})
+
+
+def _key_of(job: LabelJob, values: dict[str, object]) -> str:
+    wording = wording_of(job)
+    facts = {
+        "job": values,
+        "labels": list(job.labels.items()),
+        "wording": [wording.system, wording.user, wording.correction],
+        "parser": PARSER_VERSION,
+    }
+    canonical = json.dumps(facts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _without_knobs(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    kept: dict[str, object] = {}
+    for name, value in values.items():
+        place = prefix + name
+        if place in _AS_IF_UNSET:
+            kept[name] = None
+        elif place not in IGNORED_FIELDS:
+            kept[name] = _without_knobs(value, f"{place}.") if isinstance(value, dict) else value
+    return kept

@@ -1,0 +1,102 @@
+"""Opening a run: the lock, the endpoint, what a dead run left; and whatever happens, a record at the end."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
+from labelmill.job.model import LabelJob
+from labelmill.providers.endpoint import reachable
+from labelmill.providers.environment import bypass_proxies, open_files_mistakes
+from labelmill.providers.network import answering_endpoint
+from labelmill.run.causes import causes_of
+from labelmill.run.counts import Work, work_of_run
+from labelmill.run.label_run import LabelRun, new_run_id
+from labelmill.run.live import RunContext, live
+from labelmill.run.publication import Merged
+from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
+from labelmill.run.recovery import take_over_dead_runs
+from labelmill.store.folder import OutputFolder
+from labelmill.store.lock import LockedError, locked
+
+
+@contextmanager
+def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunContext]:
+    """Take the output folder of a job that was checked, and have a run into it live for the length of the block.
+
+    Journals that dead runs left are folded in before the block begins.
+
+    Raises:
+        JobRefused: another run writes into the same output folder, or no request would be answered.
+    """
+    bypass_proxies()
+    endpoint = answering_endpoint(job, model_base_url)
+    if mistakes := open_files_mistakes(job.run.max_concurrency):
+        raise JobRefused(mistakes)
+    started = datetime.now(UTC)
+    run_id = new_run_id(started)
+    with ExitStack() as stack:
+        folder = OutputFolder.of(job)
+        try:
+            stack.enter_context(locked(folder.lock, f"run {run_id}, process {os.getpid()}"))
+        except LockedError as error:
+            sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
+            raise JobRefused([Mistake("output.path", sentence)]) from None
+        # On the live lane too where it has been sent batches: they are to be settled as a provider's are.
+        remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
+        endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
+        run = LabelRun(
+            job=job,
+            run_id=run_id,
+            base_url=endpoint.base_url or "",
+            practice=endpoint.practice,
+            started_at_utc=started,
+        )
+        run.record_folder.mkdir(parents=True, exist_ok=True)
+        take_over_dead_runs(run)
+        mine = stack.enter_context(live(run))
+        try:
+            yield mine
+        finally:
+            for plan in run.record_folder.glob("pending*"):
+                plan.unlink()
+
+
+@contextmanager
+def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunContext]:
+    """Begin a run of a job that was checked, and see it to its end.
+
+    When the block raises, `run.json` still says what was asked and paid.
+
+    Raises:
+        JobRefused: another run writes into the same output folder.
+    """
+    with open_output(job, model_base_url) as mine:
+        run = mine.run
+        write_record(
+            record_of(run, None, Work(), Prices(mine.price), ("running", None), None), run.record_folder
+        )
+        try:
+            yield mine
+        except BaseException as error:
+            words = str(error) if isinstance(error, LabelmillError) else f"{type(error).__name__}: {error}"
+            mine.gate.stop(RunStopped("failed", words[:500]))
+            written = read_record(run.record_folder)
+            if written is None or written.status == "running":
+                write_record(finished_record(mine, None), run.record_folder)
+            raise
+
+
+def finished_record(mine: RunContext, merged: Merged | None) -> RunRecord:
+    """The record of a run that ends now; `merged` is None where it could not publish."""
+    run, notes = mine.run, mine.desk.notes
+    work = work_of_run(run.folder.ledgers, run.run_id, run.task_key)
+    causes = causes_of(run.ledger.scan_run(run.run_id))
+    if merged is not None and merged.rows.failed and causes == NO_CAUSES:
+        # None of them was asked again: they failed as they did before.
+        causes = causes_of(run.ledger.scan())
+    ending = status_of(merged, run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine, causes)
+    prices = Prices(mine.price, mine.batch_price)
+    batches = [*notes.settled, *notes.out.values()]
+    return record_of(run, merged, work, prices, ending, datetime.now(UTC), batches, causes, mine.notices)

@@ -1,0 +1,370 @@
+"""What is said of a source and an output before anything is spent."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from labelmill.check.dataset import output_mistakes, source_mistakes
+from labelmill.check.job import checked_job
+from labelmill.dataset.merge import LABEL_COLUMNS
+from labelmill.job.file import draft_of_file
+from labelmill.job.model import Output, Source
+
+
+def _source(path, text="text"):
+    return source_mistakes(Source(path=str(path), text=text))
+
+
+def _output(path, source=None, text="text"):
+    return output_mistakes(
+        Output(path=str(path)), None if source is None else Source(path=str(source), text=text)
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with one good file in it."""
+    (tmp_path / "in").mkdir()
+    pl.DataFrame({"text": ["a"], "n": [1]}).write_parquet(tmp_path / "in" / "good.parquet")
+    return tmp_path / "in"
+
+
+def test_a_good_dataset_has_no_mistake(folder):
+    """File, folder and glob are all fine, with a column and with a template."""
+    for path in (folder, folder / "good.parquet", folder / "*.parquet", folder / "**/*"):
+        assert _source(path) == []
+        assert _source(path, "{text} {n}") == []
+    assert _output(folder.parent / "out", folder) == []
+
+
+def test_no_such_path(tmp_path):
+    """A path at which there is nothing is named whole."""
+    assert _source(tmp_path / "x.parquet") == [
+        ("source.path", f"there is no file or folder '{tmp_path}/x.parquet'")
+    ]
+
+
+def test_no_file_matches(tmp_path):
+    """A glob without a match is named, with the folder it looked in."""
+    assert _source(tmp_path / "x/*.parquet") == [
+        ("source.path", f"no file matches '{tmp_path}/x/*.parquet'; looked in '{tmp_path}/x'")
+    ]
+
+
+def test_a_folder_without_parquet(tmp_path):
+    """A folder with other files only is said so."""
+    (tmp_path / "a.csv").touch()
+    assert _source(tmp_path) == [("source.path", f"there is no *.parquet file in the folder '{tmp_path}'")]
+
+
+def test_a_path_that_no_system_takes(tmp_path):
+    """A name too long for the file system is a sentence and not a traceback."""
+    name = "x" * 300
+    assert _source(tmp_path / name) == [
+        ("source.path", f"'{tmp_path}/{name}' can't be read: File name too long")
+    ]
+    assert _output(tmp_path / name) == [
+        ("output.path", f"'{tmp_path}/{name}' can't be written: File name too long")
+    ]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x.parquet", "gs://b/*.parquet", "https://host/x.parquet"])
+def test_addresses_are_not_supported_yet(url):
+    """An object-store address is refused in so many words, for the source and for the output."""
+    assert _source(url) == [
+        ("source.path", f"object-store addresses can't be read by this version; found '{url}'")
+    ]
+    assert _output(url) == [
+        ("output.path", f"results can be written to folders only by this version; found '{url}'")
+    ]
+
+
+def test_files_that_are_not_parquet_are_named(folder):
+    """Empty, foreign and truncated files are named one by one, and good ones are not."""
+    whole = (folder / "good.parquet").read_bytes()
+    contents = {"empty": b"", "text": b"a,b\n1,2\n" * 10, "cut": whole[:-5], "half": whole[: len(whole) // 2]}
+    for name, content in contents.items():
+        (folder / f"{name}.parquet").write_bytes(content)
+    found = _source(folder)
+    assert [place for place, _ in found] == ["source.path"] * 4
+    for name in contents:
+        said = f"'{folder}/{name}.parquet' is not a Parquet file, or it is truncated ("
+        assert sum(sentence.startswith(said) for _, sentence in found) == 1
+    assert not any("good.parquet" in sentence for _, sentence in found)
+
+
+def test_many_broken_files_are_counted(folder):
+    """Of a thousand mistakes of one kind, a few are shown and the rest counted."""
+    for number in range(12):
+        (folder / f"{number:02}.parquet").touch()
+    found = [sentence for _, sentence in _source(folder)]
+    assert len(found) == 6
+    assert found[-1] == "and 7 more files like these"
+
+
+def test_a_missing_column_shows_those_there_are(folder):
+    """The file, its columns, and the one whose name comes near."""
+    assert _source(folder, "Text") == [
+        (
+            "source.text",
+            f"'{folder}/good.parquet' has no column 'Text'; its columns are 'text', 'n'; did you mean 'text'?",
+        )
+    ]
+    assert _source(folder, "{text} {zzz}") == [
+        ("source.text", f"'{folder}/good.parquet' has no column 'zzz'; its columns are 'text', 'n'")
+    ]
+
+
+def test_a_wide_file_shows_some_of_its_columns(tmp_path):
+    """A file with hundreds of columns makes no page of a sentence, and the near name is still found."""
+    pl.DataFrame({f"column {number}": [1] for number in range(300)} | {"headline": ["a"]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
+    ((_, sentence),) = _source(tmp_path, "headlines")
+    assert sentence.endswith("'column 29' and 271 more; did you mean 'headline'?")
+
+
+def test_partitions_count_as_columns(tmp_path):
+    """A folder's partition can be the text, stand in a template, and is offered where a name is wrong."""
+    path = tmp_path / "topic=科技" / "a.parquet"
+    path.parent.mkdir()
+    pl.DataFrame({"text": ["a"]}).write_parquet(path)
+    assert _source(tmp_path, "topic") == []
+    assert _source(tmp_path, "{topic}: {text}") == []
+    ((_, sentence),) = _source(tmp_path, "{topics}")
+    assert sentence.endswith("did you mean 'topic'?")
+
+
+def test_a_column_missing_in_one_file_names_that_file(folder):
+    """Of several files, the ones that lack the column are named."""
+    pl.DataFrame({"body": ["a"]}).write_parquet(folder / "other.parquet")
+    ((_, sentence),) = _source(folder)
+    assert sentence.startswith(f"'{folder}/other.parquet' has no column 'text'; its columns are 'body'")
+
+
+NOT_TEXT = {
+    "Int64": [1],
+    "Boolean": [True],
+    "List(String)": [["a"]],
+    "Binary": [b"a"],
+    "Struct": [{"a": 1}],
+    "Null": [None],
+    "Datetime": [datetime(2026, 1, 1, tzinfo=UTC)],
+}
+
+
+@pytest.mark.parametrize("dtype", NOT_TEXT)
+def test_a_text_column_that_is_not_text(tmp_path, dtype):
+    """A column of another type is named with its type."""
+    pl.DataFrame({"x": NOT_TEXT[dtype]}).write_parquet(tmp_path / "a.parquet")
+    ((place, sentence),) = _source(tmp_path, "x")
+    assert place == "source.text"
+    assert sentence.startswith(f"the column 'x' of '{tmp_path}/a.parquet' is {dtype}")
+    assert sentence.endswith(", not text")
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        (1, True),
+        (1.5, True),
+        (True, True),
+        (Decimal("1.5"), True),
+        (datetime(2026, 1, 1, tzinfo=UTC), True),
+        (datetime(2026, 1, 1, tzinfo=UTC).date(), True),
+        (datetime(2026, 1, 1, tzinfo=UTC).time(), True),
+        (timedelta(1), False),
+        ([1], False),
+        ({"a": 1}, False),
+        (b"a", False),
+        (None, False),
+    ],
+)
+def test_what_a_template_can_hold_is_what_can_be_written_out(tmp_path, value, allowed):
+    """A template takes every column that has one way of being written, and planning then reads it."""
+    pl.DataFrame({"text": ["a"], "x": [value]}).write_parquet(tmp_path / "a.parquet")
+    found = _source(tmp_path, "{text} {x}")
+    assert (found == []) == allowed
+    assert all("the column 'x'" in sentence for _, sentence in found)
+
+
+def test_a_column_that_is_null_in_one_file_is_no_mistake(folder):
+    """Writers give an all-null column the type Null: a day without texts stops nobody."""
+    pl.DataFrame({"text": [None, None], "n": [1, 2]}).write_parquet(folder / "empty-day.parquet")
+    assert _source(folder) == []
+    assert _source(folder, "{n}: {text}") == []
+
+
+def test_categorical_text_is_text(tmp_path):
+    """Dictionary-encoded strings, as pandas and Arrow write them, are text."""
+    pq.write_table(pa.table({"text": pa.array(["a", "b"]).dictionary_encode()}), tmp_path / "a.parquet")
+    assert _source(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["{text", "{}", "text}", "{{text}}"])
+def test_a_template_that_cannot_be_read(folder, text):
+    """A template's syntax is a mistake of its own, and doesn't hide the others."""
+    assert [place for place, _ in _source(folder, text)] == ["source.text"]
+    assert [place for place, _ in _source(folder / "nowhere", text)] == ["source.text", "source.path"]
+
+
+@pytest.mark.parametrize("name", LABEL_COLUMNS)
+def test_a_column_of_ours_in_the_source(tmp_path, name):
+    """A source column with a label column's name would be written over, and is refused; so is such a partition."""
+    pl.DataFrame({"text": ["a"], name: ["x"]}).write_parquet(tmp_path / "a.parquet")
+    partitioned = tmp_path / "folder" / f"{name}=x" / "b.parquet"
+    partitioned.parent.mkdir(parents=True)
+    pl.DataFrame({"text": ["a"]}).write_parquet(partitioned)
+    words = f"has a column '{name}', which is the name of a column that Labelmill adds; rename it"
+    assert _source(tmp_path / "a.parquet") == [("source.path", f"'{tmp_path}/a.parquet' {words}")]
+    assert _source(tmp_path / "folder") == [("source.path", f"'{partitioned}' {words}")]
+
+
+def test_labeled_files_are_not_labeled_again_unawares(tmp_path):
+    """Pointing a job at an earlier job's `labeled/` is refused with every column in question."""
+    pl.DataFrame({"text": ["a"], **dict.fromkeys(LABEL_COLUMNS, "x")}).write_parquet(tmp_path / "a.parquet")
+    assert len(_source(tmp_path)) == len(LABEL_COLUMNS)
+
+
+def test_a_type_that_cannot_be_written_again_is_refused(tmp_path):
+    """Decimals wider than Polars can write, also nested ones, are found before anything is paid."""
+    wide = pa.decimal256(50, 2)
+    table = pa.table(
+        {
+            "text": ["a"],
+            "plain": pa.array([None], wide),
+            "nested": pa.array([None], pa.list_(pa.struct([("x", wide)]))),
+            "map": pa.array([None], pa.map_(pa.string(), wide)),
+            "fine": pa.array([None], pa.decimal256(38, 2)),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = [sentence for _, sentence in _source(tmp_path)]
+    assert [sentence.split("'")[1] for sentence in found] == ["plain", "nested", "map"]
+    assert all("a decimal of more than 38 digits" in sentence for sentence in found)
+
+
+def test_a_column_that_polars_cannot_read_is_refused(tmp_path):
+    """A time zone without a name, which Polars gives up on, is a sentence."""
+    table = pa.table({"text": ["a"], "at": pa.array([1], pa.timestamp("us", "+05:30"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    ((place, sentence),) = _source(tmp_path)
+    assert place == "source.path"
+    assert sentence.startswith(f"'{tmp_path}/a.parquet' has a column that Polars can't read (")
+    assert "+05:30" in sentence
+
+
+def test_columns_that_do_not_go_together_are_refused(folder):
+    """One file of failed rows must hold the rows of all files, so that types which share nothing are a mistake."""
+    pl.DataFrame({"text": ["a"], "n": [[1]]}).write_parquet(folder / "list.parquet")
+    ((place, sentence),) = _source(folder)
+    types = f"Int64 in '{folder}/good.parquet' and List(Int64) in '{folder}/list.parquet'"
+    assert place == "source.path"
+    assert sentence == f"the column 'n' is {types}, which don't go together; cast one of them"
+
+
+def test_columns_that_go_together_are_fine(folder):
+    """Numbers of several widths, null columns and columns that only one file has are no mistake."""
+    pl.DataFrame({"text": ["a"], "n": [1.5], "more": [b"x"]}).write_parquet(folder / "float.parquet")
+    pl.DataFrame({"text": pl.Series(["a"], dtype=pl.Categorical), "n": [None]}).write_parquet(
+        folder / "z.parquet"
+    )
+    assert _source(folder) == []
+
+
+@pytest.mark.parametrize("out", ["in", "in/out", "in/deep/er"])
+@pytest.mark.parametrize("path", ["in", "in/", "in/**/*.parquet"])
+def test_an_output_inside_the_source(folder, path, out):
+    """An output that the next run would take for its source is refused."""
+    ((place, sentence),) = _output(folder.parent / out, f"{folder.parent}/{path}")
+    assert place == "output.path"
+    assert "choose a folder outside" in sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "out", "refused"),
+    [
+        ("in/*.parquet", "in/out", False),
+        ("in/*/*.parquet", "in/out", True),
+        ("in/*/*/*.parquet", "in/out", True),
+        ("in/date=*/*.parquet", "in/out", False),
+        ("in/date=*/*.parquet", "in/date=2026", True),
+        ("in/date=*/*.parquet", "in/out/date=2026", False),
+        ("in/good.parquet", "in/out", False),
+        ("in/good.parquet", "in", True),
+        ("in/*.parquet", "in", True),
+        ("in/good.parquet", "in/../in", True),
+        ("in", "inside", False),
+    ],
+)
+def test_an_output_beside_the_source_files(folder, path, out, refused):
+    """A folder below a glob's root is fine where the glob doesn't reach into it."""
+    assert bool(_output(folder.parent / out, folder.parent / path)) == refused
+
+
+def test_a_source_inside_the_output(folder):
+    """An output around the source is refused: what a run leaves must not mix with what it reads."""
+    assert _output(folder.parent, folder) == [
+        ("output.path", f"the source '{folder}' is inside it; choose another folder")
+    ]
+
+
+def test_links_are_seen_through(folder):
+    """An output that is inside the source by way of a link is refused, and so is a source by way of one."""
+    (folder.parent / "link").symlink_to(folder)
+    assert "choose a folder outside" in _output(folder.parent / "link" / "out", folder)[0][1]
+    assert "choose a folder outside" in _output(folder / "out", folder.parent / "link")[0][1]
+
+
+def test_relative_paths_are_seen_through(folder, monkeypatch):
+    """Relative paths are compared as what they mean."""
+    monkeypatch.chdir(folder)
+    assert "choose a folder outside" in _output("out", ".")[0][1]
+    assert "choose a folder outside" in _output("../in/out", "**/*.parquet")[0][1]
+    assert _output("../out", ".") == []
+
+
+def test_an_output_that_is_a_file(tmp_path):
+    """A file where the folder, or one above it, should be is named."""
+    (tmp_path / "file").touch()
+    assert _output(tmp_path / "file" / "out") == [
+        ("output.path", f"'{tmp_path}/file' is a file, so there can be no folder '{tmp_path}/file/out'")
+    ]
+    assert "is a file" in _output(tmp_path / "file")[0][1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_that_cannot_be_written(tmp_path):
+    """The nearest folder there is must be writable."""
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert _output(tmp_path / "closed" / "a" / "b") == [
+        ("output.path", f"'{tmp_path}/closed' is not writable")
+    ]
+
+
+def test_checking_writes_nothing(folder):
+    """The check leaves no folder and no file behind."""
+    before = sorted(folder.parent.rglob("*"))
+    _output(folder.parent / "out" / "deep", folder)
+    _source(folder)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_mistakes_of_a_dataset_reach_the_job_files_reader(job_file, mistakes_in, tmp_path):
+    """Through a job file, each sentence stands at its field."""
+    path = job_file(("/source.parquet", "/nowhere/*.parquet"))
+    assert mistakes_in(path) == {
+        "source.path": f"no file matches '{tmp_path}/nowhere/*.parquet'; looked in '{tmp_path}/nowhere'"
+    }
+    assert mistakes_in(job_file(('text = "text"', 'text = "n"'))) == {
+        "source.text": f"the column 'n' of '{tmp_path}/source.parquet' is Int64, not text"
+    }
+    assert mistakes_in(job_file(("/out", ""))) == {
+        "output.path": f"'{tmp_path}' is the source's own folder; choose a folder outside"
+    }
+    assert checked_job(draft_of_file(job_file(('text = "text"', 'text = "{n}: {text}"'))))
