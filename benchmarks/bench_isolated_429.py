@@ -18,7 +18,7 @@ from bench_scheduling import CONCURRENCY, WORDS, ideal_seconds, job_of
 
 from commands.run import label
 from labelmill.providers.chat import JobChatOpenAI, chat_settings
-from labelmill.question.answer_form import form_of
+from labelmill.question.form import form_of
 from labelmill.question.prompt import prompt_of
 from practice import PracticeServer, PracticeSettings, start_practice
 from practice.dice import latency_of, text_key_of

@@ -18,9 +18,8 @@ from labelmill.live.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.money.prices import Price, cost_of
 from labelmill.providers.chat import JobChatOpenAI, chat_settings
 from labelmill.providers.endpoint import NO_KEY
-from labelmill.question.answer_form import AnswerForm, correction_form_of, form_of
+from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
 from labelmill.question.prompt import correction_of, prompt_of
-from labelmill.question.worst_case import worst_case_of
 from labelmill.store.files import written_whole
 
 _TEXTS_AT_ONCE = 5_000

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labelmill.job.model import Prompt
-from labelmill.question.envelopes import normalise
+from labelmill.question.reading import normalise
 
 _FEWEST_LABELS = 2
 _LIST_MARK = "- "

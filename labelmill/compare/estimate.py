@@ -12,10 +12,9 @@ from labelmill.compare.strategies import WARM_UP, Strategy
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
-from labelmill.question.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.question.failures import POLICY_OF_KIND, Policy
+from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
 from labelmill.question.prompt import PROBLEM_WORDS, correction_of, language_of, prompt_of
-from labelmill.question.worst_case import worst_case_of
 
 TOKENS_PER_ASCII_BYTE = 0.25
 TOKENS_PER_OTHER_BYTE = 0.4

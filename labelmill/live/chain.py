@@ -18,13 +18,12 @@ from labelmill.money.usage import Usage
 from labelmill.providers.chat import JobChatOpenAI, chat_settings
 from labelmill.providers.failures import failure_of
 from labelmill.providers.responses import Response
-from labelmill.question.answer_form import AnswerForm, form_of
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure
+from labelmill.question.form import AnswerForm, form_of, worst_case_of
 from labelmill.question.judge import Judge
 from labelmill.question.prompt import prompt_of
-from labelmill.question.worst_case import worst_case_of
 
 OUTCOME = "outcome"
 """Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ...}`."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from labelmill.job.model import Run
 from labelmill.live.adaptive import AdaptiveLimit, Sent
-from labelmill.live.bucket import Bucket
 from labelmill.live.limiter import Wait
 from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS, Outage, duration
-from labelmill.live.rate_headers import RateHeaders, rate_headers_of
+from labelmill.live.rate_limits import Bucket, RateHeaders, rate_headers_of
 from labelmill.money.usage import Usage
 from labelmill.question.failures import OVERLOAD_KINDS, Failure, Policy
 

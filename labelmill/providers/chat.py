@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 
 from labelmill.job.model import LabelJob
 from labelmill.providers.environment import shared_http_client
-from labelmill.question.answer_form import AnswerForm
+from labelmill.question.form import AnswerForm
 
 
 class JobChatOpenAI(ChatOpenAI):

@@ -13,8 +13,8 @@ from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, 
 from labelmill.providers.failures import failure_of_response
 from labelmill.providers.wordings import error_in, meaning_of
 from labelmill.question.answers import Answer
-from labelmill.question.envelopes import spoken_in
 from labelmill.question.failures import Failure, storable
+from labelmill.question.reading import spoken_in
 
 SECONDS = "answer_seconds"
 """Where a message's metadata says how long its answer took."""

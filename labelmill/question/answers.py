@@ -10,9 +10,8 @@ from enum import Enum
 from typing import Literal
 
 from labelmill.money.usage import Usage
-from labelmill.question.envelopes import Spoken, spoken_in
 from labelmill.question.failures import Failure
-from labelmill.question.reading import LabelSet, named_in_json
+from labelmill.question.reading import LabelSet, Spoken, named_in_json, spoken_in
 
 PARSER_VERSION = 1
 """Part of the task key: raising it asks for every label anew, and pays for it again.

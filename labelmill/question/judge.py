@@ -11,10 +11,10 @@ from decimal import Decimal
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of, dearest_cost_of, surcharge_of
 from labelmill.money.usage import Usage
-from labelmill.question.answer_form import AnswerForm
 from labelmill.question.answers import Answer, label_or_failure
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
+from labelmill.question.form import AnswerForm
 from labelmill.question.reading import LabelSet
 
 

@@ -25,8 +25,8 @@ from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price
 from labelmill.providers.endpoint import NO_KEY, Endpoint
 from labelmill.providers.table import api_key_env_of, price_of
-from labelmill.question.answer_form import AnswerForm, correction_form_of, form_of
 from labelmill.question.failures import Failure
+from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.run.label_run import LabelRun
 from labelmill.run.open_batches import open_batches
 from labelmill.run.spending import spent_of_limits

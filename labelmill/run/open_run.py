@@ -17,8 +17,7 @@ from labelmill.run.live import RunContext, live
 from labelmill.run.publication import Merged
 from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
 from labelmill.run.recovery import take_over_dead_runs
-from labelmill.store.folder import OutputFolder
-from labelmill.store.lock import LockedError, locked
+from labelmill.store.folder import LockedError, OutputFolder, locked
 
 
 @contextmanager

@@ -1,10 +1,48 @@
-"""What a job leaves and where: the layout of its output folder."""
+"""What a job leaves and where: the layout of its output folder, and the lock that lets one run at a time into it.
 
+The kernel holds the lock, so that a dead process holds nothing.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from labelmill.job.model import LabelJob
+
+
+class LockedError(Exception):
+    """Another process holds the lock; `holder` is what it wrote about itself."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(holder)
+
+
+@contextmanager
+def locked(path: Path, holder: str) -> Iterator[None]:
+    """Hold a lock file for the length of the block.
+
+    Raises:
+        LockedError: someone holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Between taking the lock and writing its name, a holder has none.
+            raise LockedError(os.read(handle, 1000).decode(errors="replace") or "another process") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, holder.encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
 
 COMPARISON = "compare.json"
 """The record of a comparison, where a run has its `run.json`."""

@@ -20,7 +20,7 @@ from labelmill.live.limiter import PriorityLimiter
 from labelmill.money.budget import Budget, Limit
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.table import api_key_env_of, price_of
-from labelmill.question.answer_form import response_format_of
+from labelmill.question.form import response_format_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
 from labelmill.store.row_key import row_key_of

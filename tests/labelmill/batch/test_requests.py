@@ -21,8 +21,8 @@ from labelmill.live.rounds import Question, after_failure
 from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget
 from labelmill.providers.table import price_of
-from labelmill.question.answer_form import correction_form_of, form_of
 from labelmill.question.failures import Failure
+from labelmill.question.form import correction_form_of, form_of
 from labelmill.store.row_key import row_key_of
 
 WIDE = Room(50_000, 200_000_000)

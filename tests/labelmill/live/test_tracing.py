@@ -13,7 +13,7 @@ import pytest
 from langsmith.env import _runtime_env
 
 from labelmill.dataset.plan import chunks_of, write_pending
-from labelmill.live.langsmith_queue import QueueClient, without_texts
+from labelmill.live.tracing import QueueClient, without_texts
 from labelmill.run.classify import classify_chunk
 from labelmill.run.open_run import open_run
 from practice import PracticeSettings

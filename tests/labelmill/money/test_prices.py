@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from labelmill.job.model import Model
 from labelmill.job.model import Price as OwnPrice
 from labelmill.money import prices
-from labelmill.money.prices import cost_of, dearest_cost_of, surcharge_of
-from labelmill.money.service_tiers import CONTEXT_OF_TIER, STANDARD_TIERS
+from labelmill.money.prices import CONTEXT_OF_TIER, STANDARD_TIERS, cost_of, dearest_cost_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.providers.table import price_of
 

@@ -12,9 +12,9 @@ from langchain_core.messages import AIMessage, convert_to_openai_messages
 from labelmill.money.usage import Usage
 from labelmill.providers.completions import answer_of, answer_of_completion
 from labelmill.providers.responses import body_in
-from labelmill.question.answer_form import form_of
 from labelmill.question.answers import Answer, label_or_failure
 from labelmill.question.failures import Failure, Policy
+from labelmill.question.form import form_of
 from labelmill.question.prompt import prompt_of
 from labelmill.question.reading import LabelSet
 

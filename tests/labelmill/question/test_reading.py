@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labelmill.question.envelopes import normalise, visible
-from labelmill.question.reading import LabelSet, named_in_json
+from labelmill.question.reading import LabelSet, named_in_json, normalise, visible
 
 NAMES = ("Sport", "技术", "Hard News", "C++", "No.", "No")
 LABELS = LabelSet(NAMES)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.question.envelopes import normalise, spoken_in, unwrapped, visible
+from labelmill.question.reading import normalise, spoken_in, unwrapped, visible
 
 THOUGHTS = [
     ("<think>", "</think>"),

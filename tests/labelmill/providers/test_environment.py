@@ -240,7 +240,7 @@ def test_a_chain_asks_a_far_endpoint_through_the_proxy(name, no_proxies, scripte
 
 def _chat(job_of, base_url):
     from labelmill.providers.chat import chat_settings  # noqa: PLC0415
-    from labelmill.question.answer_form import form_of  # noqa: PLC0415
+    from labelmill.question.form import form_of  # noqa: PLC0415
 
     job = job_of()
     return JobChatOpenAI(**chat_settings(job, base_url, "key", form_of(job)))

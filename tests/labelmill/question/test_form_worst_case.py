@@ -12,7 +12,7 @@ from labelmill.job.model import Model
 from labelmill.money.prices import cost_of
 from labelmill.money.usage import Usage
 from labelmill.providers.table import price_of
-from labelmill.question.worst_case import most_bytes_of, worst_case_of
+from labelmill.question.form import most_bytes_of, worst_case_of
 
 FORMS = ("NFC", "NFKC")
 """What tokenizers of language models bring texts into, if they do."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.question.answer_form import correction_form_of, form_of, max_tokens_of_json, max_tokens_of_text
 from labelmill.question.answers import Answer, label_or_failure
+from labelmill.question.form import correction_form_of, form_of, max_tokens_of_json, max_tokens_of_text
 from labelmill.question.reading import LabelSet
 
 

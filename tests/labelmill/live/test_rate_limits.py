@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.live.bucket import Bucket
-from labelmill.live.rate_headers import Announced
+from labelmill.live.rate_limits import Announced, Bucket
 
 
 def take(bucket, amount, now):

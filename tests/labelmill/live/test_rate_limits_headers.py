@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelmill.live.rate_headers import Announced, RateHeaders, rate_headers_of
+from labelmill.live.rate_limits import Announced, RateHeaders, rate_headers_of
 
 
 def test_announced_limits_are_read():
