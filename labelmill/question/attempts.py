@@ -54,6 +54,12 @@ class Attempt:
                 object.__setattr__(self, name, storable(value))
 
     @property
+    def was_sent(self) -> bool:
+        """Whether a request left this machine. One that found no connection has reached nobody, and is in no provider's count."""
+        found_nobody = self.failure == "connection" and self.usage == Usage()
+        return self.failure not in UNSENT_KINDS and not found_nobody
+
+    @property
     def is_answer(self) -> bool:
         """Whether the model's own word came back, be it a label or none; not what broke off on its way."""
         if self.label is not None:
@@ -246,7 +252,7 @@ def _outcome_of(own: Sequence[Attempt], run: Run) -> Outcome:
     )
     return Outcome(
         last=last,
-        requests=sum(attempt.failure not in UNSENT_KINDS for attempt in own),
+        requests=sum(attempt.was_sent for attempt in own),
         unseen=sum(attempt.usage is None for attempt in own),
         usage=sum((attempt.usage for attempt in own if attempt.usage is not None), Usage()),
         known_usd=sum((attempt.cost_usd or Decimal(0) for attempt in own), Decimal(0)),

@@ -301,3 +301,11 @@ def test_what_was_answered_before_counts_wherever_it_is_told():
     answer = Attempt(KEYS[0], NOON, failure="off_label", message="m", answered=True, answers_before=2)
     (outcome,) = outcomes_of([noted, answer], Run(max_answers=3))
     assert outcome.final
+
+
+def test_what_found_no_connection_is_no_request():
+    """It reached nobody and is in no provider's count; one that was sent, and then lost, is."""
+    found_nobody = Attempt(KEYS[0], NOON, failure="connection", usage=Usage(), cost_usd=Decimal(0))
+    lost = Attempt(KEYS[0], NOON, failure="connection", unseen_usd=Decimal("0.01"))
+    (outcome,) = outcomes_of([found_nobody, lost, found_nobody], Run())
+    assert (outcome.requests, outcome.unseen) == (1, 1)
