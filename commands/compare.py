@@ -137,7 +137,11 @@ def show(comparison: Comparison, where: Console) -> None:
 
 def exit_code_of(comparison: Comparison) -> int:
     """The exit code of a comparison. One that failed before anything was spent is the user's to mend."""
-    if comparison.status == "failed" and not comparison.input_tokens and not comparison.requests_unseen:
+    if (
+        comparison.status == "failed"
+        and not comparison.input_tokens
+        and not comparison.requests_without_usage
+    ):
         return EXIT_USER
     return EXIT_CODES[comparison.status]
 

@@ -99,8 +99,8 @@ def notices(comparison: Comparison) -> list[str]:
         )
     if comparison.price is None:
         said.append(f"The price of {model} is unknown, so the cost is unknown, not zero.")
-    if comparison.requests_unseen:
-        said.append(unseen_notice(comparison.requests_unseen, comparison.unseen_usd))
+    if comparison.requests_without_usage:
+        said.append(unseen_notice(comparison.requests_without_usage, comparison.unseen_usd))
     return said
 
 

@@ -135,8 +135,8 @@ def notices(record: RunRecord) -> list[str]:
             f"{usd(record.other_tasks_cost_usd)} of the cost is for batches sent with an earlier prompt, label set or model. "
             "What was finished of them is in the ledger of their own task."
         )
-    if record.requests_unseen:
-        said.append(unseen_notice(record.requests_unseen, record.unseen_usd))
+    if record.requests_without_usage:
+        said.append(unseen_notice(record.requests_without_usage, record.unseen_usd))
     return said
 
 

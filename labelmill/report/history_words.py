@@ -49,8 +49,8 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"The total is unknown: for some texts the price or the tokens are not known. "
             f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
         )
-    if total["requests_unseen"]:
-        said.append(unseen_notice(total["requests_unseen"], total["unseen_usd"]))
+    if total["requests_without_usage"]:
+        said.append(unseen_notice(total["requests_without_usage"], total["unseen_usd"]))
     if total["requests_by_batch"]:
         said.append(
             f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
@@ -169,5 +169,5 @@ def _cells(row: dict[str, Any], shape: _Shape) -> list[str]:
         f"{row['output_tokens']:,}",
         *costs,
         "unknown" if unknown_rate else ("–" if per_thousand is None else usd(per_thousand)),
-        usd(row["unseen_usd"]) if row["requests_unseen"] else "–",
+        usd(row["unseen_usd"]) if row["requests_without_usage"] else "–",
     ]
