@@ -15,15 +15,6 @@ from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, read_job, refuse
 from commands.terminal import console, print_json, shown
 from labelmill.check.provider import refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
-from labelmill.compare.formatting import (
-    ESTIMATE_HEADINGS,
-    HEADINGS,
-    cells_of,
-    estimate_cells_of,
-    estimate_sentence,
-    notices,
-    total_sentence,
-)
 from labelmill.compare.record import Comparison
 from labelmill.compare.sample import draw_sample
 from labelmill.compare.strategies import strategies_of
@@ -34,6 +25,15 @@ from labelmill.job.model import LabelJob
 from labelmill.providers.endpoint import endpoint_of
 from labelmill.providers.network import answering_endpoint
 from labelmill.providers.table import price_of
+from labelmill.report.comparison import (
+    ESTIMATE_HEADINGS,
+    HEADINGS,
+    cells_of,
+    estimate_cells_of,
+    estimate_sentence,
+    notices,
+    total_sentence,
+)
 from labelmill.report.formatting import STATUS_WORDS
 from labelmill.store.folder import COMPARISON, OutputFolder
 

@@ -118,6 +118,15 @@ def test_an_unknown_price_is_said_and_never_zero(record_of):
     assert notices(record_of(price=None, cost_usd=None, requests=0, texts_asked=0)) == []
 
 
+def test_what_is_known_of_an_unknown_cost_stands_in_the_bill(record_of):
+    """As the least that it is; where nothing is known there is no dollar."""
+    costs = [
+        dict(bill_of(record_of(cost_usd=cost, cost_known_usd=known)))["cost"]
+        for cost, known in ((0.5, 0.5), (None, 0.12), (None, 0.0), (None, None))
+    ]
+    assert costs == ["$0.50", "unknown, $0.12 or more", "unknown", "unknown"]
+
+
 def test_requests_whose_tokens_nobody_saw_are_said(record_of):
     """The bill names what it doesn't hold."""
     (said,) = notices(record_of(requests_without_usage=7))

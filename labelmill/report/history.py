@@ -8,7 +8,16 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.formatting import STATUS_WORDS, bar, counted, percent_of, unseen_notice, usd, visible
+from labelmill.report.formatting import (
+    STATUS_WORDS,
+    bar,
+    cost_words,
+    counted,
+    percent_of,
+    unseen_notice,
+    usd,
+    visible,
+)
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -49,8 +58,7 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"The total is unknown: for some texts the price or the tokens are not known. "
             f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
         )
-    if total["requests_without_usage"]:
-        said.append(unseen_notice(total["requests_without_usage"], total["unseen_usd"]))
+    said += unseen_notice(total["requests_without_usage"], total["unseen_usd"])
     if total["requests_by_batch"]:
         said.append(
             f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
@@ -76,15 +84,10 @@ def cost_chart(days: Iterable[dict[str, Any]]) -> Table:
     most = max((day["cost_known_usd"] for day in days), default=0)
     chart = Table.grid(padding=(0, 2))
     for day in days:
-        chart.add_row(day["day"], bar(day["cost_known_usd"], most), cost_words(day))
+        chart.add_row(
+            day["day"], bar(day["cost_known_usd"], most), cost_words(day["cost_usd"], day["cost_known_usd"])
+        )
     return chart
-
-
-def cost_words(row: dict[str, Any]) -> str:
-    """A cost; an unknown one with what is known of it."""
-    if row["cost_usd"] is None and row["cost_known_usd"]:
-        return f"unknown, {usd(row['cost_known_usd'])} or more"
-    return usd(row["cost_usd"])
 
 
 def ending_words(kind: str | None, status: str | None) -> str:
@@ -154,7 +157,7 @@ def _columns(shape: _Shape) -> list[str]:
 
 def _cells(row: dict[str, Any], shape: _Shape) -> list[str]:
     per_thousand, cached = row["cost_per_1000_labels_usd"], row["cached_fraction"]
-    costs = [cost_words(row)]
+    costs = [cost_words(row["cost_usd"], row["cost_known_usd"])]
     if shape.is_repriced:
         costs.append(usd(row["repriced_usd"]))
     if shape.has_batches:
