@@ -14,6 +14,7 @@ from labelmill.report.formatting import (
     usd,
 )
 from labelmill.report.markdown import escape_all, escaped, image, table
+from labelmill.report.tables import FittingTable
 
 HEADINGS = (
     "strategy",
@@ -44,6 +45,23 @@ def cells_of(figures: StrategyFigures) -> tuple[str, ...]:
         failures_words(figures),
         agreement_words(figures),
     )
+
+
+def strategies_table(comparison: Comparison) -> FittingTable:
+    """The strategies side by side, for a terminal."""
+    return FittingTable(
+        HEADINGS,
+        [cells_of(figures) for figures in comparison.strategies],
+        left=frozenset({"strategy"}),
+        prose=frozenset({"strategy", "failures", "same labels"}),
+        leave_out=("output tokens", "input tokens", "rows/s", "requests", "speed-up"),
+    )
+
+
+def estimate_table(estimate: Estimate) -> FittingTable:
+    """What a comparison will cost, for a terminal; the sum is last."""
+    names = frozenset({"strategy"})
+    return FittingTable(ESTIMATE_HEADINGS, estimate_cells_of(estimate), left=names, prose=names)
 
 
 def _time_words(seconds: float | None) -> str:
