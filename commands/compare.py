@@ -1,13 +1,11 @@
 """`labelmill compare`: the same texts sequentially, in batches and as a run asks them, side by side."""
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
@@ -15,15 +13,6 @@ from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, read_job, refuse
 from commands.terminal import console, print_json, shown
 from labelmill.check.provider import refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
-from labelmill.compare.formatting import (
-    ESTIMATE_HEADINGS,
-    HEADINGS,
-    cells_of,
-    estimate_cells_of,
-    estimate_sentence,
-    notices,
-    total_sentence,
-)
 from labelmill.compare.record import Comparison
 from labelmill.compare.sample import draw_sample
 from labelmill.compare.strategies import strategies_of
@@ -34,6 +23,13 @@ from labelmill.job.model import LabelJob
 from labelmill.providers.endpoint import endpoint_of
 from labelmill.providers.network import answering_endpoint
 from labelmill.providers.table import price_of
+from labelmill.report.comparison import (
+    estimate_sentence,
+    estimate_table,
+    notices,
+    strategies_table,
+    total_sentence,
+)
 from labelmill.report.formatting import STATUS_WORDS
 from labelmill.store.folder import COMPARISON, OutputFolder
 
@@ -125,8 +121,8 @@ def show(comparison: Comparison, where: Console) -> None:
         f"[dim]{comparison.run_id}[/]"
     )
     for notice in notices(comparison):
-        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=True)
-    where.print(_table(HEADINGS, map(cells_of, comparison.strategies)))
+        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=not where.is_terminal)
+    where.print(strategies_table(comparison))
     record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
     where.print(
         f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run does not ask for them again.\n"
@@ -137,7 +133,11 @@ def show(comparison: Comparison, where: Console) -> None:
 
 def exit_code_of(comparison: Comparison) -> int:
     """The exit code of a comparison. One that failed before anything was spent is the user's to mend."""
-    if comparison.status == "failed" and not comparison.input_tokens and not comparison.requests_unseen:
+    if (
+        comparison.status == "failed"
+        and not comparison.input_tokens
+        and not comparison.requests_without_usage
+    ):
         return EXIT_USER
     return EXIT_CODES[comparison.status]
 
@@ -166,14 +166,5 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
 
 
 def _show_estimate(estimate: Estimate, sentence: str) -> None:
-    console.print(_table(ESTIMATE_HEADINGS, estimate_cells_of(estimate)))
+    console.print(estimate_table(estimate))
     console.print(shown(sentence), soft_wrap=True)
-
-
-def _table(headings: Iterable[str], lines: Iterable[tuple[str, ...]]) -> Table:
-    table = Table()
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left", no_wrap=not index)
-    for line in lines:
-        table.add_row(*map(shown, line))
-    return table

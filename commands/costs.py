@@ -16,7 +16,7 @@ from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.endpoint import address_of
 from labelmill.question.task_key import task_key_of
-from labelmill.report.history_words import PRACTICE_NOTE, history_view
+from labelmill.report.history import PRACTICE_NOTE, history_view
 from labelmill.run.history import batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.store.folder import OutputFolder

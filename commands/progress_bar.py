@@ -9,8 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from labelmill.live.progress import Snapshot
-from labelmill.report.formatting import duration, usd
-from labelmill.report.progress_words import batch_lines
+from labelmill.report.formatting import batch_lines, duration, usd
 from labelmill.run.live import live_runs
 
 SECONDS_BETWEEN_LOOKS = 0.2

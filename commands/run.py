@@ -85,7 +85,7 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
 
 def exit_code_of(record: RunRecord) -> int:
     """The exit code of a run. One that failed before anything was spent is the user's to mend."""
-    spent = record.input_tokens or record.requests_unseen or record.texts_out
+    spent = record.input_tokens or record.requests_without_usage or record.texts_out
     if record.status == "failed" and not spent:
         return EXIT_USER
     return EXIT_CODES[record.status]

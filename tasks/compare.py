@@ -8,11 +8,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from labelmill.compare.estimate import Estimate, estimate_of
-from labelmill.compare.formatting import comparison_report, estimate_sentence, total_sentence
 from labelmill.compare.record import Comparison, write_comparison
 from labelmill.compare.sample import Sample, draw_sample, write_sample
 from labelmill.compare.strategies import Strategy, StrategyReceipt, ask_with
 from labelmill.errors import JobRefused, Mistake
+from labelmill.report.comparison import comparison_report, estimate_sentence, total_sentence
 from labelmill.report.markdown import escaped
 from labelmill.run.label_run import LabelRun
 from labelmill.run.live import live_run

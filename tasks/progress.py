@@ -11,8 +11,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 from labelmill.live.progress import Snapshot
+from labelmill.report.formatting import progress_line
 from labelmill.report.markdown import escaped
-from labelmill.report.progress_words import progress_line
 from labelmill.run.live import RunContext
 from tasks.artifact_keys import artifact_key_of
 from tasks.console import survive_closed_console

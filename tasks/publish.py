@@ -11,9 +11,8 @@ from prefect.logging import get_run_logger
 
 from labelmill.report.findings import Findings, findings_of
 from labelmill.report.formatting import STATUS_WORDS, labeled_words, percent, usd, visible
-from labelmill.report.markdown import cost_report, escaped
+from labelmill.report.markdown import cost_report, costs_table, escaped, failures_table, labels_table
 from labelmill.report.page import report_page
-from labelmill.report.tables import costs_table, failures_table, labels_table
 from labelmill.run.costs import write_costs
 from labelmill.run.label_run import LabelRun
 from labelmill.run.manifest import write_manifest

@@ -3,89 +3,63 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
-from labelmill import __version__
 from labelmill.compare.batch_lane import sent_by
 from labelmill.compare.estimate import Estimate
 from labelmill.compare.strategies import StrategyReceipt
 from labelmill.errors import RunStopped
-from labelmill.job.model import LabelJob
-from labelmill.run.counts import Seconds, work_of
+from labelmill.run.counts import Bill, Seconds, work_of
 from labelmill.run.live import RunContext
-from labelmill.run.record import Status, facts_of
+from labelmill.run.record import Record
 from labelmill.store.files import write_text_whole
 from labelmill.store.folder import COMPARISON
 from labelmill.store.ledger import scan_parts, scan_run
 
-_BILL = ("requests", "requests_unseen", "input_tokens", "cached_input_tokens", "output_tokens")
-_MONEY = ("cost_usd", "unseen_usd")
 
-
-class StrategyFigures(BaseModel):
-    """What one strategy came to: `strategy` is what kind it is, `name` what people call it.
-
-    The batch lane has no `concurrency` and no `answer_seconds`. `labeled + failed + pending` is the sample's `rows`.
-    `seconds` run from the strategy's beginning to its last answer; `speed_up` is the sequential strategy's time over
-    this one's, null unless both asked every row. `rows_compared` are those that have a label here and from the
-    sequential strategy, `agreement_fraction` is the part of them whose labels are the same; null for the sequential
-    strategy itself, and where there is nothing to compare. Costs as in `run.json`: null is unknown.
-    """
-
-    model_config = ConfigDict(frozen=True)
+class StrategyFigures(Bill):
+    """What one strategy came to. `labeled + failed + pending` is `rows`."""
 
     strategy: str
+    """What kind of strategy it is, for programs."""
     name: str
+    """What people call it."""
     concurrency: int | None
+    """The most requests in flight; null on the batch lane, where the provider decides."""
     rows: int
+    """The texts of the sample."""
     labeled: int
+    """Those that got a label."""
     failed: int
+    """Those that were given up; by a strategy that does not ask again, after their first failure."""
     pending: int
+    """Those that were not asked, or are to be asked again."""
     failures: dict[str, int]
+    """Failed texts by kind of failure, the most frequent first."""
     seconds: float | None
+    """From the strategy's beginning to its last answer; null where nothing was answered."""
     rows_per_second: float | None
+    """Labeled and failed texts a second."""
     speed_up: float | None
-    requests: int
-    requests_unseen: int
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    unseen_usd: float
+    """The sequential strategy's time over this one's; null unless both asked every text, and for that one itself."""
     answer_seconds: Seconds | None
+    """How long its live answers took; null where there is none."""
     rows_compared: int | None
+    """Texts that have a label here and from the sequential strategy; null for that one itself."""
     agreement_fraction: float | None
+    """The part of `rows_compared` whose labels are the same; null where there is nothing to compare."""
 
 
-class Comparison(BaseModel):
-    """What a comparison leaves. Its `requests`, tokens and costs are those of all strategies and of the warm-up."""
+class Comparison(Bill, Record):
+    """What a comparison leaves; the content of `compare.json`. Its bill is that of all strategies and of the warm-up."""
 
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    status: Status
-    message: str | None
-    practice: bool
-    job: LabelJob
-    task_key: str
     rows: int
+    """The texts of the sample."""
     strategies: tuple[StrategyFigures, ...]
+    """What each strategy came to, in the order they were tried."""
     estimate: Estimate
-    requests: int
-    requests_unseen: int
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    unseen_usd: float
-    price: dict[str, Any] | None
-    seconds: float
-    started_at_utc: datetime
-    finished_at_utc: datetime
-    labelmill_version: str = __version__
+    """What it was expected to cost before it began."""
 
 
 def comparison_of(
@@ -112,7 +86,7 @@ def comparison_of(
     complete = bool(figures) and not any(mine.pending for mine in figures)
     ended = None if stopped and stopped.reason == "cancelled" and complete else stopped
     ended = ended or waiting_for_batches(live)
-    bill = facts_of(work_of(scan_run(run.folder.ledgers, run.run_id)))
+    work = work_of(scan_run(run.folder.ledgers, run.run_id))
     return Comparison(
         run_id=run.run_id,
         status=ended.reason if ended else "completed",
@@ -123,7 +97,7 @@ def comparison_of(
         rows=rows,
         strategies=tuple(figures),
         estimate=estimate,
-        **{name: bill[name] for name in (*_BILL, *_MONEY)},
+        **work.model_dump(include=set(Bill.model_fields)),
         price=live.price.entry if live.price else None,
         seconds=round((finished - run.started_at_utc).total_seconds(), 3),
         started_at_utc=run.started_at_utc,
@@ -150,7 +124,7 @@ def labels_in(parts: pl.DataFrame) -> dict[str, str]:
 
 def figures_of(receipt: StrategyReceipt, parts: pl.DataFrame, rows: int) -> StrategyFigures:
     """What a strategy's ledger rows come to, compared with nothing yet."""
-    bill = facts_of(work_of(parts.lazy()))
+    work = work_of(parts.lazy())
     # Without retries a text has failed with its first failure, whatever a run would still try.
     is_failed = pl.col("label").is_null() & (pl.col("ended") if receipt.strategy.retries else True)
     failures: dict[str, int] = dict(
@@ -174,7 +148,8 @@ def figures_of(receipt: StrategyReceipt, parts: pl.DataFrame, rows: int) -> Stra
         seconds=seconds,
         rows_per_second=rate,
         speed_up=None,
-        **{name: bill[name] for name in (*_BILL, *_MONEY, "answer_seconds")},
+        **work.model_dump(include=set(Bill.model_fields)),
+        answer_seconds=work.answer_seconds,
         rows_compared=None,
         agreement_fraction=None,
     )

@@ -2,12 +2,11 @@
 
 from labelmill.report.charts import costs_chart, labels_chart, points_words, seconds_chart
 from labelmill.report.findings import Findings, PastRun
-from labelmill.report.formatting import count, shortened, usd
+from labelmill.report.formatting import MESSAGE_CELLS, count, shortened, usd
 from labelmill.run.record import RunRecord
 
 LIMITS_NOTE = "Spent includes the most that requests without a token count may have cost; the cost of a run leaves them out."
 _TEXT_CELLS = 120
-_MESSAGE_CELLS = 160
 
 
 def limits_of(findings: Findings) -> list[tuple[str, str, str, str]]:
@@ -52,7 +51,7 @@ def examples_of(findings: Findings) -> list[tuple[str, str, str]]:
         (
             kind,
             shortened(" ".join((example.text or "(no text)").split()), _TEXT_CELLS),
-            shortened(" ".join(example.message.split()), _MESSAGE_CELLS),
+            shortened(" ".join(example.message.split()), MESSAGE_CELLS),
         )
         for kind, examples in findings.examples.items()
         for example in examples

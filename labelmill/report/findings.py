@@ -80,7 +80,9 @@ def findings_of(run: LabelRun, record: RunRecord) -> Findings:
     """Read what a run's report tells beside its record. The texts in it go into the report and nowhere else."""
     settings, ledgers = run.job.run, run.folder.ledgers
     spent = spent_of_limits(settings, ledgers, run.started_at_utc, practice=run.practice)
-    uses = limit_uses(settings, Decimal(str((record.cost_usd or 0) + record.unseen_usd)), *spent)
+    # Of a cost that is partly unknown the known part was spent all the same.
+    known_usd = record.cost_known_usd or 0
+    uses = limit_uses(settings, Decimal(str(known_usd + record.unseen_usd)), *spent)
     seconds = scan_run(run.folder.ledgers, run.run_id).select("seconds").collect()["seconds"]
     failed = Path(record.failed_path) if record.failed_path else None
     return Findings(

@@ -1,14 +1,15 @@
-"""Numbers and notices as people read them, the same in every report."""
+"""What people read of a run, the same in every report: numbers, notices, rows and bill, batches, progress."""
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from labelmill.live.progress import BatchSeen, Snapshot
 from labelmill.run.causes import times
-from labelmill.run.record import RunRecord
+from labelmill.run.record import BatchFacts, Record, RunRecord
 from labelmill.store.folder import OutputFolder
 
 _UNSEEN = re.compile(
@@ -77,6 +78,11 @@ def count(number: int | None) -> str:
     return "–" if number is None else f"{number:,}"
 
 
+def cost_words(cost_usd: float | None, known_usd: float | None) -> str:
+    """A cost; an unknown one with what is known of it, where anything is: `unknown, $0.12 or more`."""
+    return f"unknown, {usd(known_usd)} or more" if cost_usd is None and known_usd else usd(cost_usd)
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number with what it counts: `1 file`, `1,204 files`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
@@ -101,9 +107,7 @@ def seconds_words(seconds: float) -> str:
 
 def notices(record: RunRecord) -> list[str]:
     """What must be said beside a run's numbers so that nobody takes them for more than they are."""
-    said = []
-    if record.message:
-        said.append(f"How it ended: {record.message.rstrip('.')}.")
+    said = ending_notice(record)
     said += [f"{notice.rstrip('.')}." for notice in record.notices]
     if record.texts_out and record.status != "waiting":
         are = "1 text is" if record.texts_out == 1 else f"{record.texts_out:,} texts are"
@@ -121,10 +125,7 @@ def notices(record: RunRecord) -> list[str]:
             "This rehearsal's labels are in a folder of their own, since labeled/ holds those of a model, and stays as it is."
         )
     if record.price is None and record.requests:
-        said.append(
-            f"The price of {record.job.model.name} is unknown, so the cost is unknown, not zero. "
-            "Add a [price] section to the job."
-        )
+        said.append(price_notice(record))
     elif record.batch_price is None and record.texts_by_batch:
         said.append(
             f"The Batch API's price of {record.job.model.name} is unknown, so the cost is unknown. Add a [price] section "
@@ -135,18 +136,32 @@ def notices(record: RunRecord) -> list[str]:
             f"{usd(record.other_tasks_cost_usd)} of the cost is for batches sent with an earlier prompt, label set or model. "
             "What was finished of them is in the ledger of their own task."
         )
-    if record.requests_unseen:
-        said.append(unseen_notice(record.requests_unseen, record.unseen_usd))
-    return said
+    return said + unseen_notice(record.requests_without_usage, record.unseen_usd)
 
 
-def unseen_notice(requests: int, unseen_usd: float | None) -> str:
-    """What is to be said of requests that may have been paid and whose tokens nobody saw."""
-    cost = f"a cost of at most {usd(unseen_usd)}" if unseen_usd else "an unknown cost"
+def ending_notice(record: Record) -> list[str]:
+    """How a run or a comparison ended; nothing where it completed."""
+    return [f"How it ended: {record.message.rstrip('.')}."] if record.message else []
+
+
+def price_notice(record: Record) -> str:
+    """What is to be said where the model's price is unknown."""
     return (
+        f"The price of {record.job.model.name} is unknown, so the cost is unknown, not zero. "
+        "Add a [price] section to the job."
+    )
+
+
+def unseen_notice(requests: int, unseen_usd: float | None) -> list[str]:
+    """What is to be said of requests that may have been paid and whose tokens nobody saw; nothing where there are none."""
+    if not requests:
+        return []
+    cost = f"a cost of at most {usd(unseen_usd)}" if unseen_usd else "an unknown cost"
+    said = (
         f"{counted(requests, 'request')} ended without a token count (a timeout, a broken connection, a provider that sends "
         f"none), at {cost}. The budget counts it as spent; the tokens and the cost shown leave it out."
     )
+    return [said]
 
 
 SAID_COLUMNS = ("whose words", "how often", "what was said")
@@ -212,7 +227,7 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("input tokens", f"{record.input_tokens:,}"),
         ("of these cached", f"{record.cached_input_tokens:,}"),
         ("output tokens", f"{record.output_tokens:,}"),
-        (f"cost{paid}", usd(record.cost_usd)),
+        (f"cost{paid}", cost_words(record.cost_usd, record.cost_known_usd)),
         *_saving(record),
         ("cost per 1,000 labels", _per_thousand(record)),
         *[("price", words) for words in prices_words(record)],
@@ -247,3 +262,84 @@ def _answer_times(record: RunRecord) -> list[tuple[str, str]]:
         ("answer time, median", seconds_words(took.p50)),
         ("answer time, 95th percentile", seconds_words(took.p95)),
     ]
+
+
+BATCH_COLUMNS = ("batch", "status", "texts", "what became of it")
+_MOST_BATCH_ROWS = 100
+MESSAGE_CELLS = 160
+"""The width that a message of the provider's gets in a table."""
+
+_ENDED_EARLY = {"expired", "cancelled"}
+_BECAME = {
+    "intended": "not sent; its texts are asked anew",
+    "creating": "nobody has confirmed it; the next run looks for it at the provider",
+    "sent": "at the provider; the next run harvests it",
+    "harvesting": "done, and not fetched yet; the next run does so",
+    "harvested": "its answers are in the ledger",
+    "dropped": "nothing came of it, and nothing was paid",
+}
+_HARVESTED_EARLY = "what was finished of it is in the ledger; the rest was not asked"
+
+
+def batches_of(record: RunRecord) -> list[tuple[str, str, str, str]]:
+    """A run's batches, the earliest first, as (the provider's id, its status, texts, what became of it)."""
+    rows = [
+        (
+            batch.batch_id or batch.name,
+            (batch.status or "–").replace("_", " "),
+            count(batch.texts),
+            _became(batch, record.run_id),
+        )
+        for batch in record.batches[:_MOST_BATCH_ROWS]
+    ]
+    if more := record.batches[_MOST_BATCH_ROWS:]:
+        rows.append((f"{len(more):,} more", "–", count(sum(batch.texts for batch in more)), "–"))
+    return rows
+
+
+def _became(batch: BatchFacts, run_id: str) -> str:
+    words = _BECAME.get(batch.step, batch.step)
+    if batch.step == "harvested" and batch.status in _ENDED_EARLY:
+        words = _HARVESTED_EARLY
+    if batch.run_id != run_id:
+        words = f"{words} (sent by run {batch.run_id})"
+    return f"{words}: {shortened(batch.message, MESSAGE_CELLS)}" if batch.message else words
+
+
+MOST_BATCHES = 10
+"""Batches that a line of progress tells one by one."""
+
+
+def progress_line(now: Snapshot, shown: Callable[[str], str] = visible) -> str:
+    """Where a run stands: texts done, rate, cost so far, time left; then each batch that is out.
+
+    `shown` makes the provider's words fit to be shown.
+    """
+    return "; ".join([_counts_line(now), *batch_lines(now, shown)])
+
+
+def _counts_line(now: Snapshot) -> str:
+    if not now.texts:
+        is_idle = now.texts is not None and not now.batches
+        return f"{now.phase}: nothing to ask" if is_idle else now.phase
+    words = [
+        f"{now.phase}: {now.done:,} of {now.texts:,} texts ({percent(now.done, now.texts)})",
+        f"{now.texts_per_second:.1f} a second",
+        f"{usd(now.cost_usd)} so far",
+    ]
+    if now.failed:
+        words.append(f"{now.failed:,} failed")
+    if now.seconds_left:
+        words.append(f"{duration(now.seconds_left)} left")
+    return ", ".join(words)
+
+
+def batch_lines(now: Snapshot, shown: Callable[[str], str] = visible) -> list[str]:
+    """Where each batch that is out stands; of very many the first, and how many more there are."""
+    more = len(now.batches) - MOST_BATCHES
+    lines = [_batch_line(batch, shown) for batch in now.batches[:MOST_BATCHES]]
+    return [*lines, counted(more, "more batch", "more batches")] if more > 0 else lines
+
+
+def _batch_line(batch: BatchSeen, shown: Callable[[str], str]) -> str:
+    return f"batch {shown(batch.name)} {shown(batch.status)}, {batch.done:,} of {batch.texts:,}"

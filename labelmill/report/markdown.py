@@ -1,10 +1,15 @@
-"""The report of a run in Markdown, as the Prefect UI shows it."""
+"""A run as the Prefect UI shows it: its report in Markdown, and its tables.
+
+The UI reads each cell of a table as Markdown too, so that what comes from outside is escaped there as well.
+"""
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
+import polars as pl
+
+from labelmill.question.failures import POLICY_OF_KIND
 from labelmill.report.changes import (
     LIMITS_NOTE,
     changes_of,
@@ -16,13 +21,16 @@ from labelmill.report.changes import (
 )
 from labelmill.report.findings import Findings, PastRun
 from labelmill.report.formatting import (
+    BATCH_COLUMNS,
     SAID_COLUMNS,
     STATUS_WORDS,
+    batches_of,
     bill_of,
     notices,
     percent,
     rows_of,
     said_of,
+    usd,
     visible,
 )
 from labelmill.run.record import RunRecord
@@ -36,7 +44,15 @@ _BLOCKS = re.compile(r"^(?:(?P<code> )(?= {3})|(?P<lead> *)(?P<mark>[-=]|\d{1,9}
 _APART = "<!-- -->"
 """Keeps an address from becoming a link: Prefect's pages look for addresses after escapes are gone."""
 _MOST_LABELS = 100
+_LABEL_COLUMNS = ("label", "rows", "share", "since the last run")
+_FAILURE_COLUMNS = ("kind", "rows", "share of the rows with a text", "policy", "for example")
+_COST_COUNTS = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
+MOST_ROWS = 300
+"""Rows of one of the UI's tables; the rest is one row more."""
 NOTHING_MORE = Findings()
+
+Cells = dict[str, str]
+"""A row of one of the UI's tables: a cell's words by the name of its column."""
 
 
 def escaped(text: str) -> str:
@@ -70,7 +86,7 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
         parts += ["## Labels", label_distribution(record, findings.last)]
     parts += ["## Since the last run", *_changes(record, findings.last)]
     for words, svg in figures_of(record, findings):
-        parts += [f"## {words}", f"![{words}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"]
+        parts += [f"## {words}", image(words, svg)]
     if record.failures:
         failures = [(escaped(kind), f"{count:,}") for kind, count in record.failures.items()]
         parts += ["## Failures", table(("kind", "rows"), failures)]
@@ -87,20 +103,24 @@ def label_distribution(record: RunRecord, last: PastRun | None = None) -> str:
 
     Of very many labels the largest are shown, and how many more there are.
     """
+    return table(_LABEL_COLUMNS, _label_rows(record, last, _MOST_LABELS))
+
+
+def _label_rows(record: RunRecord, last: PastRun | None, most: int) -> list[tuple[str, ...]]:
     labels = list((record.labels or {}).items())
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             escaped(label),
             f"{count:,}",
             percent(count, record.rows_labeled),
             label_change(label, record, last) if last else "–",
         )
-        for label, count in labels[:_MOST_LABELS]
+        for label, count in labels[:most]
     ]
-    if more := labels[_MOST_LABELS:]:
+    if more := labels[most:]:
         count = sum(count for _, count in more)
         rows.append((f"{len(more):,} more", f"{count:,}", percent(count, record.rows_labeled), "–"))
-    return table(("label", "rows", "share", "since the last run"), rows)
+    return rows
 
 
 def _changes(record: RunRecord, last: PastRun | None) -> list[str]:
@@ -120,8 +140,65 @@ def escape_all(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [tuple(escaped(cell) for cell in row) for row in rows]
 
 
+def image(words: str, svg: str) -> str:
+    """An SVG image in the page itself."""
+    return f"![{words}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
+
+
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> str:
     """A Markdown table; numbers, which stand in the columns after the first, are aligned to the right."""
     rule = [":--", *["--:" if numbers else ":--"] * (len(head) - 1)]
     lines = [head, tuple(rule), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def costs_table(costs: pl.DataFrame) -> list[Cells]:
+    """Cost by chunk (on the batch lane a batch) and model, from the frame that `costs.parquet` holds.
+
+    The lane stands there where there are two. The rest of very many chunks is one row.
+    """
+    names = ("lane",) if costs["lane"].n_unique() > 1 else ()
+    rows = [
+        _cost_cells(f"{row['chunk'] + 1}", row, names) for row in costs.head(MOST_ROWS).iter_rows(named=True)
+    ]
+    rest = costs.slice(MOST_ROWS)
+    if rest.height:
+        sums = rest.select(pl.col(_COST_COUNTS).sum(), model=pl.lit(""), lane=pl.lit("")).row(0, named=True)
+        cost = None if rest["cost_usd"].null_count() else float(rest["cost_usd"].sum())
+        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}, names))
+    return rows
+
+
+def labels_table(record: RunRecord, findings: Findings) -> list[Cells]:
+    """The label distribution over the whole dataset: counts, percentages, and the change since the last run."""
+    return [
+        dict(zip(_LABEL_COLUMNS, row, strict=True)) for row in _label_rows(record, findings.last, MOST_ROWS)
+    ]
+
+
+def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
+    """Failures by kind, what the next run does about them, and what was said of one such row."""
+    said = {kind: message for kind, _, message in reversed(examples_of(findings))}
+    rows: list[tuple[str, ...]] = [
+        (
+            kind if kind in POLICY_OF_KIND else escaped(kind),
+            f"{count:,}",
+            percent(count, record.rows_with_text),
+            POLICY_OF_KIND[kind].value.replace("_", " ") if kind in POLICY_OF_KIND else "–",
+            escaped(said.get(kind, "")),
+        )
+        for kind, count in (record.failures or {}).items()
+    ]
+    none = ("none", "0", "0.0%", "–", "")
+    return [dict(zip(_FAILURE_COLUMNS, row, strict=True)) for row in rows or [none]]
+
+
+def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str]) -> Cells:
+    cost = row["cost_usd"]
+    return {
+        "chunk": chunk,
+        **{name: str(row[name]) for name in names},
+        "model": escaped(str(row["model"] or "")),
+        **{name.replace("_", " "): f"{row[name]:,}" for name in _COST_COUNTS},
+        "cost": usd(cost if isinstance(cost, float) else None),
+    }

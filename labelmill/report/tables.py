@@ -1,91 +1,72 @@
-"""A run's tables for people: rows of cells that are already words, as the Prefect UI shows them.
+"""Tables for a terminal, no wider than it is."""
 
-It reads every cell as Markdown: what comes from outside is escaped.
-"""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from collections.abc import Mapping, Sequence
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
-import polars as pl
+from labelmill.report.formatting import visible
 
-from labelmill.question.failures import POLICY_OF_KIND
-from labelmill.report.changes import examples_of, label_change
-from labelmill.report.findings import Findings
-from labelmill.report.formatting import percent, usd
-from labelmill.report.markdown import escaped
-from labelmill.run.record import RunRecord
-
-MOST_ROWS = 300
-_COUNTS = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
-
-Cells = dict[str, str]
+_AS_WIDE_AS_IT_LIKES = 10_000
+_NARROWEST, _WIDEST = 10, 24
+"""Between these a column of prose is as wide as its longest word."""
 
 
-def costs_table(costs: pl.DataFrame) -> list[Cells]:
-    """Cost by chunk (on the batch lane a batch) and model, from the frame that `costs.parquet` holds.
+@dataclass(frozen=True)
+class FittingTable:
+    """A table of plain words that is never cut off: no amount loses its digits on a narrow screen.
 
-    The lane stands there where there are two. The rest of very many chunks is one row.
+    Where its place is too narrow, its headings and the cells of `prose` are broken between words. Where that doesn't do, it
+    leaves out columns in the order of `leave_out`, and says which. The columns of `left` are aligned to the left, the others
+    to the right. `footers` is empty, or has a cell for each heading.
     """
-    names = ("lane",) if costs["lane"].n_unique() > 1 else ()
-    rows = [
-        _cost_cells(f"{row['chunk'] + 1}", row, names) for row in costs.head(MOST_ROWS).iter_rows(named=True)
-    ]
-    rest = costs.slice(MOST_ROWS)
-    if rest.height:
-        sums = rest.select(pl.col(_COUNTS).sum(), model=pl.lit(""), lane=pl.lit("")).row(0, named=True)
-        cost = None if rest["cost_usd"].null_count() else float(rest["cost_usd"].sum())
-        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}, names))
-    return rows
 
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    footers: Sequence[str] = ()
+    left: frozenset[str] = field(default_factory=frozenset)
+    prose: frozenset[str] = field(default_factory=frozenset)
+    leave_out: Sequence[str] = ()
 
-def labels_table(record: RunRecord, findings: Findings) -> list[Cells]:
-    """The label distribution over the whole dataset: counts, percentages, and the change since the last run."""
-    rows = [
-        {
-            "label": escaped(label),
-            "rows": f"{count:,}",
-            "share": percent(count, record.rows_labeled),
-            "since the last run": label_change(label, record, findings.last) if findings.last else "–",
-        }
-        for label, count in (record.labels or {}).items()
-    ]
-    return _cut(rows, {"rows": "", "share": "", "since the last run": ""}, "label")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The first of its forms that has room; the narrowest where none has."""
+        unlimited = options.update(width=_AS_WIDE_AS_IT_LIKES)
+        for table in self._forms():
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                break
+        yield table
 
+    def _forms(self) -> Iterator[Table]:
+        yield self._table(frozenset(), is_narrow=False)
+        gone = [heading for heading in self.leave_out if heading in self.headings]
+        for count in range(len(gone) + 1):
+            yield self._table(frozenset(gone[:count]), is_narrow=True)
 
-def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
-    """Failures by kind, what the next run does about them, and what was said of one such row."""
-    said = {kind: message for kind, _, message in reversed(examples_of(findings))}
-    rows = [
-        {
-            "kind": kind if kind in POLICY_OF_KIND else escaped(kind),
-            "rows": f"{count:,}",
-            "share of the rows with a text": percent(count, record.rows_with_text),
-            "policy": POLICY_OF_KIND[kind].value.replace("_", " ") if kind in POLICY_OF_KIND else "–",
-            "for example": escaped(said.get(kind, "")),
-        }
-        for kind, count in (record.failures or {}).items()
-    ]
-    none = {
-        "kind": "none",
-        "rows": "0",
-        "share of the rows with a text": "0.0%",
-        "policy": "–",
-        "for example": "",
-    }
-    blank = {name: "" for name in none if name != "kind"}
-    return _cut(rows, blank, "kind") or [none]
+    def _table(self, gone: frozenset[str], *, is_narrow: bool) -> Table:
+        caption = (
+            f"no room for: {', '.join(name for name in self.headings if name in gone)}" if gone else None
+        )
+        table = Table(show_footer=bool(self.footers), caption=caption, caption_justify="left")
+        kept = [index for index, heading in enumerate(self.headings) if heading not in gone]
+        for index in kept:
+            heading = self.headings[index]
+            is_broken = is_narrow and heading in self.prose
+            table.add_column(
+                Text(visible(heading).replace(" ", "\n") if is_narrow else visible(heading)),
+                Text(visible(self.footers[index])) if self.footers else "",
+                justify="left" if heading in self.left else "right",
+                no_wrap=not is_broken,
+                max_width=self._longest_word(index) if is_broken else None,
+                overflow="fold",
+            )
+        for row in self.rows:
+            table.add_row(*(Text(visible(row[index])) for index in kept))
+        return table
 
-
-def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str]) -> Cells:
-    cost = row["cost_usd"]
-    return {
-        "chunk": chunk,
-        **{name: str(row[name]) for name in names},
-        "model": escaped(str(row["model"] or "")),
-        **{name.replace("_", " "): f"{row[name]:,}" for name in _COUNTS},
-        "cost": usd(cost if isinstance(cost, float) else None),
-    }
-
-
-def _cut(rows: Sequence[Cells], blank: Cells, first: str) -> list[Cells]:
-    more = len(rows) - MOST_ROWS
-    return [*rows[:MOST_ROWS], {first: f"{more:,} more", **blank}] if more > 0 else list(rows)
+    def _longest_word(self, index: int) -> int:
+        words = [cell_len(word) for row in self.rows for word in row[index].split()]
+        return min(_WIDEST, max([_NARROWEST, *words]))

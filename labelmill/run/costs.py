@@ -2,17 +2,18 @@
 
 import polars as pl
 
+from labelmill.run.counts import BILL
 from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
 from labelmill.store.files import written_whole
-from labelmill.store.ledger import COST_USD, scan_run
+from labelmill.store.ledger import scan_run
 
 
 def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
     """Write a run's costs beside its record, and return them.
 
-    One row per chunk (on the batch lane a batch) and model as the provider names it: `lane`, `texts`, `labeled`, `failed`, `requests`, `requests_unseen`,
-    tokens, `cost_usd` (null where unknown), and the prices used, in USD per million tokens.
+    One row per chunk (on the batch lane a batch) and model as the provider names it: `lane`, `texts`, `labeled`, `failed`,
+    the fields of a `Bill`, and the prices used, in USD per million tokens.
     """
     # The column is there whether or not anything was asked; older parts have no lane, and were live.
     lane = pl.col("lane").fill_null("live")
@@ -33,13 +34,10 @@ def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
             texts=pl.len().cast(pl.Int64),
             labeled=pl.col("label").is_not_null().sum().cast(pl.Int64),
             failed=pl.col("label").is_null().sum().cast(pl.Int64),
-            requests=pl.col("requests").sum(),
-            requests_unseen=pl.col("unseen").sum(),
-            unseen_usd=pl.col("unseen_usd").sum().cast(pl.Float64),
-            input_tokens=pl.col("input_tokens").sum(),
-            cached_input_tokens=pl.col("cached_input_tokens").sum(),
-            output_tokens=pl.col("output_tokens").sum(),
-            cost_usd=pl.when(COST_USD.is_not_null().all()).then(COST_USD.sum()).cast(pl.Float64),
+            **{
+                name: total.cast(pl.Float64) if name.endswith("_usd") else total
+                for name, total in BILL.items()
+            },
         )
         .sort("chunk", "model")
         .select(

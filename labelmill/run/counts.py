@@ -1,14 +1,14 @@
 """What a run's files add up to: the rows of the published dataset, and the work in the ledger."""
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from labelmill.job.model import Run
-from labelmill.store.ledger import BY_BATCH, COST_USD, LIVE_COST_USD, scan_with_journals
+from labelmill.store.ledger import BY_BATCH, COST_USD, KNOWN_USD, LIVE_COST_USD, scan_with_journals
 
 
 class RowCounts(BaseModel):
@@ -35,33 +35,81 @@ class RowCounts(BaseModel):
 
 
 class Seconds(BaseModel):
-    """How long answers took, in seconds: half of them at most `p50`, 95 in 100 at most `p95`."""
+    """How long answers took."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     p50: float
+    """Half of them took at most so many seconds."""
     p95: float
+    """95 in 100 took at most so many seconds."""
     max: float
+    """The longest took so many seconds."""
 
 
-class Work(BaseModel):
-    """What one run asked and paid, as its ledger parts have it. `cost_usd` is None where any price was unknown."""
+class Bill(BaseModel):
+    """What was sent and what it cost, as the ledger has it: the part that all records share."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    requests: int = 0
+    """Requests that were sent for a text; one that ended the whole run, and was not paid, is not among them."""
+    requests_without_usage: int = 0
+    """Those of `requests` that may have been paid and whose tokens nobody saw, such as timeouts."""
+    input_tokens: int = 0
+    """Tokens that were sent, with those that the provider had cached."""
+    cached_input_tokens: int = 0
+    """Those of `input_tokens` that the provider had cached."""
+    output_tokens: int = 0
+    """Tokens that were answered."""
+    cost_usd: float | None = 0.0
+    """What the tokens cost; null where any part of that is unknown. In practice nothing was paid, and it is what the
+    named model would have cost."""
+    cost_known_usd: float | None = 0.0
+    """What is known of the cost, which is `cost_usd` where all of it is; null where an older record doesn't tell."""
+    unseen_usd: float = 0.0
+    """What `requests_without_usage` may have cost at most; not in `cost_usd`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Older records call `requests_without_usage` otherwise, and know all of a cost or nothing."""
+        if not isinstance(values, dict):
+            return values
+        values = {"cost_known_usd": values.get("cost_usd", 0.0), **values}
+        if "requests_unseen" in values:
+            values.setdefault("requests_without_usage", values.pop("requests_unseen"))
+        return values
+
+
+class Work(Bill):
+    """What one run asked and paid."""
 
     texts_asked: int = 0
-    texts_labeled: int = 0
-    requests: int = 0
-    requests_unseen: int = 0
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: Decimal | None = Decimal(0)
-    unseen_usd: Decimal = Decimal(0)
+    """Different texts that were sent."""
+    texts_labeled: int | None = 0
+    """Different texts that got a label; null in a record from before they were counted."""
     answer_seconds: Seconds | None = None
+    """How long the provider took to answer live requests, without our own waits; null where none was answered."""
     texts_by_batch: int = 0
-    live_cost_usd: Decimal | None = Decimal(0)
-    other_tasks_cost_usd: Decimal | None = Decimal(0)
+    """Those of `texts_asked` that the batch lane answered."""
+    live_cost_usd: float | None = 0.0
+    """What all of the tokens would have cost on the live lane; null where any part of that is unknown."""
+    other_tasks_cost_usd: float | None = 0.0
+    """The part of `cost_usd` for batches that an earlier prompt, label set or model had sent."""
+
+
+BILL = {
+    "requests": pl.col("requests").sum(),
+    "requests_without_usage": pl.col("unseen").sum(),
+    "input_tokens": pl.col("input_tokens").sum(),
+    "cached_input_tokens": pl.col("cached_input_tokens").sum(),
+    "output_tokens": pl.col("output_tokens").sum(),
+    "cost_usd": pl.when(COST_USD.is_not_null().all()).then(COST_USD.sum()),
+    "cost_known_usd": KNOWN_USD.sum(),
+    "unseen_usd": pl.col("unseen_usd").sum(),
+}
+"""How ledger rows add up to a `Bill`, exactly: money in the ledger's decimals."""
 
 
 def count_rows(labeled: Sequence[Path], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
@@ -129,13 +177,7 @@ def work_of(parts: pl.LazyFrame) -> Work:
     sums = parts.select(
         texts_asked=pl.col("row_key").filter(was_asked).n_unique(),
         texts_labeled=pl.col("row_key").filter(pl.col("label").is_not_null()).n_unique(),
-        requests=pl.col("requests").sum(),
-        requests_unseen=pl.col("unseen").sum(),
-        input_tokens=pl.col("input_tokens").sum(),
-        cached_input_tokens=pl.col("cached_input_tokens").sum(),
-        output_tokens=pl.col("output_tokens").sum(),
-        cost_usd=pl.when(COST_USD.is_not_null().all()).then(COST_USD.sum()),
-        unseen_usd=pl.col("unseen_usd").sum(),
+        **BILL,
         texts_by_batch=pl.col("row_key").filter(was_asked & BY_BATCH).n_unique(),
         live_cost_usd=pl.when(LIVE_COST_USD.is_not_null().all()).then(LIVE_COST_USD.sum()),
         p50=pl.col("seconds").quantile(0.5, "higher"),

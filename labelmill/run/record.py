@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from labelmill import __version__
 from labelmill.batch.record import BatchRecord
@@ -14,7 +14,7 @@ from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price
 from labelmill.run.causes import Causes, Said, causes_sentence
-from labelmill.run.counts import RowCounts, Seconds, Work
+from labelmill.run.counts import Bill, RowCounts, Work
 from labelmill.run.label_run import LabelRun
 from labelmill.run.publication import Merged, Published, too_many_failed
 from labelmill.store.files import write_text_whole
@@ -26,89 +26,108 @@ NO_CAUSES = Causes()
 
 
 class BatchFacts(BaseModel):
-    """One batch that a run sent, harvested or left out. `batch_id` is the provider's; `status` is the last it told.
+    """One batch that a run sent, harvested or left out."""
 
-    `step` is where it is with us: `sent` while it is out, `harvested` once its answers are in the ledger, `dropped` where
-    nothing came of it and nothing was paid.
-    """
-
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     name: str
+    """Our own name for it."""
     batch_id: str | None
+    """The provider's name for it; null where it never told one."""
     step: str
+    """Where it is with us: `sent` while it is out, `harvested` once its answers are in the ledger, `dropped` where nothing
+    came of it and nothing was paid."""
     status: str | None
+    """The last that the provider told of it."""
     texts: int
+    """How many texts are in it."""
     run_id: str
+    """The run that sent it."""
     message: str | None = None
+    """What went wrong with it, in the provider's words."""
 
 
-class RunRecord(BaseModel):
+class Record(BaseModel):
+    """What a run's record and a comparison's have in common beside the bill."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    run_id: str
+    """Names the run, and sorts by time."""
+    status: Status
+    """How it ended. It says `running` from the start; should the process die, the next run into the same folder makes it
+    `failed` and counts what the dead run had paid for."""
+    message: str | None
+    """A sentence on how it ended; null where it completed."""
+    practice: bool
+    """Whether the practice provider answered, so that nothing was paid."""
+    job: LabelJob
+    """The whole job as it was."""
+    task_key: str
+    """Names all that changes the answers; the ledger's folder."""
+    price: dict[str, Any] | None
+    """The price entry that live tokens were counted at, and where it comes from; null where it is unknown."""
+    started_at_utc: datetime
+    """When it began."""
+    finished_at_utc: datetime | None
+    """When it ended; null while it goes on, and where its process died."""
+    seconds: float | None
+    """How long it took; null like `finished_at_utc`."""
+    labelmill_version: str = __version__
+    """The version that wrote the record."""
+
+    @model_validator(mode="after")
+    def _has_its_bill(self) -> Self:
+        """A bill that is not there is unknown, and never one over nothing."""
+        if missing := Bill.model_fields.keys() - self.model_fields_set:
+            raise ValueError(f"the record lacks {', '.join(sorted(missing))}")
+        return self
+
+
+class RunRecord(Work, Record):
     """What a run leaves for those who read it later; the content of `run.json`.
 
-    `rows_*`, `labels` and `failures` count rows of the whole dataset (`rows_reused` are those labeled by earlier runs,
-    and part of `rows_labeled`; `rows_empty` have no text to ask about); they are null where a run ended before it had
-    published. `labels` has all of the job's labels, also those that no row has. `labeled_run_id` is the run whose labels
-    `labeled_path` holds: this one, or an earlier one whose labels this one was not to replace; then the rows are counted as
-    this run would have published them. `texts_asked`, `texts_labeled`, `requests`, tokens and `cost_usd` are this run's
-    work; `provider_messages` and `wrong_answers` are what was said most often to its texts that got no label, a few of
-    each (of those that earlier runs gave up, where it asked none). `requests_unseen` are requests that may have been paid and whose tokens
-    nobody saw, `unseen_usd` is what they may have cost at most and is not in `cost_usd`. `cost_usd` is null where it is
-    unknown; with `practice` it is what the named model would have cost, and nothing was paid. `answer_seconds` is null where
-    nothing was answered. `texts_by_batch` are those of `texts_asked` that the batch lane answered, and `live_cost_usd` is
-    what all of this run's tokens would have cost on the live lane; `batch_price` is the batch lane's price. `batches` are
-    those that the run had to do with; `texts_out` texts are in batches that the next run harvests. `other_tasks_cost_usd` is
-    that part of `cost_usd` which batches of an earlier prompt, label set or model have cost that this run harvested.
-
-    `notices` are sentences that must stand beside the numbers, such as what of the task has changed since the run before.
-
-    A record says `running` from the start; should the process die, the next run into the same folder makes it `failed`
-    and counts what the dead run had paid for.
+    `rows_*`, `labels` and `failures` count rows of the whole dataset, also where no label was replaced: they are then
+    counted as this run would have published them. They are null where a run ended before it had published. The bill and
+    `texts_*` are this run's work.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    status: Status
-    message: str | None
-    practice: bool
-    job: LabelJob
-    task_key: str
     rows_total: int | None
+    """All rows: `rows_labeled + rows_failed + rows_pending + rows_empty`."""
     rows_labeled: int | None
+    """Rows that have a label."""
     rows_reused: int | None
+    """Those of `rows_labeled` that earlier runs had labeled."""
     rows_failed: int | None
+    """Rows whose text was given up without a label."""
     rows_pending: int | None
+    """Rows whose text is still to be asked."""
     rows_empty: int | None = 0
-    texts_asked: int
-    texts_labeled: int | None = None
-    requests: int
-    requests_unseen: int
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    unseen_usd: float
-    price: dict[str, Any] | None
-    seconds: float | None
-    answer_seconds: Seconds | None = None
-    texts_by_batch: int = 0
-    live_cost_usd: float | None = None
-    batch_price: dict[str, Any] | None = None
-    batches: list[BatchFacts] = []
-    texts_out: int = 0
-    other_tasks_cost_usd: float | None = 0.0
+    """Rows that have no text to ask about."""
     labels: dict[str, int] | None
+    """Rows by label, the most frequent first; all of the job's labels, also those that no row has."""
     failures: dict[str, int] | None
+    """Failed rows by kind of failure, the most frequent first."""
+    texts_labeled: int | None = None
+    batch_price: dict[str, Any] | None = None
+    """The price entry that the batch lane's tokens were counted at; null where it was not used or the price is unknown."""
+    batches: list[BatchFacts] = []
+    """The batches that the run had to do with."""
+    texts_out: int = 0
+    """Texts that are in batches which the next run harvests."""
     provider_messages: list[Said] = []
+    """What the provider said most often to this run's texts that got no label (where it asked none, to those that earlier
+    runs gave up), a few messages."""
     wrong_answers: list[Said] = []
-    started_at_utc: datetime
-    finished_at_utc: datetime | None
-    labeled_path: str
-    labeled_run_id: str | None = None
-    failed_path: str | None
+    """What the model answered most often to the same texts, a few answers."""
     notices: list[str] = []
-    labelmill_version: str = __version__
+    """Sentences that must stand beside the numbers, such as what of the task has changed since the run before."""
+    labeled_path: str
+    """Where the labels are."""
+    labeled_run_id: str | None = None
+    """The run whose labels are there: this one, or an earlier one whose labels this one was not to replace."""
+    failed_path: str | None
+    """The file of the rows that failed; null where none did."""
 
     @property
     def rows_with_text(self) -> int | None:
@@ -213,7 +232,7 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
             f"rows_{name}": counts[name]
             for name in ("total", "labeled", "reused", "failed", "pending", "empty")
         },
-        **facts_of(work),
+        **dict(work),
         price=prices.live.entry if prices.live else None,
         batch_price=prices.batch.entry if prices.batch and (batches or work.texts_by_batch) else None,
         batches=[BatchFacts.model_validate(batch, from_attributes=True) for batch in batches],
@@ -230,14 +249,6 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         labeled_run_id=by_whom,
         failed_path=str(run.folder.failed(run.run_id).absolute()) if counts["failed"] else None,
     )
-
-
-def facts_of(work: Work) -> dict[str, Any]:
-    """A run's work as fields of its record; money as plain numbers."""
-    amounts = ("cost_usd", "live_cost_usd", "other_tasks_cost_usd", "unseen_usd")
-    facts = work.model_dump()
-    money = {name: None if facts[name] is None else float(facts[name]) for name in amounts}
-    return {**facts, **money, "answer_seconds": work.answer_seconds}
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -7,7 +7,7 @@ from labelmill.dataset.merge import MANIFEST, SCRATCH
 from labelmill.run.causes import causes_of
 from labelmill.run.counts import work_of_run
 from labelmill.run.label_run import LabelRun
-from labelmill.run.record import RunRecord, facts_of, read_record, write_record
+from labelmill.run.record import RunRecord, read_record, write_record
 from labelmill.store.files import temporaries_in
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
@@ -65,4 +65,4 @@ def closed_record(record: RunRecord, folder: OutputFolder) -> RunRecord:
     causes = causes_of(Ledger(folder.ledger(record.task_key)).scan_run(record.run_id))
     message = "its process died before the run had ended; what it paid for is in the ledger"
     said = {name: list(messages) for name, messages in vars(causes).items()}
-    return record.model_copy(update={"status": "failed", "message": message, **facts_of(work), **said})
+    return record.model_copy(update={"status": "failed", "message": message, **dict(work), **said})

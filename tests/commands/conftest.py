@@ -102,7 +102,7 @@ class World:
     def assert_bill_is(self, server):
         """The records, the ledger and the server's own count are one bill."""
         told = (server.requests, server.untold, server.input_tokens, server.output_tokens)
-        names = ("requests", "requests_unseen", "input_tokens", "output_tokens")
+        names = ("requests", "requests_without_usage", "input_tokens", "output_tokens")
         records = self.records or [self.written()]
         assert tuple(sum(getattr(record, name) for record in records) for name in names) == told
         columns = ("requests", "unseen", "input_tokens", "output_tokens")

@@ -119,7 +119,7 @@ class Mortal:
         known = float(ledger["cost_usd"].cast(pl.Float64).sum())
         assert known == pytest.approx((told[0] * 0.075 + told[1] * 0.3) / 1e6, rel=1e-9)
         untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
-        assert sum(run["requests_unseen"] for run in runs) == untold
+        assert sum(run["requests_without_usage"] for run in runs) == untold
         assert bool(sum(run["unseen_usd"] for run in runs)) == bool(untold)
         costs = [run["cost_usd"] for run in runs]
         assert (None in costs) == bool(untold)

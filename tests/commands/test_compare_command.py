@@ -25,12 +25,12 @@ COUNTS = {
     "pending",
     "concurrency",
     "requests",
-    "requests_unseen",
+    "requests_without_usage",
     "input_tokens",
     "cached_input_tokens",
     "output_tokens",
 }
-AMOUNTS = {"seconds", "rows_per_second", "cost_usd", "unseen_usd"}
+AMOUNTS = {"seconds", "rows_per_second", "cost_usd", "cost_known_usd", "unseen_usd"}
 COMPARED = {"speed_up", "rows_compared", "agreement_fraction"}
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -107,7 +107,7 @@ def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(start, practice, t
     assert requests - interrupted <= totals["requests"] <= requests
     assert totals["texts_paid_twice"] <= interrupted
     untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
-    assert untold <= sum(each["requests_unseen"] for each in records) <= untold + interrupted
+    assert untold <= sum(each["requests_without_usage"] for each in records) <= untold + interrupted
     assert bool(sum(each["unseen_usd"] for each in records)) == bool(untold + interrupted)
     ledger = pl.read_parquet(out / "ledger/*/*.parquet")
     # What the provider took for seen and no run has heard of was in flight.
@@ -137,7 +137,7 @@ def test_what_was_in_flight_at_a_kill_stands_in_the_dead_runs_record(start, tmp_
     record = json.loads(printed)
     (dead,) = (each for each in records_in(tmp_path / "out") if each["run_id"] != record["run_id"])
     assert (dead["status"], record["status"], record["rows_labeled"]) == ("failed", "completed", ROWS)
-    assert dead["requests"] == dead["requests_unseen"] == in_flight == CONCURRENCY
+    assert dead["requests"] == dead["requests_without_usage"] == in_flight == CONCURRENCY
     assert dead["unseen_usd"] > 0
-    assert record["requests_unseen"] == 0
+    assert record["requests_without_usage"] == 0
     assert dead["requests"] + record["requests"] == totals["requests"] == ROWS + CONCURRENCY

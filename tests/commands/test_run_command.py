@@ -246,7 +246,7 @@ RECORD = {
     "task_key": "0123456789abcdef",
     **{f"rows_{name}": 1 for name in ("total", "labeled", "reused", "failed", "pending")},
     **dict.fromkeys(("texts_asked", "requests", "input_tokens", "cached_input_tokens", "output_tokens"), 1),
-    "requests_unseen": 0,
+    "requests_without_usage": 0,
     "cost_usd": 0.5,
     "unseen_usd": 0.0,
     "price": None,

@@ -23,7 +23,7 @@ from commands import progress_bar
 from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.live.progress import Progress
-from labelmill.report.history_words import history_view
+from labelmill.report.history import history_view
 from tasks.log_lines import forward_logs
 from tasks.states import state_of, state_without_record
 

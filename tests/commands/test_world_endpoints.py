@@ -83,7 +83,7 @@ def test_the_bill_is_the_providers_own_in_whatever_shape_it_is_told(world, shape
         record = world.run(server)
         world.assert_labels(10)
         if counts is None:
-            assert (record.cost_usd, record.requests_unseen) == (None, 10)
+            assert (record.cost_usd, record.requests_without_usage) == (None, 10)
             assert record.unseen_usd > 0
         else:
             sent, cached, answered = (10 * count for count in counts)
@@ -127,7 +127,7 @@ def test_a_web_page_says_what_is_wrong_with_the_address(world):
         record = world.run(server)
         assert record.status == "failed"
         assert "/v1" in record.message
-        assert (record.rows_pending, record.requests_unseen) == (60, 0)
+        assert (record.rows_pending, record.requests_without_usage) == (60, 0)
         assert server.requests <= 10 + 2 * 8
 
 

@@ -108,7 +108,7 @@ def test_a_quarter_of_a_batch_that_is_missing_goes_into_one_more(run_at, provide
     )
     record = run_at(run={"patience_minutes": 0})
     assert (record.status, record.rows_labeled, len(provider.batches)) == ("completed", 300, 2)
-    assert (record.requests, record.requests_unseen) == (376, 76)
+    assert (record.requests, record.requests_without_usage) == (376, 76)
     assert sum(provider.billed.values()) == 376
 
 

@@ -97,7 +97,7 @@ def assert_live_bill(job, totals, *records):
     assert_told_bill(job, totals, *records)
     untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
     lost = faults_of(totals, [*LOST, FaultKind.CONNECTION_RESET])
-    assert sum(record.requests_unseen for record in records) == untold + lost
+    assert sum(record.requests_without_usage for record in records) == untold + lost
     unseen = (totals["unseen_input_tokens"] * 0.15 + totals["unseen_output_tokens"] * 0.6) / 1e6
     assert sum(record.unseen_usd for record in records) >= unseen
 
@@ -163,7 +163,7 @@ def test_batches_keep_the_providers_books(practice, job_of, write_texts, seed):
     assert record.requests == totals["batch_rows_billed"] + free
     untold = sum(totals["odd_answers"].get(kind, 0) for kind in UNTOLD)
     missing = totals["batch_rows_billed"] - totals["batch_rows_answered"]
-    assert (record.requests_unseen > 0) is (untold + missing > 0)
+    assert (record.requests_without_usage > 0) is (untold + missing > 0)
     assert record.input_tokens == totals["batch_input_tokens"] - totals["batch_unseen_input_tokens"]
     assert record.output_tokens == totals["batch_output_tokens"] - totals["batch_unseen_output_tokens"]
     assert_no_wrong_label(record)

@@ -359,7 +359,7 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
         totals["input_tokens"],
         totals["output_tokens"],
     )
-    assert record.requests_unseen > 0
+    assert record.requests_without_usage > 0
     assert record.unseen_usd > 0
 
 

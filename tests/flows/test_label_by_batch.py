@@ -135,7 +135,7 @@ def test_rows_that_a_batch_loses_are_asked_again_and_said_to_be_perhaps_paid(
     totals = practice.totals()
     lost = totals["batch_rows_billed"] - totals["batch_rows_answered"]
     assert (record.status, record.rows_labeled, totals["batches"]) == ("completed", len(TEXTS), 2)
-    assert 0 < lost == record.requests_unseen == record.requests - len(TEXTS)
+    assert 0 < lost == record.requests_without_usage == record.requests - len(TEXTS)
     assert record.cost_usd < billed_usd(totals) <= record.cost_usd + record.unseen_usd
     assert totals["batch_texts_paid_twice"] == 0
 

@@ -1,8 +1,10 @@
 """The record of a comparison."""
 
+import json
+
 import pytest
 
-from labelmill.compare.record import agreement_of
+from labelmill.compare.record import Comparison, agreement_of
 from labelmill.compare.strategies import SEQUENTIAL, strategies_of
 from practice import PracticeSettings
 
@@ -107,3 +109,13 @@ def test_the_first_strategy_is_what_the_others_are_compared_with(job_of):
         ("batch", 2),
         ("chunks", 32),
     ]
+
+
+def test_a_comparison_of_an_earlier_version_is_read(compare, practice, job_of):
+    """What had another name, and what was not told apart, is found in the whole bill and in each strategy's."""
+    record = compare(job_of(), practice.base_url, texts=["a match", "a market"])
+    old = json.loads(record.model_dump_json())
+    for bill in (old, *old["strategies"]):
+        bill["requests_unseen"] = bill.pop("requests_without_usage")
+        del bill["cost_known_usd"]
+    assert Comparison.model_validate_json(json.dumps(old)) == record

@@ -59,7 +59,7 @@ def record_of(job_of):
             "texts_asked": 900,
             "texts_labeled": 600,
             "requests": 910,
-            "requests_unseen": 0,
+            "requests_without_usage": 0,
             "input_tokens": 450_000,
             "cached_input_tokens": 1_000,
             "output_tokens": 20_000,

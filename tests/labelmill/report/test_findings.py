@@ -2,11 +2,21 @@
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 
 import polars as pl
+import pytest
 
 from labelmill.dataset.template import read_template
-from labelmill.report.findings import Example, PastRun, failure_examples, past_runs, seconds_bins_of
+from labelmill.report.findings import (
+    Example,
+    PastRun,
+    failure_examples,
+    findings_of,
+    past_runs,
+    seconds_bins_of,
+)
+from labelmill.run.label_run import LabelRun
 
 
 def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job_of):
@@ -79,3 +89,23 @@ def test_every_answer_is_in_one_bin():
     assert bins[9][0] < 1
     assert seconds_bins_of(pl.Series([None], dtype=pl.Float64)) == ()
     assert sum(count for _, count in seconds_bins_of(pl.Series([0.0, 0.0]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "spent"),
+    [
+        ({"cost_usd": 0.25}, "0.25"),
+        ({"cost_usd": None, "cost_known_usd": 0.25}, "0.25"),
+        ({"cost_usd": None, "cost_known_usd": 0.25, "requests_without_usage": 2, "unseen_usd": 0.5}, "0.75"),
+        ({"cost_usd": None}, "0"),
+    ],
+)
+def test_what_is_known_of_an_unknown_cost_counts_for_the_limit(record_of, job_of, fields, spent):
+    """A run whose cost is partly unknown has used at least the known part of its limit."""
+    job = job_of(run={"max_cost_usd": 1.0})
+    record = record_of(job, **fields)
+    run = LabelRun(
+        job=job, run_id=record.run_id, base_url="", practice=False, started_at_utc=record.started_at_utc
+    )
+    (use,) = findings_of(run, record).limits
+    assert (use.field, use.spent_usd) == ("max_cost_usd", Decimal(spent))

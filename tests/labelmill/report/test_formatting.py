@@ -118,12 +118,21 @@ def test_an_unknown_price_is_said_and_never_zero(record_of):
     assert notices(record_of(price=None, cost_usd=None, requests=0, texts_asked=0)) == []
 
 
+def test_what_is_known_of_an_unknown_cost_stands_in_the_bill(record_of):
+    """As the least that it is; where nothing is known there is no dollar."""
+    costs = [
+        dict(bill_of(record_of(cost_usd=cost, cost_known_usd=known)))["cost"]
+        for cost, known in ((0.5, 0.5), (None, 0.12), (None, 0.0), (None, None))
+    ]
+    assert costs == ["$0.50", "unknown, $0.12 or more", "unknown", "unknown"]
+
+
 def test_requests_whose_tokens_nobody_saw_are_said(record_of):
     """The bill names what it doesn't hold."""
-    (said,) = notices(record_of(requests_unseen=7))
+    (said,) = notices(record_of(requests_without_usage=7))
     assert said.startswith("7 requests ended without a token count")
     assert "at an unknown cost" in said
-    (said,) = notices(record_of(requests_unseen=1, unseen_usd=0.5))
+    (said,) = notices(record_of(requests_without_usage=1, unseen_usd=0.5))
     assert said.startswith("1 request ended without a token count")
     assert (
         "at a cost of at most $0.50. The budget counts it as spent; the tokens and the cost shown leave it out."
@@ -133,7 +142,9 @@ def test_requests_whose_tokens_nobody_saw_are_said(record_of):
 
 def test_why_a_run_ended_early_comes_first(record_of):
     """The message of the record is the first notice."""
-    record = record_of(status="budget_reached", message="max_cost_usd = 1", requests_unseen=1, practice=True)
+    record = record_of(
+        status="budget_reached", message="max_cost_usd = 1", requests_without_usage=1, practice=True
+    )
     assert "max_cost_usd = 1" in notices(record)[0]
     assert len(notices(record)) == 3
 

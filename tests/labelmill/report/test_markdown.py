@@ -117,7 +117,7 @@ def test_hostile_names_paths_and_messages_stand_in_the_report_as_plain_text(
         labeled_path=hostile,
         failures={hostile: 30},
         price=price,
-        requests_unseen=3,
+        requests_without_usage=3,
         batches=[batch(batch_id=hostile, status=hostile, message=hostile)],
     )
     markdown = cost_report(record)
@@ -153,7 +153,7 @@ def test_a_report_says_what_the_record_says(record_of):
     [
         ({"practice": True}, "not a language model"),
         ({"price": None, "cost_usd": None}, "unknown, not zero"),
-        ({"requests_unseen": 3}, "3 requests ended without a token count"),
+        ({"requests_without_usage": 3}, "3 requests ended without a token count"),
     ],
 )
 def test_what_must_be_said_is_a_quote_above_the_numbers(record_of, fields, words):

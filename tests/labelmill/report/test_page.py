@@ -109,7 +109,7 @@ def test_the_page_says_what_the_record_says(record_of):
     [
         ({"practice": True}, "not a language model"),
         ({"price": None, "cost_usd": None}, "unknown, not zero"),
-        ({"requests_unseen": 3}, "3 requests ended without a token count"),
+        ({"requests_without_usage": 3}, "3 requests ended without a token count"),
     ],
 )
 def test_what_must_be_said_is_on_the_page_before_the_numbers(record_of, fields, words):

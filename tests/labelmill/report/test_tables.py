@@ -4,8 +4,7 @@ import polars as pl
 from markdown_it import MarkdownIt
 
 from labelmill.report.findings import Example, Findings
-from labelmill.report.markdown import escaped
-from labelmill.report.tables import MOST_ROWS, costs_table, failures_table, labels_table
+from labelmill.report.markdown import MOST_ROWS, costs_table, escaped, failures_table, labels_table
 
 
 def costs_of(chunks, cost):
@@ -53,7 +52,7 @@ def test_labels_have_counts_and_percentages(record_of):
         "since the last run": "–",
     }
     many = labels_table(record_of(labels={f"{number}": 1 for number in range(1000)}), Findings())
-    assert (len(many), many[-1]["label"]) == (MOST_ROWS + 1, "700 more")
+    assert (len(many), many[-1]["label"], many[-1]["rows"]) == (MOST_ROWS + 1, "700 more", "700")
     unused = labels_table(record_of(labels={"sport": 950, "unused": 0}), Findings())[-1]
     assert (unused["label"], unused["rows"], unused["share"]) == ("unused", "0", "0.0%")
 

@@ -93,7 +93,7 @@ def test_work_adds_up_exactly_and_counts_a_text_once():
     assert work_of(pl.concat(parts).lazy()) == Work(
         texts_asked=2,
         requests=6,
-        requests_unseen=3,
+        requests_without_usage=3,
         input_tokens=30,
         cached_input_tokens=6,
         output_tokens=9,
@@ -137,7 +137,7 @@ def test_a_runs_work_holds_what_the_disk_had_no_place_for(tmp_path):
     )
     part.write_parquet(folder / "run-00000.parquet")
     work = work_of_run(tmp_path, "run", "0123456789abcdef")
-    assert (work.requests, work.requests_unseen) == (3, 1)
+    assert (work.requests, work.requests_without_usage) == (3, 1)
     assert (work.cost_usd, work.unseen_usd, work.other_tasks_cost_usd) == (Decimal("1.5"), Decimal("0.25"), 0)
     assert work_of_run(tmp_path, "run", "another task").other_tasks_cost_usd == Decimal("1.5")
     assert work_of_run(tmp_path, "no run", "0123456789abcdef") == Work()

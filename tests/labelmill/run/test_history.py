@@ -89,9 +89,9 @@ def test_what_a_killed_run_had_sent_counts_and_what_a_living_one_has_does_not(re
         journal.append(Attempt("v1:0a", NOON, label="sport", answered=True, cost_usd=Decimal("0.5")))
         journal.note_sent("v1:0b", Decimal("0.25"))
         total = read()["total"]
-        assert (total["requests"], total["requests_unseen"], total["unseen_usd"]) == (1, 1, None)
+        assert (total["requests"], total["requests_without_usage"], total["unseen_usd"]) == (1, 1, None)
     total = read()["total"]
-    assert (total["requests"], total["requests_unseen"], total["cost_usd"]) == (2, 2, 0.5)
+    assert (total["requests"], total["requests_without_usage"], total["cost_usd"]) == (2, 2, 0.5)
 
 
 def test_practice_and_paid_work_are_kept_apart(read, write_part, write_run):
@@ -139,7 +139,7 @@ def test_unseen_requests_count_at_their_worst_case_or_as_unknown(read, write_par
     assert read()["total"]["unseen_usd"] == 0.25
     write_part("20261123-run2", [{"unseen": 2}])
     assert read()["total"]["unseen_usd"] is None
-    assert read()["total"]["requests_unseen"] == 3
+    assert read()["total"]["requests_without_usage"] == 3
 
 
 def test_a_text_of_the_salvage_pass_counts_once_and_its_requests_all(read, write_part):

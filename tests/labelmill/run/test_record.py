@@ -1,6 +1,7 @@
 """The record of a run."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,9 +9,10 @@ import pytest
 
 from labelmill.errors import RunStopped
 from labelmill.run.causes import Causes, Said
-from labelmill.run.counts import RowCounts
+from labelmill.run.counts import RowCounts, Work
+from labelmill.run.label_run import LabelRun
 from labelmill.run.publication import Merged, Published
-from labelmill.run.record import RunRecord, read_record, status_of
+from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
 
 EARLIER = Published(run_id="r1", task_key="another", practice=False, ok=90)
 CAUSES = Causes(
@@ -161,3 +163,25 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path, job_of):
     assert isinstance(record, RunRecord)
     assert (record.rows_empty, record.texts_labeled, record.labeled_run_id) == (0, None, None)
     assert (record.provider_messages, record.wrong_answers, record.rows_with_text) == ([], [], 1)
+    assert (record.requests_without_usage, record.cost_known_usd) == (1, 0.5)
+    assert "requests_unseen" not in json.loads(record.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    "field", ["requests", "input_tokens", "cost_usd", "unseen_usd", "requests_without_usage"]
+)
+def test_a_record_without_its_bill_is_none(tmp_path, job_of, field):
+    """What was paid is unknown there, and is not read as nothing."""
+    run = LabelRun(
+        job=job_of(),
+        run_id="r1",
+        base_url="",
+        practice=False,
+        started_at_utc=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    write_record(record_of(run, None, Work(), Prices(None), ("running", None), None), tmp_path)
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert read_record(tmp_path) is not None
+    del written[field]
+    (tmp_path / "run.json").write_text(json.dumps(written))
+    assert read_record(tmp_path) is None

@@ -48,7 +48,7 @@ def test_the_bill_of_a_killed_run_has_what_was_in_flight(run, dead):
     """As requests without usage, in its record and for the next run's budget."""
     take_over_dead_runs(run)
     record = read_record(run.folder.run(dead.run_id))
-    assert (record.status, record.requests, record.requests_unseen) == ("failed", 3, 2)
+    assert (record.status, record.requests, record.requests_without_usage) == ("failed", 3, 2)
     assert (record.cost_usd, record.unseen_usd) == (0.5, 0.5)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from labelmill.batch.record import Step
-from labelmill.report.batch_words import BATCH_COLUMNS, batches_of
+from labelmill.report.formatting import BATCH_COLUMNS, batches_of
 from labelmill.report.markdown import cost_report
 from labelmill.report.page import report_page
 

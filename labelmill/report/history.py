@@ -1,19 +1,39 @@
 """What past runs cost, as a terminal shows it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from labelmill.report.formatting import STATUS_WORDS, bar, counted, percent_of, unseen_notice, usd, visible
+from labelmill.report.formatting import (
+    STATUS_WORDS,
+    bar,
+    cost_words,
+    counted,
+    percent_of,
+    unseen_notice,
+    usd,
+    visible,
+)
+from labelmill.report.tables import FittingTable
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
 PRACTICE_NOTE = "nothing was paid; the cost is what the named model would have cost"
 NO_RECORD = "no record"
+_LEAVE_OUT = (
+    "cached",
+    "output tokens",
+    "input tokens",
+    "requests",
+    "unseen, at most",
+    "saved by batches",
+    "per 1,000 labels",
+    "labels",
+)
+"""Columns that a narrow screen has no room for, what matters least first."""
 ENDINGS = {**STATUS_WORDS, "running": "running, or killed"}
 
 
@@ -49,8 +69,7 @@ def notices(total: dict[str, Any]) -> list[str]:
             f"The total is unknown: for some texts the price or the tokens are not known. "
             f"What is known comes to {usd(total['cost_known_usd'])}. --reprice looks for prices known today."
         )
-    if total["requests_unseen"]:
-        said.append(unseen_notice(total["requests_unseen"], total["unseen_usd"]))
+    said += unseen_notice(total["requests_without_usage"], total["unseen_usd"])
     if total["requests_by_batch"]:
         said.append(
             f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
@@ -76,15 +95,10 @@ def cost_chart(days: Iterable[dict[str, Any]]) -> Table:
     most = max((day["cost_known_usd"] for day in days), default=0)
     chart = Table.grid(padding=(0, 2))
     for day in days:
-        chart.add_row(day["day"], bar(day["cost_known_usd"], most), cost_words(day))
+        chart.add_row(
+            day["day"], bar(day["cost_known_usd"], most), cost_words(day["cost_usd"], day["cost_known_usd"])
+        )
     return chart
-
-
-def cost_words(row: dict[str, Any]) -> str:
-    """A cost; an unknown one with what is known of it."""
-    if row["cost_usd"] is None and row["cost_known_usd"]:
-        return f"unknown, {usd(row['cost_known_usd'])} or more"
-    return usd(row["cost_usd"])
 
 
 def ending_words(kind: str | None, status: str | None) -> str:
@@ -107,67 +121,38 @@ def _table(
     rows: Iterable[dict[str, Any]],
     total: dict[str, Any] | None = None,
     status: str | None = None,
-) -> Table:
+) -> FittingTable:
     rows = list(rows)
-    shape = _Shape(
-        is_repriced=any("repriced_usd" in row for row in rows),
-        has_batches=any(row["requests_by_batch"] for row in rows),
+    is_repriced = any("repriced_usd" in row for row in rows)
+    has_batches = any(row["requests_by_batch"] for row in rows)
+    costs = ["cost then", "cost at today's prices"] if is_repriced else ["cost"]
+    saved = ["saved by batches"] if has_batches else []
+
+    def cells(row: dict[str, Any], *first: str) -> list[str]:
+        per_thousand, cached = row["cost_per_1000_labels_usd"], row["cached_fraction"]
+        unknown_rate = row["cost_usd"] is None and row["labels"]
+        return [
+            *first,
+            f"{row['texts']:,}",
+            f"{row['labels']:,}",
+            f"{row['requests']:,}",
+            f"{row['input_tokens']:,}",
+            "–" if cached is None else f"{cached:.1%}",
+            f"{row['output_tokens']:,}",
+            cost_words(row["cost_usd"], row["cost_known_usd"]),
+            *([usd(row["repriced_usd"])] if is_repriced else []),
+            *([saved_words(row)] if has_batches else []),
+            "unknown" if unknown_rate else ("–" if per_thousand is None else usd(per_thousand)),
+            usd(row["unseen_usd"]) if row["requests_without_usage"] else "–",
+        ]
+
+    names = [heading, *(["status"] if status else [])]
+    counts = ["texts", "labels", "requests", "input tokens", "cached", "output tokens"]
+    return FittingTable(
+        [*names, *counts, *costs, *saved, "per 1,000 labels", "unseen, at most"],
+        [cells(row, row[key], *([ending_words(row["kind"], row[status])] if status else [])) for row in rows],
+        footers=cells(total, "total", *([""] if status else [])) if total else (),
+        left=frozenset(names),
+        prose=frozenset(["status", *costs, *saved]),
+        leave_out=_LEAVE_OUT,
     )
-    table = Table(show_footer=total is not None)
-    table.add_column(heading, "total", no_wrap=True)
-    if status:
-        table.add_column("status")
-    columns = _columns(shape)
-    footers = _cells(total, shape) if total else [""] * len(columns)
-    for name, footer in zip(columns, footers, strict=True):
-        table.add_column(name, footer, justify="right")
-    for row in rows:
-        ending = [ending_words(row["kind"], row[status])] if status else []
-        table.add_row(*(escape(visible(words)) for words in (row[key], *ending)), *_cells(row, shape))
-    return table
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """Which columns a table has beside those that all have."""
-
-    is_repriced: bool
-    has_batches: bool
-
-
-def _columns(shape: _Shape) -> list[str]:
-    costs = ["cost then", "cost at today's prices"] if shape.is_repriced else ["cost"]
-    if shape.has_batches:
-        costs.append("saved by batches")
-    return [
-        "texts",
-        "labels",
-        "requests",
-        "input tokens",
-        "cached",
-        "output tokens",
-        *costs,
-        "per 1,000 labels",
-        "unseen, at most",
-    ]
-
-
-def _cells(row: dict[str, Any], shape: _Shape) -> list[str]:
-    per_thousand, cached = row["cost_per_1000_labels_usd"], row["cached_fraction"]
-    costs = [cost_words(row)]
-    if shape.is_repriced:
-        costs.append(usd(row["repriced_usd"]))
-    if shape.has_batches:
-        costs.append(saved_words(row))
-    unknown_rate = row["cost_usd"] is None and row["labels"]
-    return [
-        f"{row['texts']:,}",
-        f"{row['labels']:,}",
-        f"{row['requests']:,}",
-        f"{row['input_tokens']:,}",
-        "–" if cached is None else f"{cached:.1%}",
-        f"{row['output_tokens']:,}",
-        *costs,
-        "unknown" if unknown_rate else ("–" if per_thousand is None else usd(per_thousand)),
-        usd(row["unseen_usd"]) if row["requests_unseen"] else "–",
-    ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelmill.report.history_words import ending_words, out_words
+from labelmill.report.history import ending_words, out_words
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from labelmill.live.progress import BatchSeen, Snapshot
+from labelmill.report.formatting import MOST_BATCHES, batch_lines, progress_line
 from labelmill.report.markdown import escaped
-from labelmill.report.progress_words import MOST_BATCHES, batch_lines, progress_line
 
 
 def test_before_the_plan_is_known_only_the_phase_is_told():

@@ -1,13 +1,20 @@
-"""A comparison in words: cells, sentences, and the report that the Prefect UI shows."""
-
-from base64 import b64encode
+"""A comparison as people read it: cells, sentences, and the report that the Prefect UI shows."""
 
 from labelmill.compare.estimate import Amounts, Estimate
 from labelmill.compare.record import Comparison, StrategyFigures
 from labelmill.job.model import Run
 from labelmill.report.charts import rates_chart
-from labelmill.report.formatting import STATUS_WORDS, duration, seconds_words, unseen_notice, usd
-from labelmill.report.markdown import escape_all, escaped, table
+from labelmill.report.formatting import (
+    STATUS_WORDS,
+    duration,
+    ending_notice,
+    price_notice,
+    seconds_words,
+    unseen_notice,
+    usd,
+)
+from labelmill.report.markdown import escape_all, escaped, image, table
+from labelmill.report.tables import FittingTable
 
 HEADINGS = (
     "strategy",
@@ -38,6 +45,23 @@ def cells_of(figures: StrategyFigures) -> tuple[str, ...]:
         failures_words(figures),
         agreement_words(figures),
     )
+
+
+def strategies_table(comparison: Comparison) -> FittingTable:
+    """The strategies side by side, for a terminal."""
+    return FittingTable(
+        HEADINGS,
+        [cells_of(figures) for figures in comparison.strategies],
+        left=frozenset({"strategy"}),
+        prose=frozenset({"strategy", "failures", "same labels"}),
+        leave_out=("output tokens", "input tokens", "rows/s", "requests", "speed-up"),
+    )
+
+
+def estimate_table(estimate: Estimate) -> FittingTable:
+    """What a comparison will cost, for a terminal; the sum is last."""
+    names = frozenset({"strategy"})
+    return FittingTable(ESTIMATE_HEADINGS, estimate_cells_of(estimate), left=names, prose=names)
 
 
 def _time_words(seconds: float | None) -> str:
@@ -89,19 +113,15 @@ def estimate_sentence(estimate: Estimate, rows: int, run: Run, *, practice: bool
 def notices(comparison: Comparison) -> list[str]:
     """What must be said beside the numbers so that nobody takes them for more than they are."""
     model = comparison.job.model.name
-    said = []
-    if comparison.message:
-        said.append(f"How it ended: {comparison.message.rstrip('.')}.")
+    said = ending_notice(comparison)
     if comparison.practice:
         said.append(
             "Practice: the answers come from Labelmill's practice provider, as fast as its settings make it. Nothing was "
             f"paid. Tokens are its own estimate, and the cost is what {model} would have cost."
         )
     if comparison.price is None:
-        said.append(f"The price of {model} is unknown, so the cost is unknown, not zero.")
-    if comparison.requests_unseen:
-        said.append(unseen_notice(comparison.requests_unseen, comparison.unseen_usd))
-    return said
+        said.append(price_notice(comparison))
+    return said + unseen_notice(comparison.requests_without_usage, comparison.unseen_usd)
 
 
 def total_sentence(comparison: Comparison) -> str:
@@ -130,7 +150,6 @@ def speed_chart(comparison: Comparison) -> str:
 
 def comparison_report(comparison: Comparison) -> str:
     """A comparison in Markdown, with its table and chart."""
-    chart = b64encode(speed_chart(comparison).encode()).decode()
     parts = [
         f"# {escaped(comparison.job.name)}: strategies compared, {STATUS_WORDS[comparison.status]}",
         *(f"> {escaped(notice)}\n" for notice in notices(comparison)),
@@ -138,7 +157,7 @@ def comparison_report(comparison: Comparison) -> str:
         table(HEADINGS, escape_all(cells_of(figures) for figures in comparison.strategies)),
         escaped(total_sentence(comparison)),
         "## Rows per second",
-        f"![Rows per second](data:image/svg+xml;base64,{chart})",
+        image("Rows per second", speed_chart(comparison)),
         "## What it was expected to cost",
         table(ESTIMATE_HEADINGS, escape_all(estimate_cells_of(comparison.estimate))),
     ]

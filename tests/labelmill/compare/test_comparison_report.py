@@ -7,7 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from labelmill.compare.estimate import estimate_of
-from labelmill.compare.formatting import (
+from labelmill.compare.strategies import strategies_of
+from labelmill.providers.table import price_of
+from labelmill.report.comparison import (
     ESTIMATE_HEADINGS,
     HEADINGS,
     cells_of,
@@ -16,8 +18,6 @@ from labelmill.compare.formatting import (
     estimate_sentence,
     notices,
 )
-from labelmill.compare.strategies import strategies_of
-from labelmill.providers.table import price_of
 
 
 @pytest.fixture
