@@ -39,7 +39,7 @@ class Fate:
     headers: dict[str, str]
 
 
-async def complete(desk: ServerState, request: Request) -> Outcome:
+async def complete(state: ServerState, request: Request) -> Outcome:
     """Answer a chat request, or fail as the settings tell.
 
     Requests turned away at the door (key, body, model, quota, limits) count as no attempt: faults must not
@@ -48,7 +48,7 @@ async def complete(desk: ServerState, request: Request) -> Outcome:
     Raises:
         RequestRefusedError: the request gets an error.
     """
-    settings = desk.settings
+    settings = state.settings
     # The body first: an error sent over an unread body may reach no client.
     raw = await request.body()
     if not settings.accepts(request.headers.get("authorization")):
@@ -56,7 +56,7 @@ async def complete(desk: ServerState, request: Request) -> Outcome:
     question = _question(raw)
     if settings.known_models is not None and question.model not in settings.known_models:
         raise unknown_model(question.model)
-    fate = _admitted(desk, question)
+    fate = _admitted(state, question)
     await _take_time(request, fate, settings.hang_seconds)
     if fate.fault is FaultKind.CONNECTION_RESET:
         return ConnectionReset(), None
@@ -67,22 +67,22 @@ async def complete(desk: ServerState, request: Request) -> Outcome:
         error.headers.update(fate.headers)
         raise error
     # Again: others were answered while this one waited.
-    if desk.quota_is_spent():
+    if state.quota_is_spent():
         raise quota_exhausted()
-    return _answered(desk, request, question, fate)
+    return _answered(state, request, question, fate)
 
 
-def _admitted(desk: ServerState, question: Question) -> Fate:
-    if desk.quota_is_spent():
+def _admitted(state: ServerState, question: Question) -> Fate:
+    if state.quota_is_spent():
         raise quota_exhausted()
-    desk.limits.admit(question.input_tokens, time.monotonic())
+    state.limits.admit(question.input_tokens, time.monotonic())
     text_key = text_key_of(question.text)
-    attempt = desk.count_attempt(text_key)
-    fault = fault_of(desk.settings, text_key, attempt)
+    attempt = state.count_attempt(text_key)
+    fault = fault_of(state.settings, text_key, attempt)
     if fault is not None:
-        desk.totals.play(fault)
-    latency_seconds = latency_of(desk.settings, text_key, attempt)
-    return Fate(fault, latency_seconds, text_key, attempt, desk.limits.headers())
+        state.totals.play(fault)
+    latency_seconds = latency_of(state.settings, text_key, attempt)
+    return Fate(fault, latency_seconds, text_key, attempt, state.limits.headers())
 
 
 def _question(raw: bytes) -> Question:
@@ -100,11 +100,11 @@ async def _take_time(request: Request, fate: Fate, hang_seconds: float) -> None:
         await asyncio.sleep(fate.latency_seconds)
 
 
-def _answered(desk: ServerState, request: Request, question: Question, fate: Fate) -> Outcome:
-    cached_tokens = desk.prefixes.cached_tokens_of(question)
+def _answered(state: ServerState, request: Request, question: Question, fate: Fate) -> Outcome:
+    cached_tokens = state.prefixes.cached_tokens_of(question)
     completion = completion_to(
         question,
-        desk.settings,
+        state.settings,
         fate.text_key,
         fate.attempt,
         fault=fate.fault,
@@ -112,9 +112,9 @@ def _answered(desk: ServerState, request: Request, question: Question, fate: Fat
     )
     transport = transport_of(request.scope)
     is_gone = transport is not None and transport.is_closing()
-    _bill(desk, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
+    _bill(state, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
     if completion.is_right and not is_gone:
-        desk.paid.add_live(fate.text_key)
+        state.paid.add_live(fate.text_key)
     body = encoded(completion.body)
     if fate.fault is FaultKind.BAD_JSON:
         body = body[: len(body) // 2]
@@ -123,12 +123,12 @@ def _answered(desk: ServerState, request: Request, question: Question, fate: Fat
     return kind(body, 200, headers, "application/json"), None if is_gone else 200
 
 
-def _bill(desk: ServerState, question: Question, completion: Completion, *, seen: bool) -> None:
+def _bill(state: ServerState, question: Question, completion: Completion, *, seen: bool) -> None:
     """Count an answer and its tokens; `seen` if it goes out to the client."""
     output_tokens = completion.output_tokens
-    desk.limits.settle(output_tokens)
-    desk.totals.give(completion.odd, is_right=completion.is_right)
-    desk.totals.bill(
+    state.limits.settle(output_tokens)
+    state.totals.give(completion.odd, is_right=completion.is_right)
+    state.totals.bill(
         question.input_tokens,
         completion.cached_input_tokens,
         output_tokens,

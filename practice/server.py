@@ -36,11 +36,11 @@ _TOTALS_PATIENCE_SECONDS = 25.0
 def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     """The server as an app; `connection.serve` runs it.
 
-    Files and batches are kept in the folder, or without one in a temporary one that `app.state.desk.store`
+    Files and batches are kept in the folder, or without one in a temporary one that `app.state.practice.store`
     removes when it is closed.
     """
     app = FastAPI(title="Labelmill practice provider", openapi_url=None)
-    app.state.desk = ServerState(settings, time.monotonic(), folder)
+    app.state.practice = ServerState(settings, time.monotonic(), folder)
     # Plain routes: FastAPI's own would spend more time on a request than answering it takes.
     app.add_route("/v1/chat/completions", _create_completion, methods=["POST"])
     app.add_route("/v1/models", _list_models, methods=["GET"])
@@ -54,17 +54,17 @@ def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     return app
 
 
-def _desk(request: Request) -> ServerState:
-    desk: ServerState = request.app.state.desk
-    return desk
+def _state(request: Request) -> ServerState:
+    state: ServerState = request.app.state.practice
+    return state
 
 
 async def _create_completion(request: Request) -> Response:
-    desk = _desk(request)
-    desk.totals.arrive()
+    state = _state(request)
+    state.totals.arrive()
     status: int | None = None
     try:
-        response, status = await complete(desk, request)
+        response, status = await complete(state, request)
     except ClientDisconnect:
         # Gone before its request was whole: there is nobody to answer.
         response = ConnectionReset()
@@ -72,12 +72,12 @@ async def _create_completion(request: Request) -> Response:
         status = refusal.status
         response = refusal_response(refusal)
     finally:
-        desk.totals.leave(status)
+        state.totals.leave(status)
     return response
 
 
 async def _list_models(request: Request) -> Response:
-    settings = _desk(request).settings
+    settings = _state(request).settings
     if not settings.accepts(request.headers.get("authorization")):
         return refusal_response(wrong_key())
     names = ("practice",) if settings.known_models is None else settings.known_models
@@ -96,13 +96,13 @@ async def _report_totals(request: Request) -> Response:
 
 
 async def _totals(request: Request) -> dict[str, Any]:
-    desk = _desk(request)
-    await desk.work.bring_up([record.id for record in desk.store.batches()], _TOTALS_PATIENCE_SECONDS)
-    return desk.report()
+    state = _state(request)
+    await state.work.bring_up([record.id for record in state.store.batches()], _TOTALS_PATIENCE_SECONDS)
+    return state.report()
 
 
 async def _reset(request: Request) -> Response:
-    _desk(request).reset(time.monotonic())
+    _state(request).reset(time.monotonic())
     return json_response({"practice": True})
 
 
@@ -113,5 +113,5 @@ async def _replace_settings(request: Request) -> Response:
         wrong: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
         said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in wrong)
         return refusal_response(malformed(f"These are no practice settings: {said}"))
-    _desk(request).configure(settings, time.monotonic())
+    _state(request).configure(settings, time.monotonic())
     return json_response({"practice": True})

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from practice.batches.kinds import BatchStep
 from practice.batches.paid import PaidTexts
 from practice.batches.rows import Tally
 from practice.batches.store import BatchStore
@@ -13,7 +12,7 @@ from practice.batches.totals import batch_totals
 from practice.batches.work import BatchWork
 from practice.limits import RateLimits
 from practice.prefixes import PrefixMemory
-from practice.settings import PracticeSettings
+from practice.settings import BatchStep, PracticeSettings
 from practice.totals import Totals
 
 

@@ -32,23 +32,23 @@ def object_in(raw: bytes) -> dict[str, Any]:
 
 
 def make_batch(
-    desk: ServerState, rows: list[dict[str, Any]], endpoint: str, metadata: dict[str, str] | None = None
+    state: ServerState, rows: list[dict[str, Any]], endpoint: str, metadata: dict[str, str] | None = None
 ) -> BatchRecord:
     """A new batch of rows whose `url` is the endpoint, which tells its dialect.
 
     Raises:
         RequestRefusedError: it is not taken.
     """
-    if desk.quota_is_spent():
+    if state.quota_is_spent():
         raise quota_exhausted()
     now = time.time()
-    written = desk.store.scratch()
+    written = state.store.scratch()
     written.write_bytes(b"".join(encoded(row) + b"\n" for row in rows))
-    if mistakes := check_input(written, endpoint, desk.settings).mistakes:
+    if mistakes := check_input(written, endpoint, state.settings).mistakes:
         written.unlink()
         raise malformed(mistakes[0].message)
-    file = desk.store.add_file(written, "requests.jsonl", "batch", FILE_LIFE_SECONDS, now)
-    record = desk.store.add_batch(
+    file = state.store.add_file(written, "requests.jsonl", "batch", FILE_LIFE_SECONDS, now)
+    record = state.store.add_batch(
         BatchRecord(
             id=f"practice-{uuid4().hex}",
             endpoint=endpoint,
@@ -59,31 +59,31 @@ def make_batch(
             created_at=now,
         )
     )
-    desk.work.begin(record.id)
+    state.work.begin(record.id)
     return record
 
 
-async def batches_of(desk: ServerState, endpoint: str) -> list[BatchRecord]:
+async def batches_of(state: ServerState, endpoint: str) -> list[BatchRecord]:
     """The batches of a dialect as they are by now, newest first."""
-    ids = [record.id for record in desk.store.batches() if record.endpoint == endpoint]
-    await desk.work.bring_up(ids, PATIENCE_SECONDS)
-    return [record for record in desk.store.batches() if record.endpoint == endpoint and not record.deleted]
+    ids = [record.id for record in state.store.batches() if record.endpoint == endpoint]
+    await state.work.bring_up(ids, PATIENCE_SECONDS)
+    return [record for record in state.store.batches() if record.endpoint == endpoint and not record.deleted]
 
 
-async def batch_of(desk: ServerState, batch_id: str, endpoint: str) -> BatchRecord:
+async def batch_of(state: ServerState, batch_id: str, endpoint: str) -> BatchRecord:
     """A batch of a dialect as it is by now.
 
     Raises:
         RequestRefusedError: there is none.
     """
-    await desk.work.bring_up([batch_id], PATIENCE_SECONDS)
-    record = desk.store.batch(batch_id)
+    await state.work.bring_up([batch_id], PATIENCE_SECONDS)
+    record = state.store.batch(batch_id)
     if record is None or record.deleted or record.endpoint != endpoint:
         raise RequestRefusedError(404, f"No batch found with id '{batch_id}'.")
     return record
 
 
-def delete_batch(desk: ServerState, record: BatchRecord) -> None:
+def delete_batch(state: ServerState, record: BatchRecord) -> None:
     """Forget a batch that has ended, with all that it holds.
 
     Raises:
@@ -92,21 +92,21 @@ def delete_batch(desk: ServerState, record: BatchRecord) -> None:
     if record.ended is None:
         raise malformed(f"Batch {record.id} has not ended: it can't be deleted.")
     for file_id in (record.input_file_id, record.ended.output_file_id, record.ended.error_file_id):
-        if file_id is not None and desk.store.file(file_id) is not None:
-            desk.store.delete_file(file_id)
-    desk.store.save_batch(record.model_copy(update={"deleted": True}))
+        if file_id is not None and state.store.file(file_id) is not None:
+            state.store.delete_file(file_id)
+    state.store.save_batch(record.model_copy(update={"deleted": True}))
 
 
-def results_of(desk: ServerState, record: BatchRecord) -> Iterator[Mapping[str, Any]]:
+def results_of(state: ServerState, record: BatchRecord) -> Iterator[Mapping[str, Any]]:
     """The lines of a batch that has ended, the answers first."""
     if record.ended is not None:
-        yield from _lines(desk, record.ended.output_file_id)
-        yield from _lines(desk, record.ended.error_file_id)
+        yield from _lines(state, record.ended.output_file_id)
+        yield from _lines(state, record.ended.error_file_id)
 
 
-def rows_of(desk: ServerState, record: BatchRecord) -> Iterator[Mapping[str, Any]]:
+def rows_of(state: ServerState, record: BatchRecord) -> Iterator[Mapping[str, Any]]:
     """The rows that a batch was made of."""
-    return _lines(desk, record.input_file_id)
+    return _lines(state, record.input_file_id)
 
 
 def moment(seconds: float | None) -> str | None:
@@ -116,7 +116,7 @@ def moment(seconds: float | None) -> str | None:
     )
 
 
-def _lines(desk: ServerState, file_id: str | None) -> Iterator[dict[str, Any]]:
-    if file_id is not None and desk.store.file(file_id) is not None:
-        with desk.store.content_path(file_id).open("rb") as lines:
+def _lines(state: ServerState, file_id: str | None) -> Iterator[dict[str, Any]]:
+    if file_id is not None and state.store.file(file_id) is not None:
+        with state.store.content_path(file_id).open("rb") as lines:
             yield from map(json.loads, lines)

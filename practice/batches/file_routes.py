@@ -19,42 +19,42 @@ _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _MOST_LISTED = 10_000
 
 
-async def upload_file(desk: ServerState, request: Request) -> Response:
+async def upload_file(state: ServerState, request: Request) -> Response:
     """`POST /v1/files`: the file goes to disk as it comes."""
     try:
         async with _form(request) as form:
-            return json_response((await _stored(desk, form)).body())
+            return json_response((await _stored(state, form)).body())
     except HTTPException as error:
         raise malformed(f"The body is no form with a file: {error.detail}") from None
 
 
-async def list_files(desk: ServerState, request: Request) -> Response:
+async def list_files(state: ServerState, request: Request) -> Response:
     """`GET /v1/files`."""
     asked = request.query_params
     limit = limit_of(asked.get("limit"), _MOST_LISTED, _MOST_LISTED)
     purpose = asked.get("purpose")
-    found = [file for file in desk.store.files() if purpose is None or file.purpose == purpose]
+    found = [file for file in state.store.files() if purpose is None or file.purpose == purpose]
     if asked.get("order") == "asc":
         found.reverse()
     return json_response(page_of([file.body() for file in found], asked.get("after"), limit))
 
 
-async def describe_file(desk: ServerState, request: Request) -> Response:
+async def describe_file(state: ServerState, request: Request) -> Response:
     """`GET /v1/files/{id}`."""
-    return json_response(_file(desk, request).body())
+    return json_response(_file(state, request).body())
 
 
-async def send_content(desk: ServerState, request: Request) -> Response:
+async def send_content(state: ServerState, request: Request) -> Response:
     """`GET /v1/files/{id}/content`: from disk as it goes."""
-    file = _file(desk, request)
-    path = desk.store.content_path(file.id)
+    file = _file(state, request)
+    path = state.store.content_path(file.id)
     return FileResponse(path, 200, PRACTICE_HEADERS, "application/octet-stream", filename=file.filename)
 
 
-async def delete_file(desk: ServerState, request: Request) -> Response:
+async def delete_file(state: ServerState, request: Request) -> Response:
     """`DELETE /v1/files/{id}`."""
-    file = _file(desk, request)
-    desk.store.delete_file(file.id)
+    file = _file(state, request)
+    state.store.delete_file(file.id)
     return json_response({"id": file.id, "object": "file", "deleted": True})
 
 
@@ -64,7 +64,7 @@ def _form(request: Request) -> AbstractAsyncContextManager[FormData]:
     return request.form(max_files=1, max_fields=10)
 
 
-async def _stored(desk: ServerState, form: FormData) -> FileRecord:
+async def _stored(state: ServerState, form: FormData) -> FileRecord:
     upload, purpose = form.get("file"), form.get("purpose")
     if not isinstance(upload, UploadFile):
         raise missing("file")
@@ -80,13 +80,13 @@ async def _stored(desk: ServerState, form: FormData) -> FileRecord:
     seconds = life_seconds(policy or None, "expires_after")
     if seconds is None and purpose == "batch":
         seconds = FILE_LIFE_SECONDS
-    written = await asyncio.to_thread(desk.store.keep, upload.file)
-    return desk.store.add_file(written, filename, purpose, seconds, time.time())
+    written = await asyncio.to_thread(state.store.keep, upload.file)
+    return state.store.add_file(written, filename, purpose, seconds, time.time())
 
 
-def _file(desk: ServerState, request: Request) -> FileRecord:
+def _file(state: ServerState, request: Request) -> FileRecord:
     file_id = request.path_params["file_id"]
-    file = desk.store.file(file_id)
+    file = state.store.file(file_id)
     if file is None:
         raise _no_file(file_id)
     return file

@@ -17,12 +17,12 @@ from practice.batches.dialect import (
 )
 from practice.batches.fields import limit_of
 from practice.batches.gemini_lines import ENDPOINT, refused, response_of, row_of
-from practice.batches.kinds import BatchStep
 from practice.batches.records import BatchRecord
 from practice.batches.state import FINAL, due_status, finishing_rows, shown_status
 from practice.batches.steps import Answering, Handler, route_of
 from practice.errors import RequestRefusedError, malformed
 from practice.responses import json_response
+from practice.settings import BatchStep
 from practice.state import ServerState
 
 _LISTED, _MOST_LISTED = 20, 1_000
@@ -55,7 +55,7 @@ def _refusing(refusal: RequestRefusedError) -> Response:
     return json_response(refused(refusal), refusal.status)
 
 
-async def _create(desk: ServerState, request: Request) -> Response:
+async def _create(state: ServerState, request: Request) -> Response:
     raw = await request.body()
     if len(raw) > _MOST_BYTES:
         raise malformed(f"Request payload size exceeds the limit: {_MOST_BYTES} bytes.")
@@ -65,52 +65,52 @@ async def _create(desk: ServerState, request: Request) -> Response:
     if not isinstance(requests, list) or not requests or not isinstance(name, str):
         raise malformed("batch: display_name and input_config.requests.requests are required")
     rows = [row_of(asked, request.path_params["model"], place) for place, asked in enumerate(requests)]
-    return json_response(_body(desk, make_batch(desk, rows, ENDPOINT, {"display_name": name})))
+    return json_response(_body(state, make_batch(state, rows, ENDPOINT, {"display_name": name})))
 
 
-async def _list(desk: ServerState, request: Request) -> Response:
+async def _list(state: ServerState, request: Request) -> Response:
     limit = limit_of(request.query_params.get("pageSize"), _LISTED, _MOST_LISTED)
-    records = await batches_of(desk, ENDPOINT)
+    records = await batches_of(state, ENDPOINT)
     after = request.query_params.get("pageToken")
     start = next((place + 1 for place, record in enumerate(records) if record.id == after), 0)
     page = records[start : start + limit]
     more = {"nextPageToken": page[-1].id} if start + limit < len(records) else {}
-    return json_response({"operations": [_body(desk, record) for record in page], **more})
+    return json_response({"operations": [_body(state, record) for record in page], **more})
 
 
-async def _retrieve(desk: ServerState, request: Request) -> Response:
-    record = await batch_of(desk, request.path_params["batch_id"], ENDPOINT)
-    body = _body(desk, record)
+async def _retrieve(state: ServerState, request: Request) -> Response:
+    record = await batch_of(state, request.path_params["batch_id"], ENDPOINT)
+    body = _body(state, record)
     if record.ended is None:
         return json_response(body)
     if record.ended.status == "failed":
         words = "The batch could not be processed (a practice fault)."
         return json_response(body | {"done": True, "error": {"code": 13, "message": words}})
-    responses = [each for line in results_of(desk, record) if (each := response_of(line)) is not None]
+    responses = [each for line in results_of(state, record) if (each := response_of(line)) is not None]
     inlined = {"inlinedResponses": {"inlinedResponses": responses}}
     return json_response(body | {"done": True, "response": inlined})
 
 
-async def _delete(desk: ServerState, request: Request) -> Response:
-    delete_batch(desk, await batch_of(desk, request.path_params["batch_id"], ENDPOINT))
+async def _delete(state: ServerState, request: Request) -> Response:
+    delete_batch(state, await batch_of(state, request.path_params["batch_id"], ENDPOINT))
     return json_response({})
 
 
-async def _cancel(desk: ServerState, request: Request) -> Response:
-    record = await batch_of(desk, request.path_params["batch_id"], ENDPOINT)
-    if due_status(record, desk.settings, time.time()) in FINAL:
+async def _cancel(state: ServerState, request: Request) -> Response:
+    record = await batch_of(state, request.path_params["batch_id"], ENDPOINT)
+    if due_status(record, state.settings, time.time()) in FINAL:
         raise malformed(f"Batch {record.id} is done: it can't be cancelled.")
     if record.cancel_asked_at is None:
-        desk.store.save_batch(record.model_copy(update={"cancel_asked_at": time.time()}))
+        state.store.save_batch(record.model_copy(update={"cancel_asked_at": time.time()}))
     return json_response({})
 
 
-def _body(desk: ServerState, record: BatchRecord) -> dict[str, Any]:
+def _body(state: ServerState, record: BatchRecord) -> dict[str, Any]:
     """The operation of a batch, without what came of it."""
     now = time.time()
-    status = shown_status(record, desk.settings, now)
+    status = shown_status(record, state.settings, now)
     total, ended = record.checked.total if record.checked else 0, record.ended
-    done = ended.bill.rows if ended else finishing_rows(record, desk.settings, now)
+    done = ended.bill.rows if ended else finishing_rows(record, state.settings, now)
     name = f"batches/{record.id}"
     return {
         "name": name,

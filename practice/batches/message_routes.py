@@ -20,13 +20,13 @@ from practice.batches.dialect import (
     rows_of,
 )
 from practice.batches.fields import limit_of, not_found, page_of
-from practice.batches.kinds import BatchStep
 from practice.batches.message_lines import MESSAGES, error_of, refused, result_of, row_of
 from practice.batches.records import DAY_SECONDS, BatchRecord
 from practice.batches.state import FINAL, due_status, shown_status
 from practice.batches.steps import Answering, Handler, route_of
 from practice.errors import RequestRefusedError, malformed
 from practice.responses import PRACTICE_HEADERS, encoded, json_response
+from practice.settings import BatchStep
 from practice.state import ServerState
 
 _LISTED, _MOST_LISTED = 20, 1_000
@@ -53,46 +53,46 @@ def _refusing(refusal: RequestRefusedError) -> Response:
     return json_response(refused(refusal), refusal.status)
 
 
-async def _create(desk: ServerState, request: Request) -> Response:
+async def _create(state: ServerState, request: Request) -> Response:
     rows = _rows(await request.body())
-    record = make_batch(desk, rows, MESSAGES)
+    record = make_batch(state, rows, MESSAGES)
     counts = {"processing": len(rows), **dict.fromkeys(_RESULTS, 0)}
-    return json_response(_body(desk, request, record) | {"request_counts": counts})
+    return json_response(_body(state, request, record) | {"request_counts": counts})
 
 
-async def _list(desk: ServerState, request: Request) -> Response:
+async def _list(state: ServerState, request: Request) -> Response:
     limit = limit_of(request.query_params.get("limit"), _LISTED, _MOST_LISTED)
-    bodies = [_body(desk, request, record) for record in await batches_of(desk, MESSAGES)]
+    bodies = [_body(state, request, record) for record in await batches_of(state, MESSAGES)]
     return json_response(page_of(bodies, request.query_params.get("after_id"), limit))
 
 
-async def _retrieve(desk: ServerState, request: Request) -> Response:
-    return json_response(_body(desk, request, await _up_to_date(desk, request)))
+async def _retrieve(state: ServerState, request: Request) -> Response:
+    return json_response(_body(state, request, await _up_to_date(state, request)))
 
 
-async def _results(desk: ServerState, request: Request) -> Response:
-    record = await _up_to_date(desk, request)
+async def _results(state: ServerState, request: Request) -> Response:
+    record = await _up_to_date(state, request)
     if record.ended is None:
         raise not_found(f"The results of '{record.id}' are not there yet.")
-    lines = b"".join(encoded(result) + b"\n" for result in _results_of(desk, record))
+    lines = b"".join(encoded(result) + b"\n" for result in _results_of(state, record))
     return Response(lines, 200, PRACTICE_HEADERS, "application/x-jsonl")
 
 
-async def _delete(desk: ServerState, request: Request) -> Response:
-    record = await _up_to_date(desk, request)
-    delete_batch(desk, record)
+async def _delete(state: ServerState, request: Request) -> Response:
+    record = await _up_to_date(state, request)
+    delete_batch(state, record)
     return json_response({"id": record.id, "type": "message_batch_deleted"})
 
 
-async def _cancel(desk: ServerState, request: Request) -> Response:
+async def _cancel(state: ServerState, request: Request) -> Response:
     await request.body()
-    record = await _up_to_date(desk, request)
-    if due_status(record, desk.settings, time.time()) in FINAL:
+    record = await _up_to_date(state, request)
+    if due_status(record, state.settings, time.time()) in FINAL:
         raise malformed(f"Batch {record.id} cannot be canceled because it has already ended.")
     if record.cancel_asked_at is None:
         record = record.model_copy(update={"cancel_asked_at": time.time()})
-        desk.store.save_batch(record)
-    return json_response(_body(desk, request, record) | {"processing_status": "canceling"})
+        state.store.save_batch(record)
+    return json_response(_body(state, request, record) | {"processing_status": "canceling"})
 
 
 def _rows(raw: bytes) -> list[dict[str, Any]]:
@@ -106,12 +106,12 @@ def _rows(raw: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-async def _up_to_date(desk: ServerState, request: Request) -> BatchRecord:
-    return await batch_of(desk, request.path_params["batch_id"], MESSAGES)
+async def _up_to_date(state: ServerState, request: Request) -> BatchRecord:
+    return await batch_of(state, request.path_params["batch_id"], MESSAGES)
 
 
-def _body(desk: ServerState, request: Request, record: BatchRecord) -> dict[str, Any]:
-    status = shown_status(record, desk.settings, time.time())
+def _body(state: ServerState, request: Request, record: BatchRecord) -> dict[str, Any]:
+    status = shown_status(record, state.settings, time.time())
     has_ended = record.ended is not None
     asked_at, ended_at = record.cancel_asked_at, record.ended.ended_at if record.ended else None
     results_url = f"{request.base_url}{MESSAGES[1:]}/batches/{record.id}/results"
@@ -123,7 +123,7 @@ def _body(desk: ServerState, request: Request, record: BatchRecord) -> dict[str,
         else "canceling"
         if status == "cancelling"
         else "in_progress",
-        "request_counts": _counts(desk, record),
+        "request_counts": _counts(state, record),
         "created_at": moment(record.created_at),
         "ended_at": moment(ended_at),
         "cancel_initiated_at": moment(asked_at),
@@ -133,21 +133,21 @@ def _body(desk: ServerState, request: Request, record: BatchRecord) -> dict[str,
     }
 
 
-def _counts(desk: ServerState, record: BatchRecord) -> dict[str, int]:
+def _counts(state: ServerState, record: BatchRecord) -> dict[str, int]:
     """As Anthropic counts: everything is being processed until the batch has ended."""
     total = record.checked.total if record.checked else 0
     if record.ended is None:
         return {"processing": total, **dict.fromkeys(_RESULTS, 0)}
-    kinds = Counter(result["result"]["type"] for result in _results_of(desk, record))
+    kinds = Counter(result["result"]["type"] for result in _results_of(state, record))
     kinds["succeeded"] += record.ended.bill.rows_missing
     return {"processing": 0, **{kind: kinds[kind] for kind in _RESULTS}}
 
 
-def _results_of(desk: ServerState, record: BatchRecord) -> Iterator[dict[str, Any]]:
+def _results_of(state: ServerState, record: BatchRecord) -> Iterator[dict[str, Any]]:
     if record.ended is not None and record.ended.status == "failed":
         # A batch that fails as a whole is not known there: each of its rows has an error.
-        for row in rows_of(desk, record):
+        for row in rows_of(state, record):
             error = error_of(500, "The batch could not be processed (a practice fault).")
             yield {"custom_id": row["custom_id"], "result": {"type": "errored", "error": error}}
     else:
-        yield from map(result_of, results_of(desk, record))
+        yield from map(result_of, results_of(state, record))

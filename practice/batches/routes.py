@@ -24,12 +24,12 @@ from practice.batches.file_routes import (
     send_content,
     upload_file,
 )
-from practice.batches.kinds import BatchStep
 from practice.batches.records import FILE_LIFE_SECONDS, BatchRecord
 from practice.batches.state import FINAL, batch_body, due_status
 from practice.batches.steps import route_of
 from practice.errors import RequestRefusedError, malformed, quota_exhausted
 from practice.responses import json_response
+from practice.settings import BatchStep
 from practice.state import ServerState
 
 ENDPOINT = "/v1/chat/completions"
@@ -55,52 +55,52 @@ def add_batch_routes(app: FastAPI) -> None:
     app.add_route("/v1/batches/{batch_id}/cancel", route_of(BatchStep.CANCEL, _cancel), methods=["POST"])
 
 
-async def _create(desk: ServerState, request: Request) -> Response:
+async def _create(state: ServerState, request: Request) -> Response:
     asked = _object(await request.body())
     now = time.time()
-    record = desk.store.add_batch(_asked_batch(desk, asked, now))
+    record = state.store.add_batch(_asked_batch(state, asked, now))
     # As OpenAI does, whatever the settings: what comes of a batch is learned by asking again.
-    body = batch_body(record, desk.settings, record.created_at)
-    desk.work.begin(record.id)
+    body = batch_body(record, state.settings, record.created_at)
+    state.work.begin(record.id)
     return json_response(body)
 
 
-async def _list(desk: ServerState, request: Request) -> Response:
+async def _list(state: ServerState, request: Request) -> Response:
     limit = limit_of(request.query_params.get("limit"), _LISTED, _MOST_LISTED)
-    await desk.work.bring_up([record.id for record in desk.store.batches()], _PATIENCE_SECONDS)
+    await state.work.bring_up([record.id for record in state.store.batches()], _PATIENCE_SECONDS)
     now = time.time()
     bodies = [
-        batch_body(record, desk.settings, now)
-        for record in desk.store.batches()
+        batch_body(record, state.settings, now)
+        for record in state.store.batches()
         if record.endpoint == ENDPOINT
     ]
     return json_response(page_of(bodies, request.query_params.get("after"), limit))
 
 
-async def _retrieve(desk: ServerState, request: Request) -> Response:
-    record = await _up_to_date(desk, request)
-    return json_response(batch_body(record, desk.settings, time.time()))
+async def _retrieve(state: ServerState, request: Request) -> Response:
+    record = await _up_to_date(state, request)
+    return json_response(batch_body(record, state.settings, time.time()))
 
 
-async def _cancel(desk: ServerState, request: Request) -> Response:
+async def _cancel(state: ServerState, request: Request) -> Response:
     await request.body()
-    record = await _up_to_date(desk, request)
+    record = await _up_to_date(state, request)
     now = time.time()
-    status = due_status(record, desk.settings, now)
+    status = due_status(record, state.settings, now)
     if status in FINAL:
         raise RequestRefusedError(409, f"Cannot cancel a batch with status '{status}'.")
     if status != "cancelling":
         record = record.model_copy(update={"cancel_asked_at": now})
-        desk.store.save_batch(record)
-    body = batch_body(record, desk.settings, now)
+        state.store.save_batch(record)
+    body = batch_body(record, state.settings, now)
     # Asked again, it may well be cancelled; the answer to this call says that it is about to be.
     return json_response(body | {"status": "cancelling", "cancelled_at": None})
 
 
-async def _up_to_date(desk: ServerState, request: Request) -> BatchRecord:
+async def _up_to_date(state: ServerState, request: Request) -> BatchRecord:
     batch_id = request.path_params["batch_id"]
-    await desk.work.bring_up([batch_id], _PATIENCE_SECONDS)
-    record = desk.store.batch(batch_id)
+    await state.work.bring_up([batch_id], _PATIENCE_SECONDS)
+    record = state.store.batch(batch_id)
     if record is None:
         raise not_found(f"No batch found with id '{batch_id}'.")
     return record
@@ -116,7 +116,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _asked_batch(desk: ServerState, asked: dict[str, Any], now: float) -> BatchRecord:
+def _asked_batch(state: ServerState, asked: dict[str, Any], now: float) -> BatchRecord:
     for name in ("input_file_id", "endpoint", "completion_window"):
         if not isinstance(asked.get(name), str):
             raise missing(name)
@@ -128,12 +128,12 @@ def _asked_batch(desk: ServerState, asked: dict[str, Any], now: float) -> BatchR
         )
     metadata = metadata_of(asked.get("metadata"))
     life = life_seconds(asked.get("output_expires_after"), "output_expires_after")
-    file = desk.store.file(asked["input_file_id"])
+    file = state.store.file(asked["input_file_id"])
     if file is None:
         raise wrong(f"No such File object: {asked['input_file_id']}", "input_file_id")
     if file.purpose != "batch":
         raise wrong(f"The file's purpose is '{file.purpose}'; it must be 'batch'.", "input_file_id")
-    if desk.quota_is_spent():
+    if state.quota_is_spent():
         raise quota_exhausted()
     return BatchRecord(
         id=f"batch_practice_{uuid4().hex}",

@@ -6,10 +6,10 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from practice.batches.kinds import BatchStep, StepFault
 from practice.connection import ConnectionReset, wait_until_gone
 from practice.errors import RequestRefusedError, wrong_key
 from practice.responses import refusal_response
+from practice.settings import BatchStep, StepFault
 from practice.state import ServerState
 
 Answering = Callable[[ServerState, Request], Awaitable[Response]]
@@ -25,21 +25,21 @@ def route_of(step: BatchStep | None, answering: Answering, refusing: Refusing = 
     """
 
     async def handle(request: Request) -> Response:
-        desk: ServerState = request.app.state.desk
-        call = None if step is None else desk.count_call(step)
+        state: ServerState = request.app.state.practice
+        call = None if step is None else state.count_call(step)
         try:
-            if not desk.settings.accepts(_authorization(request)):
+            if not state.settings.accepts(_authorization(request)):
                 # The body first: an error sent over an unread body may reach no client.
                 async for _ in request.stream():
                     pass
                 raise wrong_key()
-            response = await answering(desk, request)
+            response = await answering(state, request)
         except ClientDisconnect:
             return ConnectionReset()
         except RequestRefusedError as refusal:
             return refusing(refusal)
         try:
-            if step is not None and call is not None and await _is_lost(desk, request, step, call):
+            if step is not None and call is not None and await _is_lost(state, request, step, call):
                 return ConnectionReset()
         except RequestRefusedError as refusal:
             return refusing(refusal)
@@ -54,13 +54,13 @@ def _authorization(request: Request) -> str | None:
     return request.headers.get("authorization") if key is None else f"Bearer {key}"
 
 
-async def _is_lost(desk: ServerState, request: Request, step: BatchStep, call: int) -> bool:
+async def _is_lost(state: ServerState, request: Request, step: BatchStep, call: int) -> bool:
     """Hold an answer back as the settings say; True where the connection is to be reset in its place.
 
     Raises:
         RequestRefusedError: an error goes out in its place.
     """
-    settings = desk.settings
+    settings = state.settings
     if (seconds := settings.batch_hold_seconds.get(step, 0.0)) > 0:
         await wait_until_gone(request.receive, seconds)
     fault = settings.batch_errors.get(step)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 
 import openai
 import pytest
+from servers.practice import PracticeServer, start_practice
 
-from practice import PracticeServer, PracticeSettings, start_practice
+from practice import PracticeSettings
 
 SYSTEM = "Answer with exactly one of these labels:\n- 技术: 软件、芯片\n- 体育: 足球、比赛"
 
