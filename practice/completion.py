@@ -3,20 +3,27 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from practice.connection import ConnectionReset, CutOffResponse, transport_of, wait_until_gone
+from practice.connection import (
+    PRACTICE_HEADERS,
+    ConnectionReset,
+    CutOffResponse,
+    encoded,
+    transport_of,
+    wait_until_gone,
+)
 from practice.dice import fault_of, latency_of, text_key_of
-from practice.errors import malformed, quota_exhausted, unknown_model, wrong_key
-from practice.fault_errors import error_of
+from practice.errors import error_of, malformed, quota_exhausted, unknown_model, wrong_key
 from practice.odd_answers import Completion, completion_to
-from practice.prompt_reading import Question, read_question
-from practice.responses import PRACTICE_HEADERS, encoded
+from practice.question import Question, read_question
 from practice.settings import FaultKind
 from practice.state import ServerState
+from practice.streaming import events_of
 
 Outcome = tuple[Response, int | None]
 """What goes out, and its HTTP status; None where nothing reaches the client."""
@@ -109,18 +116,33 @@ def _answered(state: ServerState, request: Request, question: Question, fate: Fa
         fate.attempt,
         fault=fate.fault,
         cached_tokens=cached_tokens,
+        # The other oddities are of a body that comes whole.
+        words_only=question.stream is not None,
     )
     transport = transport_of(request.scope)
     is_gone = transport is not None and transport.is_closing()
     _bill(state, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
     if completion.is_right and not is_gone:
         state.paid.add_live(fate.text_key)
-    body = encoded(completion.body)
+    headers, status = PRACTICE_HEADERS | fate.headers, None if is_gone else 200
+    if question.stream is None:
+        pieces, kind = [encoded(completion.body)], "application/json"
+    else:
+        pieces = list(events_of(completion.body, includes_usage=question.stream.includes_usage))
+        kind = "text/event-stream"
+    if fate.fault is FaultKind.CUT_OFF:
+        return CutOffResponse(b"".join(pieces), 200, headers, kind), status
     if fate.fault is FaultKind.BAD_JSON:
-        body = body[: len(body) // 2]
-    kind = CutOffResponse if fate.fault is FaultKind.CUT_OFF else Response
-    headers = PRACTICE_HEADERS | fate.headers
-    return kind(body, 200, headers, "application/json"), None if is_gone else 200
+        body = b"".join(pieces)
+        pieces = [body[: len(body) // 2]]
+    if len(pieces) > 1:
+        return StreamingResponse(_in_turn(pieces), 200, headers, kind), status
+    return Response(pieces[0], 200, headers, kind), status
+
+
+async def _in_turn(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def _bill(state: ServerState, question: Question, completion: Completion, *, seen: bool) -> None:
@@ -132,5 +154,5 @@ def _bill(state: ServerState, question: Question, completion: Completion, *, see
         question.input_tokens,
         completion.cached_input_tokens,
         output_tokens,
-        seen=seen and completion.is_told,
+        seen=seen and completion.is_told and (question.stream is None or question.stream.includes_usage),
     )

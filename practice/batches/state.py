@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from practice.batches.records import DAY_SECONDS, BatchRecord, Mistake
+from practice.batches.store import DAY_SECONDS, BatchRecord, Mistake
 from practice.settings import ROUNDING, BatchOutcome, PracticeSettings
 
 FINAL = frozenset({"completed", "failed", "expired", "cancelled"})

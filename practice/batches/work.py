@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from practice.batches.check import check_input
-from practice.batches.records import BatchRecord, Checked, Ended, Mistake
 from practice.batches.rows import BatchTask, Tally, answer_rows
 from practice.batches.state import FINAL, due_status, ended_at, finishing_rows, is_to_be_ended
-from practice.batches.store import BatchStore
+from practice.batches.store import BatchRecord, BatchStore, Checked, Ended, Mistake
 from practice.settings import PracticeSettings
 
 T = TypeVar("T")
