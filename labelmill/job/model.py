@@ -223,8 +223,8 @@ class Practice(Section):
     seed: int | None = None
     """Another seed gives the delays and the faults to other texts."""
     settings: FilePath | None = None
-    """A TOML file with what else is to be rehearsed: faults, odd answers, limits, slow and broken batches. Its settings
-    are listed in [practice.md](practice.md)."""
+    """A TOML file with what else is to be rehearsed: faults, odd answers, limits, slow and broken batches. `docs/practice.md`
+    lists its settings."""
 
 
 class Output(Section):
