@@ -18,6 +18,7 @@ from practice.batches.dialect import (
     cancelling,
     delete_batch,
     limit_of,
+    list_in,
     make_batch,
     mapping_in,
     moment,
@@ -86,7 +87,7 @@ def _row_of(asked: Any, place: str) -> dict[str, Any]:
     if tools := params.get("tools"):
         if not isinstance(tools, list):
             raise malformed(f"{place}.params.tools: Input should be a valid list")
-        body["tools"] = [tool_of(tool, "input_schema") for tool in tools]
+        body["tools"] = [tool_of(tool, mapping_in(tool).get("input_schema")) for tool in tools]
         body["tool_choice"] = _tool_choice(mapping_in(params.get("tool_choice")))
     wanted = mapping_in(mapping_in(params.get("output_config")).get("format") or params.get("output_format"))
     if wanted:
@@ -97,9 +98,7 @@ def _row_of(asked: Any, place: str) -> dict[str, Any]:
 def _message(asked: Any) -> Any:
     """A message; the results of tools are the user's here, and a role of their own with OpenAI."""
     blocks = asked.get("content") if isinstance(asked, Mapping) else None
-    is_result = isinstance(blocks, list) and any(
-        mapping_in(block).get("type") == "tool_result" for block in blocks
-    )
+    is_result = any(mapping_in(block).get("type") == "tool_result" for block in list_in(blocks))
     return {**asked, "role": "tool"} if is_result else asked
 
 

@@ -279,14 +279,15 @@ def mapping_in(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def tool_of(asked: Any, schema: str) -> dict[str, Any]:
-    """A tool as OpenAI has it; `schema` is the field in which another provider puts its parameters."""
+def list_in(value: Any) -> list[Any]:
+    """A list, or an empty one where it is none."""
+    return value if isinstance(value, list) else []
+
+
+def tool_of(asked: Any, schema: Any) -> dict[str, Any]:
+    """A tool as OpenAI has it, with the schema of its parameters."""
     told = mapping_in(asked)
-    function = {
-        "name": told.get("name"),
-        "description": told.get("description"),
-        "parameters": told.get(schema),
-    }
+    function = {"name": told.get("name"), "description": told.get("description"), "parameters": schema}
     return {"type": "function", "function": function}
 
 

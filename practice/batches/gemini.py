@@ -16,6 +16,7 @@ from practice.batches.dialect import (
     cancelling,
     delete_batch,
     limit_of,
+    list_in,
     make_batch,
     mapping_in,
     moment,
@@ -72,18 +73,17 @@ def _row_of(asked: Any, model: str, place: int) -> dict[str, Any]:
         "max_tokens": _either(settings, "max_output_tokens"),
         "response_format": _response_format(settings, place),
     }
-    groups = _either(request, "tools") or ()
-    declared = [tool for group in groups for tool in _either(group, "function_declarations") or ()]
+    groups = list_in(_either(request, "tools"))
+    declared = [
+        mapping_in(tool) for group in groups for tool in list_in(_either(group, "function_declarations"))
+    ]
     if declared:
-        schema = (
-            "parametersJsonSchema"
-            if any("parametersJsonSchema" in tool for tool in declared)
-            else "parameters"
-        )
-        body["tools"] = [tool_of(_lowered(tool), schema) for tool in declared]
-        body["tool_choice"] = _tool_choice(
-            _either(_either(request, "tool_config"), "function_calling_config")
-        )
+        schemas = [
+            _either(tool, "parameters_json_schema") or _lowered(tool.get("parameters")) for tool in declared
+        ]
+        body["tools"] = list(map(tool_of, declared, schemas))
+        calling = _either(_either(request, "tool_config"), "function_calling_config")
+        body["tool_choice"] = _tool_choice(calling)
     key = mapping_in(_either(asked, "metadata")).get("key", place)
     return {"custom_id": str(key), "method": "POST", "url": ENDPOINT, "body": body}
 
@@ -95,13 +95,13 @@ def _either(value: Any, name: str) -> Any:
     return fields.get(name, fields.get(first + "".join(map(str.capitalize, others))))
 
 
-def _message(content: Any, role: str | None = None) -> dict[str, Any]:
-    given = mapping_in(content).get("parts")
-    parts = [mapping_in(part) for part in given] if isinstance(given, list) else []
+def _message(asked: Any, role: str | None = None) -> dict[str, Any]:
+    content = mapping_in(asked)
+    parts = [mapping_in(part) for part in list_in(content.get("parts"))]
     if any(_either(part, "function_response") is not None for part in parts):
         role = "tool"
-    content = [{"type": "text", "text": part["text"]} for part in parts if isinstance(part.get("text"), str)]
-    return {"role": role or _ROLES.get(str(mapping_in(content).get("role")), "user"), "content": content}
+    texts = [{"type": "text", "text": part["text"]} for part in parts if isinstance(part.get("text"), str)]
+    return {"role": role or _ROLES.get(str(content.get("role")), "user"), "content": texts}
 
 
 def _response_format(settings: Any, place: int) -> dict[str, Any] | None:

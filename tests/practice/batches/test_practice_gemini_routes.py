@@ -219,6 +219,18 @@ def test_a_correction_is_no_other_text(caller, practice):
     assert practice.totals()["most_attempts_of_a_text"] == 2
 
 
+def test_what_the_model_said_is_not_the_text(caller):
+    """The first content that is the user's holds the text, and a function's result is answered in words."""
+    said = [
+        {"role": "model", "parts": [{"text": "软件和芯片"}]},
+        {"role": "user", "parts": [{"text": "足球比赛"}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "label", "response": {}}}]},
+    ]
+    tools = {"tools": [{"function_declarations": [{"name": "label", "parameters": {"type": "OBJECT"}}]}]}
+    (response,) = caller.responses(caller.finish([said], more=tools)).values()
+    assert response["response"]["candidates"][0]["content"]["parts"] == [{"text": "体育"}]
+
+
 @pytest.mark.parametrize(
     "names", [("response_schema", "response_mime_type"), ("responseSchema", "responseMimeType")]
 )
