@@ -17,10 +17,13 @@ import polars as pl
 from bench_scheduling import CONCURRENCY, WORDS, ideal_seconds, job_of
 
 from commands.run import label
+from labelmill.job.model import Practice
 from labelmill.providers.chat import JobChatOpenAI, chat_settings
+from labelmill.providers.practice import PracticeServer
 from labelmill.question.form import form_of
 from labelmill.question.prompt import prompt_of
-from practice import PracticeServer, PracticeSettings, start_practice
+from practice import PracticeSettings
+from practice.client import PracticeClient
 from practice.dice import latency_of, text_key_of
 
 SETTINGS = PracticeSettings(
@@ -45,9 +48,9 @@ def main() -> None:
     for name, way in ways.items():
         ratios = []
         for _ in range(arguments.times):
-            with start_practice(SETTINGS) as server:
+            with PracticeServer.start(Practice(**SETTINGS.model_dump(mode="json"))) as server:
                 way(server, texts)
-                totals = server.totals()
+                totals = PracticeClient(server.base_url).totals()
             took = totals["last_departure_seconds"] - totals["first_arrival_seconds"]
             ratios.append(took / ideal)
         shown = "  ".join(f"{ratio:.3f}" for ratio in sorted(ratios))

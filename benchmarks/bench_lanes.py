@@ -14,9 +14,11 @@ from pathlib import Path
 import polars as pl
 
 from commands.run import label
-from labelmill.job.model import LabelJob
+from labelmill.job.model import LabelJob, Practice
+from labelmill.providers.practice import PracticeServer
 from labelmill.run.record import RunRecord
-from practice import PracticeServer, PracticeSettings, start_practice
+from practice import PracticeSettings
+from practice.client import PracticeClient
 
 BATCH_SECONDS = 30.0
 SETTINGS = PracticeSettings(latency_seconds=0.3, latency_sigma=0.8, batch_seconds=BATCH_SECONDS)
@@ -50,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pl.DataFrame({"text": texts}).write_parquet(Path(folder) / "texts.parquet")
         for lane in ("live", "batch"):
-            with start_practice(SETTINGS) as server:
+            with PracticeServer.start(Practice(**SETTINGS.model_dump(mode="json"))) as server:
                 records[lane] = label(job_of(Path(folder), lane), server.base_url)
                 check_bill(records[lane], server)
         live, batch = (labels_of(records[lane]) for lane in ("live", "batch"))
@@ -84,7 +86,7 @@ def job_of(folder: Path, lane: str) -> LabelJob:
 
 def check_bill(record: RunRecord, server: PracticeServer) -> None:
     """Hold a run's bill against the tokens that the provider has counted, and nothing else."""
-    totals = server.totals()
+    totals = PracticeClient(server.base_url).totals()
     tokens = [
         totals[f"{kind}_tokens"] + totals[f"batch_{kind}_tokens"]
         for kind in ("input", "cached_input", "output")

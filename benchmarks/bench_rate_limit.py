@@ -12,8 +12,10 @@ from pathlib import Path
 import polars as pl
 
 from commands.run import label
-from labelmill.job.model import LabelJob
-from practice import PracticeSettings, start_practice
+from labelmill.job.model import LabelJob, Practice
+from labelmill.providers.practice import PracticeServer
+from practice import PracticeSettings
+from practice.client import PracticeClient
 
 PER_MINUTE = 1200
 SETTINGS = PracticeSettings(
@@ -26,7 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=1200)
     texts = parser.parse_args().texts
-    with tempfile.TemporaryDirectory() as folder, start_practice(SETTINGS) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        PracticeServer.start(Practice(**SETTINGS.model_dump(mode="json"))) as server,
+    ):
         source = Path(folder) / "texts.parquet"
         pl.DataFrame({"text": [f"match report {number}" for number in range(texts)]}).write_parquet(source)
         job = LabelJob.model_validate(
@@ -39,7 +44,7 @@ def main() -> None:
             }
         )
         record = label(job, server.base_url)
-        totals = server.totals()
+        totals = PracticeClient(server.base_url).totals()
     took = totals["last_departure_seconds"] - totals["first_arrival_seconds"]
     refused = totals["by_status"].get("429", 0)
     print(

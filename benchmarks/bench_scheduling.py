@@ -16,13 +16,15 @@ from pathlib import Path
 import polars as pl
 
 from commands.run import label
-from labelmill.job.model import LabelJob
+from labelmill.job.model import LabelJob, Practice
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
 from labelmill.live.guard import RequestGuard
 from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget
-from practice import PracticeServer, PracticeSettings, start_practice
+from labelmill.providers.practice import PracticeServer
+from practice import PracticeSettings
+from practice.client import PracticeClient
 from practice.dice import latency_of, text_key_of
 
 CONCURRENCY = 32
@@ -61,9 +63,9 @@ def main() -> None:
         ways["plain chain.batch over the whole list"] = by_batch
         ways["a loop of chain.batch over chunks of 20"] = by_loop
     for name, way in ways.items():
-        with start_practice(SETTINGS) as server:
+        with PracticeServer.start(Practice(**SETTINGS.model_dump(mode="json"))) as server:
             way(server, texts)
-            totals = server.totals()
+            totals = PracticeClient(server.base_url).totals()
         took = totals["last_departure_seconds"] - totals["first_arrival_seconds"]
         print(
             f"{name:42} {took:7.1f} s   ratio {took / ideal:.2f}   peak in flight {totals['peak_in_flight']}"

@@ -77,7 +77,10 @@ def parameter_of(job: LabelJob) -> dict[str, Any]:
 def with_absolute_paths(job: LabelJob, start: Path) -> LabelJob:
     """The same job with paths that start at a folder made absolute."""
     source = Source(path=str(start / job.source.path), text=job.source.text)
-    return job.model_copy(update={"source": source, "output": Output(path=str(start / job.output.path))})
+    output, practice = Output(path=str(start / job.output.path)), job.practice
+    if practice.settings is not None:
+        practice = practice.model_copy(update={"settings": str(start / practice.settings)})
+    return job.model_copy(update={"source": source, "output": output, "practice": practice})
 
 
 def relative_path_mistakes(job: LabelJob, where: str) -> list[Mistake]:
@@ -88,8 +91,12 @@ def relative_path_mistakes(job: LabelJob, where: str) -> list[Mistake]:
             f"found the relative path {path!r}; a deployed run starts in another folder than you are in now, so write "
             f"an absolute one such as {str(Path.cwd() / path)!r}",
         )
-        for place, path in (("source.path", job.source.path), ("output.path", job.output.path))
-        if not Path(path).is_absolute() and not is_url(path)
+        for place, path in (
+            ("source.path", job.source.path),
+            ("output.path", job.output.path),
+            ("practice.settings", job.practice.settings),
+        )
+        if path is not None and not Path(path).is_absolute() and not is_url(path)
     ]
 
 

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from practice.prompt_reading import Question
+from practice.question import Question
 from practice.scorer import probabilities_of, score_labels
 from practice.settings import FaultKind
 from practice.tokens import split_tokens
@@ -41,6 +41,13 @@ class Answer:
         """The answer's first tokens."""
         return Answer(self.tokens[:most], self.candidates[:most], "length", self.refusal)
 
+    def half(self) -> "Answer":
+        """The answer's first half: of a single token, half its characters."""
+        if len(self.tokens) != 1:
+            return self.cut(len(self.tokens) // 2)
+        token = self.tokens[0][: len(self.tokens[0]) // 2]
+        return Answer((token,), ({token: self.candidates[0][self.tokens[0]]},), "length", self.refusal)
+
     def cut_for(self, question: Question) -> "Answer":
         """The answer within the room that the question leaves it."""
         most = question.most_output_tokens
@@ -56,7 +63,7 @@ def answer_of(question: Question, fault: FaultKind | None) -> Answer:
     else:
         answer = _framed(question, *_chosen(question, fault))
     if fault is FaultKind.TRUNCATED:
-        answer = answer.cut(len(answer.tokens) // 2)
+        answer = answer.half()
     return answer.cut_for(question)
 
 

@@ -3,20 +3,27 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from practice.connection import ConnectionReset, CutOffResponse, transport_of, wait_until_gone
+from practice.connection import (
+    PRACTICE_HEADERS,
+    ConnectionReset,
+    CutOffResponse,
+    encoded,
+    transport_of,
+    wait_until_gone,
+)
 from practice.dice import fault_of, latency_of, text_key_of
-from practice.errors import malformed, quota_exhausted, unknown_model, wrong_key
-from practice.fault_errors import error_of
+from practice.errors import error_of, malformed, quota_exhausted, unknown_model, wrong_key
 from practice.odd_answers import Completion, completion_to
-from practice.prompt_reading import Question, read_question
-from practice.responses import PRACTICE_HEADERS, encoded
+from practice.question import Question, read_question
 from practice.settings import FaultKind
 from practice.state import ServerState
+from practice.streaming import events_of
 
 Outcome = tuple[Response, int | None]
 """What goes out, and its HTTP status; None where nothing reaches the client."""
@@ -39,7 +46,7 @@ class Fate:
     headers: dict[str, str]
 
 
-async def complete(desk: ServerState, request: Request) -> Outcome:
+async def complete(state: ServerState, request: Request) -> Outcome:
     """Answer a chat request, or fail as the settings tell.
 
     Requests turned away at the door (key, body, model, quota, limits) count as no attempt: faults must not
@@ -48,7 +55,7 @@ async def complete(desk: ServerState, request: Request) -> Outcome:
     Raises:
         RequestRefusedError: the request gets an error.
     """
-    settings = desk.settings
+    settings = state.settings
     # The body first: an error sent over an unread body may reach no client.
     raw = await request.body()
     if not settings.accepts(request.headers.get("authorization")):
@@ -56,7 +63,7 @@ async def complete(desk: ServerState, request: Request) -> Outcome:
     question = _question(raw)
     if settings.known_models is not None and question.model not in settings.known_models:
         raise unknown_model(question.model)
-    fate = _admitted(desk, question)
+    fate = _admitted(state, question)
     await _take_time(request, fate, settings.hang_seconds)
     if fate.fault is FaultKind.CONNECTION_RESET:
         return ConnectionReset(), None
@@ -67,22 +74,22 @@ async def complete(desk: ServerState, request: Request) -> Outcome:
         error.headers.update(fate.headers)
         raise error
     # Again: others were answered while this one waited.
-    if desk.quota_is_spent():
+    if state.quota_is_spent():
         raise quota_exhausted()
-    return _answered(desk, request, question, fate)
+    return _answered(state, request, question, fate)
 
 
-def _admitted(desk: ServerState, question: Question) -> Fate:
-    if desk.quota_is_spent():
+def _admitted(state: ServerState, question: Question) -> Fate:
+    if state.quota_is_spent():
         raise quota_exhausted()
-    desk.limits.admit(question.input_tokens, time.monotonic())
+    state.limits.admit(question.input_tokens, time.monotonic())
     text_key = text_key_of(question.text)
-    attempt = desk.count_attempt(text_key)
-    fault = fault_of(desk.settings, text_key, attempt)
+    attempt = state.count_attempt(text_key)
+    fault = fault_of(state.settings, text_key, attempt)
     if fault is not None:
-        desk.totals.play(fault)
-    latency_seconds = latency_of(desk.settings, text_key, attempt)
-    return Fate(fault, latency_seconds, text_key, attempt, desk.limits.headers())
+        state.totals.play(fault)
+    latency_seconds = latency_of(state.settings, text_key, attempt)
+    return Fate(fault, latency_seconds, text_key, attempt, state.limits.headers())
 
 
 def _question(raw: bytes) -> Question:
@@ -100,37 +107,52 @@ async def _take_time(request: Request, fate: Fate, hang_seconds: float) -> None:
         await asyncio.sleep(fate.latency_seconds)
 
 
-def _answered(desk: ServerState, request: Request, question: Question, fate: Fate) -> Outcome:
-    cached_tokens = desk.prefixes.cached_tokens_of(question)
+def _answered(state: ServerState, request: Request, question: Question, fate: Fate) -> Outcome:
+    cached_tokens = state.prefixes.cached_tokens_of(question)
     completion = completion_to(
         question,
-        desk.settings,
+        state.settings,
         fate.text_key,
         fate.attempt,
         fault=fate.fault,
         cached_tokens=cached_tokens,
+        # The other oddities are of a body that comes whole.
+        words_only=question.stream is not None,
     )
     transport = transport_of(request.scope)
     is_gone = transport is not None and transport.is_closing()
-    _bill(desk, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
+    _bill(state, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
     if completion.is_right and not is_gone:
-        desk.paid.add_live(fate.text_key)
-    body = encoded(completion.body)
+        state.paid.add_live(fate.text_key)
+    headers, status = PRACTICE_HEADERS | fate.headers, None if is_gone else 200
+    if question.stream is None:
+        pieces, kind = [encoded(completion.body)], "application/json"
+    else:
+        pieces = list(events_of(completion.body, includes_usage=question.stream.includes_usage))
+        kind = "text/event-stream"
+    if fate.fault is FaultKind.CUT_OFF:
+        return CutOffResponse(b"".join(pieces), 200, headers, kind), status
     if fate.fault is FaultKind.BAD_JSON:
-        body = body[: len(body) // 2]
-    kind = CutOffResponse if fate.fault is FaultKind.CUT_OFF else Response
-    headers = PRACTICE_HEADERS | fate.headers
-    return kind(body, 200, headers, "application/json"), None if is_gone else 200
+        body = b"".join(pieces)
+        pieces = [body[: len(body) // 2]]
+    if len(pieces) > 1:
+        return StreamingResponse(_in_turn(pieces), 200, headers, kind), status
+    return Response(pieces[0], 200, headers, kind), status
 
 
-def _bill(desk: ServerState, question: Question, completion: Completion, *, seen: bool) -> None:
+async def _in_turn(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def _bill(state: ServerState, question: Question, completion: Completion, *, seen: bool) -> None:
     """Count an answer and its tokens; `seen` if it goes out to the client."""
     output_tokens = completion.output_tokens
-    desk.limits.settle(output_tokens)
-    desk.totals.give(completion.odd, is_right=completion.is_right)
-    desk.totals.bill(
+    state.limits.settle(output_tokens)
+    state.totals.give(completion.odd, is_right=completion.is_right)
+    state.totals.bill(
         question.input_tokens,
         completion.cached_input_tokens,
         output_tokens,
-        seen=seen and completion.is_told,
+        seen=seen and completion.is_told and (question.stream is None or question.stream.includes_usage),
     )

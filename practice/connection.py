@@ -1,8 +1,10 @@
-"""HTTP on loopback, with the two things a well-behaved server never does to its clients."""
+"""HTTP on loopback: answers that say who gives them, and the two things a well-behaved server never does."""
 
 import asyncio
+import json
 import socket
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
@@ -10,6 +12,8 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from practice.errors import RequestRefusedError
 
 HOST = "127.0.0.1"
 """The only address there is: practice is for this machine."""
@@ -113,3 +117,23 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
         timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run(sockets=[listening])
+
+
+PRACTICE_HEADERS = {"x-labelmill-practice": "not a language model"}
+
+
+def json_response(
+    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer with the header that tells practice from a real provider."""
+    return Response(encoded(body), status, PRACTICE_HEADERS | dict(headers or {}), "application/json")
+
+
+def refusal_response(refusal: RequestRefusedError) -> Response:
+    """An error as OpenAI sends it."""
+    return json_response(refusal.body, refusal.status, refusal.headers)
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON: in ASCII, since a label may hold half a surrogate pair, which UTF-8 cannot."""
+    return json.dumps(body, separators=(",", ":")).encode("ascii")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from practice.errors import rate_limited
+from practice.errors import rate_limited, retry_after
 from practice.settings import PracticeSettings
 
 
@@ -94,11 +94,6 @@ class RateLimits:
             told[f"x-ratelimit-remaining-{kind}"] = str(max(math.floor(bucket.level), 0))
             told[f"x-ratelimit-reset-{kind}"] = duration(bucket.seconds_until(bucket.capacity))
         return told
-
-
-def retry_after(seconds: float) -> dict[str, str]:
-    """Both headers that ask to wait: whole seconds as HTTP wants them, and milliseconds."""
-    return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from practice.answers import REFUSAL, Answer, answer_of, completion_of, label_of, spoken
 from practice.dice import roll
-from practice.prompt_reading import Question
+from practice.question import Question
 from practice.settings import FaultKind, PracticeSettings
 
 
@@ -315,7 +315,7 @@ def _cut_short(said: _Said, _: float, plain: Answer) -> Answer:
         (name for name, _ in said.question.labels if said.value != name and said.value.startswith(name)), None
     )
     if beginning is None or said.question.frame.is_json:
-        return plain.cut(len(plain.tokens) // 2)
+        return plain.half()
     return replace(spoken(beginning), finish_reason="length")
 
 

@@ -6,7 +6,7 @@ and in steps of 128. Which of two requests is the earlier depends on their arriv
 
 from hashlib import blake2b
 
-from practice.prompt_reading import Question
+from practice.question import Question
 from practice.tokens import split_tokens
 
 SHORTEST = 1024

@@ -1,26 +1,25 @@
-"""The practice provider: an OpenAI-compatible server that is no language model, and says so.
+"""The practice provider: a server that speaks as OpenAI does, is no language model, and says so.
 
 Its batches can be had in Anthropic's and in Gemini's words too.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from practice.batches.gemini_routes import add_gemini_routes
-from practice.batches.message_routes import add_message_routes
-from practice.batches.routes import add_batch_routes
+from practice.batches.anthropic import ANTHROPIC
+from practice.batches.dialect import object_in
+from practice.batches.gemini import GEMINI
+from practice.batches.openai import OPENAI
 from practice.completion import complete
-from practice.connection import ConnectionReset
-from practice.errors import RequestRefusedError, malformed, wrong_key
-from practice.responses import json_response, refusal_response
-from practice.settings import PracticeSettings
+from practice.connection import ConnectionReset, json_response, refusal_response
+from practice.errors import RequestRefusedError, malformed, unknown_model, wrong_key
+from practice.settings import PracticeSettings, WrongSettingsError, settings_of
 from practice.state import ServerState
 
 NOTICE = (
@@ -29,6 +28,11 @@ NOTICE = (
 )
 
 
+_DIALECTS = (GEMINI, ANTHROPIC, OPENAI)
+"""The last one speaks for every address that none before it claims."""
+
+_WRONG_METHOD = 405
+
 # A large batch takes a while to be worked on, and totals without it would be wrong.
 _TOTALS_PATIENCE_SECONDS = 25.0
 
@@ -36,35 +40,47 @@ _TOTALS_PATIENCE_SECONDS = 25.0
 def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     """The server as an app; `connection.serve` runs it.
 
-    Files and batches are kept in the folder, or without one in a temporary one that `app.state.desk.store`
+    Files and batches are kept in the folder, or without one in a temporary one that `app.state.practice.store`
     removes when it is closed.
     """
     app = FastAPI(title="Labelmill practice provider", openapi_url=None)
-    app.state.desk = ServerState(settings, time.monotonic(), folder)
+    app.state.practice = ServerState(settings, time.monotonic(), folder)
     # Plain routes: FastAPI's own would spend more time on a request than answering it takes.
     app.add_route("/v1/chat/completions", _create_completion, methods=["POST"])
     app.add_route("/v1/models", _list_models, methods=["GET"])
-    add_batch_routes(app)
-    add_message_routes(app)
-    add_gemini_routes(app)
+    app.add_route("/v1/models/{model:path}", _describe_model, methods=["GET"])
+    for dialect in _DIALECTS:
+        dialect.add_to(app)
     app.add_route("/practice", _introduce, methods=["GET"])
     app.add_route("/practice/totals", _report_totals, methods=["GET"])
     app.add_route("/practice/reset", _reset, methods=["POST"])
     app.add_route("/practice/settings", _replace_settings, methods=["POST"])
+    app.add_exception_handler(HTTPException, _unknown_path)
     return app
 
 
-def _desk(request: Request) -> ServerState:
-    desk: ServerState = request.app.state.desk
-    return desk
+async def _unknown_path(request: Request, error: Exception) -> Response:
+    """What is not there, in the words of the dialect whose addresses begin so."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    path, method = request.url.path, request.method
+    said = (
+        f"Not allowed to {method} on {path}." if status == _WRONG_METHOD else f"Invalid URL ({method} {path})"
+    )
+    dialect = next(dialect for dialect in _DIALECTS if path.startswith(dialect.prefix))
+    return dialect.refusal(RequestRefusedError(status, said))
+
+
+def _state(request: Request) -> ServerState:
+    state: ServerState = request.app.state.practice
+    return state
 
 
 async def _create_completion(request: Request) -> Response:
-    desk = _desk(request)
-    desk.totals.arrive()
+    state = _state(request)
+    state.totals.arrive()
     status: int | None = None
     try:
-        response, status = await complete(desk, request)
+        response, status = await complete(state, request)
     except ClientDisconnect:
         # Gone before its request was whole: there is nobody to answer.
         response = ConnectionReset()
@@ -72,19 +88,29 @@ async def _create_completion(request: Request) -> Response:
         status = refusal.status
         response = refusal_response(refusal)
     finally:
-        desk.totals.leave(status)
+        state.totals.leave(status)
     return response
 
 
 async def _list_models(request: Request) -> Response:
-    settings = _desk(request).settings
+    settings = _state(request).settings
     if not settings.accepts(request.headers.get("authorization")):
         return refusal_response(wrong_key())
     names = ("practice",) if settings.known_models is None else settings.known_models
-    models = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "labelmill-practice"} for name in names
-    ]
-    return json_response({"object": "list", "data": models})
+    return json_response({"object": "list", "data": [_model(name) for name in names]})
+
+
+async def _describe_model(request: Request) -> Response:
+    settings, name = _state(request).settings, request.path_params["model"]
+    if not settings.accepts(request.headers.get("authorization")):
+        return refusal_response(wrong_key())
+    if settings.known_models is not None and name not in settings.known_models:
+        return refusal_response(unknown_model(name))
+    return json_response(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "labelmill-practice"}
 
 
 async def _introduce(request: Request) -> Response:
@@ -96,22 +122,22 @@ async def _report_totals(request: Request) -> Response:
 
 
 async def _totals(request: Request) -> dict[str, Any]:
-    desk = _desk(request)
-    await desk.work.bring_up([record.id for record in desk.store.batches()], _TOTALS_PATIENCE_SECONDS)
-    return desk.report()
+    state = _state(request)
+    await state.work.bring_up([record.id for record in state.store.batches()], _TOTALS_PATIENCE_SECONDS)
+    return state.report()
 
 
 async def _reset(request: Request) -> Response:
-    _desk(request).reset(time.monotonic())
+    _state(request).reset(time.monotonic())
     return json_response({"practice": True})
 
 
 async def _replace_settings(request: Request) -> Response:
     try:
-        settings = PracticeSettings.model_validate_json(await request.body())
-    except ValidationError as error:
-        wrong: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
-        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in wrong)
-        return refusal_response(malformed(f"These are no practice settings: {said}"))
-    _desk(request).configure(settings, time.monotonic())
+        settings = settings_of(object_in(await request.body()))
+    except WrongSettingsError as error:
+        return refusal_response(malformed(f"These are no practice settings: {error}"))
+    except RequestRefusedError as refusal:
+        return refusal_response(refusal)
+    _state(request).configure(settings, time.monotonic())
     return json_response({"practice": True})

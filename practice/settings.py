@@ -1,11 +1,14 @@
 """What the practice provider is told: how slow it is, what it allows, and which faults it plays."""
 
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from practice.batches.kinds import BatchOutcome, BatchStep, StepFault
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 
 class FaultKind(StrEnum):
@@ -54,17 +57,57 @@ class FaultKind(StrEnum):
     """400 with the code `context_length_exceeded`."""
 
 
+class BatchOutcome(StrEnum):
+    """How batches end."""
+
+    COMPLETED = "completed"
+    """All rows were worked on."""
+
+    EXPIRED = "expired"
+    """Time ran out: some rows finished and are billed, the others stand in the error file."""
+
+    FAILED = "failed"
+    """No row was worked on, and nothing is billed."""
+
+
+class BatchStep(StrEnum):
+    """What a client asks of the Batch API."""
+
+    UPLOAD = "upload"
+    CREATE = "create"
+    RETRIEVE = "retrieve"
+    LIST = "list"
+    CONTENT = "content"
+    CANCEL = "cancel"
+
+
+class StepFault(StrEnum):
+    """What becomes of an answer though the work is done."""
+
+    SERVER_ERROR = "server_error"
+    """500."""
+
+    CONNECTION_RESET = "connection_reset"
+    """The TCP connection is reset without an answer."""
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_SHOWN_CHARACTERS = 60
 
 # Ten times 0.1 is a little more than 1 in binary floating point.
 ROUNDING = 1e-9
 
 
-def _positions(schema: dict[str, Any]) -> None:
-    """Say where each field stands in a form."""
-    for position, field in enumerate(schema.get("properties", {}).values()):
-        field["position"] = position
+def _at_most_one(fractions: dict[FaultKind, float]) -> dict[FaultKind, float]:
+    total = sum(fractions.values())
+    if total > 1 + ROUNDING:
+        raise ValueError(f"fractions that sum to 1 at most, and not to {total:g}")
+    return fractions
+
+
+FaultFractions = Annotated[dict[FaultKind, Fraction], AfterValidator(_at_most_one)]
 
 
 class PracticeSettings(BaseModel):
@@ -74,13 +117,7 @@ class PracticeSettings(BaseModel):
     only, never on the order in which requests arrive.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
-        json_schema_extra=_positions,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     latency_seconds: Seconds = 0.0
     """Mean time to an answer."""
@@ -100,10 +137,10 @@ class PracticeSettings(BaseModel):
     seed: int = 0
     """Another seed gives the faults and delays to other texts."""
 
-    faults: dict[FaultKind, Fraction] = {}
+    faults: FaultFractions = {}
     """Fraction of distinct texts whose first attempt gets this fault. Their sum is at most 1."""
 
-    stubborn_faults: dict[FaultKind, Fraction] = {}
+    stubborn_faults: FaultFractions = {}
     """Fraction of distinct texts whose every attempt gets this fault. Their sum is at most 1."""
 
     odd_answers: Fraction = 0.0
@@ -160,14 +197,67 @@ class PracticeSettings(BaseModel):
     batch_error_calls: Annotated[int, Field(ge=0)] = 1
     """How many calls of each step get `batch_errors`, from the moment these settings came."""
 
-    @model_validator(mode="after")
-    def _fractions_sum_to_one_at_most(self) -> Self:
-        for field, fractions in (("faults", self.faults), ("stubborn_faults", self.stubborn_faults)):
-            total = sum(fractions.values())
-            if total > 1 + ROUNDING:
-                raise ValueError(f"{field}: the fractions sum to {total:g}; they may sum to 1 at most")
-        return self
-
     def accepts(self, authorization: str | None) -> bool:
         """Whether a request with this Authorization header may pass."""
         return self.required_key is None or authorization == f"Bearer {self.required_key}"
+
+
+class WrongSettingsError(Exception):
+    """Settings that can't be; `mistakes` are pairs of a place and a sentence."""
+
+    def __init__(self, mistakes: list[tuple[str, str]]) -> None:
+        self.mistakes = mistakes
+        super().__init__(
+            "; ".join(f"{place}: {sentence}" if place else sentence for place, sentence in mistakes)
+        )
+
+
+def settings_of(values: Any) -> PracticeSettings:
+    """The settings that parsed JSON or TOML holds.
+
+    Raises:
+        WrongSettingsError: with every mistake in them.
+    """
+    try:
+        return PracticeSettings.model_validate(values)
+    except ValidationError as error:
+        mistakes: dict[str, str] = {}
+        for details in error.errors(include_url=False):
+            place = ".".join(str(part) for part in details["loc"] if part != "[key]")
+            mistakes.setdefault(place, _sentence_of(place, details["type"], details["input"], details["msg"]))
+        raise WrongSettingsError(list(mistakes.items())) from None
+
+
+def settings_in(path: Path) -> Mapping[str, Any]:
+    """What a settings file, which is TOML, says.
+
+    Raises:
+        WrongSettingsError: at the place `settings`: there is no such file, it is no TOML, or the settings can't be.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        settings_of(values)
+    except OSError as error:
+        sentences = [f"the settings file {str(path)!r} can't be read: {error.strerror}"]
+    except ValueError as error:  # not UTF-8, or not TOML
+        sentences = [f"the settings file {str(path)!r} is not valid TOML: {error}"]
+    except WrongSettingsError as error:
+        sentences = [f"{path}, {place}: {sentence}" for place, sentence in error.mistakes]
+    else:
+        return values
+    raise WrongSettingsError([("settings", sentence) for sentence in sentences])
+
+
+def _sentence_of(place: str, kind: str, found: object, message: str) -> str:
+    if kind == "extra_forbidden":
+        known = list(PracticeSettings.model_fields)
+        close = difflib.get_close_matches(place.casefold(), known, n=1)
+        return (
+            f"unknown field; did you mean {close[0]!r}?"
+            if close
+            else f"unknown field; the fields here are {', '.join(known)}"
+        )
+    shown = repr(found)
+    shown = shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
+    expected = re.sub(r"^(Input should be|\w+ should have|Value error,) ", "", message)
+    return f"found {shown}, expected {expected[:1].lower() + expected[1:]}"

@@ -12,10 +12,10 @@ from itertools import repeat
 
 import polars as pl
 import pytest
+from servers.practice import start_practice
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from labelmill.job.model import LabelJob
-from practice import start_practice
 
 # Prefect reads its settings when it is imported, which collecting the tests already does.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")

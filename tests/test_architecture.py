@@ -72,8 +72,9 @@ def test_each_package_stands_on_those_below_it():
 
 
 def test_the_practice_provider_stands_alone():
-    """It imports nothing of Labelmill."""
+    """It imports nothing of Labelmill, and nothing of Labelmill imports it: they talk over HTTP."""
     assert not [path for path in _modules("practice") if set(_imported_by(path)) & set(LAYERS)]
+    assert not [path for layer in LAYERS for path in _modules(layer) if "practice" in _imported_by(path)]
 
 
 def test_files_are_short_and_named_for_one_thing():

@@ -12,9 +12,10 @@ from labelmill.check.prompt import label_mistakes, prompt_mistakes
 from labelmill.check.provider import provider_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import JobDraft
-from labelmill.job.model import Batch, LabelJob, Model, Output, Prompt, Run, Source, web_address
+from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Prompt, Run, Source, web_address
 from labelmill.providers.endpoint import Endpoint, address_of, endpoint_of
 from labelmill.providers.environment import environment_mistakes
+from labelmill.providers.practice import practice_mistakes
 from labelmill.providers.table import OPENAI, provider_of
 
 
@@ -28,6 +29,8 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     told = _address_of(model, model_base_url) if isinstance(model, Model) else None
     mistakes = [*draft.mistakes, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
     mistakes += environment_mistakes(os.environ, told)
+    if isinstance(practice := draft.section("practice"), Practice):
+        mistakes += _at(draft, practice_mistakes(practice))
     if isinstance(model, Model):
         mistakes += _provider_mistakes(draft, model)
         mistakes += _address_mistakes(draft, model, told, model_base_url) or _endpoint_mistakes(

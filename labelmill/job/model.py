@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from practice.settings import PracticeSettings
-
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -207,6 +205,28 @@ class Batch(Section):
     your texts."""
 
 
+def _is_open(schema: dict[str, Any]) -> None:
+    _positions(schema)
+    del schema["additionalProperties"]
+
+
+class Practice(Section):
+    """How the practice provider behaves. Used with `provider = "practice"` only.
+
+    Any other of its settings may stand here too, as all did once: it is handed to the provider as it is.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=_is_open)
+
+    latency_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Mean time to an answer: none where neither this nor the settings file has one."""
+    seed: int | None = None
+    """Another seed gives the delays and the faults to other texts."""
+    settings: FilePath | None = None
+    """A TOML file with what else is to be rehearsed: faults, odd answers, limits, slow and broken batches. `docs/practice.md`
+    lists its settings."""
+
+
 class Output(Section):
     """Where everything a run leaves goes."""
 
@@ -229,8 +249,8 @@ class LabelJob(Section):
     run: Run = Run()
     batch: Batch = Batch()
     output: Output
-    practice: PracticeSettings = PracticeSettings()
-    """How the practice provider behaves: latency, limits, faults. Used with `provider = "practice"` only."""
+    practice: Practice = Practice()
+    """How the practice provider behaves. Used with `provider = "practice"` only."""
     label_order: tuple[str, ...] = ()
     """The order in which the model reads the labels; those that are not named here follow. A job file needs none:
     `labelmill deploy` fills it in, since a Prefect server on PostgreSQL loses the order of `labels`."""

@@ -12,7 +12,7 @@ Schema = Mapping[str, Any]
 _HEAD = """\
 # The job file
 
-<!-- Written by `make docs` from labelmill/job/model.py and practice/settings.py. Edit those instead. -->
+<!-- Written by `make docs` from labelmill/job/model.py. Edit that instead. -->
 
 A job file is TOML. `name`, `[source]`, `[labels]`, `[model]` and `[output]` are required; the other tables may be left
 out. An unknown field is a mistake. So is a key: keys come from the environment or from `.env`. TOML has no word for

@@ -14,10 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import Model
+from labelmill.job.model import Model, Practice
+from labelmill.providers.practice import PracticeServer
 from labelmill.providers.table import OPENAI, api_key_env_of, provider_of
-from practice.launch import start_practice
-from practice.settings import PracticeSettings
 
 OPENAI_BASE_URL = OPENAI.base_url
 NO_KEY = "no-key-needed"
@@ -80,9 +79,7 @@ def address_of(model: Model, environment: Mapping[str, str] = os.environ) -> str
 
 
 @contextmanager
-def reachable(
-    endpoint: Endpoint, practice: PracticeSettings, batches: Path | None = None
-) -> Iterator[Endpoint]:
+def reachable(endpoint: Endpoint, practice: Practice, batches: Path | None = None) -> Iterator[Endpoint]:
     """Yield an endpoint that has an address, starting a practice provider for as long as it is needed.
 
     It keeps the batches it is sent in a folder, where one is given: the next one finds them there.
@@ -90,7 +87,7 @@ def reachable(
     if endpoint.base_url is not None:
         yield endpoint
         return
-    with start_practice(practice, folder=batches) as server:
+    with PracticeServer.start(practice, folder=batches) as server:
         yield Endpoint(server.base_url, endpoint.api_key_env, practice=True)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from practice.batches.records import Checked, Mistake
+from practice.batches.store import Checked, Mistake
 from practice.errors import RequestRefusedError
-from practice.prompt_reading import read_question
+from practice.question import read_question
 from practice.settings import PracticeSettings
 
 _MOST_MISTAKES = 100

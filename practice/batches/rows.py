@@ -14,21 +14,17 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from practice.batches.gemini_lines import ENDPOINT as GEMINI
-from practice.batches.message_lines import MESSAGES
-from practice.batches.records import Bill
+from practice.batches.store import CHAT, Bill
+from practice.connection import encoded
 from practice.dice import fault_of, roll, text_key_of
-from practice.errors import RequestRefusedError, quota_exhausted
-from practice.fault_errors import error_of
+from practice.errors import RequestRefusedError, error_of, malformed, quota_exhausted
 from practice.odd_answers import completion_to
 from practice.prefixes import PrefixMemory
-from practice.prompt_reading import Question, read_question
-from practice.responses import encoded
+from practice.question import Question, read_question
 from practice.settings import FaultKind, PracticeSettings
 
 _AS_SERVER_ERROR = frozenset({FaultKind.CONNECTION_RESET, FaultKind.HANG})
 _AS_MISSING = frozenset({FaultKind.BAD_JSON, FaultKind.CUT_OFF})
-_OTHER_DIALECTS = frozenset({MESSAGES, GEMINI})
 
 # Some 2 ms of work, between which requests of others are answered.
 _ROWS_A_TURN = 16
@@ -135,7 +131,7 @@ class _Answering:
     def answer(self, asked: dict[str, Any], number: int, answered: BinaryIO, failed: BinaryIO) -> None:
         """Work on one row."""
         try:
-            body = self._completion(read_question(asked["body"]), words_only=asked["url"] in _OTHER_DIALECTS)
+            body = self._completion(read_question(asked["body"]), words_only=asked["url"] != CHAT)
         except RequestRefusedError as refusal:
             self.tally.failed += 1
             failed.write(self._line(asked, number, (refusal.status, refusal.body)))
@@ -152,6 +148,8 @@ class _Answering:
     def _completion(self, question: Question, *, words_only: bool) -> dict[str, Any] | None:
         """The body of an answer, or None for one that is billed and not handed over."""
         settings, tally = self.task.settings, self.tally
+        if question.stream is not None:
+            raise malformed("A batch does not stream: leave 'stream' out.", "stream")
         if self.task.quota_left is not None and tally.rows >= self.task.quota_left:
             raise quota_exhausted()
         text_key = text_key_of(question.text)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from practice.batches.kinds import BatchOutcome
-from practice.batches.records import DAY_SECONDS, BatchRecord, Mistake
-from practice.settings import ROUNDING, PracticeSettings
+from practice.batches.store import DAY_SECONDS, BatchRecord, Mistake
+from practice.settings import ROUNDING, BatchOutcome, PracticeSettings
 
 FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """The statuses that no time changes."""

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from practice.batches.check import check_input
-from practice.batches.records import BatchRecord, Checked, Ended, Mistake
 from practice.batches.rows import BatchTask, Tally, answer_rows
 from practice.batches.state import FINAL, due_status, ended_at, finishing_rows, is_to_be_ended
-from practice.batches.store import BatchStore
+from practice.batches.store import BatchRecord, BatchStore, Checked, Ended, Mistake
 from practice.settings import PracticeSettings
 
 T = TypeVar("T")
 
 
-class WorkDesk(Protocol):
+class WorkState(Protocol):
     """What working on batches needs of the server."""
 
     settings: PracticeSettings
@@ -36,9 +35,9 @@ class WorkDesk(Protocol):
 class BatchWork:
     """What is being done for the batches of one server."""
 
-    def __init__(self, store: BatchStore, desk: WorkDesk) -> None:
+    def __init__(self, store: BatchStore, state: WorkState) -> None:
         self._store = store
-        self._desk = desk
+        self._state = state
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._epoch = 0
         self._checking = asyncio.Lock()
@@ -69,7 +68,7 @@ class BatchWork:
                 task.result()
 
     def _is_open(self, record: BatchRecord) -> bool:
-        return record.checked is None or is_to_be_ended(record, self._desk.settings, time.time())
+        return record.checked is None or is_to_be_ended(record, self._state.settings, time.time())
 
     async def _advance(self, batch_id: str, epoch: int) -> None:
         # One after another, in the order of creation: which batch the queue has no room for must not vary.
@@ -79,14 +78,14 @@ class BatchWork:
                 await self._check(record, epoch)
         async with self._finishing:
             record = self._current(batch_id, epoch)
-            if record is not None and is_to_be_ended(record, self._desk.settings, time.time()):
+            if record is not None and is_to_be_ended(record, self._state.settings, time.time()):
                 await self._finish(record, epoch)
 
     def _current(self, batch_id: str, epoch: int) -> BatchRecord | None:
         return self._store.batch(batch_id) if epoch == self._epoch else None
 
     async def _check(self, record: BatchRecord, epoch: int) -> None:
-        settings = self._desk.settings
+        settings = self._state.settings
         path = self._store.input_path(record.id)
         checked = await _in_thread(lambda: check_input(path, record.endpoint, settings))
         current = self._current(record.id, epoch)
@@ -115,7 +114,7 @@ class BatchWork:
         return Checked(model=checked.model, mistakes=(mistake,))
 
     async def _finish(self, record: BatchRecord, epoch: int) -> None:
-        settings, now = self._desk.settings, time.time()
+        settings, now = self._state.settings, time.time()
         status = due_status(record, settings, now)
         ended = Ended(status=status, ended_at=ended_at(record, settings))
         tally: Tally | None = Tally()
@@ -126,8 +125,8 @@ class BatchWork:
                 status=status,
                 finishing=finishing_rows(record, settings, now),
                 settings=settings,
-                quota_left=self._desk.quota_left(),
-                count_attempt=self._desk.count_attempt,
+                quota_left=self._state.quota_left(),
+                count_attempt=self._state.count_attempt,
                 is_wanted=lambda: epoch == self._epoch,
             )
             source = self._store.input_path(record.id)
@@ -144,7 +143,7 @@ class BatchWork:
         ended = ended.model_copy(update=left | {"failed": tally.failed, "bill": tally.bill()})
         self._store.save_texts(record.id, tally.texts)
         self._store.save_batch(current.model_copy(update={"ended": ended}))
-        self._desk.settle_batch(tally)
+        self._state.settle_batch(tally)
 
     def _left(self, record: BatchRecord, path: Path, kind: str) -> str | None:
         """The id of the file a batch leaves; none where it would be empty."""

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from servers.practice import start_practice
 
-from practice import PracticeSettings, start_practice
+from practice import PracticeSettings
 from practice.odd_answers import UNTOLD
 
 TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]

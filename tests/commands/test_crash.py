@@ -11,9 +11,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from servers.practice import start_practice
 
 from labelmill.store.journal import Entries
-from practice import PracticeSettings, start_practice
+from practice import PracticeSettings
 from practice.odd_answers import UNTOLD
 
 LABELMILL = Path(sys.executable).parent / "labelmill"

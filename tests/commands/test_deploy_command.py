@@ -24,7 +24,7 @@ DAILY = ("--cron", "0 6 * * *", "--timezone", "Asia/Shanghai")
 def job_file(tmp_path, write_texts):
     """Write a job file and its source, and return the file's path."""
 
-    def write(name="daily news", source=None, output=None):
+    def write(name="daily news", source=None, output=None, settings=None):
         write_texts(["football", "bank"])
         file = tmp_path / "job.toml"
         file.write_text(
@@ -34,6 +34,7 @@ source = {{ path = "{source or tmp_path / "source.parquet"}", text = "text" }}
 labels = {{ sport = "football", money = "bank" }}
 model = {{ provider = "practice", name = "gpt-4o-mini" }}
 output = {{ path = "{output or tmp_path / "out"}" }}
+{f'practice.settings = "{settings}"' if settings else ""}
 """
         )
         return file
@@ -60,10 +61,12 @@ def deploy(tmp_path):
     return run
 
 
-def test_every_mistake_is_a_sentence_at_once(deploy, job_file):
+def test_every_mistake_is_a_sentence_at_once(deploy, job_file, tmp_path):
     """Relative paths, a cron with four fields and a mistyped time zone are a sentence each, with code 2."""
+    (tmp_path / "rehearsal.toml").write_text("faults.hang = 0.1")
     done = deploy(
-        job_file(source="source.parquet", output="out"), "--cron", "0 6 * *", "--timezone", "Asia/Shangai"
+        job_file(source="source.parquet", output="out", settings="rehearsal.toml"),
+        *("--cron", "0 6 * *", "--timezone", "Asia/Shangai"),
     )
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
@@ -72,6 +75,7 @@ def test_every_mistake_is_a_sentence_at_once(deploy, job_file):
         "error --timezone",
         "source.path",
         "output.path",
+        "practice.settings",
     ]
     assert "did you mean 'Asia/Shanghai'?" in lines[1]
     assert "a deployed run starts in another folder" in lines[2]

@@ -4,10 +4,19 @@ from collections.abc import Callable, Iterator
 
 import openai
 import pytest
+from servers.practice import PracticeServer, start_practice
 
-from practice import PracticeServer, PracticeSettings, start_practice
+from practice import PracticeSettings
 
 SYSTEM = "Answer with exactly one of these labels:\n- 技术: 软件、芯片\n- 体育: 足球、比赛"
+
+LONG_LABELS = "Answer with exactly one of these labels:\n- 技术新闻: 软件、芯片\n- 体育新闻: 足球、比赛"
+
+
+@pytest.fixture
+def long_labels() -> str:
+    """Instructions whose labels are two tokens each."""
+    return LONG_LABELS
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +45,8 @@ def client(practice: PracticeServer) -> Iterator[openai.OpenAI]:
 def ask(client: openai.OpenAI) -> Callable:
     """Ask for the label of one text."""
 
-    def asked(text: str = "足球比赛", **options):
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+    def asked(text: str = "足球比赛", system: str = SYSTEM, **options):
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
         return client.chat.completions.create(**{"model": "m", "messages": messages} | options)
 
     return asked

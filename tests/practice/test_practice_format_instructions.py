@@ -6,7 +6,7 @@ import pytest
 from langchain_core.output_parsers import PydanticOutputParser
 from pydantic import BaseModel
 
-from practice.format_instructions import schema_in
+from practice.question import schema_in
 
 
 class Topic(StrEnum):

@@ -21,7 +21,7 @@ from practice.odd_answers import (
     odd_completion,
     odd_kind_of,
 )
-from practice.prompt_reading import read_question
+from practice.question import read_question
 
 LABEL_SETS = [
     {"sport": "football, match", "sport news": "league", "money": "bank"},

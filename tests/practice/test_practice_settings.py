@@ -1,12 +1,15 @@
 """Settings are checked, and the dice they load are fair and repeatable."""
 
+import json
 import statistics
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from practice import FaultKind, PracticeSettings
 from practice.dice import fault_of, latency_of, text_key_of
+from practice.settings import BatchOutcome, BatchStep, StepFault
 
 KEYS = [text_key_of(f"text {number}") for number in range(2000)]
 
@@ -66,3 +69,13 @@ def test_latency_keeps_its_mean_and_repeats():
     assert statistics.median(delays) == pytest.approx(0.3 * 2.718281828 ** (-0.32), rel=0.1)
     assert latency_of(settings, KEYS[0], 2) != delays[0]
     assert latency_of(PracticeSettings(latency_seconds=0.3), KEYS[0], 1) == 0.3
+
+
+def test_docs_practice_md_lists_every_setting():
+    """Each setting stands there with its default and its docstring, and so does each name that a table may hold."""
+    page = (Path(__file__).parents[2] / "docs" / "practice.md").read_text(encoding="utf-8")
+    for name, field in PracticeSettings.model_json_schema()["properties"].items():
+        default = "" if field.get("default") is None else f"`{json.dumps(field['default'])}`"
+        assert f"| `{name}` | {default} | {' '.join(field['description'].split())} |" in page
+    for kind in (*FaultKind, *BatchOutcome, *BatchStep, *StepFault):
+        assert f"`{kind.value}`" in page

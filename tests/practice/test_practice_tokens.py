@@ -8,10 +8,20 @@ from practice.tokens import count_repeated_tokens, count_tokens, split_tokens
 
 @pytest.mark.parametrize(
     ("text", "tokens"),
-    [("", 0), ("体育", 2), ("cat", 1), ("sports", 2), ("a cat, 12345", 5), ("体育 NBA", 3), ("\n\n", 1)],
+    [
+        ("", 0),
+        ("体育", 1),
+        ("面条", 2),
+        ("cat", 1),
+        ("entertainment", 2),
+        ("a cat, 12345", 6),
+        ("面 NBA", 2),
+        ('{"', 1),
+        ("\n\n", 1),
+    ],
 )
 def test_counts_follow_the_documented_rule(text, tokens):
-    """CJK counts by character, words by four letters, numbers by three digits."""
+    """CJK counts by character or by two, words by nine letters, numbers by three digits."""
     assert count_tokens(text) == count_repeated_tokens(text) == tokens
 
 

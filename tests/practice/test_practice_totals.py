@@ -95,13 +95,13 @@ def test_tokens_over_the_limit_are_told_to_wait(practice, client):
     """Tokens run out like requests do, and answers say how many remain."""
     practice.configure(PracticeSettings(tokens_per_minute=100))
     create = client.chat.completions.with_raw_response.create
-    told = create(model="m", messages=[{"role": "user", "content": "字" * 60}]).headers
+    told = create(model="m", messages=[{"role": "user", "content": "面" * 60}]).headers
     assert told["x-ratelimit-limit-tokens"] == "100"
     assert told["x-ratelimit-remaining-tokens"] == "34"
     with pytest.raises(openai.RateLimitError, match="tokens per min"):
-        create(model="m", messages=[{"role": "user", "content": "字" * 60}])
+        create(model="m", messages=[{"role": "user", "content": "面" * 60}])
     with pytest.raises(openai.RateLimitError, match="too large"):
-        create(model="m", messages=[{"role": "user", "content": "字" * 600}])
+        create(model="m", messages=[{"role": "user", "content": "面" * 600}])
 
 
 def test_an_allowance_fills_up_with_time():

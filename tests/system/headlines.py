@@ -49,6 +49,14 @@ def write_job(folder: Path, name: str, **run: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_headlines(folder)
     settings = {"rows_per_chunk": ROWS_PER_CHUNK, "max_cost_usd": 0.5, **run}
+    rehearsal = folder / "rehearsal.toml"
+    rehearsal.write_text(
+        """
+latency_sigma = 0.5
+faults = { rate_limited = 0.02, server_error = 0.03 }
+stubborn_faults = { off_label = 0.01, refusal = 0.01, truncated = 0.01 }
+"""
+    )
     file = folder / f"{name}.toml"
     file.write_text(
         f"""
@@ -73,9 +81,7 @@ path = "{folder / name}"
 
 [practice]
 latency_seconds = 0.2
-latency_sigma = 0.5
-faults = {{ rate_limited = 0.02, server_error = 0.03 }}
-stubborn_faults = {{ off_label = 0.01, refusal = 0.01, truncated = 0.01 }}
+settings = "{rehearsal}"
 """
     )
     return file

@@ -168,7 +168,9 @@ def test_all_mistakes_come_at_once(job_file, mistakes_in, tmp_path):
         ("[run]\nmax_cost_usd = nan", "run.max_cost_usd", "found nan, expected"),
         ("[run]\npoll_seconds = inf", "run.poll_seconds", "found inf, expected a finite number"),
         ("[practice]\nfaults.hangs = 0.1", "practice.faults.hangs", "found 'hangs', expected 'rate_limited', "),
-        ("[practice]\nfaults = {hang = 0.6, empty = 0.6}", "practice", "found {'faults': {'hang': 0.6, 'empty': 0.6}}, expected faults: the fractions sum to 1.2; they may sum to 1 at most"),
+        ("[practice]\nfaults = {hang = 0.6, empty = 0.6}", "practice.faults", "found {'hang': 0.6, 'empty': 0.6}, expected fractions that sum to 1 at most, and not to 1.2"),
+        ("[practice]\nlatency_seconds = -1", "practice.latency_seconds", "found -1, expected greater than or equal to 0"),
+        ("[practice]\nsettings = 'gone.toml'", "practice.settings", "the settings file 'gone.toml' can't be read: No such file or directory"),
         ("run = []", "model.run", "unknown field"),
     ],
 )  # fmt: skip

@@ -30,10 +30,20 @@ def test_every_field_says_where_it_stands():
 
 
 def test_no_section_has_room_for_an_unknown_field():
-    """A misspelt field is never passed over."""
+    """A misspelt field is never passed over; those of `[practice]`, which has more, the practice provider refuses."""
     for section in _sections(LabelJob.model_json_schema()):
-        if "properties" in section:
+        if "properties" in section and section["title"] != "Practice":
             assert section["additionalProperties"] is False, section["title"]
+
+
+def test_the_form_shows_three_fields_of_practice_and_takes_them_all(job_of):
+    """What a job said of the practice provider in former times is kept, and handed on as it is."""
+    schema = LabelJob.model_json_schema()["$defs"]["Practice"]
+    assert list(schema["properties"]) == ["latency_seconds", "seed", "settings"]
+    assert "additionalProperties" not in schema
+    former = {"latency_seconds": 0.0, "latency_sigma": 0.5, "seed": 1, "faults": {}, "known_models": None}
+    again = LabelJob.model_validate_json(job_of(practice=former).model_dump_json())
+    assert again.practice.model_dump() == {"settings": None, **former}
 
 
 def test_a_job_cannot_be_changed(job_of):

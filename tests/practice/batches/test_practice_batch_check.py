@@ -97,9 +97,9 @@ def test_a_batch_with_mistakes_fails_and_costs_nothing(sender, practice):
 def test_the_queue_has_room_for_so_many_tokens(sender, practice):
     """A batch that brings more than all unfinished ones may have fails, and fits once they are done."""
     practice.configure(PracticeSettings(batch_seconds=10, batch_queue_tokens=1000))
-    text = "字" * 500
+    text = "面" * 500
     sender.send([sender.row(0, text)])
-    refused = sender.finish([sender.row(0, text + "字")])
+    refused = sender.finish([sender.row(0, text + "面")])
     (error,) = refused.errors.data
     assert (refused.status, error.code, error.line) == ("failed", "token_limit_exceeded", None)
     assert "Enqueued token limit reached for m" in error.message

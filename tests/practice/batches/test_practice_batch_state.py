@@ -3,8 +3,8 @@
 import pytest
 
 from practice import PracticeSettings
-from practice.batches.records import BatchRecord, Bill, Checked, Ended, Mistake
 from practice.batches.state import batch_body, due_status, finishing_rows, is_to_be_ended
+from practice.batches.store import BatchRecord, Bill, Checked, Ended, Mistake
 
 SETTINGS = PracticeSettings(batch_seconds=100)
 RECORD = BatchRecord(

@@ -9,8 +9,9 @@ from pathlib import Path
 import openai
 import psutil
 import pytest
+from servers.practice import start_practice
 
-from practice import FaultKind, PracticeSettings, start_practice
+from practice import FaultKind, PracticeSettings
 from practice.batches.store import BatchStore
 
 TEXTS = [f"足球比赛 {number}" for number in range(20)]

@@ -6,8 +6,9 @@ import time
 from contextlib import contextmanager
 
 import psutil
+from servers.practice import start_practice
 
-from practice import PracticeSettings, start_practice
+from practice import PracticeSettings
 
 ROWS = 20_000
 

@@ -27,14 +27,17 @@ class Caller:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
-    def send(self, texts, name="mine", **settings):
-        """A new batch with a request for each text."""
+    def send(self, texts, name="mine", system=SYSTEM, more=None, **settings):
+        """A new batch with a request for each text, or for the contents that stand in its place."""
         requests = [
             {
                 "request": {
-                    "contents": [{"role": "user", "parts": [{"text": text}]}],
-                    "system_instruction": {"parts": [{"text": SYSTEM}]},
+                    "contents": text
+                    if isinstance(text, list)
+                    else [{"role": "user", "parts": [{"text": text}]}],
+                    "system_instruction": {"parts": [{"text": system}]},
                     "generation_config": {"max_output_tokens": 64, **settings},
+                    **(more or {}),
                 },
                 "metadata": {"key": str(number)},
             }
@@ -91,9 +94,9 @@ def test_a_batch_answers_as_the_chat_does(caller, ask):
         )
 
 
-def test_the_longest_answer_is_kept_to(caller):
+def test_the_longest_answer_is_kept_to(caller, long_labels):
     """An answer that is cut off says so."""
-    (response,) = caller.responses(caller.finish(TEXTS[:1], max_output_tokens=1)).values()
+    (response,) = caller.responses(caller.finish(TEXTS[:1], system=long_labels, max_output_tokens=1)).values()
     assert response["response"]["candidates"][0]["finishReason"] == "MAX_TOKENS"
     assert response["response"]["usageMetadata"]["candidatesTokenCount"] == 1
 
@@ -197,3 +200,68 @@ def test_odd_answers_are_those_that_are_a_matter_of_words(caller, practice):
     assert totals["batch_unseen_input_tokens"] == 0
     told = [each["response"]["usageMetadata"] for each in responses.values()]
     assert sum(usage["candidatesTokenCount"] for usage in told) == totals["batch_output_tokens"]
+
+
+TOPIC = {"type": "STRING", "enum": ["体育", "技术"]}
+
+
+def test_a_correction_is_no_other_text(caller, practice):
+    """Asked again in the same content or in the next one, a text meets its second attempt."""
+    practice.configure(PracticeSettings(faults={"off_label": 1.0}))
+    correction = {"text": f"An earlier answer was not usable. {SYSTEM}"}
+    for contents in (
+        [{"role": "user", "parts": [{"text": "足球"}, correction]}],
+        [{"role": "user", "parts": [{"text": "比赛"}]}, {"role": "user", "parts": [correction]}],
+    ):
+        caller.finish([contents[0]["parts"][0]["text"]])
+        (response,) = caller.responses(caller.finish([contents])).values()
+        assert response["response"]["candidates"][0]["content"]["parts"] == [{"text": "体育"}]
+    assert practice.totals()["most_attempts_of_a_text"] == 2
+
+
+def test_what_the_model_said_is_not_the_text(caller):
+    """The first content that is the user's holds the text, and a function's result is answered in words."""
+    said = [
+        {"role": "model", "parts": [{"text": "软件和芯片"}]},
+        {"role": "user", "parts": [{"text": "足球比赛"}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "label", "response": {}}}]},
+    ]
+    tools = {"tools": [{"function_declarations": [{"name": "label", "parameters": {"type": "OBJECT"}}]}]}
+    (response,) = caller.responses(caller.finish([said], more=tools)).values()
+    assert response["response"]["candidates"][0]["content"]["parts"] == [{"text": "体育"}]
+
+
+@pytest.mark.parametrize(
+    "names", [("response_schema", "response_mime_type"), ("responseSchema", "responseMimeType")]
+)
+def test_a_schema_is_followed(caller, names):
+    """Google's schema, with its types in capitals and under either of its names."""
+    schema = {"type": "OBJECT", "properties": {"label": TOPIC, "sure": {"type": "NUMBER"}}}
+    settings = dict(zip(names, (schema, "application/json"), strict=True))
+    (response,) = caller.responses(caller.finish(["足球比赛"], **settings)).values()
+    (part,) = response["response"]["candidates"][0]["content"]["parts"]
+    assert json.loads(part["text"]) == {"label": "体育", "sure": 0}
+
+
+def test_tools_are_called(caller):
+    """A function that is declared is called with arguments that follow its parameters, unless none is wanted."""
+    function = {
+        "name": "label",
+        "description": "",
+        "parameters": {"type": "OBJECT", "properties": {"label": TOPIC}},
+    }
+    tools = {"tools": [{"functionDeclarations": [function]}]}
+    (response,) = caller.responses(caller.finish(["足球比赛"], more=tools)).values()
+    candidate = response["response"]["candidates"][0]
+    assert candidate["content"]["parts"] == [{"functionCall": {"name": "label", "args": {"label": "体育"}}}]
+    assert candidate["finishReason"] == "STOP"
+    none = tools | {"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}}
+    (response,) = caller.responses(caller.finish(["足球比赛"], more=none)).values()
+    assert response["response"]["candidates"][0]["content"]["parts"] == [{"text": "体育"}]
+
+
+def test_an_answer_of_another_type_is_refused(caller):
+    """What practice can't give is not passed over."""
+    code, error = refusal_of(lambda: caller.send(["足球"], response_mime_type="text/x.enum"))
+    assert (code, error["status"]) == (400, "INVALID_ARGUMENT")
+    assert "text/x.enum" in error["message"]

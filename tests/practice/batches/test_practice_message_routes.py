@@ -29,7 +29,7 @@ class Messenger:
         asked = {"model": "m", "max_tokens": 64, "system": SYSTEM, **params}
         return {
             "custom_id": f"row-{number}",
-            "params": asked | {"messages": [{"role": "user", "content": text}]},
+            "params": {"messages": [{"role": "user", "content": text}]} | asked,
         }
 
     def send(self, texts, **params):
@@ -192,3 +192,56 @@ def test_odd_answers_are_those_that_are_a_matter_of_words(messenger, practice):
     assert totals["batch_unseen_input_tokens"] == 0
     told = [result.message.usage for result in results.values()]
     assert sum(usage.output_tokens for usage in told) == totals["batch_output_tokens"]
+
+
+TOPIC = {"type": "object", "properties": {"label": {"type": "string", "enum": ["体育", "技术"]}}}
+
+
+def test_a_correction_is_no_other_text(messenger, practice):
+    """Anthropic puts what the user says in a row into one message: a text with a correction is that text's second attempt."""
+    practice.configure(PracticeSettings(faults={"off_label": 1.0}))
+    messenger.finish(TEXTS)
+    correction = f"An earlier answer was not usable. {SYSTEM}"
+    blocks = [[{"type": "text", "text": part} for part in (text, correction)] for text in TEXTS]
+    results = messenger.results(messenger.finish(blocks[:10]))
+    assert {result.message.content[0].text for result in results.values()} == {"体育"}
+    joined = messenger.results(messenger.finish([f"{text}\n\n{correction}" for text in TEXTS[10:]]))
+    assert {result.message.content[0].text for result in joined.values()} == {"体育"}
+    assert practice.totals()["most_attempts_of_a_text"] == 2
+
+
+def test_tools_are_called(messenger):
+    """A tool is called with input that follows its schema, whether it is asked for or suits; `none` brings words."""
+    tools = [{"name": "label", "description": "", "input_schema": TOPIC}]
+    for choice in ({"type": "auto"}, {"type": "any"}, {"type": "tool", "name": "label"}):
+        (result,) = messenger.results(
+            messenger.finish(["足球比赛"], tools=tools, tool_choice=choice)
+        ).values()
+        (block,) = result.message.content
+        assert (block.type, block.name, block.input) == ("tool_use", "label", {"label": "体育"})
+        assert result.message.stop_reason == "tool_use"
+    (result,) = messenger.results(
+        messenger.finish(["足球比赛"], tools=tools, tool_choice={"type": "none"})
+    ).values()
+    assert result.message.content[0].text == "体育"
+
+
+def test_a_tools_result_is_answered_in_words(messenger):
+    """The user's message that holds a tool's result calls for no other call."""
+    use = {"type": "tool_use", "id": "t", "name": "label", "input": {}}
+    conversation = [
+        {"role": "user", "content": "足球比赛"},
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "done"}]},
+    ]
+    tools = [{"name": "label", "description": "", "input_schema": TOPIC}]
+    (result,) = messenger.results(messenger.finish(["x"], tools=tools, messages=conversation)).values()
+    assert result.message.content[0].text == "体育"
+
+
+def test_a_schema_is_followed(messenger):
+    """Structured output, where it stands now and where it stood before."""
+    wanted = {"type": "json_schema", "schema": TOPIC}
+    for params in ({"output_config": {"format": wanted}}, {"output_format": wanted}):
+        (result,) = messenger.results(messenger.finish(["足球比赛"], **params)).values()
+        assert result.message.content[0].text == '{"label": "体育"}'

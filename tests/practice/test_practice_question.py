@@ -3,7 +3,7 @@
 import pytest
 
 from practice.errors import RequestRefusedError
-from practice.prompt_reading import read_question
+from practice.question import read_question
 
 SYSTEM = "Choose one:\n- 技术: software: and chips\n- 体育\n\nAnswer with the name."
 
@@ -90,7 +90,8 @@ def test_no_labels_are_no_error():
         ({"model": "m", "messages": []}, "messages"),
         (request(("user", 7)), "messages[0].content"),
         ({"model": "m", "messages": ["x"]}, "messages[0]"),
-        (request(("user", "x"), stream=True), "stream"),
+        (request(("user", "x"), stream_options={}), "stream_options"),
+        (request(("user", "x"), stream=True, stream_options=3), "stream_options"),
         (request(("user", "x"), n=2), "n"),
         (request(("user", "x"), tools=[{}]), "tools"),
         (request(("user", "x"), max_tokens="3"), "max_tokens"),
