@@ -53,7 +53,7 @@ format: setup ## apply the formatter and the safe fixes
 	@$(BIN)/ruff format .
 
 docs: setup ## write docs/job.md anew from the job's model
-	@$(BIN)/python -m labelmill.job.reference > docs/job.md.new && mv docs/job.md.new docs/job.md
+	@$(BIN)/python -m labelmill.check.reference > docs/job.md.new && mv docs/job.md.new docs/job.md
 
 bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -11,7 +11,7 @@ from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, read_job, refuse
 from commands.terminal import console, print_json, shown
-from labelmill.check.provider import refuse_without_live_lane
+from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
 from labelmill.compare.record import Comparison
 from labelmill.compare.sample import draw_sample
@@ -20,9 +20,7 @@ from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.errors import CannotWrite, JobRefused, Mistake
 from labelmill.job.model import LabelJob
-from labelmill.providers.endpoint import endpoint_of
-from labelmill.providers.network import answering_endpoint
-from labelmill.providers.table import price_of
+from labelmill.providers.table import endpoint_of, price_of
 from labelmill.report.comparison import (
     estimate_sentence,
     estimate_table,

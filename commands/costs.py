@@ -14,7 +14,7 @@ from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
-from labelmill.providers.endpoint import address_of
+from labelmill.providers.table import address_of
 from labelmill.question.task_key import task_key_of
 from labelmill.report.history import PRACTICE_NOTE, history_view
 from labelmill.run.history import batches_out, history_of, read_runs, read_work, scan_history
@@ -76,7 +76,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
     }
     for kind in ("paid", "practice"):
         if history[kind]:
-            history[kind]["out"] = batches_out(folder, practice=kind == "practice")
+            history[kind]["out"] = batches_out(folder, practice=kind != "paid")
     if not (history["paid"] or history["practice"]):
         sentence = f"there are no runs in {str(folder.path)!r} yet; `labelmill run {where}` makes the first"
         raise JobRefused([Mistake(f"{where}, output.path", sentence)])

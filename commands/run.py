@@ -9,11 +9,11 @@ from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.terminal import console, print_json, shown
 from labelmill.check.job import checked_job
+from labelmill.check.provider import answering_endpoint
 from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.environment import bypass_proxies
-from labelmill.providers.network import answering_endpoint
 from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
 from labelmill.run.record import RunRecord
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from labelmill.providers.table import PROVIDERS
+
 ROOT = Path(__file__).parent.parent
 LAYERS = ["labelmill", "tasks", "flows", "commands"]
 MOST_LINES = 500
@@ -69,6 +71,24 @@ def test_each_package_stands_on_those_below_it():
                 below = node.module.split(".")[1]
                 assert FLOORS.index(below) <= FLOORS.index(floor), f"{path}: {node.module}"
                 assert node in tree.body, f"{path}: {node.module} is imported inside a function"
+
+
+def test_no_providers_name_is_compared():
+    """Whoever wants to know what a provider can do asks it: its name is compared nowhere, nor is a batch adapter's but in its own file."""
+    adapters = {"langasync"}
+    for layer in LAYERS:
+        for path in _modules(layer):
+            names = set(PROVIDERS) if path.parent.name == "providers" else {*PROVIDERS, *adapters}
+            for node in ast.walk(ast.parse(path.read_text())):
+                values = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+                values += [node.value] if isinstance(node, ast.MatchValue) else []
+                said = {
+                    part.value
+                    for value in values
+                    for part in getattr(value, "elts", [value])
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                }
+                assert not said & names, f"{path}:{node.lineno}: compares {said & names}"
 
 
 def test_the_practice_provider_stands_alone():

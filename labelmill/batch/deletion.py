@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from labelmill.batch.client import BatchRefused, BatchUnreachable
 from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
+from labelmill.providers.protocol import BatchRefused, BatchUnreachable
 
 log = logging.getLogger(__name__)
 

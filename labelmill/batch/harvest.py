@@ -13,18 +13,16 @@ from itertools import islice
 
 import polars as pl
 
-from labelmill.batch.client import BatchAnswer, BatchState, BatchStatus
 from labelmill.batch.record import BatchRecord
-from labelmill.batch.requests import batch_form_of
-from labelmill.batch.wire import HideKey
 from labelmill.job.model import LabelJob
 from labelmill.live.breaker import MOST_QUOTED, quoted
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.providers.failures import failure_of_status
+from labelmill.providers.protocol import BatchAnswer, BatchState, BatchStatus
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt, Outcome, Tried, outcomes_of
-from labelmill.question.failures import Failure, printable
+from labelmill.question.failures import Failure
 from labelmill.question.judge import Judge, failed_attempt
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
@@ -128,12 +126,9 @@ class AnswerReader:
     live_price: Price | None
     schema_may_be_refused: bool
     worst_case_usd: Decimal | None
-    hide_key: HideKey
 
     @classmethod
-    def of(
-        cls, record: BatchRecord, price: Price | None, live_price: Price | None, hide_key: HideKey
-    ) -> "AnswerReader":
+    def of(cls, record: BatchRecord, price: Price | None, live_price: Price | None) -> "AnswerReader":
         """As the batch's own job says."""
         job = record.job
         worst = (
@@ -141,19 +136,16 @@ class AnswerReader:
             if record.worst_case_usd is not None and record.texts
             else None
         )
-        form = batch_form_of(job, under_schema=record.under_schema)
-        judge = Judge.of(job, form, price)
-        return cls(job, judge, live_price, record.under_schema, worst, hide_key)
+        return cls(job, Judge.of(job, price), live_price, record.under_schema, worst)
 
     def attempt_of_answer(self, row_key: str, answer: Answer) -> Attempt:
         """What an answer amounts to."""
         attempt, _ = self.judge.attempt_of(row_key, answer, self.worst_case_usd)
-        return attempt if attempt.message is None else replace(attempt, message=self._fit(attempt.message))
+        return attempt
 
     def attempt_of_failure(self, row_key: str, failure: Failure) -> Attempt:
         """What a request that got no answer amounts to. A batch's is not charged, whatever a gateway might have done live."""
-        free = replace(failure, message=self._fit(failure.message), may_have_been_paid=False)
-        return failed_attempt(row_key, free, self.worst_case_usd)
+        return failed_attempt(row_key, replace(failure, may_have_been_paid=False), self.worst_case_usd)
 
     def attempt_of_silence(self, row_key: str) -> Attempt:
         """A request that nothing came of, though it may have been paid."""
@@ -172,10 +164,6 @@ class AnswerReader:
         # At the standard tier: some providers call the Batch API itself a tier.
         live_cost = cost_of(attempt.usage, self.live_price) if was_billed else outcome.cost_usd
         return replace(outcome, final=final, ended=ended, live_cost_usd=live_cost)
-
-    def _fit(self, words: str) -> str:
-        """Words that can be kept: the key is hidden before they are cut."""
-        return printable(self.hide_key(words))
 
 
 def harvest_of(

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from labelmill.batch.client import BatchClient
 from labelmill.batch.record import BatchFolder, BatchRecord, Step
 from labelmill.job.model import LabelJob
 from labelmill.live.limiter import PriorityLimiter
 from labelmill.money.budget import Budget
 from labelmill.money.prices import Lane, Price
+from labelmill.providers.protocol import BatchClient
 from labelmill.store.ledger import Ledger
 
 

@@ -4,10 +4,10 @@ import logging
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from labelmill.batch.client import BatchRefused, BatchState, BatchUnreachable
 from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 from labelmill.errors import RunStopped
+from labelmill.providers.protocol import BatchRefused, BatchState, BatchUnreachable
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labelmill.batch.client import BatchStatus
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
+from labelmill.providers.protocol import BatchStatus
 from labelmill.store.files import fault_of_parquet, write_text_whole
 from labelmill.store.row_key import key_digest
 

@@ -6,24 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 
 from labelmill.batch.groups import RequestGroup
 from labelmill.batch.record import REQUESTS_SCHEMA
 from labelmill.job.model import LabelJob
 from labelmill.live.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.money.prices import Price, cost_of
-from labelmill.providers.chat import JobChatOpenAI, chat_settings
-from labelmill.providers.endpoint import NO_KEY
+from labelmill.providers.table import provider_of
 from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
 from labelmill.question.prompt import correction_of, prompt_of
 from labelmill.store.files import written_whole
 
 _TEXTS_AT_ONCE = 5_000
-_PATH = "/v1/chat/completions"
 
 Bound = Literal["requests", "bytes", "tokens", "budget"]
 
@@ -83,7 +81,7 @@ class RequestsFile:
 
 
 class RequestWriter:
-    """Writes the requests of a job in one form: the very bodies that its live lane sends.
+    """Writes the requests of a job in one form, in its provider's dialect: where there is a live lane, its very bodies.
 
     Args:
         job: what is asked.
@@ -101,8 +99,7 @@ class RequestWriter:
         self._is_correction = is_correction
         self.form = batch_form_of(job, under_schema=under_schema)
         self._prompt = prompt_of(job)
-        # No key: nothing is sent from here.
-        self._model = JobChatOpenAI(**chat_settings(job, base_url, NO_KEY, self.form))
+        self._line_of = provider_of(job.model).batch_lines(job, base_url, self.form)
 
     def line_of(self, row_key: str, text: str, problem: str | None) -> tuple[bytes, Size]:
         """One text as a line of the file, and what it adds to the batch."""
@@ -110,16 +107,11 @@ class RequestWriter:
             [HumanMessage(correction_of(self._job, problem))] if self._is_correction and problem else []
         )
         messages = self._prompt.format_messages(text=text, correction=correction)
-        body = self._body_of(messages)
-        line = (
-            json.dumps(
-                {"custom_id": row_key, "method": "POST", "url": _PATH, "body": body}, ensure_ascii=False
-            ).encode(errors="replace")
-            + b"\n"
-        )
+        line = json.dumps(self._line_of(row_key, messages), ensure_ascii=False) + "\n"
         worst = worst_case_of(messages, self.form.max_tokens, self.form.response_format)
         tokens = round(worst.input_tokens * FIRST_TOKENS_PER_BYTE)
-        return line, Size(1, len(line), tokens, cost_of(worst, self._price))
+        encoded = line.encode(errors="replace")
+        return encoded, Size(1, len(encoded), tokens, cost_of(worst, self._price))
 
     def write(
         self, group: RequestGroup, offset: int, room: Room, path: Path, row_keys_path: Path
@@ -143,12 +135,6 @@ class RequestWriter:
                 temporary, maintain_order=True
             )
         return RequestsFile(size, digest.hexdigest(), bound, next_usd)
-
-    def _body_of(self, messages: list[BaseMessage]) -> dict[str, Any]:
-        asked = {"response_format": self.form.response_format} if self.form.response_format else {}
-        body = self._model._get_request_payload(messages, **asked)  # noqa: SLF001  (LangChain's way to say what it sends)
-        body.pop("stream", None)
-        return body
 
 
 def batch_form_of(job: LabelJob, *, under_schema: bool) -> AnswerForm:

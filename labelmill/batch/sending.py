@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from labelmill.batch.client import BatchRefused, BatchUnreachable
 from labelmill.batch.groups import RequestGroup
 from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
 from labelmill.money.usage import Usage
+from labelmill.providers.protocol import BatchRefused, BatchUnreachable
 from labelmill.question.attempts import Attempt, outcomes_of
 from labelmill.question.failures import Failure
 from labelmill.store.files import written_whole

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from labelmill.batch import polling as looking
-from labelmill.batch.client import BatchRefused, BatchState, BatchUnreachable
 from labelmill.batch.deletion import FileDeletion
 from labelmill.batch.harvest import (
     AnswerReader,
@@ -28,6 +27,7 @@ from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, Room
 from labelmill.batch.sending import NoRoom, Unsent, give_up_next, send_next
 from labelmill.errors import BudgetReached, RunStopped
+from labelmill.providers.protocol import BatchRefused, BatchState, BatchUnreachable
 from labelmill.providers.table import provider_of
 from labelmill.question.failures import Failure
 from labelmill.store.files import written_whole
@@ -150,12 +150,7 @@ class BatchSession:
             self._postponed.add(name)
             return HarvestResult()
         rows, state = fetched
-        reader = AnswerReader.of(
-            record,
-            self.notes.price(record, "batch"),
-            self.notes.price(record, "live"),
-            self.notes.client(record).endpoint.hide_key,
-        )
+        reader = AnswerReader.of(record, self.notes.price(record, "batch"), self.notes.price(record, "live"))
         result = harvest_of(rows, row_keys, reader, state, others_were_answered=self._were_answered)
         self._settle(self.notes.out[name], result)
         self.has_room, self.looks = True, 0

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from labelmill.check.dataset import output_mistakes, source_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
 from labelmill.check.prompt import label_mistakes, prompt_mistakes
-from labelmill.check.provider import provider_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import JobDraft
 from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Prompt, Run, Source, web_address
-from labelmill.providers.endpoint import Endpoint, address_of, endpoint_of
+from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import environment_mistakes
 from labelmill.providers.practice import practice_mistakes
-from labelmill.providers.table import OPENAI, provider_of
+from labelmill.providers.table import address_of, endpoint_of, provider_of
 
 
 def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
@@ -25,9 +24,9 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     Raises:
         JobRefused: with every mistake in the job and its dataset.
     """
-    model = draft.section("model")
+    model, unknown = _model_of(draft)
     told = _address_of(model, model_base_url) if isinstance(model, Model) else None
-    mistakes = [*draft.mistakes, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
+    mistakes = [*draft.mistakes, *unknown, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
     mistakes += environment_mistakes(os.environ, told)
     if isinstance(practice := draft.section("practice"), Practice):
         mistakes += _at(draft, practice_mistakes(practice))
@@ -58,17 +57,27 @@ def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
     return _at(draft, found)
 
 
+def _model_of(draft: JobDraft) -> tuple[Model | None, list[Mistake]]:
+    """The model's section, where it can be read and its provider is known, and what is wrong with the provider's name."""
+    model = draft.section("model")
+    if not isinstance(model, Model):
+        return None, []
+    try:
+        provider_of(model)
+    except JobRefused as refused:
+        return None, _at(draft, ((mistake.where, mistake.sentence) for mistake in refused.mistakes))
+    return model, []
+
+
 def _provider_mistakes(draft: JobDraft, model: Model) -> list[Mistake]:
     run, batch = draft.section("run"), draft.section("batch")
-    found = provider_mistakes(
-        model, run if isinstance(run, Run) else None, batch if isinstance(batch, Batch) else None
-    )
-    return _at(draft, found)
+    run, batch = (run if isinstance(run, Run) else None), (batch if isinstance(batch, Batch) else None)
+    return _at(draft, provider_of(model).mistakes(model, run, batch))
 
 
 def _address_of(model: Model, model_base_url: str | None) -> str | None:
     """Where requests would go; None for a practice provider that is yet to be started."""
-    return model_base_url or (None if model.provider == "practice" else address_of(model))
+    return model_base_url or (None if provider_of(model).is_practice else address_of(model))
 
 
 def _address_mistakes(
@@ -109,11 +118,8 @@ def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:
 
 
 def _lane_mistakes(draft: JobDraft) -> list[Mistake]:
-    run, batch, model = (draft.section(name) for name in ("run", "batch", "model"))
-    if not isinstance(run, Run) or not isinstance(batch, Batch):
-        return []
-    provider = provider_of(model) if isinstance(model, Model) else OPENAI
-    return _at(draft, lane_mistakes(run, batch, provider))
+    run = draft.section("run")
+    return _at(draft, lane_mistakes(run)) if isinstance(run, Run) else []
 
 
 def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[Mistake]:

@@ -1,20 +1,17 @@
-"""What can be wrong with a job's lane, its deadline, its batches and its budget, as (place, sentence)."""
+"""What can be wrong with a job's deadline, the room of its batches and its budget, as (place, sentence)."""
 
 from zoneinfo import ZoneInfo, available_timezones
 
-from labelmill.batch.langasync_extra import adapter_mistakes
+from labelmill.batch.requests import RequestWriter
 from labelmill.job.file import nearest
-from labelmill.job.model import Batch, LabelJob, Model, Price, Run
-from labelmill.providers.table import OPENAI, Provider, price_of
+from labelmill.job.model import LabelJob, Model, Price, Run
+from labelmill.providers.table import price_of
 from labelmill.store.row_key import row_key_of
 
 
-def lane_mistakes(run: Run, batch: Batch, provider: Provider = OPENAI) -> list[tuple[str, str]]:
-    """What is wrong with when a run has to be done, and with who speaks to the Batch API."""
-    found = [*_deadline_mistakes(run), *_timezone_mistakes(run)]
-    if run.lane != "live":
-        found += [("batch.adapter", mistake.sentence) for mistake in adapter_mistakes(batch, provider)]
-    return found
+def lane_mistakes(run: Run) -> list[tuple[str, str]]:
+    """What is wrong with when a run has to be done."""
+    return [*_deadline_mistakes(run), *_timezone_mistakes(run)]
 
 
 def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:
@@ -76,8 +73,6 @@ def room_mistakes(job: LabelJob, base_url: str | None) -> list[tuple[str, str]]:
     """Limits that keep every text out of a batch, since the prompt alone passes them. To be asked of a job without other mistakes."""
     if job.run.lane == "live":
         return []
-    from labelmill.batch.requests import RequestWriter  # noqa: PLC0415  (it brings the whole client along)
-
     writer = RequestWriter(job, base_url or "", None, is_correction=False, under_schema=False)
     _, size = writer.line_of(row_key_of(""), "", None)
     limits = {

@@ -4,6 +4,7 @@ It is the flow's parameter, the job file's schema, the form in the Prefect UI an
 is documented here and nowhere else.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -78,15 +79,30 @@ class Source(Section):
     """The column that holds the text, or a template over several: `"{title}\\n{body}"`."""
 
 
+_offered_providers: list[str] = []
+
+
+def offer_providers(names: Iterable[str]) -> None:
+    """Have these providers offered in the form of the Prefect UI and in the reference; the check knows them by itself.
+
+    They stand in `providers/table.py`, floors above this one.
+    """
+    _offered_providers[:] = names
+
+
+def _provider_choice(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(_offered_providers) or [schema["default"]]
+
+
 class Model(Section):
     """The language model and its settings.
 
     Changing any of them but `timeout_seconds` and `api_key_env` asks for every label anew.
     """
 
-    provider: Literal["openai", "anthropic", "google", "practice"] = "openai"
-    """`openai` is any OpenAI-compatible endpoint; `anthropic` and `google` (Gemini) are there on the batch lane,
-    through langasync; `practice` is built in, needs no key, and is not a language model."""
+    provider: Annotated[str, Field(json_schema_extra=_provider_choice)] = "openai"
+    """`openai` is any OpenAI-compatible endpoint; `anthropic` and `google` (Gemini) are there on the batch lane;
+    `practice` is built in, needs no key, and is not a language model."""
     name: str = Field(min_length=1)
     """The model's name as the provider knows it; the price is looked up by it."""
     output: Literal["text", "schema"] = "text"
@@ -189,8 +205,8 @@ class Batch(Section):
     """
 
     adapter: Literal["openai", "langasync"] = "openai"
-    """`openai` is OpenAI's own client, for OpenAI and compatible endpoints. `langasync` needs the extra of that name; it is
-    the one for Anthropic and Gemini."""
+    """Who makes the batches of OpenAI and compatible endpoints: `openai` is OpenAI's own client, `langasync` needs the extra
+    of that name. Other providers have one way, whatever stands here."""
     max_requests: int = Field(default=50_000, ge=1)
     """The most requests in one batch."""
     max_bytes: int = Field(default=200_000_000, ge=1)

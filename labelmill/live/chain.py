@@ -1,11 +1,10 @@
 """The chain: `prompt | model | parser`."""
 
-import time
 from functools import partial
 from typing import Any
 
-import openai
 from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -15,9 +14,7 @@ from pydantic import Field
 from labelmill.job.model import LabelJob
 from labelmill.live.guard import Asked, RequestGuard
 from labelmill.money.usage import Usage
-from labelmill.providers.chat import JobChatOpenAI, chat_settings
-from labelmill.providers.failures import failure_of
-from labelmill.providers.responses import Response
+from labelmill.providers.table import provider_of
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure
@@ -29,51 +26,55 @@ OUTCOME = "outcome"
 """Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ...}`."""
 
 
-class GuardedChatOpenAI(JobChatOpenAI):
-    """ChatOpenAI behind the guard, which sees every response as it came, before any client has read it.
+class GuardedChatModel(BaseChatModel):
+    """A provider's live model behind the guard, which sees whatever comes of every request.
 
     A request's metadata names its `row_key` and `chunk`, and may name `most_attempts` and `schema_may_be_refused`.
     """
 
+    live_model: Any = Field(exclude=True)
     guard: RequestGuard = Field(exclude=True)
     judge: Judge = Field(exclude=True)
+    form: AnswerForm = Field(exclude=True)
     least_case: Usage = Field(exclude=True)
+    settings: dict[str, Any]
 
     def _generate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
+        stop: list[str] | None = None,  # noqa: ARG002
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **_: Any,
     ) -> ChatResult:
         metadata = run_manager.metadata if run_manager else {}
         asked = Asked(
             metadata.get("row_key", ""),
             metadata.get("chunk", 0),
-            worst_case_of(messages, self.max_tokens or 0, kwargs.get("response_format")),
+            worst_case_of(messages, self.form.max_tokens, self.form.response_format),
             metadata.get("most_attempts"),
             metadata.get("schema_may_be_refused", False),
             self.least_case,
         )
-        payload = self._get_request_payload(messages, stop=stop, **kwargs)
-        answer, attempt = self.guard.ask(asked, self.judge, partial(self._send, payload))
+        payload = self.live_model.payload_of(messages)
+        answer, attempt = self.guard.ask(asked, self.judge, partial(self.live_model.send, payload))
         return ChatResult(generations=[ChatGeneration(message=message_of(answer, attempt))])
 
-    def _send(self, payload: dict[str, Any]) -> Response | Failure:
-        """Send one request, and return whatever came of it."""
-        sent = time.monotonic()
-        try:
-            # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            came = self.client.with_raw_response.create(**payload).http_response
-            return Response(came.status_code, came.content, came.headers, time.monotonic() - sent)
-        except openai.APIStatusError as error:
-            try:
-                content = error.response.content
-            except Exception:  # noqa: BLE001  (its body could not be read)
-                return failure_of(error)
-            return Response(error.status_code, content, error.response.headers, time.monotonic() - sent)
-        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
-            return failure_of(error)
+    @property
+    def _llm_type(self) -> str:
+        return "labelmill"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return self.settings
+
+    def _get_ls_params(self, stop: list[str] | None = None, **_: Any) -> LangSmithParams:  # noqa: ARG002
+        return LangSmithParams(
+            ls_provider=self.settings["provider"],
+            ls_model_name=self.settings["model"],
+            ls_model_type="chat",
+            ls_temperature=self.settings["temperature"],
+            ls_max_tokens=self.form.max_tokens,
+        )
 
 
 def message_of(answer: Answer, attempt: Attempt) -> AIMessage:
@@ -112,14 +113,21 @@ def chain_of(
     """
     form = form or form_of(job)
     prompt = prompt_of(job)
-    model: Runnable[Any, AIMessage] = GuardedChatOpenAI(
-        **chat_settings(job, base_url, api_key, form),
+    model = GuardedChatModel(
+        cache=False,
+        live_model=provider_of(job.model).chat(job, base_url, api_key, form),
         guard=guard,
-        judge=Judge.of(job, form, guard.price),
+        judge=Judge.of(job, guard.price),
+        form=form,
         least_case=worst_case_of(prompt.format_messages(text=""), form.max_tokens, form.response_format),
+        settings={
+            "provider": job.model.provider,
+            "model": job.model.name,
+            "temperature": job.model.temperature,
+            "max_tokens": form.max_tokens,
+            "response_format": form.response_format,
+        },
     )
-    if form.response_format:
-        model = model.bind(response_format=form.response_format)
     return prompt | model | RunnableLambda(outcome_in)
 
 

@@ -7,7 +7,7 @@ take account of it. What the provider failed at is sent again from here, as ofte
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -22,10 +22,10 @@ from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
 from labelmill.money.usage import Usage
 from labelmill.providers.failures import failure_of
-from labelmill.providers.responses import Response, ending_of
+from labelmill.providers.protocol import Reply
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
-from labelmill.question.failures import Failure, Policy, without_key
+from labelmill.question.failures import Failure, Policy
 from labelmill.question.judge import Judge, failed_attempt
 
 FIRST_WAIT_SECONDS = 0.5
@@ -104,7 +104,6 @@ class RequestGuard:
         budget: says whether it may.
         breaker: ends what can't succeed.
         price: what tokens cost.
-        hidden_key: is taken out of whatever the provider says.
         address: where requests go, in words.
         notify: takes what must stand beside the run's numbers.
         is_practice: whether the practice provider may answer.
@@ -117,7 +116,6 @@ class RequestGuard:
         budget: Budget,
         breaker: CircuitBreaker,
         price: Price | None,
-        hidden_key: str | None = None,
         address: str = "",
         notify: Callable[[str], None] = lambda _: None,
         *,
@@ -128,7 +126,6 @@ class RequestGuard:
         self.budget = budget
         self.breaker = breaker
         self.price = price
-        self.hidden_key = hidden_key
         self.address = address
         self.notify = notify
         self.is_practice = is_practice
@@ -148,15 +145,13 @@ class RequestGuard:
         finally:
             del self._recorders[chunk]
 
-    def ask(
-        self, asked: Asked, judge: Judge, send: Callable[[], Response | Failure]
-    ) -> tuple[Answer, Attempt]:
+    def ask(self, asked: Asked, judge: Judge, send: Callable[[], Reply]) -> tuple[Answer, Attempt]:
         """Send a text's request until it is answered, and return the answer with what it amounts to.
 
         Args:
             asked: the text.
             judge: tells which answers are labels.
-            send: sends one request. It raises nothing that is the provider's or the network's doing.
+            send: sends one request. It raises nothing that is the provider's or the network's doing, and its words hold no key.
 
         Raises:
             RequestFailed: it was not answered.
@@ -189,7 +184,7 @@ class RequestGuard:
         if sentence:
             self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
 
-    def _once(self, asked: Asked, judge: Judge, send: Callable[[], Response | Failure]) -> _Ending:
+    def _once(self, asked: Asked, judge: Judge, send: Callable[[], Reply]) -> _Ending:
         worst_cost = cost_of(asked.worst_case, self.price)
         recorder = self._recorders.get(asked.chunk)
         with self._permit(asked, worst_cost or Decimal(0)) as (permit, reservation):
@@ -200,11 +195,11 @@ class RequestGuard:
                     reservation.release()
                     raise
             number = self.breaker.number_request()
-            response = self._without_key(send())
-            ending = self._ending_of(asked, judge, response, worst_cost)
+            reply = send()
+            ending = self._ending_of(asked, judge, reply.result, worst_cost)
             attempt = ending.attempt
             reservation.settle(attempt.unseen_usd if attempt.cost_usd is None else attempt.cost_usd)
-            ending = self._shared(asked, ending, permit, response, number)
+            ending = self._shared(asked, ending, permit, reply.headers, number)
             if recorder is not None:
                 recorder.record(ending.attempt)
             return ending
@@ -226,43 +221,28 @@ class RequestGuard:
             recorder.record(replace(failed_attempt(asked.row_key, failure, None), gave_up=True))
         return failure
 
-    def _without_key(self, response: Response | Failure) -> Response | Failure:
-        """A response of which nothing that is shown can hold the key: before anyone cuts its words."""
-        if self.hidden_key is None or isinstance(response, Failure):
-            return response
-        key = self.hidden_key.encode()
-        if key not in response.content:
-            return response
-        return replace(response, content=response.content.replace(key, b"[key]"))
-
     def _ending_of(
-        self, asked: Asked, judge: Judge, response: Response | Failure, worst_cost: Decimal | None
+        self, asked: Asked, judge: Judge, result: Answer | Failure, worst_cost: Decimal | None
     ) -> _Ending:
-        """What a response amounts to by itself. It never raises: something was sent, and may have been paid."""
+        """What a reply amounts to by itself. It never raises: something was sent, and may have been paid."""
         try:
-            read = ending_of(response) if isinstance(response, Response) else response
-            if isinstance(read, Failure):
-                failure = without_key(read, self.hidden_key)
-                return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
-            attempt, found = judge.attempt_of(asked.row_key, read, worst_cost)
-            if not self.is_practice and (read.model or "").startswith(PRACTICE_MODEL):
+            if isinstance(result, Failure):
+                return _Ending(None, failed_attempt(asked.row_key, result, worst_cost), result)
+            if not self.is_practice and (result.model or "").startswith(PRACTICE_MODEL):
                 sentence = "a practice provider answers where a model was expected; its labels would be taken for a model's"
                 failure = Failure("denied", sentence, is_account=True)
                 self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
                 return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
-            if found is None:
-                return _Ending(read, attempt, None)
-            failure = without_key(found, self.hidden_key)
-            return _Ending(read, replace(attempt, message=failure.message), failure)
+            attempt, found = judge.attempt_of(asked.row_key, result, worst_cost)
+            return _Ending(result, attempt, found)
         except Exception as error:  # noqa: BLE001  (whatever was sent, one attempt is made of it)
-            failure = without_key(failure_of(error), self.hidden_key)
+            failure = failure_of(error)
             return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
 
     def _shared(
-        self, asked: Asked, ending: _Ending, permit: Permit, response: Response | Failure, number: int
+        self, asked: Asked, ending: _Ending, permit: Permit, headers: Mapping[str, str], number: int
     ) -> _Ending:
         """What an ending amounts to beside what the others got; the run's parts take account of it."""
-        headers = response.headers if isinstance(response, Response) else {}
         attempt, failure = ending.attempt, ending.failure
         counts = True
         if attempt.answered:

@@ -1,23 +1,229 @@
-"""A chat completion's body, whatever it holds, as what is kept of an answer."""
+"""A chat completion, however it came, as what is kept of an answer.
+
+    bytes  ->  body_in: their JSON, however it was packed  ->  answer_of_completion: an `Answer`
+
+A server may stream though nobody asked it to; what it streamed is put together, so that it is read and not paid again.
+"""
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
 from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
-from labelmill.providers.failures import failure_of_response
+from labelmill.providers.failures import NOBODY_BEHIND_STATUSES, HideKey, failure_of_response
+from labelmill.providers.protocol import Reply
+from labelmill.providers.wire import json_of, mapping_in
 from labelmill.providers.wordings import error_in, meaning_of
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Failure, storable
 from labelmill.question.reading import spoken_in
 
-SECONDS = "answer_seconds"
-"""Where a message's metadata says how long its answer took."""
+_FIRST_ERROR = 400
+WEB_PAGE = Failure(
+    "denied", "answered with a web page, not with JSON; base_url should end in /v1 as a rule", is_account=True
+)
+"""Told of an endpoint whose address leads to its website. No model has answered there, and nobody is paid."""
+
+_PAGE = re.compile(r"<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
+_PAGE_CHARACTERS = 1000
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_FIELDS = ("data:", "event:", "id:", "retry:", ":")
+_UNTOLD = (None, "", "null")
+"""What stands for the finish reason in the chunks before the last: Ollama's and SGLang's was empty (ollama/ollama#4357)."""
+_MOST_DIGITS = 4000
+_SHOWN_CHARACTERS = 80
+_BLANKS = " \t\r\n\0\ufeff"
+
+
+def reply_of(status: int, content: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
+    """What a response amounts to before anyone has looked at its labels; `seconds` is how long it took. It never raises."""
+    body = body_in(content, headers.get("content-type"))
+    if status >= _FIRST_ERROR:
+        said = None if isinstance(body, Failure) else body
+        failure = failure_of_response(status, said, content[:2000].decode(errors="replace"), headers)
+        if failure.kind == "provider_error" and status in NOBODY_BEHIND_STATUSES:
+            failure = replace(failure, kind="overloaded")
+        return Reply(failure, headers)
+    if isinstance(body, Failure):
+        return Reply(body, headers)
+    return Reply(replace(answer_of_completion(body), seconds=seconds), headers)
+
+
+def body_in(content: bytes, content_type: str | None = None) -> object:
+    """The JSON that a response holds, or the completion that its stream of events amounts to. It never raises.
+
+    Returns:
+        The JSON's value, where `answer_of_completion` tells what it says; a `Failure` where there is none.
+    """
+    text = _decoded(content)
+    if not text:
+        return Failure("bad_response", "the answer has no body", may_have_been_paid=True)
+    try:
+        return _json_in(text)
+    except (ValueError, RecursionError):
+        pass
+    kind = (content_type or "").partition(";")[0].strip().casefold()
+    if kind == "text/event-stream" or text.startswith(_FIELDS):
+        streamed = answer_of_stream(text)
+        if streamed is not None:
+            return streamed
+    if text.startswith("<") and (kind == "text/html" or _PAGE.search(text, 0, _PAGE_CHARACTERS)):
+        return WEB_PAGE
+    shown = repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
+    return Failure("bad_response", f"the answer is no JSON: {shown}", may_have_been_paid=True)
+
+
+def answer_of_stream(body: bytes | str) -> dict[str, Any] | None:
+    """The chat completion that a whole stream of server-sent events amounts to; None where it holds no event of JSON.
+
+    The chunks' deltas are joined, the last finish reason and the last usage count. A stream without a finish reason broke
+    off, whether or not it says `[DONE]` at its end (some gateways always do): it gets an error, and is no answer.
+    """
+    text = body if isinstance(body, str) else _decoded(body)
+    completion: dict[str, Any] | None = None
+    joined = _Choice()
+    for chunk in _chunks_in(text):
+        completion = completion or {}
+        for name, value in chunk.items():
+            if value not in (None, {}) and name != "choices":
+                completion[name] = value
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, Mapping) and choice.get("index") in (0, None):
+                joined.add(choice)
+    if completion is not None and joined.has_begun:
+        completion["choices"] = [joined.as_choice()]
+        if joined.usage:
+            completion.setdefault("usage", joined.usage)
+    return completion
+
+
+class _Choice:
+    """A choice, as it grows from its chunks."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.usage: Mapping[str, Any] = {}
+        self._words: dict[str, list[str]] = {}
+        self._parts: list[Any] = []
+        self._arguments: dict[int, list[str]] = {}
+        self._logprobs: list[Any] = []
+        self._rest: dict[str, Any] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Take a chunk in."""
+        self.has_begun = True
+        for name in ("finish_reason", "error"):
+            if chunk.get(name) not in _UNTOLD:
+                self._rest[name] = chunk[name]
+        if isinstance(chunk.get("usage"), Mapping):  # Moonshot's stands here
+            self.usage = chunk["usage"]
+        logprobs = chunk.get("logprobs")
+        if isinstance(logprobs, Mapping) and isinstance(logprobs.get("content"), list):
+            self._logprobs += logprobs["content"]
+        delta = chunk.get("delta")
+        if not isinstance(delta, Mapping) and isinstance(chunk.get("message"), Mapping):
+            delta = chunk["message"]  # the whole answer, at the end or in one event
+            self._words, self._parts, self._arguments = {}, [], {}
+        if isinstance(delta, Mapping):
+            self._add_delta(delta)
+        self._add_words("content", chunk.get("text"))
+
+    def _add_delta(self, delta: Mapping[str, Any]) -> None:
+        for name in ("content", "reasoning_content", "reasoning", "refusal"):
+            self._add_words(name, delta.get(name))
+        if isinstance(delta.get("content"), list):  # Mistral's parts
+            self._parts += delta["content"]
+        calls = delta.get("tool_calls")
+        for position, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, Mapping):
+                index = call.get("index", position)
+                self._add_arguments(index if isinstance(index, int) else position, call.get("function"))
+        self._add_arguments(-1, delta.get("function_call"))
+
+    def _add_words(self, name: str, words: object) -> None:
+        if isinstance(words, str):
+            self._words.setdefault(name, []).append(words)
+
+    def _add_arguments(self, index: int, function: object) -> None:
+        words = function.get("arguments") if isinstance(function, Mapping) else None
+        if isinstance(words, str):
+            self._arguments.setdefault(index, []).append(words)
+
+    def as_choice(self) -> dict[str, Any]:
+        """The choice as a completion has it."""
+        message: dict[str, Any] = {name: "".join(words) for name, words in self._words.items()}
+        if self._parts:
+            message["content"] = [*self._parts, message.get("content", "")]
+        message["tool_calls"] = [
+            {"function": {"arguments": "".join(words)}} for words in self._arguments.values()
+        ]
+        choice: dict[str, Any] = {"index": 0, "message": message, **self._rest}
+        if self._logprobs:
+            choice["logprobs"] = {"content": self._logprobs}
+        if "finish_reason" not in choice:
+            choice.setdefault(
+                "error", Failure("bad_response", "the stream broke off before the answer's end")
+            )
+        return choice
+
+
+def _chunks_in(text: str) -> Iterator[Mapping[str, Any]]:
+    """The events' objects. Some servers leave out the blank lines between events, others wrap an event's lines."""
+    data: list[str] = []
+    event = ""
+    for line in [*_LINE_END.split(text), ""]:
+        name, _, value = line.partition(":")
+        if name == "data":
+            data.append(value.strip())
+        elif name == "event":
+            event = value.strip()
+        elif not line:
+            yield from (_error_of(chunk) if event == "error" else chunk for chunk in _objects_in(data))
+            data, event = [], ""
+
+
+def _objects_in(data: list[str]) -> Iterator[Mapping[str, Any]]:
+    whole = _object_in("\n".join(data)) if data else None
+    if whole is not None:
+        yield whole
+    elif len(data) > 1:
+        yield from (found for line in data if (found := _object_in(line)) is not None)
+
+
+def _object_in(data: str) -> Mapping[str, Any] | None:
+    try:
+        value = _json_in(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _error_of(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
+    return chunk if chunk.get("error") else {"error": chunk}
+
+
+def _json_in(text: str) -> object:
+    return json.loads(text, parse_int=_number)
+
+
+def _number(digits: str) -> int | float:
+    """An integer, and infinity for one of more digits than Python reads."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _decoded(content: bytes) -> str:
+    """UTF-8, or whatever JSON may stand in; bytes that are none of it show as U+FFFD and cost their character only."""
+    encoding = json.detect_encoding(content)
+    return content.decode(encoding, errors="replace").strip(_BLANKS)
+
+
+# ---- a completion's parts
 
 _NAME_CHARACTERS = 200
 
@@ -31,7 +237,7 @@ def answer_of_completion(body: object) -> Answer:
     if isinstance(body, Failure):
         return Answer("", None, None, None, None, None, error=body)
     # Google's OpenAI interface sends its errors in a list of one.
-    whole = _mapping(body[0] if isinstance(body, list) and len(body) == 1 else body)
+    whole = mapping_in(body[0] if isinstance(body, list) and len(body) == 1 else body)
     choice = _first(whole.get("choices"))
     message = _message_in(choice)
     content, thoughts = _words_in(
@@ -62,34 +268,34 @@ def answer_of_completion(body: object) -> Answer:
     )
 
 
-def answer_of(message: AIMessage) -> Answer:
+def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
     """Take from a LangChain message what Labelmill keeps of an answer."""
-    facts, more = _mapping(message.response_metadata), _mapping(message.additional_kwargs)
+    facts, more = mapping_in(message.response_metadata), mapping_in(message.additional_kwargs)
     content, thoughts = _words_in(message.content)
     try:
         usage = Usage.from_message(message.usage_metadata)
     except (KeyError, TypeError, AttributeError):
         usage = None
-    seconds = facts.get(SECONDS)
+    refusal = _refusal_in(more)
+    reason = next((facts[name] for name in _REASONS if facts.get(name)), None)
     return Answer(
-        content=_storable(content),
-        refusal=_refusal_in(more),
-        finish_reason=_finish_reason(facts.get("finish_reason")),
-        model=_name(facts.get("model_name")),
+        content=_storable(hide_key(content)),
+        refusal=refusal and hide_key(refusal),
+        finish_reason=_finish_reason(reason),
+        model=_name(next((facts[name] for name in ("model_name", "model") if facts.get(name)), None)),
         confidence=_probability(facts.get("logprobs")),
         usage=usage,
-        seconds=seconds if isinstance(seconds, float) else None,
-        reasoning=_storable(_words_in(more.get("reasoning_content"))[0] or thoughts),
-        arguments=tuple(_storable(_json_of(call.get("args"))) for call in message.tool_calls),
+        reasoning=_storable(hide_key(_words_in(more.get("reasoning_content"))[0] or thoughts)),
+        arguments=tuple(_storable(hide_key(json_of(call.get("args")))) for call in message.tool_calls),
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+_REASONS = ("finish_reason", "stop_reason", "done_reason")
+"""Where LangChain's models put why an answer ended: OpenAI's and Google's, Anthropic's and Bedrock's, Ollama's."""
 
 
 def _first(choices: object) -> Mapping[str, Any]:
-    return _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    return mapping_in(choices[0]) if isinstance(choices, list) and choices else {}
 
 
 def _words_in(content: object) -> tuple[str, str]:
@@ -97,7 +303,7 @@ def _words_in(content: object) -> tuple[str, str]:
     if isinstance(content, str):
         return content, ""
     if isinstance(content, Mapping) and not isinstance(content.get("text"), str) and "type" not in content:
-        return _json_of(content), ""  # a server that has parsed the schema's JSON already
+        return json_of(content), ""  # a server that has parsed the schema's JSON already
     said: list[str] = []
     thoughts: list[str] = []
     for part in content if isinstance(content, list) else [content]:
@@ -107,10 +313,10 @@ def _words_in(content: object) -> tuple[str, str]:
             kind = part.get("type")
             if kind in _THOUGHT_PARTS:
                 thoughts += [
-                    _text_of(part.get(name)) for name in ("thinking", "reasoning", "text", "summary")
+                    _text_of_part(part.get(name)) for name in ("thinking", "reasoning", "text", "summary")
                 ]
             elif kind is None or kind in _TEXT_PARTS:
-                said.append(_text_of(part.get("text")))
+                said.append(_text_of_part(part.get("text")))
     return "".join(said), "".join(thoughts)
 
 
@@ -118,7 +324,7 @@ _TEXT_PARTS = ("text", "output_text")
 _THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_content", "thought")
 
 
-def _text_of(value: object) -> str:
+def _text_of_part(value: object) -> str:
     """A part's text, which Mistral's thoughts have in parts of their own."""
     items = value if isinstance(value, list) else [value]
     texts = (item.get("text") if isinstance(item, Mapping) else item for item in items)
@@ -136,7 +342,7 @@ def _refusal_in(message: Mapping[str, Any]) -> str | None:
     refusal = next((said for said in [message.get("refusal"), *told] if said), None)
     if refusal is None:
         return None
-    words = refusal if isinstance(refusal, str) else _json_of(refusal)
+    words = refusal if isinstance(refusal, str) else json_of(refusal)
     return _storable(words) if words.strip() else None
 
 
@@ -146,7 +352,7 @@ def _finish_reason(reason: object) -> str | None:
         reason = reason.get("type", reason)
     if reason is None:
         return None
-    return _name(reason) if isinstance(reason, str) else _storable(_json_of(reason)[:_NAME_CHARACTERS]) or "?"
+    return _name(reason) if isinstance(reason, str) else _storable(json_of(reason)[:_NAME_CHARACTERS]) or "?"
 
 
 def _name(value: object) -> str | None:
@@ -156,26 +362,19 @@ def _name(value: object) -> str | None:
 def _arguments_in(message: Mapping[str, Any]) -> list[str]:
     """The JSON of the arguments of each tool call, and of the legacy function call."""
     calls = message.get("tool_calls")
-    functions = [_mapping(call).get("function") for call in calls] if isinstance(calls, list) else []
+    functions = [mapping_in(call).get("function") for call in calls] if isinstance(calls, list) else []
     arguments = [
-        _mapping(function).get("arguments") for function in [*functions, message.get("function_call")]
+        mapping_in(function).get("arguments") for function in [*functions, message.get("function_call")]
     ]
-    return [words if isinstance(words, str) else _json_of(words) for words in arguments if words]
-
-
-def _json_of(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return ""
+    return [words if isinstance(words, str) else json_of(words) for words in arguments if words]
 
 
 def _probability(logprobs: object) -> float | None:
     """The probability of the answer's tokens; None where the endpoint tells none, or what can be none."""
-    told = _mapping(logprobs).get("content")
+    told = mapping_in(logprobs).get("content")
     if not isinstance(told, list) or not told:
         return None
-    each = [_mapping(token).get("logprob") for token in told]
+    each = [mapping_in(token).get("logprob") for token in told]
     if not all(
         isinstance(value, int | float) and not isinstance(value, bool) and value <= 0 for value in each
     ):
@@ -203,7 +402,7 @@ def _error_in(whole: Mapping[str, Any], choice: Mapping[str, Any]) -> Failure | 
 
 
 def _message_in(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _mapping(choice.get("message")) or _mapping(choice.get("delta"))
+    return mapping_in(choice.get("message")) or mapping_in(choice.get("delta"))
 
 
 _MESSAGES: Mapping[str, type] = {"message": Mapping, "delta": Mapping, "text": str}

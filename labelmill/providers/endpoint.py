@@ -11,17 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import AnyStr
 from urllib.parse import urlsplit
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import Model, Practice
+from labelmill.job.model import Practice
 from labelmill.providers.practice import PracticeServer
-from labelmill.providers.table import OPENAI, api_key_env_of, provider_of
 
-OPENAI_BASE_URL = OPENAI.base_url
 NO_KEY = "no-key-needed"
 """What is sent to endpoints that need no key, since the client insists on one."""
 
+_SHORTEST_SECRET = 8
+"""What local servers are given for a key (`none`, `EMPTY`, `ollama`) is shorter: no secret, and a word that answers hold."""
 _FIRST_PROBE_SECONDS = 2.0
 _PATIENCE_SECONDS = 30.0
 """How long a server on loopback may leave open whether it is a practice provider."""
@@ -43,39 +44,27 @@ class Endpoint:
     @property
     def needs_key(self) -> bool:
         """Whether requests must carry a key: true for everything but practice and this machine's own addresses."""
-        return not self.practice and not is_loopback(self.base_url or OPENAI_BASE_URL)
+        return not self.practice and not is_loopback(self.base_url or "")
 
-    def hide_key(self, words: str) -> str:
-        """The same words without the key, should a provider have repeated it in its answer."""
-        key = self.api_key()
-        return words if key == NO_KEY else words.replace(key, "[key]")
+    def hide_key(self, said: AnyStr) -> AnyStr:
+        """The same without the key, as `without_key`."""
+        return without_key(said, self.api_key())
 
     def api_key(self, environment: Mapping[str, str] = os.environ) -> str:
         """The key to send, without the line break that a file or a shell may have left at its end."""
         return environment.get(self.api_key_env, "").strip() or NO_KEY
 
 
-def endpoint_of(
-    model: Model, model_base_url: str | None = None, environment: Mapping[str, str] = os.environ
-) -> Endpoint:
-    """Where a job's requests go.
+def without_key(said: AnyStr, key: str) -> AnyStr:
+    """What a provider has said, without the key, should it have repeated it.
 
-    A job of the practice provider goes to the command line's address or to a provider of its own, and nowhere else.
-
-    Raises:
-        JobRefused: it stays open whether a practice provider answers there.
+    Every word from outside passes here as it arrives, before anybody reads or cuts it: a part of a key would not be found.
     """
-    if model.provider == "practice":
-        return Endpoint(model_base_url, api_key_env_of(model), practice=True)
-    base_url = model_base_url or address_of(model, environment)
-    return Endpoint(base_url, api_key_env_of(model), practice=is_loopback(base_url) and is_practice(base_url))
-
-
-def address_of(model: Model, environment: Mapping[str, str] = os.environ) -> str:
-    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own."""
-    provider = provider_of(model)
-    told = environment.get(provider.base_url_env) if provider.base_url_env else None
-    return model.base_url or told or provider.base_url
+    if key == NO_KEY or len(key) < _SHORTEST_SECRET:
+        return said
+    if isinstance(said, str):
+        return said.replace(key, "[key]")
+    return said.replace(key.encode(errors="surrogateescape"), b"[key]")
 
 
 @contextmanager

@@ -82,6 +82,15 @@ def http_client_of(base_url: str, environment: Mapping[str, str] = os.environ) -
     return None
 
 
+def plain_http_client(base_url: str) -> httpx.Client:
+    """A client for requests of our own making to an address. Whoever asks for it closes it.
+
+    No redirect is followed: the key would go along to another host. OPENAI_PROXY means nothing to it.
+    """
+    # Certificates are read from the environment for this machine's own addresses too.
+    return httpx.Client(trust_env=not is_loopback(base_url), verify=httpx.create_ssl_context())
+
+
 def shared_http_client(base_url: str) -> httpx2.Client | None:
     """As `http_client_of`, one for all chains of this process, so that they share its connections. Nobody closes it."""
     settings = ("SSL_CERT_FILE", "SSL_CERT_DIR", OWN_PROXY)

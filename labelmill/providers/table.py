@@ -1,84 +1,79 @@
-"""Providers: what Labelmill knows of each that a job may name."""
+"""The providers that a job may name, each one file beside this one: a new one is a line in `PROVIDERS`."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
-from labelmill.job.model import Model
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.file import nearest
+from labelmill.job.model import LabelJob, Model, offer_providers
 from labelmill.job.model import Price as OwnPrice
 from labelmill.money.prices import Lane, Price, find_price
+from labelmill.providers.anthropic import ANTHROPIC
+from labelmill.providers.endpoint import Endpoint, is_loopback, is_practice
+from labelmill.providers.gemini import GEMINI
+from labelmill.providers.openai import OPENAI
+from labelmill.providers.protocol import BatchClient, Provider
 
+PRACTICE = replace(OPENAI, name="practice", is_practice=True)
+"""The practice provider, which stands in for OpenAI."""
 
-@dataclass(frozen=True)
-class Provider:
-    """A provider's usual address and key, and what of a job it can do.
-
-    `price_id` is its name in genai-prices. `base_url_env` names the environment variable that changes its address, where there
-    is one. Where `is_batch_only`, there is no chain for the live lane, no schema for answers, no token probabilities, and
-    langasync speaks for it. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says.
-
-    `key_header` carries the key where there is no client of OpenAI's to send it, with `more_headers` beside it, and
-    `models_path` below the address lists the models, for nothing.
-    """
-
-    base_url: str
-    api_key_env: str
-    price_id: str
-    base_url_env: str | None = None
-    is_batch_only: bool = False
-    langasync_module: str = "langasync.providers.openai"
-    max_temperature: float = 2.0
-    max_requests: int | None = None
-    max_bytes: int | None = None
-    key_header: str | None = None
-    more_headers: tuple[tuple[str, str], ...] = ()
-    models_path: str = "/models"
-
-
-OPENAI = Provider("https://api.openai.com/v1", "OPENAI_API_KEY", "openai", base_url_env="OPENAI_BASE_URL")
-ANTHROPIC = Provider(
-    "https://api.anthropic.com",
-    "ANTHROPIC_API_KEY",
-    "anthropic",
-    is_batch_only=True,
-    langasync_module="langasync.providers.anthropic",
-    max_temperature=1.0,
-    # https://platform.claude.com/docs/en/build-with-claude/batch-processing
-    max_requests=100_000,
-    max_bytes=256_000_000,
-    # https://platform.claude.com/docs/en/api/models-list
-    key_header="x-api-key",
-    more_headers=(("anthropic-version", "2023-06-01"),),
-    models_path="/v1/models",
-)
-GOOGLE = Provider(
-    "https://generativelanguage.googleapis.com/v1beta",
-    "GOOGLE_API_KEY",
-    "google",
-    is_batch_only=True,
-    langasync_module="langasync.providers.gemini",
-    # https://ai.google.dev/gemini-api/docs/batch-api: langasync sends the requests inline.
-    max_bytes=20_000_000,
-    # https://ai.google.dev/api/models
-    key_header="x-goog-api-key",
-)
-
-# The practice provider stands in for OpenAI.
-_BY_NAME: Mapping[str, Provider] = {
-    "openai": OPENAI,
-    "practice": OPENAI,
-    "anthropic": ANTHROPIC,
-    "google": GOOGLE,
+PROVIDERS: dict[str, Provider] = {
+    provider.name: provider for provider in (OPENAI, ANTHROPIC, GEMINI, PRACTICE)
 }
+offer_providers(PROVIDERS)
 
 
 def provider_of(model: Model) -> Provider:
-    """The provider that a job names."""
-    return _BY_NAME[model.provider]
+    """The provider that a job names.
+
+    Raises:
+        JobRefused: there is none of that name.
+    """
+    if model.provider not in PROVIDERS:
+        *others, last = map(repr, PROVIDERS)
+        close = nearest(model.provider, list(PROVIDERS))
+        hint = f"; did you mean {close!r}?" if close else ""
+        sentence = f"found {model.provider!r}, expected {', '.join(others)} or {last}{hint}"
+        raise JobRefused([Mistake("model.provider", sentence)])
+    return PROVIDERS[model.provider]
 
 
 def api_key_env_of(model: Model) -> str:
     """The environment variable that holds the key: the job's word, else the provider's usual one."""
     return model.api_key_env or provider_of(model).api_key_env
+
+
+def address_of(model: Model, environment: Mapping[str, str] = os.environ) -> str:
+    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own."""
+    provider = provider_of(model)
+    told = environment.get(provider.base_url_env) if provider.base_url_env else None
+    return model.base_url or told or provider.base_url
+
+
+def endpoint_of(
+    model: Model, model_base_url: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Endpoint:
+    """Where a job's requests go.
+
+    A job of the practice provider goes to the command line's address or to a provider of its own, and nowhere else.
+
+    Raises:
+        JobRefused: it stays open whether a practice provider answers there.
+    """
+    if provider_of(model).is_practice:
+        return Endpoint(model_base_url, api_key_env_of(model), practice=True)
+    base_url = model_base_url or address_of(model, environment)
+    return Endpoint(base_url, api_key_env_of(model), practice=is_loopback(base_url) and is_practice(base_url))
+
+
+def client_of(job: LabelJob, endpoint: Endpoint) -> BatchClient:
+    """Who speaks to the Batch API for a job, at an endpoint that is reachable.
+
+    Raises:
+        JobRefused: the provider's can't be spoken to from here.
+    """
+    return provider_of(job.model).batch_client(job, endpoint)
 
 
 def price_of(

@@ -7,7 +7,6 @@ Two steps, each total: `answer_of_completion` takes from a body, whatever it hol
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 from labelmill.money.usage import Usage
 from labelmill.question.failures import Failure
@@ -22,7 +21,6 @@ ledgers would be wrong as a rule.
 """
 
 _SHOWN_CHARACTERS = 80
-_NAME_CHARACTERS = 200
 
 
 class Ending(Enum):
@@ -98,10 +96,8 @@ class Answer:
     total_tokens: int | None = None
 
 
-def label_or_failure(
-    answer: Answer, labels: LabelSet, reading: Literal["text", "schema", "either"]
-) -> str | Failure:
-    """Read an answer: the label it names, or why it names none.
+def label_or_failure(answer: Answer, labels: LabelSet) -> str | Failure:
+    """Read an answer: the label it names, as plain text or in a schema's JSON, or why it names none.
 
     What ended in a way that isn't known is the provider's failure and never a label, for it may be the beginning of
     another one.
@@ -109,7 +105,6 @@ def label_or_failure(
     Args:
         answer: what was said.
         labels: the job's.
-        reading: whether a label is read from plain text, from the schema's JSON, or from either.
     """
     if answer.error:
         return answer.error
@@ -127,28 +122,25 @@ def label_or_failure(
         case Ending.CUT_OFF:
             return _cut_off(answer)
         case _:
-            return _read(answer, labels, reading, is_whole=ending is Ending.WHOLE)
+            return _read(answer, labels, is_whole=ending is Ending.WHOLE)
 
 
-def _read(
-    answer: Answer, labels: LabelSet, reading: Literal["text", "schema", "either"], *, is_whole: bool
-) -> str | Failure:
+def _read(answer: Answer, labels: LabelSet, *, is_whole: bool) -> str | Failure:
     spoken = spoken_in(answer.content)
     text = spoken.text if spoken.has_thoughts and labels.named(answer.content) is None else answer.content
     if spoken.is_thinking and not text:
         return Failure("truncated", "the answer ended within its thoughts; raise model.max_tokens")
-    arguments = () if reading == "text" else answer.arguments
-    if not text.strip() and not arguments:
-        return (is_whole and _read_thoughts(answer, labels, reading)) or _nothing_said(answer, spoken)
-    in_text = None if reading == "schema" else labels.match(text)
-    in_json = set() if reading == "text" or in_text else named_in_json(text, labels)
-    for words in arguments:
+    if not text.strip() and not answer.arguments:
+        return (is_whole and _read_thoughts(answer, labels)) or _nothing_said(answer, spoken)
+    in_text = labels.match(text)
+    in_json = set() if in_text else named_in_json(text, labels)
+    for words in answer.arguments:
         in_json |= named_in_json(words, labels)
     named = in_json if in_text is None else in_json | {in_text}
     label = next(iter(named)) if len(named) == 1 else None
     if label is None:
         return Failure(
-            "off_label", f"not one of the labels: {_shown(text if text.strip() else arguments[0])}"
+            "off_label", f"not one of the labels: {_shown(text if text.strip() else answer.arguments[0])}"
         )
     if not is_whole and not in_json and labels.begins_another(label):
         return Failure(
@@ -158,16 +150,14 @@ def _read(
     return label
 
 
-def _read_thoughts(
-    answer: Answer, labels: LabelSet, reading: Literal["text", "schema", "either"]
-) -> str | None:
+def _read_thoughts(answer: Answer, labels: LabelSet) -> str | None:
     """The label that stands where a server puts thoughts, by itself; never one among others' words.
 
     Some servers take an answer without thoughts for a thought (vllm-project/vllm#19222, #17349; QwenLM/Qwen3#1297).
     """
     text = spoken_in(answer.reasoning).text
-    label = None if reading == "schema" else labels.match(text)
-    if label is not None or reading == "text":
+    label = labels.match(text)
+    if label is not None:
         return label
     named = named_in_json(text, labels, alone=True)
     return next(iter(named)) if len(named) == 1 else None

@@ -9,7 +9,7 @@ Four policies:
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -60,7 +60,7 @@ class Failure:
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
     `refuses_schema` tells of one that the endpoint knows no schemas. `may_have_been_paid` tells that tokens may have been paid
-    that nobody saw.
+    that nobody saw. The sentence is made fit to be shown, whatever a provider has put into it.
     """
 
     kind: str
@@ -69,6 +69,9 @@ class Failure:
     is_account: bool = False
     refuses_schema: bool = False
     may_have_been_paid: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message))
 
     @property
     def policy(self) -> Policy:
@@ -89,9 +92,3 @@ def storable(words: str) -> str:
 def printable(words: str) -> str:
     """The same, and not too many of them. A key in them is to be hidden before: a part of it would not be found."""
     return storable(words)[:_MESSAGE_CHARACTERS]
-
-
-def without_key(failure: Failure, key: str | None) -> Failure:
-    """The same failure with the key out of its words, should the provider have repeated it, and not too many of them."""
-    words = failure.message if not key else failure.message.replace(key, "[key]")
-    return replace(failure, message=printable(words))

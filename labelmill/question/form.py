@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.messages import BaseMessage
 
@@ -18,9 +18,8 @@ _JSON_BYTES = len('{"label": ""}') + 8
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """How an answer is asked for and read: as text, as a schema's JSON, or as either of them."""
+    """How an answer is asked for: as text, or under a schema."""
 
-    reading: Literal["text", "schema", "either"]
     max_tokens: int
     response_format: dict[str, Any] | None
 
@@ -32,9 +31,9 @@ def form_of(job: LabelJob) -> AnswerForm:
     """
     asked = job.model.max_tokens
     if job.model.output == "text":
-        return AnswerForm("either", max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
+        return AnswerForm(max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
     max_tokens = max_tokens_of_json(job.labels) if asked == "auto" else asked
-    return AnswerForm("either", max_tokens, response_format_of(job.labels))
+    return AnswerForm(max_tokens, response_format_of(job.labels))
 
 
 def correction_form_of(job: LabelJob) -> AnswerForm:
@@ -45,7 +44,7 @@ def correction_form_of(job: LabelJob) -> AnswerForm:
     asked = job.model.max_tokens
     room = max_tokens_of_json(job.labels)
     max_tokens = room if asked == "auto" else max(asked, room)
-    return AnswerForm("either", max_tokens, response_format_of(job.labels))
+    return AnswerForm(max_tokens, response_format_of(job.labels))
 
 
 def max_tokens_of_text(labels: Iterable[str]) -> int:

@@ -14,26 +14,24 @@ from labelmill.money.usage import Usage
 from labelmill.question.answers import Answer, label_or_failure
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
-from labelmill.question.form import AnswerForm
 from labelmill.question.reading import LabelSet
 
 
 @dataclass(frozen=True)
 class Judge:
-    """How a job's answers are read and priced. `labels` and `form` say which of them are labels."""
+    """How a job's answers are read and priced. `labels` say which of them are labels."""
 
     labels: LabelSet
-    form: AnswerForm
     price: Price | None
 
     @classmethod
-    def of(cls, job: LabelJob, form: AnswerForm, price: Price | None) -> "Judge":
+    def of(cls, job: LabelJob, price: Price | None) -> "Judge":
         """As a job says."""
-        return cls(LabelSet(job.labels), form, price)
+        return cls(LabelSet(job.labels), price)
 
     def result_of(self, answer: Answer) -> str | Failure:
         """The label an answer names, or why it names none."""
-        return label_or_failure(answer, self.labels, self.form.reading)
+        return label_or_failure(answer, self.labels)
 
     def attempt_of(
         self, row_key: str, answer: Answer, worst_cost: Decimal | None

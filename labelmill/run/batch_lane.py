@@ -88,7 +88,7 @@ def plan_batches(live: RunContext, *, retry_failed: bool = False) -> int:
     with faults_named(run.folder.ledgers):
         texts = write_pending(run.files, run.template, pl.concat(known), path)
     notice_task_change(live, path, live.batch_price)
-    has_schemas = not provider_of(run.job.model).is_batch_only
+    has_schemas = provider_of(run.job.model).has_schemas
     desk.planned(Unsent(write_groups(path, tries, has_schemas=has_schemas)))
     live.progress.go_on("sending", texts + sum(record.texts for record in desk.notes.mine))
     show_batches(live)

@@ -23,7 +23,7 @@ from labelmill.live.throttle import Throttle
 from labelmill.live.tracing import Tracing, tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Price
-from labelmill.providers.endpoint import NO_KEY, Endpoint
+from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.table import api_key_env_of, price_of
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
@@ -153,14 +153,12 @@ def live(run: LabelRun) -> Iterator[RunContext]:
 def guard_of(run: LabelRun, throttle: Throttle, budget: Budget, price: Price | None) -> RequestGuard:
     """What every request of a run passes."""
     settings = run.job.run
-    key = Endpoint(run.base_url, api_key_env_of(run.job.model), run.practice).api_key()
     return RequestGuard(
         settings,
         throttle,
         budget,
         CircuitBreaker(settings.stop_at_failed_fraction),
         price,
-        hidden_key=None if key == NO_KEY else key,
         address=run.base_url,
         is_practice=run.practice,
     )

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-from labelmill.batch.clients import client_of
 from labelmill.batch.outstanding import Means, OutstandingBatches
 from labelmill.batch.record import BatchFolder
 from labelmill.batch.session import BatchSession
 from labelmill.live.limiter import PriorityLimiter
 from labelmill.money.budget import Budget
 from labelmill.providers.endpoint import Endpoint
-from labelmill.providers.table import api_key_env_of, price_of
+from labelmill.providers.table import api_key_env_of, client_of, price_of
 from labelmill.run.label_run import LabelRun
 from labelmill.store.ledger import Ledger
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+from labelmill.check.provider import answering_endpoint
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.providers.endpoint import reachable
 from labelmill.providers.environment import bypass_proxies, open_files_mistakes
-from labelmill.providers.network import answering_endpoint
 from labelmill.run.causes import causes_of
 from labelmill.run.counts import Work, work_of_run
 from labelmill.run.label_run import LabelRun, new_run_id

@@ -15,9 +15,9 @@ from commands.costs import costs_of
 from commands.run import EXIT_CODES, EXIT_USER, exit_code_of
 from flows.label import label_dataset
 from labelmill.batch import polling as looking
-from labelmill.batch.client import BatchUnreachable
-from labelmill.batch.openai_client import OpenAIBatchClient
 from labelmill.batch.session import BatchSession
+from labelmill.providers.openai import OpenAIBatchClient
+from labelmill.providers.protocol import BatchUnreachable
 from practice import PracticeSettings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -11,6 +11,7 @@ from labelmill.live.chain import chain_of
 from labelmill.live.guard import RequestGuard
 from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget
+from labelmill.providers.endpoint import NO_KEY
 from labelmill.providers.table import price_of
 from practice import PracticeSettings
 
@@ -31,13 +32,11 @@ def guard_of():
     A request is sent once, unless the job's own `max_attempts` are asked for.
     """
 
-    def build(job, limit=None, *, attempts=1, key=None, throttle=None):
+    def build(job, limit=None, *, attempts=1, throttle=None):
         settings = job.run.model_copy(update={"max_attempts": attempts or job.run.max_attempts})
         breaker = CircuitBreaker(settings.stop_at_failed_fraction)
         price = price_of(job.model, job.price)
-        return RequestGuard(
-            settings, throttle or Throttle(settings), Budget(limit), breaker, price, hidden_key=key
-        )
+        return RequestGuard(settings, throttle or Throttle(settings), Budget(limit), breaker, price)
 
     return build
 
@@ -46,7 +45,7 @@ def guard_of():
 def chain_at(guard_of):
     """Build the chain of a job for an endpoint: `chain_at(job, base_url)`."""
 
-    def build(job, base_url, key="practice", guard=None):
+    def build(job, base_url, key=NO_KEY, guard=None):
         return chain_of(job, base_url, key, guard or guard_of(job))
 
     return build

@@ -63,7 +63,7 @@ def test_what_the_provider_calls_right_is_read_as_that_label_and_nothing_else_as
     question = question_of(labels, text, schema=schema)
     made = odd_completion(kind, question, "id", 0, draw)
     answer = answer_of_completion(json.loads(json.dumps(made.body)))
-    result = label_or_failure(answer, LabelSet(labels), "either")
+    result = label_or_failure(answer, LabelSet(labels))
     assert made.odd is kind
     assert (result == plain_label(question)) is made.is_right
     assert isinstance(result, str) is made.is_right
@@ -88,7 +88,7 @@ def test_an_odd_answer_keeps_to_the_room_it_has(kind, most, draw):
     question = question_of(LABEL_SETS[0], max_tokens=most)
     made = odd_completion(kind, question, "id", 0, draw)
     answer = answer_of_completion(made.body)
-    result = label_or_failure(answer, LabelSet(LABEL_SETS[0]), "either")
+    result = label_or_failure(answer, LabelSet(LABEL_SETS[0]))
     assert isinstance(result, str) is made.is_right
 
 

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import polars as pl
 import pytest
+from langchain_core.messages import convert_to_messages
 
-from labelmill.batch.clients import client_of
 from labelmill.batch.groups import RequestGroup
 from labelmill.batch.outstanding import Means, OutstandingBatches
 from labelmill.batch.record import BatchFolder, BatchRecord
@@ -19,8 +19,9 @@ from labelmill.batch.session import BatchSession
 from labelmill.live.limiter import PriorityLimiter
 from labelmill.money.budget import Budget, Limit
 from labelmill.providers.endpoint import Endpoint
-from labelmill.providers.table import api_key_env_of, price_of
-from labelmill.question.form import response_format_of
+from labelmill.providers.table import PROVIDERS as PROVIDERS_BY_NAME
+from labelmill.providers.table import api_key_env_of, client_of, price_of
+from labelmill.question.form import AnswerForm, response_format_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
 from labelmill.store.row_key import row_key_of
@@ -28,7 +29,7 @@ from practice import PracticeSettings
 
 ADAPTERS = ["openai", "langasync"]
 PROVIDERS = [*ADAPTERS, "anthropic", "google"]
-"""The adapters for OpenAI, and the other providers that langasync speaks to."""
+"""The adapters for OpenAI, and the other providers with a batch lane."""
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def client_by(job_of, key_name):
     def build(adapter, base_url, model="gpt-4o-mini"):
         settings = {"timeout_seconds": 5.0, "name": model}
         if adapter not in ADAPTERS:
-            adapter, settings = "langasync", settings | {"provider": adapter}
+            adapter, settings = "openai", settings | {"provider": adapter}
         if adapter == "langasync":
             pytest.importorskip("langasync")
         job = job_of(batch={"adapter": adapter}, model=settings)
@@ -76,16 +77,37 @@ def client(client_at, practice):
 
 
 @pytest.fixture(params=PROVIDERS)
-def any_client(request, client_by, practice):
+def any_provider(request):
+    """Each adapter and provider in turn."""
+    return request.param
+
+
+@pytest.fixture
+def any_client(any_provider, client_by, practice):
     """The client of each adapter and provider in turn, at the practice provider."""
     at = {"google": practice.base_url.removesuffix("/v1") + "/v1beta"}
-    return client_by(request.param, at.get(request.param, practice.base_url))
+    return client_by(any_provider, at.get(any_provider, practice.base_url))
 
 
 @pytest.fixture(params=[name for name in PROVIDERS if name != "google"])
-def telling_client(request, client_by, practice):
+def telling_provider(request):
     """The same, but for Gemini, which tells neither that a batch is being stopped nor which rows were not executed."""
-    return client_by(request.param, practice.base_url)
+    return request.param
+
+
+@pytest.fixture
+def telling_client(telling_provider, client_by, practice):
+    """The client of each of these, at the practice provider."""
+    return client_by(telling_provider, practice.base_url)
+
+
+@pytest.fixture
+def dialect(request):
+    """The provider in whose dialect files of requests are written: that of the client that a test takes."""
+    for name in ("any_provider", "telling_provider"):
+        if name in request.fixturenames:
+            return request.getfixturevalue(name)
+    return "openai"
 
 
 @pytest.fixture
@@ -113,20 +135,23 @@ def schema_format(job_of):
 
 
 @pytest.fixture
-def write_requests(tmp_path):
-    """Write a file of requests from their bodies by row key: `write_requests({"v1:0": body})`."""
+def write_requests(tmp_path, job_of, dialect):
+    """Write a file of requests from their bodies in OpenAI's form, by row key: `write_requests({"v1:0": body})`."""
+
+    def line_of(row_key, body):
+        if dialect in ADAPTERS:
+            return {"custom_id": row_key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        settings = {"name": body["model"], "temperature": body["temperature"]}
+        lines = PROVIDERS_BY_NAME[dialect].batch_lines(
+            job_of(model=settings), "", AnswerForm(body["max_completion_tokens"], None)
+        )
+        return lines(row_key, convert_to_messages(body["messages"]))
 
     def write(bodies, name="requests.jsonl"):
         path = tmp_path / name
         with path.open("w", encoding="utf-8") as lines:
             for row_key, body in bodies.items():
-                request = {
-                    "custom_id": row_key,
-                    "method": "POST",
-                    "url": "/v1/chat/completions",
-                    "body": body,
-                }
-                lines.write(json.dumps(request, ensure_ascii=False) + "\n")
+                lines.write(json.dumps(line_of(row_key, body), ensure_ascii=False) + "\n")
         return path
 
     return write

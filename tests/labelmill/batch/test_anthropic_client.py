@@ -8,12 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from message_batches import MessageBatchesServer, errored, succeeded
 
-from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable, RowError
+from labelmill.providers.anthropic import AnthropicBatchClient
 from labelmill.providers.endpoint import Endpoint
-
-pytest.importorskip("langasync")
-
-from labelmill.batch.anthropic_client import AnthropicBatchClient
+from labelmill.providers.protocol import BatchRefused, BatchStatus, BatchUnreachable, RowError
 
 OURS = {"labelmill_run": "r1", "labelmill_part": "1"}
 
@@ -27,6 +24,12 @@ def provider():
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def dialect():
+    """Anthropic's."""
+    return "anthropic"
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def claude_requests(texts, body_of, write_requests):
 
 
 def test_requests_go_out_in_anthropics_names(client, provider, claude_requests, texts):
-    """The system message apart, `max_tokens`, and ids that Anthropic takes; nothing of LangChain's model is added."""
+    """The system message apart, `max_tokens`, and ids that Anthropic takes; nothing beyond."""
     client.send(claude_requests(model="claude-x"), OURS)
     sent = provider.made[0]["requests"]
     assert [request["params"]["messages"] for request in sent] == [
@@ -72,20 +75,6 @@ def test_a_batch_is_no_larger_than_its_file(client, provider, write_requests, bo
     client.send(path, OURS)
     sent = json.dumps({"requests": provider.made[0]["requests"]}, ensure_ascii=False)
     assert len(sent.encode()) <= path.stat().st_size
-
-
-def test_a_request_without_a_most_of_tokens_gets_none(client, provider, body_of, write_requests):
-    """LangChain's model for Anthropic has one of 64,000; Anthropic says that it is missing."""
-    body = {name: body_of("x")[name] for name in ("model", "messages")}
-    client.send(write_requests({"v1:0": body}), OURS)
-    assert provider.made[0]["requests"][0]["params"].keys() == {"model", "messages", "system"}
-
-
-def test_what_anthropic_has_no_name_for_is_refused_before_anything_is_sent(client, provider, claude_requests):
-    """Such as a schema in OpenAI's form."""
-    with pytest.raises(BatchRefused, match="have no response_format"):
-        client.send(claude_requests(response_format={"type": "json_schema"}), OURS)
-    assert provider.made == []
 
 
 def test_every_text_gets_its_own_answer(client, provider, claude_requests, texts):
@@ -119,7 +108,7 @@ def test_why_an_answer_ended_is_told_in_openais_words(
 
 
 def test_rows_that_failed_say_why_also_when_all_of_them_did(client, provider, claude_requests, texts):
-    """Langasync calls such a batch failed, and its answers would be lost."""
+    """Such a batch has ended like any other."""
     provider.result_of = lambda _: errored("overloaded_error", "busy sk-ant-secret")
     batch_id = client.send(claude_requests(), OURS)
     state = client.state(batch_id)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
 from labelmill.providers.completions import answer_of_completion
+from labelmill.providers.protocol import BatchRefused, BatchStatus, BatchUnreachable
 from practice import FaultKind, PracticeSettings
 
 OURS = {"labelmill_run": "r1", "labelmill_part": "1"}

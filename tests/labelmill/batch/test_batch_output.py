@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from labelmill.batch.client import BatchStatus, BatchUnreachable, RowError
+from labelmill.providers.protocol import BatchStatus, BatchUnreachable, RowError
 from labelmill.question.failures import Policy
 
 
@@ -145,6 +145,16 @@ def test_the_key_is_in_no_row_error(staged, ids, monkeypatch, key_name, staged_a
     monkeypatch.setenv(key_name, "sk-secret")
     staged.stage_batch(error_lines=[line(ids[0], {"error": {"message": "bad sk-secret!"}}, 401)])
     assert staged_answers()["v1:a"].error == RowError(401, None, "bad [key]!")
+
+
+@pytest.mark.parametrize("place", range(470, 500, 3))
+def test_the_key_is_hidden_before_words_are_cut(
+    staged, ids, monkeypatch, key_name, staged_answers, line, place
+):
+    """Wherever a provider repeats it: no part of it stays at the end of what is kept."""
+    monkeypatch.setenv(key_name, "sk-secret")
+    staged.stage_batch([line(ids[0], {"error": {"message": "x" * place + "sk-secret"}}, 500)])
+    assert "sk-" not in staged_answers()["v1:a"].error.message
 
 
 def test_answers_come_as_they_are_read(client_by, staged, line, completion, row_keys):

@@ -7,9 +7,9 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from labelmill.batch.client import BatchStatus
 from labelmill.batch.record import REQUESTS_SCHEMA, BatchFolder, BatchRecord
 from labelmill.errors import JobRefused
+from labelmill.providers.protocol import BatchStatus
 from labelmill.store.row_key import row_key_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable
-from labelmill.batch.clients import client_of
-from labelmill.batch.langasync_extra import adapter_mistakes
 from labelmill.errors import JobRefused
+from labelmill.providers import langasync
 from labelmill.providers.endpoint import Endpoint
-from labelmill.providers.table import OPENAI
+from labelmill.providers.protocol import BatchRefused, BatchStatus, BatchUnreachable
+from labelmill.providers.table import client_of
 
 
 def test_a_state_without_counts_or_errors_is_a_state(staged_client, staged):
@@ -241,5 +240,5 @@ def test_langasync_is_asked_for_before_anything_is_spent(job_of, monkeypatch):
     job = job_of(batch={"adapter": "langasync"})
     with pytest.raises(JobRefused, match=r"batch.adapter: .*pip install 'labelmill\[langasync\]'"):
         client_of(job, Endpoint("http://127.0.0.1:9/v1", "X", practice=True))
-    assert len(adapter_mistakes(job.batch, OPENAI)) == 1
-    assert adapter_mistakes(job_of().batch, OPENAI) == []
+    assert len(list(langasync.mistakes())) == 1
+    client_of(job_of(), Endpoint("http://127.0.0.1:9/v1", "X", practice=True))

@@ -7,15 +7,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from labelmill.batch.client import BatchRefused, BatchStatus, BatchUnreachable, RowError
 from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.gemini import GeminiBatchClient
+from labelmill.providers.protocol import BatchRefused, BatchStatus, BatchUnreachable, RowError
 from practice import PracticeSettings
 
-pytest.importorskip("langasync")
-
-from labelmill.batch.gemini_client import GeminiBatchClient
-
 OURS = {"labelmill_run": "r1", "labelmill_part": "1"}
+
+
+@pytest.fixture
+def dialect():
+    """Gemini's."""
+    return "google"
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def at_staged(staged, key_name, monkeypatch):
     """The client at the staged server, with a key; the environment names another server."""
     monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv(key_name, "AIza-secret")
-    return GeminiBatchClient(Endpoint(staged.base_url, key_name, False), 5.0)
+    return GeminiBatchClient(Endpoint(staged.base_url, key_name, False), 5.0, model="gemini-x")
 
 
 @pytest.fixture
@@ -94,18 +97,6 @@ def test_a_batch_is_no_larger_than_its_file(at_staged, staged, write_requests, b
     path = write_requests(bodies)
     at_staged.send(path, OURS)
     assert len(json.dumps(staged.bodies[0], ensure_ascii=False).encode()) <= path.stat().st_size
-
-
-def test_what_gemini_has_no_name_for_is_refused_before_anything_is_sent(
-    at_staged, staged, write_requests, body_of
-):
-    """A schema in OpenAI's form; requests for two models."""
-    with pytest.raises(BatchRefused, match="have no response_format"):
-        at_staged.send(write_requests({"v1:0": body_of("a", response_format={})}), OURS)
-    bodies = {"v1:0": body_of("a", model="x"), "v1:1": body_of("a", model="y")}
-    with pytest.raises(BatchRefused, match="has one model"):
-        at_staged.send(write_requests(bodies), OURS)
-    assert staged.asked == []
 
 
 def test_an_answer_tells_its_text_its_end_and_all_its_tokens(at_staged, stage, row_keys):
@@ -185,7 +176,7 @@ def test_an_unknown_state_is_no_end(at_staged, stage):
 def test_an_invalid_key_is_a_refusal_that_does_not_show_it(at_staged, staged, requests):
     """Google answers 400."""
     error = {"code": 400, "message": "API key AIza-secret not valid", "status": "INVALID_ARGUMENT"}
-    staged.stage("/models/gpt-4o-mini:batchGenerateContent", {"error": error}, 400)
+    staged.stage("/models/gemini-x:batchGenerateContent", {"error": error}, 400)
     with pytest.raises(BatchRefused, match=r"API key \[key\] not valid"):
         at_staged.send(requests, OURS)
 

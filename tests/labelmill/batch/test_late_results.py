@@ -11,8 +11,8 @@ from batch_server import BatchServer, answered, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labelmill.batch.client import BatchStatus
 from labelmill.batch.sending import Unsent
+from labelmill.providers.protocol import BatchStatus
 
 TEXTS = [f"match {number}" for number in range(5)]
 LIMIT = Decimal(1)
@@ -34,7 +34,7 @@ def desk(request, provider, desk_of, job_of, monkeypatch):
     """The desk of a run at the server, by each adapter, that has sent five texts."""
     if request.param == "langasync":
         pytest.importorskip("langasync")
-    monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
+    monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     job = job_of(batch={"adapter": request.param})
     return desk_of(job, base_url=provider.base_url, limit_usd=str(LIMIT))
 

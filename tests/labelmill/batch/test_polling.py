@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from labelmill.batch.client import BatchStatus
 from labelmill.batch.polling import cancel, look_at
 from labelmill.batch.requests import Room
 from labelmill.batch.sending import Unsent, send_next
+from labelmill.providers.protocol import BatchStatus
 from practice import PracticeSettings
 
 WIDE = Room(50_000, 200_000_000)
@@ -120,7 +120,7 @@ def test_one_that_was_never_made_is_not_dropped_while_nobody_answers(practice, n
     practice.reset()
     practice.configure(PracticeSettings(batch_errors={"list": "server_error"}, batch_error_calls=99))
     monkeypatch.setattr("labelmill.batch.polling.UNDER_WAY_SECONDS", 0.0)
-    monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
+    monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     assert looked(notes, lost.name).step == "creating"
     assert looked(notes, lost.name).step == "creating"
 
@@ -131,7 +131,7 @@ def test_a_provider_that_does_not_answer_changes_nothing(practice, notes, sent, 
     practice.configure(
         PracticeSettings(batch_seconds=600, batch_errors={"retrieve": "server_error"}, batch_error_calls=99)
     )
-    monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
+    monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     assert look_at(notes, record) is None
     assert notes.out[record.name] == record
     assert notes.means.gate.stopped is None
@@ -193,7 +193,7 @@ def test_a_batch_is_asked_to_stop_once(practice, notes, sent):
 def test_a_cancel_that_does_not_arrive_is_tried_again(practice, notes, sent, monkeypatch):
     """It is noted only once the provider has heard it."""
     record = looked(notes, sent(batch_seconds=600).name)
-    monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
+    monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     practice.configure(
         PracticeSettings(batch_seconds=600, batch_errors={"retrieve": "server_error"}, batch_error_calls=99)
     )

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelmill.batch.groups import RequestGroup
-from labelmill.batch.openai_client import OpenAIBatchClient
 from labelmill.batch.record import BatchFolder
 from labelmill.batch.requests import Room
 from labelmill.batch.sending import Unsent, send_next
+from labelmill.providers.openai import OpenAIBatchClient
 from practice import PracticeSettings
 
 WIDE = Room(50_000, 200_000_000)

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from labelmill.batch.client import BatchStatus
 from labelmill.batch.sending import Unsent
+from labelmill.providers.protocol import BatchStatus
 from practice import FaultKind, PracticeSettings
 
 TEXTS = ["match 1", "match 2", "bank 3", "bank 4"]
@@ -135,7 +135,7 @@ def test_answers_that_can_not_be_fetched_yet_are_left_until_the_next_look(
     desk_of, job_of, plan, practice, monkeypatch
 ):
     """The batch is out and not ready for a while, rather than asked for over and over."""
-    monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
+    monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     desk = desk_of(job_of())
     sent(desk, plan())
     looked(desk, desk.ready)
@@ -385,7 +385,7 @@ def test_a_provider_that_makes_no_batch_is_given_up_after_max_attempts(
 ):
     """Each time it is looked for first; and a pause comes before the next one."""
     monkeypatch.setattr("labelmill.batch.polling.UNDER_WAY_SECONDS", 0.0)
-    monkeypatch.setattr("labelmill.batch.openai_client._RETRIES", 0)
+    monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     desk = desk_of(job_of(run={"max_attempts": 2}))
     for number in range(2):
         practice.configure(PracticeSettings(batch_errors={"upload": "server_error"}, batch_error_calls=99))

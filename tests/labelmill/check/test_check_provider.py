@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from labelmill.check.job import checked_job
-from labelmill.check.provider import provider_mistakes, refuse_without_live_lane
+from labelmill.check.provider import refuse_without_live_lane
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of
 from labelmill.job.model import Batch, LabelJob, Model, Run
-from labelmill.providers.table import api_key_env_of
+from labelmill.providers.table import api_key_env_of, provider_of
 from labelmill.question.task_key import task_key_of
 
 BATCH_ONLY = ["anthropic", "google"]
@@ -18,15 +18,14 @@ KEYS = {"anthropic": "ANTHROPIC_API_KEY", "google": "GOOGLE_API_KEY"}
 
 @pytest.fixture
 def values_of(job_of, write_texts):
-    """The values of a sound job of a provider, on the batch lane through langasync."""
+    """The values of a sound job of a provider on the batch lane; earlier versions had all of them name langasync."""
 
-    def build(provider, **model):
-        pytest.importorskip("langasync")
+    def build(provider, adapter="langasync", **model):
         write_texts(["the match"])
         job = job_of(
             model={"provider": provider, "name": "m", **model},
             run={"lane": "batch"},
-            batch={"adapter": "langasync"},
+            batch={"adapter": adapter},
         )
         return job.model_dump(mode="json")
 
@@ -41,13 +40,14 @@ def mistakes_in(values):
 
 
 @pytest.mark.parametrize("provider", BATCH_ONLY)
-def test_a_job_on_the_batch_lane_through_langasync_is_sound(values_of, monkeypatch, provider):
-    """With the provider's usual key, and no other, at the provider's own address."""
+@pytest.mark.parametrize("adapter", ["openai", "langasync"])
+def test_a_job_on_the_batch_lane_is_sound(values_of, monkeypatch, provider, adapter):
+    """With the provider's usual key, and no other, at the provider's own address; whichever adapter it names."""
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "another's")
-    assert list(mistakes_in(values_of(provider))) == [KEYS[provider]]
+    assert list(mistakes_in(values_of(provider, adapter))) == [KEYS[provider]]
     monkeypatch.setenv(KEYS[provider], "sk")
-    assert checked_job(draft_of(values_of(provider), "job")).model.provider == provider
+    assert checked_job(draft_of(values_of(provider, adapter), "job")).model.provider == provider
 
 
 @pytest.mark.parametrize("provider", BATCH_ONLY)
@@ -56,33 +56,45 @@ def test_all_that_the_provider_cannot_do_is_said_at_once(values_of, monkeypatch,
     monkeypatch.setenv(KEYS[provider], "sk")
     values = values_of(provider, output="schema", confidence=True)
     values["run"] |= {"lane": "live", "retry_lane": "live"}
-    values["batch"]["adapter"] = "openai"
     found = mistakes_in(values)
-    assert list(found) == ["model.output", "model.confidence", "run.lane", "run.retry_lane", "batch.adapter"]
+    assert list(found) == ["model.output", "model.confidence", "run.lane", "run.retry_lane"]
     assert all(repr(provider) in sentence and "set " in sentence for sentence in found.values())
 
 
 def test_anthropic_takes_temperatures_up_to_one():
     """OpenAI and Gemini take 2."""
-    assert [
-        place
-        for place, _ in provider_mistakes(Model(provider="anthropic", name="m", temperature=1.5), None, None)
-    ] == ["model.temperature"]
-    for provider in ("openai", "google", "practice"):
-        model = Model.model_validate({"provider": provider, "name": "m", "temperature": 2})
-        assert list(provider_mistakes(model, Run(lane="batch"), Batch(adapter="langasync"))) == []
+
+    def found(provider, temperature):
+        model = Model(provider=provider, name="m", temperature=temperature)
+        return [place for place, _ in provider_of(model).mistakes(model, Run(lane="batch"), Batch())]
+
+    assert found("anthropic", 1.5) == ["model.temperature"]
+    assert [found(provider, 2) for provider in ("openai", "google", "practice")] == [[], [], []]
 
 
-@pytest.mark.parametrize("provider", BATCH_ONLY)
-def test_without_langasync_the_way_to_it_is_said(values_of, monkeypatch, provider):
-    """And not that another adapter would do."""
+@pytest.mark.parametrize("provider", [*BATCH_ONLY, "openai"])
+def test_only_openais_batches_need_langasync(values_of, monkeypatch, provider):
+    """Where a job names it and it isn't there, the way to it is said, and that another adapter would do."""
     values = values_of(provider)
-    monkeypatch.setenv(KEYS[provider], "sk")
+    monkeypatch.setenv(KEYS.get(provider, "OPENAI_API_KEY"), "sk")
     for name in [name for name in sys.modules if name.split(".")[0] == "langasync"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "langasync", None)
+    if provider in BATCH_ONLY:
+        assert checked_job(draft_of(values, "job"))
+        return
     (sentence,) = mistakes_in(values).values()
-    assert sentence.endswith("pip install 'labelmill[langasync]'")
+    assert "pip install 'labelmill[langasync]'" in sentence
+    assert sentence.endswith('or set batch.adapter = "openai"')
+
+
+@pytest.mark.parametrize(("provider", "hint"), [("opnai", "; did you mean 'openai'?"), ("zzz", "")])
+def test_an_unknown_provider_is_told_with_those_that_are_known(values_of, provider, hint):
+    """With all other mistakes of the job, and the nearest name."""
+    found = mistakes_in(values_of("openai") | {"model": {"provider": provider, "name": "m"}, "labels": {}})
+    known = "'openai', 'anthropic', 'google' or 'practice'"
+    assert found["model.provider"] == f"found {provider!r}, expected {known}{hint}"
+    assert "labels" in found
 
 
 @pytest.mark.parametrize("provider", BATCH_ONLY)

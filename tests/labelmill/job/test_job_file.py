@@ -138,7 +138,9 @@ def test_all_mistakes_come_at_once(job_file, mistakes_in, tmp_path):
         more="[run]\nmax_concurency = 3\nmax_failed_fraction = 2\n",
     )
     assert mistakes_in(path) == {
-        "model.provider": "found 'practise', expected 'openai', 'anthropic', 'google' or 'practice'",
+        "model.provider": (
+            "found 'practise', expected 'openai', 'anthropic', 'google' or 'practice'; did you mean 'practice'?"
+        ),
         "run.max_concurency": "unknown field; did you mean 'max_concurrency'?",
         "run.max_failed_fraction": "found 2, expected less than or equal to 1",
         "labels": "'sport' and 'Sport ' differ only by case, width or space; rename one",

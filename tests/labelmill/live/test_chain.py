@@ -60,8 +60,8 @@ def test_openai_itself_is_told_the_newer_name_of_max_tokens(job_of, chain_at):
         ("http://127.0.0.1:9/v1", "max_tokens"),
         ("https://gateway.example/api.openai.com/v1", "max_tokens"),
     ):
-        model = chain_at(job_of(), base_url).steps[1]
-        payload = model._get_request_payload([HumanMessage("x")])
+        model = chain_at(job_of(), base_url).steps[1].live_model
+        payload = model.payload_of([HumanMessage("x")])
         assert {"max_tokens", "max_completion_tokens"} & payload.keys() == {name}
 
 

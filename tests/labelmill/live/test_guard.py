@@ -15,6 +15,7 @@ from labelmill.live.guard import LONGEST_WAIT_SECONDS, RequestFailed, wait_after
 from labelmill.live.rounds import Question, configs_of
 from labelmill.money.budget import Limit
 from labelmill.money.usage import Usage
+from labelmill.providers.endpoint import NO_KEY
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
 from practice import FaultKind, PracticeSettings
@@ -68,9 +69,9 @@ def ask(practice, job_of, chain_at, guard_of):
         if base_url is None:
             practice.configure(behaviour or PracticeSettings())
         job = job_of(**sections)
-        guard = guard_of(job, limit, attempts=attempts, key=key)
+        guard = guard_of(job, limit, attempts=attempts)
         book = notebook or Notebook(guard.budget)
-        chain = chain_at(job, base_url or practice.base_url, key=key or "practice", guard=guard)
+        chain = chain_at(job, base_url or practice.base_url, key=key or NO_KEY, guard=guard)
         questions = [Question(f"key of {text}", text) for text in texts]
         configs = configs_of(questions, {"max_concurrency": 4}, 0)
         with guard.recording(0, book):

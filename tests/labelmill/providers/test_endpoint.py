@@ -12,13 +12,13 @@ from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of
 from labelmill.providers.endpoint import (
     NO_KEY,
-    OPENAI_BASE_URL,
     Endpoint,
-    endpoint_of,
     is_loopback,
     is_practice,
     reachable,
 )
+from labelmill.providers.openai import OPENAI
+from labelmill.providers.table import endpoint_of
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ from labelmill.providers.endpoint import (
         ("https://a/v1", "https://b/v1", {"OPENAI_BASE_URL": "https://c/v1"}, "https://a/v1"),
         (None, "https://b/v1", {"OPENAI_BASE_URL": "https://c/v1"}, "https://b/v1"),
         (None, None, {"OPENAI_BASE_URL": "https://c/v1"}, "https://c/v1"),
-        (None, None, {"OPENAI_BASE_URL": ""}, OPENAI_BASE_URL),
-        (None, None, {}, OPENAI_BASE_URL),
+        (None, None, {"OPENAI_BASE_URL": ""}, OPENAI.base_url),
+        (None, None, {}, OPENAI.base_url),
     ],
 )
 def test_the_nearest_word_on_the_address_counts(job_of, flag, own, environment, expected):

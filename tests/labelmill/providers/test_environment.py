@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labelmill.providers.chat import JobChatOpenAI
 from labelmill.providers.environment import (
     OWN_OPEN_FILES,
     bypass_proxies,
@@ -24,6 +23,8 @@ from labelmill.providers.environment import (
     shared_http_client,
     without_credentials,
 )
+from labelmill.providers.openai import OPENAI
+from labelmill.question.form import form_of
 
 DEAD = "http://127.0.0.1:9"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "openai_proxy")
@@ -239,11 +240,8 @@ def test_a_chain_asks_a_far_endpoint_through_the_proxy(name, no_proxies, scripte
 
 
 def _chat(job_of, base_url):
-    from labelmill.providers.chat import chat_settings  # noqa: PLC0415
-    from labelmill.question.form import form_of  # noqa: PLC0415
-
     job = job_of()
-    return JobChatOpenAI(**chat_settings(job, base_url, "key", form_of(job)))
+    return OPENAI.chat(job, base_url, "key", form_of(job)).model
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy", "OPENAI_PROXY"])

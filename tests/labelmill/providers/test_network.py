@@ -22,16 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelmill.check.provider import answering_endpoint, endpoint_mistakes, key_mistakes
 from labelmill.errors import JobRefused
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import bypass_proxies
-from labelmill.providers.network import (
-    answering_endpoint,
-    connection_words,
-    endpoint_mistakes,
-    key_mistakes,
-    was_sent,
-)
+from labelmill.providers.failures import connection_words, was_sent
 
 KEY = "sk-marked-0123456789"
 NOW = dt.datetime.now(dt.UTC)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelmill.providers.completions import answer_of_completion
-from labelmill.providers.responses import answer_of_stream, body_in
+from labelmill.providers.completions import answer_of_completion, answer_of_stream, body_in
 from labelmill.question.answers import Answer, label_or_failure
 from labelmill.question.failures import Failure, Policy
 from labelmill.question.reading import LabelSet
@@ -45,9 +44,9 @@ def answer_in(content, content_type=EVENT_STREAM):
     return answer_of_completion(body_in(content, content_type))
 
 
-def result_of(answer, reading="text"):
+def result_of(answer):
     """What an answer amounts to."""
-    return label_or_failure(answer, LABELS, reading)
+    return label_or_failure(answer, LABELS)
 
 
 # JSON.
@@ -211,7 +210,7 @@ def test_thoughts_refusals_and_calls_are_joined_too():
     assert (thinking.reasoning, result_of(thinking)) == ("money?", "技术")
     pieces = [{"index": 0, "function": {"arguments": part}} for part in ('{"lab', 'el": "技术"}')]
     called = answer_in(stream(*(chunk({"tool_calls": [piece]}) for piece in pieces), chunk({}, "tool_calls")))
-    assert (called.arguments, result_of(called, "schema")) == (('{"label": "技术"}',), "技术")
+    assert (called.arguments, result_of(called)) == (('{"label": "技术"}',), "技术")
     refused = answer_in(stream(chunk({"refusal": "I "}), chunk({"refusal": "can't"}), chunk({}, "stop")))
     assert result_of(refused).kind == "refused"
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
@@ -305,8 +304,7 @@ JSON = st.recursive(
 def test_any_stream_is_an_answer_or_a_failure(events, done):
     """Whatever the events hold, nothing raises, and without an ending there is no label."""
     answer = answer_in(stream(*events, done=done))
-    for reading in ("text", "schema", "either"):
-        assert isinstance(result_of(answer, reading), Failure)
+    assert isinstance(result_of(answer), Failure)
 
 
 @settings(max_examples=300, deadline=None)

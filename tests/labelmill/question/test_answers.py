@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 
 from labelmill.money.usage import Usage
-from labelmill.providers.completions import answer_of, answer_of_completion
-from labelmill.providers.responses import body_in
+from labelmill.providers.completions import answer_of, answer_of_completion, body_in
 from labelmill.question.answers import Answer, label_or_failure
 from labelmill.question.failures import Failure, Policy
 from labelmill.question.form import form_of
@@ -20,13 +19,12 @@ from labelmill.question.reading import LabelSet
 
 NAMES = ("Sport", "技术", "Hard News", "C++", "No.", "No", "Sport News")
 LABELS = LabelSet(NAMES)
-READINGS = ("text", "schema", "either")
 
 
-def read(content="", reading="text", *, labels=LABELS, refusal=None, finish_reason="stop", **more):
+def read(content="", *, labels=LABELS, refusal=None, finish_reason="stop", **more):
     """What an answer amounts to."""
     answer = Answer(content, refusal, finish_reason, "m", None, Usage(1, 0, 1), **more)
-    return label_or_failure(answer, labels, reading)
+    return label_or_failure(answer, labels)
 
 
 def kind_of(result):
@@ -54,9 +52,9 @@ def completion(content="Sport", finish_reason="stop", *, choice=None, **message)
     }
 
 
-def read_body(body, reading="either", labels=LABELS):
+def read_body(body, labels=LABELS):
     """What a body amounts to."""
-    return label_or_failure(answer_of_completion(body), labels, reading)
+    return label_or_failure(answer_of_completion(body), labels)
 
 
 # What a body says.
@@ -144,16 +142,14 @@ def test_a_refusal_among_the_parts_is_one():
 @pytest.mark.parametrize("content", [None, "", "I call the tool."])
 def test_a_tool_calls_arguments_are_read(message, content):
     """A label may come as a call's arguments, text or object already, with words beside it."""
-    for reading in ("schema", "either"):
-        assert read_body(completion(content, "tool_calls", **message), reading) == "Sport"
-    assert isinstance(read_body(completion(content, "tool_calls", **message), "text"), Failure)
+    assert read_body(completion(content, "tool_calls", **message)) == "Sport"
 
 
 def test_a_content_and_arguments_that_differ_are_no_label():
     """Two labels are none, wherever they stand."""
     call = {"function_call": {"arguments": {"label": "Sport"}}}
     assert kind_of(read_body(completion("技术", **call))) == "off_label"
-    assert kind_of(read_body(completion('{"label": "技术"}', **call), "schema")) == "off_label"
+    assert kind_of(read_body(completion('{"label": "技术"}', **call))) == "off_label"
     assert read_body(completion("sport.", **call)) == "Sport"
 
 
@@ -199,7 +195,7 @@ def test_an_error_in_a_200_is_the_providers_failure(error):
         [{"error": error, "usage": usage}],
     ):
         answer = answer_of_completion(body)
-        failure = label_or_failure(answer, LABELS, "either")
+        failure = label_or_failure(answer, LABELS)
         assert failure == answer.error
         assert (failure.kind, failure.policy) == ("provider_error", Policy.RETRY)
         assert "upstream went away" in failure.message
@@ -371,9 +367,8 @@ def assert_kept(answer):
     assert all(isinstance(text, str) and "\0" not in text for text in texts)
     "".join(texts).encode()
     assert answer.confidence is None or 0 <= answer.confidence <= 1
-    for reading in READINGS:
-        result = label_or_failure(answer, LABELS, reading)
-        assert result in NAMES if isinstance(result, str) else result.message.encode()
+    result = label_or_failure(answer, LABELS)
+    assert result in NAMES if isinstance(result, str) else result.message.encode()
 
 
 @settings(max_examples=200, deadline=None)
@@ -447,7 +442,7 @@ def test_confidence_is_the_probability_of_the_practice_providers_answer(practice
     sure = ask(practice.base_url, job, "football match team")
     unsure = ask(practice.base_url, job, "the team of the bank")
     assert 0 < unsure.confidence < sure.confidence < 1
-    assert label_or_failure(sure, LabelSet(job.labels), form_of(job).reading) == "sport"
+    assert label_or_failure(sure, LabelSet(job.labels)) == "sport"
 
 
 # What an answer amounts to.
@@ -472,10 +467,9 @@ def test_confidence_is_the_probability_of_the_practice_providers_answer(practice
     ],
 )
 def test_every_way_an_answer_fails_has_its_kind_and_policy(answer, kind, policy):
-    """Refusals, filters, cut-off, empty and broken-off answers are told apart, however they are read."""
-    for reading in READINGS:
-        result = read(reading=reading, **answer)
-        assert (result.kind, result.policy) == (kind, policy)
+    """Refusals, filters, cut-off, empty and broken-off answers are told apart."""
+    result = read(**answer)
+    assert (result.kind, result.policy) == (kind, policy)
 
 
 @pytest.mark.parametrize(
@@ -569,7 +563,7 @@ def test_an_answer_whose_ending_is_untold_is_a_label_unless_it_may_be_the_beginn
     assert read("Sport News.", finish_reason=reason) == "Sport News"
     cut = read("Sport", finish_reason=reason)
     assert (cut.kind, "whether the answer is whole" in cut.message) == ("truncated", True)
-    assert read('{"label": "Sport"}', "schema", finish_reason=reason) == "Sport"
+    assert read('{"label": "Sport"}', finish_reason=reason) == "Sport"
     assert kind_of(read("", finish_reason=reason, reasoning="Sport")) == "empty_answer"
 
 
@@ -579,27 +573,21 @@ def test_a_missing_finish_reason_is_an_untold_one():
 
 
 @pytest.mark.parametrize(
-    ("content", "reading", "label"),
+    ("content", "label"),
     [
-        ("Sport", "text", "Sport"),
-        ("Sport", "either", "Sport"),
-        ("Sport", "schema", None),
-        ('{"label": "Sport"}', "text", None),
-        ('{"label": "Sport"}', "schema", "Sport"),
-        ('{"label": "Sport"}', "either", "Sport"),
-        ('```json\n{"label": "Sport"}\n```', "text", None),
-        ('```json\n{"label": "Sport"}\n```', "schema", "Sport"),
-        ('Sure! {"label": "Sport"}', "either", "Sport"),
-        ('"Sport"', "text", "Sport"),
-        ('"Sport"', "schema", "Sport"),
-        ("```\nSport\n```", "text", "Sport"),
-        ('{"label": "Sports"}', "either", None),
-        ('{"label": "Sport"}{"label": "技术"}', "either", None),
+        ("Sport", "Sport"),
+        ('{"label": "Sport"}', "Sport"),
+        ('```json\n{"label": "Sport"}\n```', "Sport"),
+        ('Sure! {"label": "Sport"}', "Sport"),
+        ('"Sport"', "Sport"),
+        ("```\nSport\n```", "Sport"),
+        ('{"label": "Sports"}', None),
+        ('{"label": "Sport"}{"label": "技术"}', None),
     ],
 )
-def test_each_form_is_read_as_it_was_asked_for(content, reading, label):
-    """Text is read as text, JSON as JSON, and a correction's answer as either, in whatever envelope."""
-    found = read(content, reading)
+def test_a_label_is_read_as_text_or_as_json(content, label):
+    """Whichever was asked for, in whatever envelope."""
+    found = read(content)
     assert (found if isinstance(found, str) else None) == label
     assert label or found.kind == "off_label"
 
@@ -607,15 +595,12 @@ def test_each_form_is_read_as_it_was_asked_for(content, reading, label):
 @pytest.mark.parametrize(
     "thoughts", ["<think>\n\n</think>\n\n", "<think>Is it 技术? No.</think>", "No, 技术…</think>\n"]
 )
-@pytest.mark.parametrize(
-    ("said", "reading"), [("Sport", "text"), ("**Sport**.", "either"), ('{"label": "Sport"}', "schema")]
-)
-def test_thoughts_before_the_label_are_dropped(thoughts, said, reading):
+@pytest.mark.parametrize("said", ["Sport", "**Sport**.", '{"label": "Sport"}'])
+def test_thoughts_before_the_label_are_dropped(thoughts, said):
     """Empty thoughts and full ones, and those that the prompt began, leave the label that follows."""
-    assert read(thoughts + said, reading) == "Sport"
+    assert read(thoughts + said) == "Sport"
 
 
-@pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize(
     "content",
     [
@@ -625,16 +610,15 @@ def test_thoughts_before_the_label_are_dropped(thoughts, said, reading):
         "<|channel|>analysis<|message|>Sport",
     ],
 )
-def test_thoughts_that_never_ended_say_what_to_raise(content, reading):
+def test_thoughts_that_never_ended_say_what_to_raise(content):
     """An unclosed thought is truncated and never a label; its message names the setting."""
     for reason in ("stop", "length", None):
-        failure = read(content, reading, finish_reason=reason)
+        failure = read(content, finish_reason=reason)
         assert failure.kind == "truncated"
         assert "raise model.max_tokens" in failure.message
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_thoughts_alone_say_what_to_raise(reading):
+def test_thoughts_alone_say_what_to_raise():
     """An answer of thoughts alone is empty, however its thoughts came, and names none of the labels in them."""
     for answer in (
         {"content": "<think>Sport</think>\n"},
@@ -643,7 +627,7 @@ def test_thoughts_alone_say_what_to_raise(reading):
         {"content": "", "reasoning": 'I answer {"label": "Sport"}'},
         {"content": "", "reasoning": "<think>Sport"},
     ):
-        failure = read(reading=reading, **answer)
+        failure = read(**answer)
         assert (failure.kind, failure.message) == (
             "empty_answer",
             "the answer held thoughts only, and no label; raise model.max_tokens",
@@ -651,24 +635,23 @@ def test_thoughts_alone_say_what_to_raise(reading):
 
 
 @pytest.mark.parametrize(
-    ("reasoning", "reading", "label"),
+    ("reasoning", "label"),
     [
-        ("Sport", "text", "Sport"),
-        ("\n\n**Sport**.", "either", "Sport"),
-        ("Is it 技术? No.</think>\n\nSport", "text", "Sport"),
-        ('{"label": "Sport"}', "schema", "Sport"),
-        ('```json\n{"label": "Sport"}\n```', "either", "Sport"),
-        ("Sport", "schema", None),
-        ("Sport, because of the match", "text", None),
-        ("Sport\n技术", "text", None),
+        ("Sport", "Sport"),
+        ("\n\n**Sport**.", "Sport"),
+        ("Is it 技术? No.</think>\n\nSport", "Sport"),
+        ('{"label": "Sport"}', "Sport"),
+        ('```json\n{"label": "Sport"}\n```', "Sport"),
+        ("Sport, because of the match", None),
+        ("Sport\n技术", None),
     ],
 )
-def test_a_label_where_thoughts_stand_counts_by_itself_alone(reasoning, reading, label):
+def test_a_label_where_thoughts_stand_counts_by_itself_alone(reasoning, label):
     """Servers that take an answer for a thought put the label there and nothing else; a thought has more words."""
-    found = read("", reading, reasoning=reasoning)
+    found = read("", reasoning=reasoning)
     assert found == label if label else kind_of(found) == "empty_answer"
-    assert kind_of(read("Other", reading, reasoning=reasoning)) == "off_label"
-    assert kind_of(read("", reading, reasoning=reasoning, finish_reason="length")) == "truncated"
+    assert kind_of(read("Other", reasoning=reasoning)) == "off_label"
+    assert kind_of(read("", reasoning=reasoning, finish_reason="length")) == "truncated"
 
 
 def test_a_wrong_answer_is_shown_without_its_thoughts():
@@ -706,11 +689,10 @@ def test_a_label_with_a_thoughts_mark_is_one():
 )
 def test_hostile_answers_are_off_label_and_shown_short_and_printable(said):
     """No hostile answer becomes a label, takes for ever, or stands unescaped or whole in the failure's message."""
-    for reading in READINGS:
-        result = read(said, reading)
-        assert kind_of(result) == "off_label"
-        assert len(result.message) < 500
-        assert result.message.isprintable()
+    result = read(said)
+    assert kind_of(result) == "off_label"
+    assert len(result.message) < 500
+    assert result.message.isprintable()
 
 
 def test_a_megabyte_of_thoughts_leaves_the_label():
@@ -719,17 +701,14 @@ def test_a_megabyte_of_thoughts_leaves_the_label():
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    said=st.text(max_size=12) | st.sampled_from(NAMES).map(lambda name: name + "s"),
-    reading=st.sampled_from(READINGS),
-)
-def test_whatever_is_said_the_result_is_a_label_or_a_failure(said, reading):
+@given(said=st.text(max_size=12) | st.sampled_from(NAMES).map(lambda name: name + "s"))
+def test_whatever_is_said_the_result_is_a_label_or_a_failure(said):
     """No text leaves the label set."""
-    result = read(said, reading)
+    result = read(said)
     assert result in NAMES if isinstance(result, str) else result.kind in {"off_label", "empty_answer"}
 
 
 def test_the_whole_way_from_json_to_label():
     """Qwen3's answer as a server sends it: empty thoughts, a fence, and a leaked end."""
     content = '<think>\n\n</think>\n\n```json\n{"label": "技术"}\n```<|im_end|>'
-    assert read_body(json.loads(json.dumps(completion(content))), "schema") == "技术"
+    assert read_body(json.loads(json.dumps(completion(content)))) == "技术"

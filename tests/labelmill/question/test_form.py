@@ -14,7 +14,7 @@ from labelmill.question.reading import LabelSet
 def test_a_job_is_asked_in_its_own_form(job_of):
     """Text has no schema and little room; the schema's enum is the label set."""
     text, schema = form_of(job_of()), form_of(job_of(model={"output": "schema"}))
-    assert (text.reading, schema.reading, text.response_format) == ("either", "either", None)
+    assert text.response_format is None
     assert text.max_tokens < schema.max_tokens < 40
     enum = schema.response_format["json_schema"]["schema"]["properties"]["label"]["enum"]
     assert enum == ["sport", "money"]
@@ -23,26 +23,22 @@ def test_a_job_is_asked_in_its_own_form(job_of):
 def test_corrections_are_asked_under_the_schema(job_of):
     """A text job's corrections have the schema and room for its JSON, and may be answered in either form."""
     form = correction_form_of(job_of(model={"max_tokens": 3}))
-    assert (form.reading, form.max_tokens) == ("either", max_tokens_of_json(["sport", "money"]))
+    assert form.response_format is not None
+    assert form.max_tokens == max_tokens_of_json(["sport", "money"])
     assert correction_form_of(job_of(model={"max_tokens": 500})).max_tokens == 500
-    assert correction_form_of(job_of(model={"output": "schema"})).reading == "either"
+    assert correction_form_of(job_of(model={"output": "schema"})) == form_of(
+        job_of(model={"output": "schema"})
+    )
 
 
 @pytest.mark.parametrize(
-    ("content", "reading", "label"),
-    [
-        ("sport", "either", "sport"),
-        ('{"label": "sport"}', "either", "sport"),
-        ('{"label": "sport"}', "text", None),
-        ("sport", "schema", None),
-        ("soprt", "either", None),
-        ('{"label": "soprt"}', "either", None),
-    ],
+    ("content", "label"),
+    [("sport", "sport"), ('{"label": "sport"}', "sport"), ("soprt", None), ('{"label": "soprt"}', None)],
 )
-def test_each_form_is_read_as_it_was_asked_for(content, reading, label):
-    """Text is read as text, JSON as JSON, and a correction's answer as either; none is mapped to the nearest."""
+def test_either_form_is_read_whichever_was_asked_for(content, label):
+    """Text or JSON; none is mapped to the nearest."""
     answer = Answer(content, None, "stop", "m", None, None)
-    found = label_or_failure(answer, LabelSet(["sport", "money"]), reading)
+    found = label_or_failure(answer, LabelSet(["sport", "money"]))
     assert (found if isinstance(found, str) else None) == label
 
 

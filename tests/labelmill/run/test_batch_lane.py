@@ -7,9 +7,9 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from labelmill.batch.client import BatchStatus
 from labelmill.batch.steps import CancelAll, Harvest, Leave, MakePlan, Send, Wait, next_step
 from labelmill.errors import RunStopped
+from labelmill.providers.protocol import BatchStatus
 from labelmill.run import batch_lane
 from labelmill.run.batch_lane import situation_of
 from labelmill.run.costs import write_costs

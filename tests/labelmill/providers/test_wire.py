@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.batch import anthropic_wire, gemini_wire, wire
-from labelmill.batch.anthropic_wire import answer_of_message
-from labelmill.batch.client import BatchStatus
-from labelmill.batch.gemini_wire import answer_of_response
-from labelmill.batch.output import answers_in
 from labelmill.money.usage import Usage
+from labelmill.providers import anthropic, gemini, openai, wire
+from labelmill.providers.anthropic import answer_of_message
+from labelmill.providers.batches import answers_in
+from labelmill.providers.gemini import answer_of_response
+from labelmill.providers.protocol import BatchStatus
 from labelmill.question.answers import Answer
 
 NAMES = [
@@ -66,16 +66,13 @@ def test_any_json_is_read_as_an_answer(body):
     )
 )
 @pytest.mark.parametrize(
-    ("as_openai", "read", "key"),
-    [
-        (anthropic_wire.as_openai, answer_of_message, "custom_id"),
-        (gemini_wire.as_openai, answer_of_response, "metadata"),
-    ],
+    ("row_of", "key"),
+    [(openai.row_of, "custom_id"), (anthropic.row_of, "custom_id"), (gemini.row_of, "metadata")],
 )
-def test_any_result_is_told_as_one_answer_or_one_error(as_openai, read, key, results):
+def test_any_result_is_told_as_one_answer_or_one_error(row_of, key, results):
     """Of our row; others are passed over."""
     ours = [{**result, key: {"key": "r"} if key == "metadata" else "r"} for result in results]
-    told = list(answers_in(map(as_openai, [*results, *ours]), {"r": "v1:a"}, read, str))
+    told = list(answers_in(map(row_of, [*results, *ours]), {"r": "v1:a"}))
     assert len(told) == bool(ours)
     assert all((row.answer is None) != (row.error is None) for row in told)
 
@@ -83,13 +80,9 @@ def test_any_result_is_told_as_one_answer_or_one_error(as_openai, read, key, res
 @given(batch=st.dictionaries(st.sampled_from(NAMES), anything, max_size=6))
 def test_any_batch_has_a_state_or_is_told_to_have_none(batch):
     """Nothing but ValueError, which is taken for "can't be looked at now"."""
-    for read in (
-        lambda: wire.state_of(batch, str),
-        lambda: anthropic_wire.state_of(batch),
-        lambda: gemini_wire.state_of(batch, str),
-    ):
+    for state_of in (openai.state_of, anthropic.state_of, gemini.state_of):
         try:
-            state = read()
+            state = state_of(batch)
         except ValueError:
             continue
         assert isinstance(state.status, BatchStatus)
@@ -103,7 +96,7 @@ def test_any_value_is_read_as_a_count_an_id_and_a_moment(value):
     assert wire.name_in(value) is None or wire.name_in(value)
     moment = wire.moment_in(value)
     assert moment is None or moment.tzinfo is not None
-    assert isinstance(wire.words_in(value, str), str)
+    assert isinstance(wire.words_in(value), str)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""The reference of the job file, written from the model: `python -m labelmill.job.reference > docs/job.md`."""
+"""The reference of the job file, written from the model: `python -m labelmill.check.reference > docs/job.md`."""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import labelmill.providers.table  # noqa: F401  (it offers the providers)
 from labelmill.job.model import LabelJob
 
 Schema = Mapping[str, Any]

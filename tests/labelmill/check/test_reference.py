@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from labelmill.check.reference import job_reference
 from labelmill.job.model import LabelJob
-from labelmill.job.reference import job_reference
 
 DOCS = Path(__file__).parents[3] / "docs" / "job.md"
 

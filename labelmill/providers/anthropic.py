@@ -1,0 +1,305 @@
+"""Anthropic: Claude, on the batch lane, through its Message Batches.
+
+Sources: <https://platform.claude.com/docs/en/api/creating-message-batches>, <https://platform.claude.com/docs/en/api/errors>,
+<https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons>.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from langchain_core.messages import BaseMessage
+
+from labelmill.job.model import LabelJob
+from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
+from labelmill.providers.batches import (
+    CLOCKS_DIFFER_BY,
+    MOST_PAGES,
+    PAGE_LIMIT,
+    SERVER_ERROR,
+    TRANSFER_SECONDS,
+    Batch,
+    PlainBatchCalls,
+    Row,
+    endless,
+    id_of,
+    made_at,
+    results_in,
+    row_error,
+    split_lines,
+    tag_of,
+)
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.protocol import (
+    BatchClient,
+    BatchState,
+    BatchStatus,
+    BatchUnreachable,
+    FoundBatch,
+    LineOf,
+    Provider,
+    RowError,
+    no_note,
+)
+from labelmill.providers.wire import count_in, json_of, list_in, mapping_in
+from labelmill.question.answers import Answer
+from labelmill.question.failures import Failure
+from labelmill.question.form import AnswerForm
+
+_BATCHES = "/v1/messages/batches"
+
+
+class Anthropic(Provider):
+    """Its Messages API takes the system message apart, and has no name for a schema or for token probabilities."""
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        """The key, and the version of the API that is spoken here."""
+        return {"x-api-key": api_key, "anthropic-version": "2023-06-01"}
+
+    def url_of(self, base_url: str, path: str) -> str:
+        """Whether or not the version stands in the address."""
+        root = base_url.rstrip("/").removesuffix("/v1")
+        return root + (path if path.startswith("/v1/") or not path else f"/v1{path}")
+
+    def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:  # noqa: ARG002
+        """A row key beside the parameters of a message."""
+        settings = {
+            "model": job.model.name,
+            "max_tokens": form.max_tokens,
+            "temperature": job.model.temperature,
+        }
+
+        def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+            system = "\n".join(message.text for message in messages if message.type == "system")
+            said = [{"role": "user", "content": each.text} for each in messages if each.type != "system"]
+            return {"custom_id": row_key, "params": settings | {"system": system, "messages": said}}
+
+        return line_of
+
+    def batch_client(self, job: LabelJob, endpoint: Endpoint) -> BatchClient:
+        """Over plain HTTP."""
+        return AnthropicBatchClient(endpoint, job.model.timeout_seconds, self)
+
+
+ANTHROPIC = Anthropic(
+    name="anthropic",
+    base_url="https://api.anthropic.com",
+    api_key_env="ANTHROPIC_API_KEY",
+    price_id="anthropic",
+    max_temperature=1.0,
+    # https://platform.claude.com/docs/en/build-with-claude/batch-processing
+    max_requests=100_000,
+    max_bytes=256_000_000,
+    has_live_lane=False,
+    has_schemas=False,
+    has_probabilities=False,
+)
+
+
+@dataclass(frozen=True)
+class AnthropicBatchClient(PlainBatchCalls):
+    """A `BatchClient` for Message Batches.
+
+    A request's id is a tag made of the metadata, and its place in the file: so a batch tells whose it is, once it has
+    ended and its results can be read.
+    """
+
+    provider: Provider = ANTHROPIC
+
+    def send(
+        self,
+        requests: Path,
+        metadata: Mapping[str, str],
+        uploaded: Callable[[str], None] = no_note,  # noqa: ARG002  (no file is uploaded apart)
+    ) -> str:
+        """Make a batch of a file of requests; returns the batch's id."""
+        tag = tag_of(metadata)
+        with requests.open("rb") as lines:
+            sent = [{**json.loads(line), "custom_id": f"{tag}-{place}"} for place, line in enumerate(lines)]
+        return self._make(_BATCHES, {"requests": sent}, "id")
+
+    def find(
+        self, metadata: Mapping[str, str], since: datetime, known: Collection[str] = ()
+    ) -> FoundBatch | None:
+        """The batch whose requests carry the tag of this metadata; those made long before `since` are not looked through.
+
+        Raises:
+            BatchUnreachable: also while a batch that might be it has not ended, or its results can't be read: until then
+                nobody can tell.
+        """
+        tag, undecided = tag_of(metadata), []
+        with self._connected() as http:
+            for batch in self._since(http, since):
+                batch_id, made = id_of(batch), made_at(batch)
+                if batch_id in known:
+                    continue
+                first = self._first_id(http, batch)
+                if first.startswith(f"{tag}-"):
+                    return FoundBatch(batch_id, made)
+                if not first and (made is None or made <= since + CLOCKS_DIFFER_BY):
+                    undecided.append(batch_id)
+        if undecided:
+            raise BatchUnreachable(f"whose the batches {undecided} are shows once they have ended")
+        return None
+
+    def _since(self, http: httpx.Client, since: datetime) -> Iterator[Batch]:
+        """The batches, newest first, but for those made long before a moment."""
+        after: dict[str, str] = {}
+        for _ in range(MOST_PAGES):
+            answer = self._get(http, _BATCHES, {"limit": PAGE_LIMIT, **after})
+            page = [batch for batch in list_in(answer.get("data")) if isinstance(batch, Mapping)]
+            for batch in page:
+                made = made_at(batch)
+                if made is not None and made < since - CLOCKS_DIFFER_BY:
+                    return
+                yield batch
+            if not page or not answer.get("has_more") or page[-1].get("id") == after.get("after_id"):
+                return
+            after = {"after_id": id_of(page[-1])}
+        raise endless()
+
+    def _first_id(self, http: httpx.Client, batch: Batch) -> str:
+        """The id of a batch's first result, which tells whose it is; empty as long as there is none to be read."""
+        try:
+            if not state_of(batch).status.is_final:
+                return ""
+        except ValueError:
+            return ""
+        try:
+            first = next(iter(self._results(http, batch)), {})
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND:
+                raise
+            return ""
+        return str(first.get("custom_id", ""))
+
+    def _batch(self, connection: httpx.Client, batch_id: str) -> Batch:
+        return self._get(connection, self._path_of(batch_id), {})
+
+    def _state_of(self, batch: Batch) -> BatchState:
+        return state_of(batch)
+
+    def _results(self, connection: httpx.Client, batch: Batch) -> Iterator[Mapping[str, Any]]:
+        """From the job's endpoint: `results_url` would take the key wherever it leads."""
+        url = self._url(f"{self._path_of(id_of(batch))}/results")
+        with connection.stream("GET", url, timeout=TRANSFER_SECONDS) as response:
+            if response.is_error:
+                response.read()
+            lines = split_lines(response.raise_for_status().iter_bytes())
+            yield from results_in(map(self.endpoint.hide_key, lines))
+
+    def _row_of(self, result: Mapping[str, Any]) -> Row:
+        return row_of(result)
+
+    def _row_keys_by_id(self, row_keys: Sequence[str], metadata: Mapping[str, str]) -> Mapping[str, str]:
+        tag = tag_of(metadata)
+        return {f"{tag}-{place}": row_key for place, row_key in enumerate(row_keys)}
+
+    def _ask_to_cancel(self, connection: httpx.Client, batch_id: str) -> None:
+        connection.post(self._url(f"{self._path_of(batch_id)}/cancel")).raise_for_status()
+
+    def _path_of(self, batch_id: str) -> str:
+        return f"{_BATCHES}/{batch_id}"
+
+
+# ---- what stands on the wire
+
+_STATUS_OF_ERROR = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_NOT_EXECUTED = {"expired": "batch_expired", "canceled": "batch_cancelled"}
+_FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+}
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
+
+
+def state_of(batch: Batch) -> BatchState:
+    """Where a batch stands. It has ended or not; how, its rows tell.
+
+    Raises:
+        ValueError: with a status that Message Batches don't have.
+    """
+    told = mapping_in(batch.get("request_counts"))
+    counts = {name: count_in(told.get(name)) for name in _COUNTS}
+    left = sum(counts[name] for name in ("errored", "canceled", "expired"))
+    status = _status_of(batch.get("processing_status"), counts)
+    return BatchState(status, sum(counts.values()), counts["succeeded"], left)
+
+
+def _status_of(said: Any, counts: Mapping[str, int]) -> BatchStatus:
+    match said:
+        case "in_progress":
+            return BatchStatus.IN_PROGRESS
+        case "canceling":
+            return BatchStatus.CANCELLING
+        case "ended" if counts["canceled"]:
+            return BatchStatus.CANCELLED
+        case "ended" if counts["expired"]:
+            return BatchStatus.EXPIRED
+        case "ended":
+            return BatchStatus.COMPLETED
+        case _:
+            raise ValueError(f"{said!r} is no status of a batch")
+
+
+def row_of(result: Mapping[str, Any]) -> Row:
+    """What a line of the results says, whatever it holds."""
+    said = mapping_in(result.get("result"))
+    kind, row = said.get("type"), result.get("custom_id")
+    if isinstance(kind, str) and kind in _NOT_EXECUTED:
+        return row, RowError(None, _NOT_EXECUTED[kind], f"the request has {kind}")
+    if kind == "errored" or (kind != "succeeded" and "error" in said):
+        error = mapping_in(said.get("error"))
+        error = mapping_in(error.get("error")) or error
+        return row, row_error(error, _STATUS_OF_ERROR.get(str(error.get("type")), SERVER_ERROR))
+    # Of any other kind too: it may have been paid, and what it holds is read.
+    return row, answer_of_message(said.get("message"))
+
+
+def answer_of_message(body: object) -> Answer:
+    """Take from a message, whatever it holds, what Labelmill keeps of an answer. It never raises."""
+    message = mapping_in(body)
+    blocks = [mapping_in(block) for block in list_in(message.get("content"))]
+    reason = _text(message.get("stop_reason"))
+    content = "".join(_text(block.get("text")) or "" for block in blocks if block.get("type") == "text")
+    error = mapping_in(message.get("error"))
+    refused = (content or "the model stopped with a refusal") if reason == "refusal" else None
+    return Answer(
+        content=content,
+        refusal=refused,
+        finish_reason=None if reason is None else _FINISH_REASONS.get(reason, reason),
+        model=_text(message.get("model")),
+        confidence=None,
+        usage=usage_of(body),
+        service_tier=service_tier_of(body),
+        total_tokens=tokens_told_in_total(body),
+        reasoning="".join(
+            _text(block.get("thinking")) or "" for block in blocks if block.get("type") == "thinking"
+        ),
+        arguments=tuple(json_of(block.get("input")) for block in blocks if block.get("type") == "tool_use"),
+        error=None
+        if isinstance(message.get("content"), list)
+        else Failure("bad_response", _text(error.get("message")) or "the answer is no message"),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

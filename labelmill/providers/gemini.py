@@ -1,0 +1,261 @@
+"""Google: Gemini, on the batch lane, through its batch API, which takes the requests inline.
+
+Sources: <https://ai.google.dev/api/batch-api>, <https://ai.google.dev/api/generate-content#FinishReason>,
+<https://ai.google.dev/gemini-api/docs/batch-api>, <https://ai.google.dev/api/models>.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from langchain_core.messages import BaseMessage
+
+from labelmill.job.model import LabelJob
+from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
+from labelmill.providers.batches import (
+    MOST_PAGES,
+    PAGE_LIMIT,
+    SERVER_ERROR,
+    TRANSFER_SECONDS,
+    Batch,
+    PlainBatchCalls,
+    Row,
+    endless,
+    id_of,
+    row_error,
+    tag_of,
+)
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.protocol import (
+    BatchClient,
+    BatchError,
+    BatchState,
+    BatchStatus,
+    FoundBatch,
+    LineOf,
+    Provider,
+    RowError,
+    no_note,
+)
+from labelmill.providers.wire import count_in, json_of, list_in, mapping_in, moment_in, name_in, words_in
+from labelmill.question.answers import Answer
+from labelmill.question.failures import Failure
+from labelmill.question.form import AnswerForm
+
+
+class Gemini(Provider):
+    """Its batches take the system message apart; here they are asked for no schema and no token probabilities."""
+
+    def headers(self, api_key: str) -> dict[str, str]:
+        """The key."""
+        return {"x-goog-api-key": api_key}
+
+    def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:  # noqa: ARG002
+        """A row key beside a request; the batch has the model."""
+        settings = {"temperature": job.model.temperature, "max_output_tokens": form.max_tokens}
+
+        def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+            system = [{"text": message.text} for message in messages if message.type == "system"]
+            said = [
+                {"role": "user", "parts": [{"text": message.text}]}
+                for message in messages
+                if message.type != "system"
+            ]
+            request = {
+                "contents": said,
+                "system_instruction": {"parts": system},
+                "generation_config": settings,
+            }
+            return {"metadata": {"key": row_key}, "request": request}
+
+        return line_of
+
+    def batch_client(self, job: LabelJob, endpoint: Endpoint) -> BatchClient:
+        """Over plain HTTP."""
+        return GeminiBatchClient(endpoint, job.model.timeout_seconds, self, job.model.name)
+
+
+GEMINI = Gemini(
+    name="google",
+    base_url="https://generativelanguage.googleapis.com/v1beta",
+    api_key_env="GOOGLE_API_KEY",
+    price_id="google",
+    max_bytes=20_000_000,
+    has_live_lane=False,
+    has_schemas=False,
+    has_probabilities=False,
+)
+
+
+@dataclass(frozen=True)
+class GeminiBatchClient(PlainBatchCalls):
+    """A `BatchClient` for Gemini's batches, each of one model.
+
+    A batch's name is a tag made of the metadata. A request's key is its place in the file.
+    """
+
+    provider: Provider = GEMINI
+    model: str = ""
+
+    def send(
+        self,
+        requests: Path,
+        metadata: Mapping[str, str],
+        uploaded: Callable[[str], None] = no_note,  # noqa: ARG002  (no file is uploaded apart)
+    ) -> str:
+        """Make a batch of a file of requests; returns the batch's name, which is its id."""
+        with requests.open("rb") as lines:
+            sent = [{**json.loads(line), "metadata": {"key": str(place)}} for place, line in enumerate(lines)]
+        batch = {"display_name": tag_of(metadata), "input_config": {"requests": {"requests": sent}}}
+        return self._make(f"/models/{self.model}:batchGenerateContent", {"batch": batch}, "name")
+
+    def find(
+        self,
+        metadata: Mapping[str, str],
+        since: datetime,  # noqa: ARG002  (in which order batches are listed, Gemini doesn't say)
+        known: Collection[str] = (),  # noqa: ARG002  (the name shows at once)
+    ) -> FoundBatch | None:
+        """The batch whose name is the tag of this metadata, whenever it was made."""
+        tag = tag_of(metadata)
+        with self._connected() as http:
+            for batch in self._all(http):
+                facts = _facts_of(batch)
+                if facts.get("displayName") == tag:
+                    return FoundBatch(id_of(batch, "name"), moment_in(facts.get("createTime")))
+        return None
+
+    def _all(self, http: httpx.Client) -> Iterator[Batch]:
+        token: dict[str, str] = {}
+        for _ in range(MOST_PAGES):
+            answer = self._get(http, "/batches", {"pageSize": PAGE_LIMIT, **token})
+            yield from (batch for batch in list_in(answer.get("operations")) if isinstance(batch, Mapping))
+            following = name_in(answer.get("nextPageToken"))
+            if following is None or following == token.get("pageToken"):
+                return
+            token = {"pageToken": following}
+        raise endless()
+
+    def _batch(self, connection: httpx.Client, batch_id: str) -> Batch:
+        # What came of it stands in it, and takes as long.
+        return self._get(connection, self._path_of(batch_id), {}, TRANSFER_SECONDS)
+
+    def _state_of(self, batch: Batch) -> BatchState:
+        return state_of(batch)
+
+    def _results(self, connection: httpx.Client, batch: Batch) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002
+        told = batch.get("response") or _facts_of(batch).get("output")
+        inlined = list_in(mapping_in(mapping_in(told).get("inlinedResponses")).get("inlinedResponses"))
+        yield from (result for result in inlined if isinstance(result, Mapping))
+
+    def _row_of(self, result: Mapping[str, Any]) -> Row:
+        return row_of(result)
+
+    def _row_keys_by_id(self, row_keys: Sequence[str], metadata: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
+        return {str(place): row_key for place, row_key in enumerate(row_keys)}
+
+    def _ask_to_cancel(self, connection: httpx.Client, batch_id: str) -> None:
+        connection.post(self._url(f"{self._path_of(batch_id)}:cancel")).raise_for_status()
+
+    def _path_of(self, batch_id: str) -> str:
+        return f"/{batch_id}"
+
+
+# ---- what stands on the wire
+
+_STATUSES = {
+    "UNSPECIFIED": BatchStatus.VALIDATING,
+    "PENDING": BatchStatus.VALIDATING,
+    "RUNNING": BatchStatus.IN_PROGRESS,
+    "SUCCEEDED": BatchStatus.COMPLETED,
+    "FAILED": BatchStatus.FAILED,
+    "CANCELLED": BatchStatus.CANCELLED,
+    "EXPIRED": BatchStatus.EXPIRED,
+}
+_STATE_PREFIX = "BATCH_STATE_"
+_FINISH_REASONS = {"STOP": "stop", "MAX_TOKENS": "length"}
+_FILTERED = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"})
+_FILTER = "content_filter"
+_NOT_EXECUTED = 1
+"""gRPC's code for a call that was cancelled."""
+_STATUS_OF_CODE = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 12: 400, 14: 503, 16: 401}
+"""HTTP's words for gRPC's codes, which a row's error carries. Any other is the server's error."""
+_HTTP = 100
+
+
+def _facts_of(batch: Batch) -> Mapping[str, Any]:
+    """What an operation tells of its batch."""
+    return mapping_in(batch.get("metadata"))
+
+
+def state_of(batch: Batch) -> BatchState:
+    """Where a batch stands.
+
+    Raises:
+        ValueError: with a state that Gemini's batches don't have.
+    """
+    facts = _facts_of(batch)
+    said = facts.get("state")
+    status = _STATUSES.get(said.removeprefix(_STATE_PREFIX)) if isinstance(said, str) else None
+    if status is None:
+        raise ValueError(f"{said!r} is no state of a batch")
+    counts = mapping_in(facts.get("batchStats"))
+    total, completed, failed = (
+        count_in(counts.get(f"{name}Count")) for name in ("request", "successfulRequest", "failedRequest")
+    )
+    error = mapping_in(batch.get("error"))
+    words = words_in(error.get("message"))
+    errors = (BatchError(name_in(error.get("status")), words),) if error else ()
+    return BatchState(status, total, completed, failed, errors)
+
+
+def row_of(result: Mapping[str, Any]) -> Row:
+    """What an inlined response says, whatever it holds."""
+    row, error = mapping_in(result.get("metadata")).get("key"), mapping_in(result.get("error"))
+    if not error:
+        return row, answer_of_response(result.get("response"))
+    code = count_in(error.get("code"))
+    if code == _NOT_EXECUTED:
+        return row, RowError(None, "batch_cancelled", words_in(error.get("message")))
+    status = code if code >= _HTTP else _STATUS_OF_CODE.get(code, SERVER_ERROR)
+    told = row_error({"code": error.get("status"), "message": error.get("message")}, status)
+    return row, told
+
+
+def answer_of_response(body: object) -> Answer:
+    """Take from a response, whatever it holds, what Labelmill keeps of an answer. It never raises."""
+    response = mapping_in(body)
+    candidates = list_in(response.get("candidates"))
+    candidate = mapping_in(candidates[0]) if candidates else {}
+    is_blocked = not candidates and bool(mapping_in(response.get("promptFeedback")).get("blockReason"))
+    parts = [mapping_in(part) for part in list_in(mapping_in(candidate.get("content")).get("parts"))]
+    said = [(part.get("text"), bool(part.get("thought"))) for part in parts]
+    calls = [mapping_in(part.get("functionCall")) for part in parts if "functionCall" in part]
+    model = response.get("modelVersion")
+    return Answer(
+        content="".join(text for text, is_thought in said if isinstance(text, str) and not is_thought),
+        refusal=None,
+        finish_reason=_FILTER if is_blocked else _finish_reason_of(candidate.get("finishReason")),
+        model=model if isinstance(model, str) else None,
+        confidence=None,
+        usage=usage_of(body),
+        service_tier=service_tier_of(body),
+        total_tokens=tokens_told_in_total(body),
+        reasoning="".join(text for text, is_thought in said if isinstance(text, str) and is_thought),
+        arguments=tuple(json_of(call.get("args")) for call in calls),
+        error=None if candidate or is_blocked else _unreadable(response),
+    )
+
+
+def _finish_reason_of(said: Any) -> str | None:
+    if not isinstance(said, str):
+        return None
+    return _FILTER if said in _FILTERED else _FINISH_REASONS.get(said, said.casefold())
+
+
+def _unreadable(response: Mapping[str, Any]) -> Failure:
+    words = mapping_in(response.get("error")).get("message")
+    return Failure("bad_response", words if isinstance(words, str) else "the answer has no candidates")

@@ -1,0 +1,377 @@
+"""OpenAI, and every endpoint that speaks its dialect: Chat Completions on the live lane, files of them on the batch lane.
+
+Sources: <https://platform.openai.com/docs/api-reference/chat>, <https://platform.openai.com/docs/guides/batch>.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import BaseMessage
+
+from labelmill.errors import JobRefused, Mistake
+from labelmill.job.model import Batch as BatchSettings
+from labelmill.job.model import LabelJob, Model, Run
+from labelmill.providers import langasync
+from labelmill.providers.batches import (
+    BAD_REQUEST,
+    CLOCKS_DIFFER_BY,
+    MOST_PAGES,
+    PAGE_LIMIT,
+    TRANSFER_SECONDS,
+    Batch,
+    BatchCalls,
+    Row,
+    endless,
+    id_of,
+    made_at,
+    named_errors,
+    results_in,
+    row_error,
+    split_lines,
+)
+from labelmill.providers.completions import answer_of_completion, reply_of
+from labelmill.providers.endpoint import NO_KEY, Endpoint, without_key
+from labelmill.providers.environment import http_client_of, shared_http_client
+from labelmill.providers.failures import failure_of
+from labelmill.providers.protocol import (
+    BatchClient,
+    BatchError,
+    BatchState,
+    BatchStatus,
+    FoundBatch,
+    LineOf,
+    ListedModels,
+    Provider,
+    Reply,
+    RowError,
+    no_note,
+)
+from labelmill.providers.wire import count_in, list_in, mapping_in, name_in, words_in
+from labelmill.question.form import AnswerForm
+
+if TYPE_CHECKING:
+    import openai
+
+_CHAT = "/v1/chat/completions"
+_RETRIES = 2
+_DELETE_SECONDS = 10.0
+_NOT_EXECUTED = frozenset({"batch_expired", "batch_cancelled"})
+
+
+class OpenAI(Provider):
+    """Both lanes, through LangChain's model and OpenAI's client. These are loaded where they are first needed: it takes seconds."""
+
+    def mistakes(
+        self, model: Model, run: Run | None, batch: BatchSettings | None
+    ) -> Iterator[tuple[str, str]]:
+        """Also an adapter that is not installed."""
+        yield from super().mistakes(model, run, batch)
+        if run is not None and run.lane != "live" and batch is not None and _is_through_langasync(batch):
+            yield from (("batch.adapter", sentence) for sentence in langasync.mistakes())
+
+    def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "OpenAIChat":
+        """LangChain's model."""
+        return OpenAIChat(job, base_url, api_key, form)
+
+    def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:
+        """The very bodies that the live lane sends."""
+        # No key: nothing is sent from here.
+        chat = OpenAIChat(job, base_url, NO_KEY, form)
+
+        def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+            body = chat.payload_of(messages)
+            body.pop("stream", None)
+            return {"custom_id": row_key, "method": "POST", "url": _CHAT, "body": body}
+
+        return line_of
+
+    def batch_client(self, job: LabelJob, endpoint: Endpoint) -> BatchClient:
+        """OpenAI's client, with langasync to make the batches where a job says so."""
+        through_langasync = _is_through_langasync(job.batch)
+        if through_langasync and (sentences := list(langasync.mistakes())):
+            raise JobRefused([Mistake("batch.adapter", sentence) for sentence in sentences])
+        return OpenAIBatchClient(endpoint, job.model.timeout_seconds, through_langasync)
+
+    def list_models(
+        self,
+        base_url: str,
+        api_key: str,
+        timeout_seconds: float,
+        environment: Mapping[str, str] = os.environ,
+    ) -> ListedModels:
+        """By the client and with the headers that a run's own requests have."""
+        import openai  # noqa: PLC0415
+
+        with openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout_seconds,
+            max_retries=0,
+            http_client=http_client_of(base_url, environment),
+        ) as client:
+            try:
+                with client.models.with_streaming_response.list() as listed:
+                    return ListedModels(listed.status_code, "")
+            except openai.APIStatusError as error:
+                return ListedModels(error.status_code, error.response.text)
+
+
+OPENAI = OpenAI(
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    api_key_env="OPENAI_API_KEY",
+    price_id="openai",
+    base_url_env="OPENAI_BASE_URL",
+)
+
+
+def _is_through_langasync(batch: BatchSettings) -> bool:
+    return batch.adapter == "langasync"
+
+
+# ---- the live lane
+
+
+class OpenAIChat:
+    """LangChain's `ChatOpenAI` as a job sets it up: the same on every lane, so that the same request costs the same tokens."""
+
+    def __init__(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> None:
+        from langchain_openai import ChatOpenAI  # noqa: PLC0415
+        from pydantic import SecretStr  # noqa: PLC0415
+
+        http_client = shared_http_client(base_url)
+        # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
+        connections: dict[str, Any] = (
+            {"http_client": http_client, "http_socket_options": ()} if http_client else {}
+        )
+        self.model: ChatOpenAI = ChatOpenAI(
+            **connections,
+            openai_proxy=None,
+            model=job.model.name,
+            base_url=base_url,
+            api_key=SecretStr(api_key),
+            temperature=job.model.temperature,
+            max_completion_tokens=form.max_tokens,
+            timeout=job.model.timeout_seconds,
+            logprobs=True if job.model.confidence else None,
+            max_retries=0,
+            cache=False,
+            use_responses_api=False,
+        )
+        self._asked: dict[str, Any] = (
+            {"response_format": form.response_format} if form.response_format else {}
+        )
+        # Many compatible endpoints ignore the newer name, and with it the limit that the budget relies on.
+        self._speaks_max_tokens = "//api.openai.com" not in base_url
+        self._hide_key = partial(without_key, key=api_key)
+
+    def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        """The body of a chat completion."""
+        payload: dict[str, Any] = self.model._get_request_payload(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
+        if self._speaks_max_tokens and "max_completion_tokens" in payload:
+            payload["max_tokens"] = payload.pop("max_completion_tokens")
+        return payload
+
+    def send(self, payload: Mapping[str, Any]) -> Reply:
+        """Send one request, and return whatever came of it."""
+        sent, failed = time.monotonic(), None
+        try:
+            # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
+            came: Any = self.model.client.with_raw_response.create(**payload).http_response
+        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
+            came, failed = getattr(error, "response", None), error
+        try:
+            content = self._hide_key(came.content)
+        except Exception as error:  # noqa: BLE001  (there is no response, or its body could not be read)
+            return Reply(failure_of(failed or error, self._hide_key))
+        return reply_of(came.status_code, content, came.headers, time.monotonic() - sent)
+
+
+# ---- the batch lane
+
+
+@dataclass(frozen=True)
+class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
+    """A `BatchClient` over the openai client. Files are streamed, both ways: none is ever held in memory.
+
+    Where langasync makes the batches, it holds their requests in memory. In those that earlier versions made through it, a
+    request's id is its place in the file.
+    """
+
+    through_langasync: bool = False
+
+    def send(
+        self, requests: Path, metadata: Mapping[str, str], uploaded: Callable[[str], None] = no_note
+    ) -> str:
+        """Upload a file of requests and make a batch of it; returns the batch's id."""
+        if self.through_langasync:
+            with named_errors(self.endpoint):
+                return langasync.send(
+                    self.endpoint, self._base_url, requests, metadata, uploaded, self.timeout_seconds
+                )
+        with self._connected() as client:
+            with requests.open("rb") as file:
+                upload = client.files.with_raw_response.create(
+                    file=(langasync.FILE_NAME, file, "application/jsonl"),
+                    purpose="batch",
+                    timeout=TRANSFER_SECONDS,
+                )
+            file_id = id_of(self._read(upload))
+            uploaded(file_id)
+            batch = client.with_options(max_retries=0).batches.with_raw_response.create(
+                completion_window="24h",
+                endpoint="/v1/chat/completions",
+                input_file_id=file_id,
+                metadata=dict(metadata),
+            )
+            return id_of(self._read(batch))
+
+    def find(
+        self,
+        metadata: Mapping[str, str],
+        since: datetime,
+        known: Collection[str] = (),  # noqa: ARG002  (metadata shows at once)
+    ) -> FoundBatch | None:
+        """The batch that carries this metadata (all of it); those made long before `since` are not looked through."""
+        with self._connected() as client:
+            for page in self._pages(client):
+                # Nothing else tells whose it is, least of all its date.
+                for batch in page:
+                    if metadata.items() <= mapping_in(batch.get("metadata")).items():
+                        return FoundBatch(id_of(batch), made_at(batch))
+                if _is_past(page, since):
+                    return None
+        return None
+
+    def delete(self, batch_id: str | None, file_id: str | None) -> None:
+        """Delete the files of a batch: what was uploaded, and what came of it."""
+        import openai  # noqa: PLC0415
+
+        with self._connected() as connected:
+            # Nobody waits for this: it is tried again by the next run.
+            client = connected.with_options(max_retries=0, timeout=min(self.timeout_seconds, _DELETE_SECONDS))
+            batch: Batch = {}
+            if batch_id is not None:
+                with contextlib.suppress(openai.NotFoundError):
+                    batch = self._batch(client, batch_id)
+            known = [] if file_id is None else [file_id]
+            told = _files_of(batch, "input_file_id", "output_file_id", "error_file_id")
+            for name in dict.fromkeys([*known, *told]):
+                with contextlib.suppress(openai.NotFoundError):  # it is gone already
+                    client.files.with_raw_response.delete(name)
+
+    @property
+    def _base_url(self) -> str:
+        return self.endpoint.base_url or OPENAI.base_url
+
+    @contextmanager
+    def _connected(self) -> Iterator["openai.OpenAI"]:
+        import openai  # noqa: PLC0415
+
+        with (
+            named_errors(self.endpoint),
+            openai.OpenAI(
+                base_url=self._base_url,
+                http_client=http_client_of(self._base_url),
+                api_key=self.endpoint.api_key(),
+                timeout=self.timeout_seconds,
+                max_retries=_RETRIES,
+            ) as client,
+        ):
+            yield client
+
+    def _read(self, response: Any) -> Batch:
+        return self._object_in(response.http_response.content)
+
+    def _batch(self, connection: "openai.OpenAI", batch_id: str) -> Batch:
+        return self._read(connection.batches.with_raw_response.retrieve(batch_id))
+
+    def _pages(self, client: "openai.OpenAI") -> Iterator[Sequence[Batch]]:
+        after: dict[str, Any] = {}
+        for _ in range(MOST_PAGES):
+            answer = self._read(client.batches.with_raw_response.list(limit=PAGE_LIMIT, **after))
+            page = [batch for batch in list_in(answer.get("data")) if isinstance(batch, Mapping)]
+            if not page:
+                return
+            yield page
+            if not answer.get("has_more") or page[-1].get("id") == after.get(
+                "after"
+            ):  # some don't know of pages
+                return
+            after = {"after": id_of(page[-1])}
+        raise endless()
+
+    def _state_of(self, batch: Batch) -> BatchState:
+        return state_of(batch)
+
+    def _results(self, connection: "openai.OpenAI", batch: Batch) -> Iterator[Mapping[str, Any]]:
+        """Of its files of answers and of errors, the answers' first."""
+        for file_id in _files_of(batch, "output_file_id", "error_file_id"):
+            content = connection.files.with_streaming_response.content(file_id, timeout=TRANSFER_SECONDS)
+            with content as response:
+                yield from results_in(map(self.endpoint.hide_key, split_lines(response.iter_bytes())))
+
+    def _row_of(self, result: Mapping[str, Any]) -> Row:
+        return row_of(result)
+
+    def _row_keys_by_id(self, row_keys: Sequence[str], metadata: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
+        own = {row_key: row_key for row_key in row_keys}
+        places = enumerate(row_keys) if self.through_langasync else ()
+        return {str(place): row_key for place, row_key in places} | own
+
+    def _ask_to_cancel(self, connection: "openai.OpenAI", batch_id: str) -> None:
+        connection.batches.with_raw_response.cancel(batch_id)
+
+
+def state_of(batch: Batch) -> BatchState:
+    """Where a batch stands.
+
+    Raises:
+        ValueError: with a status that OpenAI's Batch API doesn't have.
+    """
+    counts = mapping_in(batch.get("request_counts"))
+    said = map(mapping_in, list_in(mapping_in(batch.get("errors")).get("data")))
+    return BatchState(
+        BatchStatus(str(batch.get("status"))),
+        total=count_in(counts.get("total")),
+        completed=count_in(counts.get("completed")),
+        failed=count_in(counts.get("failed")),
+        errors=tuple(
+            BatchError(name_in(error.get("code")), words_in(error.get("message"))) for error in said
+        ),
+    )
+
+
+def row_of(result: Mapping[str, Any]) -> Row:
+    """What a line of a batch's files says, whatever it holds."""
+    response = mapping_in(result.get("response"))
+    body, status = response.get("body"), count_in(response.get("status_code"))
+    row = result.get("custom_id")
+    # An answer is one though an error stands beside it: it was paid.
+    if status < BAD_REQUEST and (not result.get("error") or "choices" in mapping_in(body)):
+        return row, answer_of_completion(body)
+    error = row_error(result.get("error") or mapping_in(body).get("error") or body, status)
+    return row, RowError(None, error.code, error.message) if error.code in _NOT_EXECUTED else error
+
+
+def _files_of(batch: Batch, *fields: str) -> Iterator[str]:
+    """The ids of a batch's files that stand in some of its fields, each once."""
+    names = (name_in(batch.get(name)) for name in fields)
+    yield from dict.fromkeys(name for name in names if name is not None)
+
+
+def _is_past(page: Sequence[Batch], since: datetime) -> bool:
+    """Whether the pages after this one are long before a moment. A list that starts with the oldest never is.
+
+    Nor is one whose dates can't be read.
+    """
+    first, last = made_at(page[0]), made_at(page[-1])
+    return first is not None and last is not None and first >= last and last < since - CLOCKS_DIFFER_BY
