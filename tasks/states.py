@@ -27,9 +27,9 @@ def state_of(status: str, record: Any, message: str) -> State[Any]:
             return Failed(data=RunFailed(record, message), message=message)
 
 
-def state_without_record(trouble: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
+def state_without_record(error: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
     """The state of a flow run that left no record: what a person can mend, in a sentence."""
-    sentence = CannotWrite.because(trouble, folder) if isinstance(trouble, OSError) else trouble
+    sentence = CannotWrite.because(error, folder) if isinstance(error, OSError) else error
     lines = str(sentence).splitlines()
     return Failed(data=sentence, message="\n".join(map(visible, lines)))
 

@@ -41,6 +41,7 @@ def test_labelmill_knows_nothing_of_prefect():
 
 FLOORS = [
     "errors",
+    "stop",
     "job",
     "money",
     "question",
@@ -53,6 +54,7 @@ FLOORS = [
     "run",
     "compare",
     "report",
+    "pipeline",
 ]
 """The packages of `labelmill/` from the ground up; each imports only those before it."""
 

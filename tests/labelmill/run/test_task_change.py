@@ -11,7 +11,7 @@ from labelmill.money.usage import Usage
 from labelmill.providers.table import price_of
 from labelmill.question.attempts import Attempt, outcomes_of
 from labelmill.question.task_key import former_task_key_of, task_key_of
-from labelmill.run.task_change import changes_between, former_ledgers, task_change_of
+from labelmill.run.task_change import PastJobs, changes_between, former_ledgers, task_change_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import frame_of
 from labelmill.store.row_key import row_key_of
@@ -57,7 +57,7 @@ def pending(tmp_path):
 
 def change_of(folder, job, pending, *, practice=False):
     """The change as a run would see it."""
-    return task_change_of(folder, job, pending, price_of(job.model), practice=practice)
+    return task_change_of(PastJobs(folder), job, pending, price_of(job.model), practice=practice)
 
 
 def test_a_changed_task_says_what_changed_how_many_texts_are_asked_again_and_for_how_much(
@@ -132,17 +132,17 @@ def test_a_ledger_of_the_same_task_under_its_former_key_stays_in_use(job_of, pas
         with_address,
         job_of(model={"provider": "openai", "base_url": "http://127.0.0.1:8/v1"}),
     ):
-        assert former_ledgers(folder, job, practice=False) == (folder.ledger(former),)
+        assert former_ledgers(PastJobs(folder), job, practice=False) == (folder.ledger(former),)
     (folder.run("20260101-000000-aaaa") / "run.json").unlink()
-    assert former_ledgers(folder, with_address, practice=False) == (folder.ledger(former),)
-    assert former_ledgers(folder, plain, practice=False) == ()
+    assert former_ledgers(PastJobs(folder), with_address, practice=False) == (folder.ledger(former),)
+    assert former_ledgers(PastJobs(folder), plain, practice=False) == ()
 
 
 def test_a_ledger_made_with_another_wording_is_another_tasks(job_of, past_run, pending):
     """A key that this version can't make stands for other words of the prompt: its answers are not taken for these."""
     job = job_of(model={"provider": "openai"})
     folder = past_run(job, task_key="0123456789abcdef")
-    assert former_ledgers(folder, job, practice=False) == ()
+    assert former_ledgers(PastJobs(folder), job, practice=False) == ()
     assert "the default wording" in change_of(folder, job, pending).sentence()
 
 
