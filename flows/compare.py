@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from prefect import flow, runtime
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from labelmill.compare.record import Comparison

@@ -1,7 +1,7 @@
 """Label a Parquet dataset, as Prefect sees it: check, settle batches, plan, classify, merge, publish."""
 
 from prefect import flow, runtime
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError

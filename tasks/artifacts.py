@@ -34,7 +34,7 @@ def _(record: RunRecord, findings: Findings, costs: pl.DataFrame, page: Path) ->
         "failures": (failures_table(record, findings), f"Failures of {name}"),
     }
     for what, (rows, description) in tables.items():
-        create_table_artifact(rows, key=f"{key}-{what}", description=description)  # type: ignore[arg-type]
+        create_table_artifact(rows, key=f"{key}-{what}", description=description)
     links = {"labeled": (Path(record.labeled_path), "Labeled data"), "page": (page, "Report page")}
     for what, (path, title) in links.items():
         # The path stands beside the link because browsers follow no file:// link from a page of a server.

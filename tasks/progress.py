@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -72,7 +73,8 @@ class _Ring:
             return
         try:
             if self._id is None:
-                self._id = create_progress_artifact(shown[0], key=self._key, description=shown[1])
+                made = create_progress_artifact(shown[0], key=self._key, description=shown[1])
+                self._id = cast("UUID", made)
             else:
                 update_progress_artifact(self._id, shown[0], description=shown[1])
             self._shown = shown

@@ -35,7 +35,7 @@ class PrefectRunner(Runner):
             with self._slot(asks=asks):
                 return super(PrefectRunner, self).step(kind, do)
 
-        return task(take, name=kind, task_run_name=name or kind, retries=0, cache_policy=NO_CACHE)()
+        return task(name=kind, task_run_name=name or kind, retries=0, cache_policy=NO_CACHE)(take)()
 
     def map(
         self, kind: str, do: Callable[[Item], T], items: Sequence[Item], name_of: Callable[[Item], str]
@@ -51,7 +51,7 @@ class PrefectRunner(Runner):
 
         if not items:
             return []
-        taken = task(take, name=kind, task_run_name=name, retries=0, cache_policy=NO_CACHE).map(items)
+        taken = task(name=kind, task_run_name=name, retries=0, cache_policy=NO_CACHE)(take).map(items)
         wait(taken)
         return [one.state.result(raise_on_failure=False) for one in taken]
 
