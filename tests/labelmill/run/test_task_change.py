@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -156,3 +157,19 @@ def test_a_record_that_can_not_be_read_is_passed_over(job_of, past_run, pending,
     folder.run("20260105-000000-aaaa").mkdir()
     (folder.run("20260105-000000-aaaa") / "run.json").write_text(content)
     assert change_of(folder, job_of(model={"provider": "openai", "name": "gpt-4o"}), pending).texts == 2
+
+
+def test_each_record_is_read_once_and_only_as_far_as_it_is_needed(job_of, past_run, monkeypatch):
+    """A folder of a thousand runs costs a run that starts the reading of its latest record, once."""
+    folder = past_run(job_of())
+    for number in range(2, 5):
+        past_run(job_of(), run_id=f"2026010{number}-000000-aaaa")
+    read, opened = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.parent.name) or read(path))
+    past_jobs = PastJobs(folder)
+    assert opened == []
+    for _ in range(2):
+        next(iter(past_jobs))
+    assert opened == ["20260104-000000-aaaa"]
+    assert len(list(past_jobs)) == len(list(past_jobs)) == 4
+    assert opened == [f"2026010{number}-000000-aaaa" for number in (4, 3, 2, 1)]
