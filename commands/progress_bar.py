@@ -8,9 +8,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from labelmill.live.progress import Snapshot
+from labelmill.live.progress import Progress as RunProgress
+from labelmill.live.progress import Snapshot, viewer
 from labelmill.report.formatting import batch_lines, duration, usd
-from labelmill.run.live import live_runs
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -29,7 +29,7 @@ class _BarWithLines(Progress):
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[None]:
-    """Show the live run of this process for the length of the block; nothing without a terminal."""
+    """Show the runs that begin in this block, one after the other; nothing without a terminal."""
     if not console.is_terminal:
         yield
         return
@@ -42,23 +42,26 @@ def progress_bar(console: Console) -> Iterator[None]:
         transient=True,
     )
     ended = threading.Event()
+    begun: list[RunProgress] = []
     with bar:
         line = bar.add_task("starting Prefect", total=None, facts="")
 
         def follow() -> None:
             while not ended.wait(SECONDS_BETWEEN_LOOKS):
-                for run in live_runs()[-1:]:
-                    now = run.progress.now()
-                    bar.lines = batch_lines(now)
+                for progress in begun[-1:]:
+                    now = progress.now()
+                    bar.lines = [*([now.pause] if now.pause else []), *batch_lines(now)]
                     bar.update(
                         line, description=now.phase, total=now.texts, completed=now.done, facts=facts_of(now)
                     )
 
         follower = threading.Thread(target=follow, name="progress-bar", daemon=True)
         follower.start()
+        token = viewer.set(begun.append)
         try:
             yield
         finally:
+            viewer.reset(token)
             ended.set()
             follower.join()
 

@@ -1,26 +1,18 @@
 """Compare ways to ask: the same texts one by one, in batches, and as a run does it."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from prefect import flow, runtime
-from prefect.logging import get_run_logger
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from labelmill.check.job import checked_job
-from labelmill.check.provider import refuse_without_live_lane
-from labelmill.compare.record import Comparison, comparison_of
-from labelmill.compare.strategies import WARM_UP, strategies_of
+from labelmill.compare.record import Comparison
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError
-from labelmill.job.file import draft_of
 from labelmill.job.model import LabelJob
-from labelmill.run.open_run import open_output
-from labelmill.run.signals import draining_signals
-from tasks.compare import ask_by_strategy, plan_comparison, publish_comparison
+from labelmill.pipeline.compare import compare
 from tasks.limits import check_shared_limit
 from tasks.log_lines import forward_logs
-from tasks.progress import progress_lines
+from tasks.runner import PrefectRunner
 from tasks.states import state_of, state_without_record
 from tasks.tags import job_tags
 
@@ -52,31 +44,19 @@ def compare_strategies(
         model_base_url: Sends the requests elsewhere, such as to a gateway.
         batch_wait_minutes: How long to wait for the provider's Batch API; 0 leaves the batch lane out.
     """
+    forward_logs()
     try:
-        comparison = _compare(job, rows, concurrency, model_base_url, batch_wait_minutes)
-    except (JobRefused, CannotWrite, OSError) as trouble:
-        return state_without_record(trouble, job.output.path)
+        check_shared_limit(job)
+        with job_tags(job.name):
+            comparison = compare(
+                job,
+                model_base_url,
+                rows=rows,
+                concurrency=concurrency,
+                batch_wait_minutes=batch_wait_minutes,
+                runner=PrefectRunner(job),
+            )
+    except (JobRefused, CannotWrite, OSError) as error:
+        return state_without_record(error, job.output.path)
     message = f"{comparison.rows} texts, {len(comparison.strategies)} strategies. {comparison.message or ''}"
     return state_of(comparison.status, comparison, message.strip())
-
-
-def _compare(
-    job: LabelJob, rows: int, concurrency: list[int], model_base_url: str | None, batch_wait_minutes: float
-) -> Comparison:
-    forward_logs()
-    checked_job(draft_of(job.model_dump(mode="json"), job.name), model_base_url)
-    refuse_without_live_lane(job)
-    check_shared_limit(job)
-    with job_tags(job.name), open_output(job, model_base_url) as live:
-        run = live.run
-        strategies = strategies_of(job, concurrency, batch_wait_minutes, live.batch_price)
-        with progress_lines(live), draining_signals(live, get_run_logger().warning):
-            sample, estimate = plan_comparison(run, strategies, rows)
-            live.progress.enter("comparing", estimate.requests)
-            ask_by_strategy(run, WARM_UP, sample)
-            receipts = [
-                ask_by_strategy(run, strategy, sample) for strategy in strategies if live.gate.stopped is None
-            ]
-        comparison = comparison_of(live, sample.rows, estimate, receipts, datetime.now(UTC))
-        publish_comparison(run, comparison)
-    return comparison

@@ -11,17 +11,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
+from labelmill.dataset.source import source_files
 from labelmill.report.formatting import visible
-from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
-from tasks.publish import artifact_key_of
+from labelmill.store.folder import OutputFolder
+from tasks.artifact_keys import artifact_key_of
 
 ALERTING = ("budget_reached", "too_many_failures", "failed")
 LONGEST_KEY = 512
 _NOT_IN_A_KEY = re.compile(r"[\s#?&%\"'<>\[\]{}|\\^`\x00]")
 
 
-def announce(run: LabelRun, record: RunRecord) -> None:
+def announce(record: RunRecord) -> None:
     """Tell the server what came of a run: the labeled dataset as an asset, and an event where a person should look.
 
     A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped, nor
@@ -30,7 +31,7 @@ def announce(run: LabelRun, record: RunRecord) -> None:
     if record.status in {"completed", "waiting", "budget_reached"} and record.is_published:
         labeled = Path(record.labeled_path)
         key = asset_key_of(labeled)
-        properties = AssetProperties(name=f"{run.job.name}, labeled", url=labeled.absolute().as_uri())
+        properties = AssetProperties(name=f"{record.job.name}, labeled", url=labeled.absolute().as_uri())
         task = materialize(
             Asset(key=key, properties=properties),
             name="materialize",
@@ -38,7 +39,7 @@ def announce(run: LabelRun, record: RunRecord) -> None:
             by="labelmill",
             cache_policy=NO_CACHE,
         )(_materialize)
-        task(key, asset_metadata_of(run, record))
+        task(key, asset_metadata_of(record))
     if record.status in ALERTING:
         event = alert_of(record)
         emit_event(**event)
@@ -63,11 +64,12 @@ def asset_key_of(labeled: Path) -> str:
     return f"{key[: LONGEST_KEY - 9]}-{digest}"
 
 
-def asset_metadata_of(run: LabelRun, record: RunRecord) -> dict[str, Any]:
+def asset_metadata_of(record: RunRecord) -> dict[str, Any]:
     """What the event's payload tells: counts, cost in USD (null where unknown), schema, and absolute paths."""
     labeled = Path(record.labeled_path).absolute()
-    first = run.files[0] if run.files else None
+    first = next(iter(source_files(record.job.source.path)), None)
     schema = {} if first is None else pl.scan_parquet(labeled / first.relative, glob=False).collect_schema()
+    folder = OutputFolder.of(record.job).run(record.run_id)
     return {
         "job": record.job.name,
         "run_id": record.run_id,
@@ -82,7 +84,7 @@ def asset_metadata_of(run: LabelRun, record: RunRecord) -> dict[str, Any]:
         "cost_usd": record.cost_usd,
         "schema": {name: str(dtype) for name, dtype in schema.items()},
         "labeled_path": str(labeled),
-        "record_path": str((run.record_folder / "run.json").absolute()),
+        "record_path": str((folder / "run.json").absolute()),
     }
 
 

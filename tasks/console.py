@@ -14,7 +14,7 @@ def survive_closed_console() -> None:
     process at its next line: a run that has paid for everything, before it publishes.
     """
     for console in _consoles():
-        console.on_broken_pipe = _silence(console)
+        console.on_broken_pipe = _silence(console)  # type: ignore[method-assign]
 
 
 def _silence(console: Console) -> Callable[[], None]:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -13,7 +14,7 @@ from prefect.logging import get_run_logger
 from labelmill.live.progress import Snapshot
 from labelmill.report.formatting import progress_line
 from labelmill.report.markdown import escaped
-from labelmill.run.live import RunContext
+from labelmill.run.context import RunContext
 from tasks.artifact_keys import artifact_key_of
 from tasks.console import survive_closed_console
 
@@ -23,25 +24,25 @@ _LONGEST_GOODBYE_SECONDS = 5.0
 
 
 @contextmanager
-def progress_lines(live: RunContext) -> Iterator[None]:
+def progress_lines(run: RunContext) -> Iterator[None]:
     """Tell where a run stands for the length of the block, and once at its end: in the log and on the run's graph."""
     survive_closed_console()
     log = get_run_logger()
     ended = threading.Event()
-    ring = _Ring(live.run.job.name)
+    ring = _Ring(run.job.name)
 
     def report() -> None:
         next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-        ring.show(live.progress.now())
+        ring.show(run.progress.now())
         while not ended.wait(SECONDS_BETWEEN_UPDATES):
-            now = live.progress.now()
+            now = run.progress.now()
             if time.monotonic() >= next_line:
                 log.info(progress_line(now))
                 next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             ring.show(now)
-        ring.show(live.progress.now())
+        ring.show(run.progress.now())
 
-    log.info("Run %s of %s begins", live.run.run_id, live.run.job.name)
+    log.info("Run %s of %s begins", run.run_id, run.job.name)
     # The thread takes the flow run's context along: it says which run and which API the artifact belongs to.
     context = contextvars.copy_context()
     reporter = threading.Thread(target=context.run, args=(report,), name="progress-lines", daemon=True)
@@ -52,7 +53,7 @@ def progress_lines(live: RunContext) -> Iterator[None]:
         ended.set()
         # An API that doesn't answer holds up the reporter, never the run.
         reporter.join(_LONGEST_GOODBYE_SECONDS)
-        log.info(progress_line(live.progress.now()))
+        log.info(progress_line(run.progress.now()))
 
 
 class _Ring:
@@ -72,7 +73,8 @@ class _Ring:
             return
         try:
             if self._id is None:
-                self._id = create_progress_artifact(shown[0], key=self._key, description=shown[1])
+                made = create_progress_artifact(shown[0], key=self._key, description=shown[1])
+                self._id = cast("UUID", made)
             else:
                 update_progress_artifact(self._id, shown[0], description=shown[1])
             self._shown = shown

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
 
 from labelmill.errors import CannotWrite, JobRefused, RunFailed
 from labelmill.report.formatting import visible
@@ -27,9 +28,9 @@ def state_of(status: str, record: Any, message: str) -> State[Any]:
             return Failed(data=RunFailed(record, message), message=message)
 
 
-def state_without_record(trouble: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
+def state_without_record(error: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:
     """The state of a flow run that left no record: what a person can mend, in a sentence."""
-    sentence = CannotWrite.because(trouble, folder) if isinstance(trouble, OSError) else trouble
+    sentence = CannotWrite.because(error, folder) if isinstance(error, OSError) else error
     lines = str(sentence).splitlines()
     return Failed(data=sentence, message="\n".join(map(visible, lines)))
 

@@ -43,6 +43,7 @@ def test_labelmill_knows_nothing_of_prefect():
 
 FLOORS = [
     "errors",
+    "stop",
     "job",
     "money",
     "question",
@@ -55,6 +56,7 @@ FLOORS = [
     "run",
     "compare",
     "report",
+    "pipeline",
 ]
 """The packages of `labelmill/` from the ground up; each imports only those before it."""
 

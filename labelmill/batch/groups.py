@@ -1,4 +1,4 @@
-"""Lots: the texts of a plan by how they are asked, since all requests of a batch are made alike."""
+"""Groups: the texts of a plan by how they are asked, since all requests of a batch are made alike."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,31 @@ class RequestGroup:
     is_correction: bool
     under_schema: bool
 
-    def row_key_at(self, place: int) -> str:
-        """The row key of one of its texts."""
-        rows = pl.scan_parquet(self.path, glob=False, hive_partitioning=False).select("row_key")
-        return str(rows.slice(place, 1).collect().item())
+
+@dataclass
+class Unsent:
+    """The groups of the latest plan, and how many of their texts are in batches already."""
+
+    groups: tuple[RequestGroup, ...] = ()
+    offset: int = 0
+
+    @property
+    def texts(self) -> int:
+        """How many texts are in no batch yet."""
+        return sum(group.texts for group in self.groups) - self.offset
+
+    @property
+    def next_row_key(self) -> str:
+        """The row key of the next text to send."""
+        rows = pl.scan_parquet(self.groups[0].path, glob=False, hive_partitioning=False).select("row_key")
+        return str(rows.slice(self.offset, 1).collect().item())
+
+    def move(self, texts: int) -> None:
+        """Count texts as sent."""
+        self.offset += texts
+        while self.groups and self.offset >= self.groups[0].texts:
+            self.offset -= self.groups[0].texts
+            self.groups = self.groups[1:]
 
 
 def write_groups(pending: Path, tries: pl.LazyFrame, *, has_schemas: bool = True) -> tuple[RequestGroup, ...]:

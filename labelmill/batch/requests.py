@@ -80,6 +80,14 @@ class RequestsFile:
     next_usd: Decimal | None = None
 
 
+@dataclass(frozen=True)
+class NoRoom:
+    """What kept even one text from being sent, and what that text may cost at most (None: its price is unknown)."""
+
+    bound: Bound
+    worst_case_usd: Decimal | None = None
+
+
 class RequestWriter:
     """Writes the requests of a job in one form, in its provider's dialect: where there is a live lane, its very bodies.
 

@@ -1,18 +1,13 @@
-"""The desk: the batch lane of one run, and every step that is taken on it.
-
-Each step writes the record before and after what the provider sees of it, so that the next run can go on from any moment
-at which this process may die.
-"""
+"""The batch lane of one run: what is sent next, what came of it, and when a further batch would be no better."""
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from labelmill.batch import polling as looking
-from labelmill.batch.deletion import FileDeletion
+from labelmill.batch.groups import Unsent
 from labelmill.batch.harvest import (
     AnswerReader,
     HarvestResult,
@@ -22,91 +17,99 @@ from labelmill.batch.harvest import (
     reason_to_stop,
     rows_in,
 )
-from labelmill.batch.outstanding import OutstandingBatches
+from labelmill.batch.outstanding import BatchContext, OutstandingBatches
 from labelmill.batch.record import BatchRecord
-from labelmill.batch.requests import Bound, Room
-from labelmill.batch.sending import NoRoom, Unsent, give_up_next, send_next
+from labelmill.batch.requests import Bound, NoRoom, Room
 from labelmill.errors import BudgetReached, RunStopped
+from labelmill.money.usage import Usage
 from labelmill.providers.protocol import BatchRefused, BatchState, BatchUnreachable
 from labelmill.providers.table import provider_of
+from labelmill.question.attempts import Attempt, outcomes_of
 from labelmill.question.failures import Failure
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import frame_of
 
 log = logging.getLogger(__name__)
 
+QUEUE_IS_FULL = "token_limit_exceeded"
+"""OpenAI's code for a batch that finds too many tokens waiting before it."""
 _FIELD_OF_BOUND = {
     "requests": "batch.max_requests",
     "tokens": "batch.max_queue_tokens",
 }
-
-
 _PART_OF_PATIENCE_WITH_A_FILE = 0.05
 """A file that is there is written once: what has not grown for this part of the patience does not grow any more."""
 
 
-@dataclass
 class BatchSession:
-    """The batches of one run. One thread at a time uses it: the flow's, or that of the task it waits for.
+    """The batches of one run, to be opened under its output folder's lock. One thread at a time uses it.
 
-    `unsent` is None where a plan is due; `has_room` is false where nothing more fits until a batch is settled; `looks` were
-    taken since anything last changed; until `paused_until` (monotonic seconds) nothing is sent, since the provider's queue
+    `unsent` is None where a plan is due; `has_room` is false where nothing more fits until a batch is settled; `polls` were
+    made since anything last changed; until `paused_until` (monotonic seconds) nothing is sent, since the provider's queue
     was full, or it did not answer. `goes_live` stays true once it is: the less is left, the later the live lane could begin.
+
+    Raises:
+        JobRefused: there is a record of a batch that this version can't read.
     """
 
-    notes: OutstandingBatches
-    unsent: Unsent | None = None
-    has_room: bool = True
-    looks: int = 0
-    queue_tokens: int | None = None
-    paused_until: float = 0.0
-    goes_live: bool = False
-    cancelled_at: float | None = None
-    _settled_before_plan: int = 0
-    _sent_in_vain: int = 0
-    _postponed: set[str] = field(default_factory=set)
-    _tallies: list[Tally] = field(default_factory=list)
-    _were_answered: bool = False
-    _has_sent: bool = False
+    def __init__(self, run: BatchContext) -> None:
+        self.run = run
+        self.outstanding = OutstandingBatches(run)
+        self.unsent: Unsent | None = None
+        self.has_room = True
+        self.polls = 0
+        self.queue_tokens = run.job.batch.max_queue_tokens
+        self.paused_until = 0.0
+        self.goes_live = False
+        self.cancelled_at: float | None = None
+        self._settled_before_plan = 0
+        self._sent_in_vain = 0
+        self._postponed: set[str] = set()
+        self._tallies: list[Tally] = []
+        self._were_answered = False
+        self._has_sent = False
 
-    def __post_init__(self) -> None:
-        self.queue_tokens = self.notes.means.job.batch.max_queue_tokens
-        self._deletion = FileDeletion(self.notes)
+    @property
+    def records(self) -> list[BatchRecord]:
+        """The batches that concern the run: those that it has settled, then those that are out."""
+        return [*self.outstanding.settled, *self.outstanding.out.values()]
 
     def ready(self) -> tuple[str, ...]:
         """The batches whose answers can be fetched, other tasks' too."""
         return tuple(
-            name for name, record in self.notes.out.items() if record.is_ready and name not in self._postponed
+            name
+            for name, record in self.outstanding.out.items()
+            if record.is_ready and name not in self._postponed
         )
 
     def planned(self, unsent: Unsent) -> None:
         """Take a new plan."""
-        self.unsent, self._settled_before_plan = unsent, len(self.notes.settled)
+        self.unsent, self._settled_before_plan = unsent, len(self.outstanding.settled)
 
     def unsent_texts(self) -> int | None:
         """How many planned texts are in no batch; None where a plan is due: none was made, or batches have ended since."""
         if self.unsent is None or (
-            not self.unsent.texts and len(self.notes.settled) > self._settled_before_plan
+            not self.unsent.texts and len(self.outstanding.settled) > self._settled_before_plan
         ):
             return None
         return self.unsent.texts
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Ask the provider about every batch that is out."""
         self._postponed.clear()
-        before = {name: (record.step, record.status) for name, record in self.notes.out.items()}
-        for record in list(self.notes.out.values()):
-            self._look_at(record)
-        after = {name: (record.step, record.status) for name, record in self.notes.out.items()}
-        self.looks = 0 if after != before else self.looks + 1
+        before = {name: (record.step, record.status) for name, record in self.outstanding.out.items()}
+        for record in list(self.outstanding.out.values()):
+            self._poll(record)
+        after = {name: (record.step, record.status) for name, record in self.outstanding.out.items()}
+        self.polls = 0 if after != before else self.polls + 1
         self.has_room = self.has_room or len(after) < len(before)
-        self._deletion.go_on()
+        self.outstanding.delete_files()
 
     def cancel_mine(self) -> None:
         """Ask the provider to stop the batches of the run's task; those found later are stopped when they are found."""
-        self.cancelled_at, self.looks = time.monotonic(), 0
-        for record in self.notes.mine:
-            looking.cancel(self.notes, record)
+        self.cancelled_at, self.polls = time.monotonic(), 0
+        for record in self.outstanding.mine:
+            self.outstanding.cancel(record)
 
     def send(self) -> int:
         """Send the next batch of the latest plan, as large as there is room for.
@@ -118,22 +121,40 @@ class BatchSession:
             OSError: its file can't be written; nothing was sent.
         """
         if self.unsent is not None and self.unsent.texts:
-            no_room = send_next(self.notes, self.unsent, self._room())
-            self.looks = 0
-            self._deletion.go_on()
+            no_room = self.outstanding.send_next(self.unsent, self._room())
+            self.polls = 0
+            self.outstanding.delete_files()
             if no_room is not None and (why := self._why_never(no_room)):
                 # One text that no batch can hold, or no budget, keeps no other from being asked.
-                give_up_next(self.notes, self.unsent, why)
+                self._give_up_next(self.unsent, why)
                 if why.kind == "over_budget" and not self.unsent.texts and not self._has_sent:
-                    self.notes.means.gate.stop(BudgetReached(why.message))
+                    self.run.stop_signal.stop(BudgetReached(why.message))
                 return 1
             if no_room is not None:
                 self._tell_no_room(no_room.bound)
-            elif any(record.step == "creating" for record in self.notes.mine):
+            elif any(record.step == "creating" for record in self.outstanding.mine):
                 self._pause()
             else:
                 self._has_sent, self._sent_in_vain = True, 0
         return 0
+
+    def _give_up_next(self, unsent: Unsent, failure: Failure) -> None:
+        """Leave in the ledger why the next text of a plan can be in no batch. Nothing is asked, and the others go on."""
+        run = self.run
+        attempt = Attempt(
+            unsent.next_row_key,
+            datetime.now(UTC),
+            failure=failure.kind,
+            message=failure.message,
+            usage=Usage(),
+            cost_usd=Decimal(0),
+        )
+        (outcome,) = outcomes_of([attempt], run.job.run)
+        outcome = replace(outcome, requests=0, ended=True, live_cost_usd=Decimal(0))
+        part = self.outstanding.ledger_of(run.task_key).part_path(run.run_id, run.take_numbers())
+        with written_whole(part) as temporary:
+            frame_of([outcome], run.run_id, "batch").write_parquet(temporary)
+        unsent.move(1)
 
     def harvest(self, name: str) -> HarvestResult:
         """Fetch a batch's answers and leave them in the ledger of its own task.
@@ -143,32 +164,33 @@ class BatchSession:
         Raises:
             OSError: the ledger can't be written; the answers stay at the provider.
         """
-        record = self.notes.out[name]
-        row_keys = self.notes.means.folder.row_keys(record)
+        record = self.outstanding.out[name]
+        row_keys = self.outstanding.folder.row_keys(record)
         fetched = self._fetched(record, row_keys["row_key"].to_list())
         if fetched is None:
             self._postponed.add(name)
             return HarvestResult()
         rows, state = fetched
-        reader = AnswerReader.of(record, self.notes.price(record, "batch"), self.notes.price(record, "live"))
+        price, live_price = (self.outstanding.price(record, lane) for lane in ("batch", "live"))
+        reader = AnswerReader.of(record, price, live_price)
         result = harvest_of(rows, row_keys, reader, state, others_were_answered=self._were_answered)
-        self._settle(self.notes.out[name], result)
-        self.has_room, self.looks = True, 0
-        if self.notes.is_mine(record):
+        self._settle(self.outstanding.out[name], result)
+        self.has_room, self.polls = True, 0
+        if self.outstanding.is_mine(record):
             self._judge(name, result)
-        self._deletion.go_on()
+        self.outstanding.delete_files()
         return result
 
     def _fetched(self, record: BatchRecord, row_keys: Sequence[str]) -> tuple[Rows, BatchState] | None:
         """What came of a batch's rows, and how many the provider has counted; None where not all of it is there yet."""
         try:
-            state = self.notes.client(record).state(record.batch_id or "")
+            state = self.outstanding.client(record).state(record.batch_id or "")
             rows = self._rows_of(record, row_keys)
         except BatchUnreachable as error:
             log.warning("The answers of batch %s can't be fetched yet: %s", record.batch_id, error)
             return None
         except BatchRefused as error:
-            looking.refused(self.notes, record, error)
+            self.outstanding.refused(record, error)
             return None
         if state.status.is_final and (
             rows.is_whole(state) or not self._is_waited_for(record, len(rows.answers))
@@ -185,7 +207,7 @@ class BatchSession:
 
     def _rows_of(self, record: BatchRecord, row_keys: Sequence[str]) -> Rows:
         """What came of a batch's rows. Its files may be told of before they are there: a refusal is waited out."""
-        client = self.notes.client(record)
+        client = self.outstanding.client(record)
         try:
             return rows_in(client.answers(record.batch_id or "", row_keys, record.metadata), row_keys)
         except BatchRefused as error:
@@ -194,66 +216,63 @@ class BatchSession:
             raise
 
     def _is_waited_for(self, record: BatchRecord, answers: int) -> bool:
-        """Whether the rest of a batch's answers may still come, `answers` of them being there; notes since when it is awaited."""
+        """Whether the rest of a batch's answers may still come, `answers` of them being there; its record keeps since when."""
         now, since = datetime.now(UTC), record.unready_since_utc
         if since is None or answers > record.answers_seen:
             since = now
-            self.notes.note(record, unready_since_utc=now, answers_seen=answers)
-        patience = timedelta(minutes=self.notes.means.job.run.patience_minutes)
+            self.outstanding.update(record, unready_since_utc=now, answers_seen=answers)
+        patience = timedelta(minutes=self.run.job.run.patience_minutes)
         return now - since < (patience * _PART_OF_PATIENCE_WITH_A_FILE if answers else patience)
 
     def _settle(self, record: BatchRecord, result: HarvestResult) -> None:
         """Write a harvest into the ledger, and let the budget know what it came to."""
-        means = self.notes.means
+        run = self.run
         spent = sum((one.known_usd + one.unseen_usd for one in result.outcomes), Decimal(0))
         beyond = max(Decimal(0), spent - (record.worst_case_usd or Decimal(0)))
-        means.budget.hold(beyond)
+        run.budget.hold(beyond)
         try:
-            path = means.ledger_of(record.task_key).part_path(means.run_id, means.take_number())
-            # Noted before it is written: should this process die in between, the part tells whether it was.
-            record = self.notes.note(
-                record, step="harvesting", harvest_run_id=means.run_id, harvest_part=path.name
+            path = self.outstanding.ledger_of(record.task_key).part_path(run.run_id, run.take_numbers())
+            # Kept before it is written: should this process die in between, the part tells whether it was.
+            record = self.outstanding.update(
+                record, step="harvesting", harvest_run_id=run.run_id, harvest_part=path.name
             )
             if result.outcomes:
-                frame = frame_of(result.outcomes, means.run_id, "batch")
+                frame = frame_of(result.outcomes, run.run_id, "batch")
                 with written_whole(path) as temporary:
                     frame.write_parquet(temporary)
-            self.notes.settle(record, "harvested", spent)
+            self.outstanding.settle(record, "harvested", spent)
         finally:
-            means.budget.settle(beyond, Decimal(0))
+            run.budget.settle(beyond, Decimal(0))
 
     def _judge(self, name: str, result: HarvestResult) -> None:
         """Stop the run where a further batch would be no better."""
-        means = self.notes.means
+        settings = self.run.job.run
         self._were_answered = self._were_answered or result.answered > 0
         if result.tally is not None:
             self._tallies.append(result.tally)
-        run = means.job.run
         sentence = result.everyones or reason_to_stop(
-            self._tallies, run.stop_at_failed_fraction, run.max_attempts
+            self._tallies, settings.stop_at_failed_fraction, settings.max_attempts
         )
         if sentence:
-            means.gate.stop(RunStopped("failed", f"{sentence} (in batch {name})"))
+            self.run.stop_signal.stop(RunStopped("failed", f"{sentence} (in batch {name})"))
 
-    def _look_at(self, record: BatchRecord) -> None:
-        invalid = looking.look_at(self.notes, record)
-        if invalid is not None and self.notes.is_mine(record):
+    def _poll(self, record: BatchRecord) -> None:
+        invalid = self.outstanding.poll(record)
+        if invalid is not None and self.outstanding.is_mine(record):
             self._was_invalid(record, [error.code for error in invalid.errors])
-        now = self.notes.out.get(record.name)
-        if now is None and record.step == "creating" and self.notes.is_mine(record):
+        now = self.outstanding.out.get(record.name)
+        if now is None and record.step == "creating" and self.outstanding.is_mine(record):
             self._was_never_made(record)
-        if now is not None and (self.cancelled_at is not None or not self.notes.is_mine(now)):
-            looking.cancel(self.notes, now)
+        if now is not None and (self.cancelled_at is not None or not self.outstanding.is_mine(now)):
+            self.outstanding.cancel(now)
 
     def _was_invalid(self, record: BatchRecord, codes: list[str | None]) -> None:
         """Nothing was paid. Where the provider's queue was full, smaller batches may go through later; else it is the end."""
-        words = self.notes.settled[-1].message
-        if looking.QUEUE_IS_FULL not in codes:
-            self.notes.means.gate.stop(
-                RunStopped("failed", f"the provider took a batch for invalid: {words}")
-            )
+        words = self.outstanding.settled[-1].message
+        if QUEUE_IS_FULL not in codes:
+            self.run.stop_signal.stop(RunStopped("failed", f"the provider took a batch for invalid: {words}"))
             return
-        waiting = sum(other.estimated_tokens for other in self.notes.mine)
+        waiting = sum(other.estimated_tokens for other in self.outstanding.mine)
         self.queue_tokens = waiting + record.estimated_tokens // 2
         self._pause()
         self.unsent = None
@@ -261,31 +280,31 @@ class BatchSession:
 
     def _was_never_made(self, record: BatchRecord) -> None:
         self._sent_in_vain += 1
-        if self._sent_in_vain >= self.notes.means.job.run.max_attempts:
+        if self._sent_in_vain >= self.run.job.run.max_attempts:
             words = f"the provider has made none of {self._sent_in_vain} batches: {record.message or 'it did not answer'}"
-            self.notes.means.gate.stop(RunStopped("failed", words))
+            self.run.stop_signal.stop(RunStopped("failed", words))
 
     def _pause(self) -> None:
-        self.paused_until = time.monotonic() + self.notes.means.job.run.poll_seconds
+        self.paused_until = time.monotonic() + self.run.job.run.poll_seconds
 
     def _room(self) -> Room:
-        limits, tokens = self.notes.means.job.batch, self.queue_tokens
-        mine = self.notes.mine
+        limits, tokens = self.run.job.batch, self.queue_tokens
+        mine = self.outstanding.mine
         if tokens is not None and mine:
             tokens -= sum(record.estimated_tokens for record in mine)
-        provider = provider_of(self.notes.means.job.model)
+        provider = provider_of(self.run.job.model)
         return Room(
             min(limits.max_requests, provider.max_requests or limits.max_requests),
             min(limits.max_bytes, provider.max_bytes or limits.max_bytes),
             tokens,
-            self.notes.means.budget.left_usd,
+            self.run.budget.left_usd,
         )
 
     def _why_never(self, no_room: NoRoom) -> Failure | None:
         """Why a text would not fit even if nothing else was out; None where it would."""
-        limit = self.notes.means.budget.limit
+        limit = self.run.budget.limit
         if no_room.bound == "bytes":
-            largest = self.notes.means.job.batch.max_bytes
+            largest = self.run.job.batch.max_bytes
             return Failure(
                 "too_long", f"the request for it alone is larger than batch.max_bytes = {largest:,}"
             )
@@ -295,21 +314,21 @@ class BatchSession:
     def _tell_no_room(self, bound: Bound) -> None:
         """Not even one text fits: wait for a batch to end, or stop where none is out."""
         self.has_room = False
-        if self.notes.mine:
+        if self.outstanding.mine:
             return
-        own = self.notes.means.job.batch.max_queue_tokens
+        own = self.run.job.batch.max_queue_tokens
         if bound == "tokens" and self.queue_tokens != own:
             # A guess that has become too small: others may be filling the provider's queue.
             self.queue_tokens, self.has_room = own, True
             self._pause()
             return
-        limit = self.notes.means.budget.limit
+        limit = self.run.budget.limit
         if bound == "budget" and limit is not None:
             sentence = (
                 f"{limit.field} = {limit.limit_usd} would be passed by one more text on the batch lane "
-                f"(${limit.left_usd - (self.notes.means.budget.left_usd or 0):.6f} spent by this run or held for batches)"
+                f"(${limit.left_usd - (self.run.budget.left_usd or 0):.6f} spent by this run or held for batches)"
             )
-            self.notes.means.gate.stop(BudgetReached(sentence))
+            self.run.stop_signal.stop(BudgetReached(sentence))
         else:
             sentence = f"a single text is larger than {_FIELD_OF_BOUND[bound]} allows"
-            self.notes.means.gate.stop(RunStopped("failed", sentence))
+            self.run.stop_signal.stop(RunStopped("failed", sentence))

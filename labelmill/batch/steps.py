@@ -14,8 +14,9 @@ class Situation:
 
     `out` counts the batches of the run's own task that are not settled, `ready` names those (and others') whose answers can
     be harvested. `unsent` texts are planned and not in a batch; None where a plan is due. `has_room` is false where
-    nothing more fits until a batch is settled, and for `pause_seconds` nothing is to be sent. `goes_live` is true from the moment on when the rest is to be asked live;
-    `are_cancelled` once that was asked of the batches that are out. `looks` were taken since anything last changed.
+    nothing more fits until a batch is settled, and for `pause_seconds` nothing is to be sent. `goes_live` is true from the
+    moment on when the rest is to be asked live; `are_cancelled` once that was asked of the batches
+    that are out. `polls` were made since anything last changed.
     """
 
     stopped: bool
@@ -26,7 +27,7 @@ class Situation:
     pause_seconds: float
     goes_live: bool
     are_cancelled: bool
-    looks: int
+    polls: int
     seconds_left: float
     cancel_seconds_left: float
     poll_seconds: float
@@ -56,7 +57,7 @@ class CancelAll:
 
 @dataclass(frozen=True)
 class Wait:
-    """Wait so long, then look again."""
+    """Wait so long, then poll."""
 
     seconds: float
 
@@ -102,5 +103,5 @@ def asks_live(job: LabelJob) -> bool:
 
 def _pause(now: Situation, at_most: float) -> float:
     """A second at first, for small batches; twice as long each time, up to the job's own pace."""
-    grown = FIRST_POLL_SECONDS * _GROWTH ** min(now.looks, 20)
+    grown = FIRST_POLL_SECONDS * _GROWTH ** min(now.polls, 20)
     return max(0.05, min(grown, now.poll_seconds, at_most))

@@ -42,6 +42,15 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     return draft.job
 
 
+def check_job(job: LabelJob, model_base_url: str | None = None) -> None:
+    """See that there is nothing to mend in a job; its mistakes stand under its name.
+
+    Raises:
+        JobRefused: with every mistake in the job and its dataset.
+    """
+    checked_job(JobDraft.of(job), model_base_url)
+
+
 def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
     found: list[tuple[str, str]] = []
     labels, prompt = draft.section("labels"), draft.section("prompt")

@@ -10,8 +10,8 @@ from labelmill.compare.batch_lane import sent_by
 from labelmill.compare.estimate import Estimate
 from labelmill.compare.strategies import StrategyReceipt
 from labelmill.errors import RunStopped
+from labelmill.run.context import RunContext
 from labelmill.run.counts import Bill, Seconds, work_of
-from labelmill.run.live import RunContext
 from labelmill.run.record import Record
 from labelmill.store.files import write_text_whole
 from labelmill.store.folder import COMPARISON
@@ -63,14 +63,14 @@ class Comparison(Bill, Record):
 
 
 def comparison_of(
-    live: RunContext,
+    context: RunContext,
     rows: int,
     estimate: Estimate,
     receipts: Sequence[StrategyReceipt],
     finished: datetime,
 ) -> Comparison:
     """Put a comparison's record together from its ledger parts; `receipts` are the strategies', without the warm-up's."""
-    run, stopped = live.run, live.gate.stopped
+    run, stopped = context, context.stop_signal.stopped
     figures: list[StrategyFigures] = []
     first: tuple[StrategyFigures, Mapping[str, str]] | None = None
     for receipt in receipts:
@@ -85,7 +85,7 @@ def comparison_of(
     # What was stopped after its last answer has completed all the same.
     complete = bool(figures) and not any(mine.pending for mine in figures)
     ended = None if stopped and stopped.reason == "cancelled" and complete else stopped
-    ended = ended or waiting_for_batches(live)
+    ended = ended or waiting_for_batches(context)
     work = work_of(scan_run(run.folder.ledgers, run.run_id))
     return Comparison(
         run_id=run.run_id,
@@ -98,16 +98,16 @@ def comparison_of(
         strategies=tuple(figures),
         estimate=estimate,
         **work.model_dump(include=set(Bill.model_fields)),
-        price=live.price.entry if live.price else None,
+        price=context.price.entry if context.price else None,
         seconds=round((finished - run.started_at_utc).total_seconds(), 3),
         started_at_utc=run.started_at_utc,
         finished_at_utc=finished,
     )
 
 
-def waiting_for_batches(live: RunContext) -> RunStopped | None:
+def waiting_for_batches(context: RunContext) -> RunStopped | None:
     """How a comparison ends whose batches are not back yet; None where none is out."""
-    out = [record for record in sent_by(live) if record.is_outstanding]
+    out = [record for record in sent_by(context) if record.is_outstanding]
     if not out:
         return None
     texts = sum(record.texts for record in out)

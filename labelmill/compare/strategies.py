@@ -1,6 +1,6 @@
 """The strategies: ways to ask the same texts. Each leaves its attempts in the ledger, in parts of its own.
 
-A strategy is a value with a function behind it, `ask(live, sample)`, which returns the ledger parts that hold what came
+A strategy is a value with a function behind it, `ask(context, sample)`, which returns the ledger parts that hold what came
 of it. All of them share one budget, one breaker, and what is learned of the provider's rate limits.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from labelmill.compare.batch_lane import KIND, NAME, ask_on_batch_lane
 from labelmill.compare.sample import Sample
@@ -22,8 +21,9 @@ from labelmill.job.model import LabelJob
 from labelmill.live.adaptive import AdaptiveLimit, FixedLimit
 from labelmill.live.rounds import Question, configs_of, next_round
 from labelmill.money.prices import Lane, Price
-from labelmill.run.classify import CHUNKS_IN_FLIGHT, classify_chunk, config_of, kept_journal
-from labelmill.run.live import RunContext
+from labelmill.run.classify import classify_chunk, config_of, kept_journal
+from labelmill.run.context import RunContext
+from labelmill.run.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -75,53 +75,53 @@ def strategies_of(
     return strategies
 
 
-def ask_with(live: RunContext, strategy: Strategy, sample: Sample) -> StrategyReceipt:
+def ask_with(context: RunContext, strategy: Strategy, sample: Sample) -> StrategyReceipt:
     """Ask a sample by one strategy.
 
     Raises:
         OSError: the journal or the ledger part can't be written; the comparison is stopped.
     """
-    live.progress.enter(strategy.name)
+    context.progress.enter(strategy.name)
     started = datetime.now(UTC)
-    parts = strategy.ask(live, sample)
+    parts = strategy.ask(context, sample)
     return StrategyReceipt(strategy, started, tuple(part for part in parts if part.exists()))
 
 
-def ask_first(live: RunContext, sample: Sample) -> list[Path]:
+def ask_first(context: RunContext, sample: Sample) -> list[Path]:
     """Ask the first text alone: it opens the connection, and tells whether the key and the model are accepted."""
-    parts = _ask_one_by_one(live, sample.questions()[:1])
-    live.guard.end()
+    parts = _ask_one_by_one(context, sample.questions()[:1])
+    context.guard.end()
     return parts
 
 
-def ask_sequentially(live: RunContext, sample: Sample) -> list[Path]:
+def ask_sequentially(context: RunContext, sample: Sample) -> list[Path]:
     """`chain.invoke` in a loop: a text is asked when the one before it is answered, and none a second time."""
-    return _ask_one_by_one(live, sample.questions())
+    return _ask_one_by_one(context, sample.questions())
 
 
-def ask_by_batch(live: RunContext, sample: Sample, limit: int) -> list[Path]:
+def ask_by_batch(context: RunContext, sample: Sample, limit: int) -> list[Path]:
     """One `chain.batch` with so many requests in flight; none is sent a second time."""
-    live.throttle.use(FixedLimit.of(limit))
-    questions, chunk = sample.questions(), live.numbers.take()
+    context.throttle.use(FixedLimit.of(limit))
+    questions, chunk = sample.questions(), context.take_numbers()
     inputs = [question.as_input() for question in questions]
-    with kept_journal(live, chunk), live.tracing.around_batch():
-        configs = configs_of(questions, _config_of(live, limit), chunk)
-        _count(live, questions, live.chain.batch(inputs, config=configs, return_exceptions=True))
-    return _parts_of(live, chunk)
+    with kept_journal(context, chunk), context.tracing.around_batch():
+        configs = configs_of(questions, _config_of(context, limit), chunk)
+        _count(context, questions, context.chain.batch(inputs, config=configs, return_exceptions=True))
+    return _parts_of(context, chunk)
 
 
-def ask_in_chunks(live: RunContext, sample: Sample) -> list[Path]:
-    """As a run does it: chunks share the gate, concurrency adapts, and what failed is asked again in rounds."""
-    settings = live.run.job.run
-    live.throttle.use(AdaptiveLimit.below(settings.max_concurrency))
+def ask_in_chunks(context: RunContext, sample: Sample) -> list[Path]:
+    """As a run does it: chunks share the places, concurrency adapts, and what failed is asked again in rounds."""
+    settings = context.job.run
+    context.throttle.use(AdaptiveLimit.below(settings.max_concurrency))
     rows_per_chunk = rows_per_chunk_of(sample.rows, settings.max_concurrency, settings.rows_per_chunk)
-    first = live.numbers.take(math.ceil(sample.rows / rows_per_chunk))
+    first = context.take_numbers(math.ceil(sample.rows / rows_per_chunk))
     chunks = chunks_of(sample.rows, rows_per_chunk, first)
-    with ContextThreadPoolExecutor(CHUNKS_IN_FLIGHT) as pool:
-        asked = [pool.submit(classify_chunk, live.run.run_id, sample.path, chunk) for chunk in chunks]
-        for receipt in asked:
-            receipt.result()
-    return _parts_of(live, *(chunk.number for chunk in chunks))
+    ask = partial(classify_chunk, context, sample.path)
+    for receipt in Runner(context.job).map("classify", ask, chunks, str):
+        if isinstance(receipt, BaseException):
+            raise receipt
+    return _parts_of(context, *(chunk.number for chunk in chunks))
 
 
 WARM_UP = Strategy("warm-up", "warm-up", 1, ask_first)
@@ -129,33 +129,33 @@ WARM_UP = Strategy("warm-up", "warm-up", 1, ask_first)
 SEQUENTIAL = Strategy("sequential", "sequential", 1, ask_sequentially)
 
 
-def _ask_one_by_one(live: RunContext, questions: Sequence[Question]) -> list[Path]:
-    live.throttle.use(FixedLimit.of(1))
-    chunk = live.numbers.take()
-    with kept_journal(live, chunk), live.tracing.around_batch():
-        configs = configs_of(questions, _config_of(live, 1), chunk)
+def _ask_one_by_one(context: RunContext, questions: Sequence[Question]) -> list[Path]:
+    context.throttle.use(FixedLimit.of(1))
+    chunk = context.take_numbers()
+    with kept_journal(context, chunk), context.tracing.around_batch():
+        configs = configs_of(questions, _config_of(context, 1), chunk)
         for question, config in zip(questions, configs, strict=True):
-            if live.gate.stopped:
+            if context.stop_signal.stopped:
                 break
             try:
-                result: Any = live.chain.invoke(question.as_input(), config=config)
+                result: Any = context.chain.invoke(question.as_input(), config=config)
             except Exception as error:  # noqa: BLE001  (as `batch` returns them)
                 result = error
-            _count(live, [question], [result])
-    return _parts_of(live, chunk)
+            _count(context, [question], [result])
+    return _parts_of(context, chunk)
 
 
-def _config_of(live: RunContext, limit: int) -> RunnableConfig:
+def _config_of(context: RunContext, limit: int) -> RunnableConfig:
     """What the requests of a strategy have in common: none is sent a second time."""
-    shared = config_of(live, limit)
+    shared = config_of(context, limit)
     return {**shared, "metadata": {**shared["metadata"], "most_attempts": 1}}
 
 
-def _parts_of(live: RunContext, *chunks: int) -> list[Path]:
-    return [live.run.ledger.part_path(live.run.run_id, chunk) for chunk in chunks]
+def _parts_of(context: RunContext, *chunks: int) -> list[Path]:
+    return [context.ledger.part_path(context.run_id, chunk) for chunk in chunks]
 
 
-def _count(live: RunContext, questions: Sequence[Question], results: Sequence[Any]) -> None:
+def _count(context: RunContext, questions: Sequence[Question], results: Sequence[Any]) -> None:
     """Count texts without a label as failed: what a run would ask again has failed here too."""
-    ended = next_round(questions, results, live.run.job)
-    live.progress.add(failed=ended.failed + len(ended.again))
+    ended = next_round(questions, results, context.job)
+    context.progress.add(failed=ended.failed + len(ended.again))

@@ -20,7 +20,7 @@ MOST_CHUNKS = 200
 """Task runs of a run: what a Prefect server and its pages take without effort."""
 _FEWEST_TEXTS = 100
 _TEXTS_PER_PLACE = 6
-"""Texts per place in the gate: enough that the chunks in flight fill it while one waits for its slowest answer."""
+"""Texts per request in flight: enough that the chunks in flight keep every slot busy while one waits for its slowest answer."""
 
 
 _TRIED = tuple(field.name for field in fields(Tried))

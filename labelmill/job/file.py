@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
@@ -34,6 +34,12 @@ class JobDraft:
     values: Mapping[str, Any]
     job: LabelJob | None
     mistakes: tuple[Mistake, ...]
+
+    @classmethod
+    def of(cls, job: LabelJob) -> "JobDraft":
+        """The draft of what is a job already, by its name. It may still hold a key."""
+        values = dict(job)
+        return cls(job.name, values, job, _held_keys(values, job.name))
 
     def section(self, name: str) -> Any:
         """A section by itself, also where another one is wrong; None where it is missing, wrong or holds a key."""
@@ -76,15 +82,14 @@ def draft_of_file(path: Path) -> JobDraft:
 
 def draft_of(values: Mapping[str, Any], where: str) -> JobDraft:
     """Check a job's values against the model: every mistake, each with its place and what was expected."""
-    secrets = _secrets_in(values)
-    held = tuple(Mistake(f"{where}, {place}" if place else where, sentence) for place, sentence in secrets)
+    held = _held_keys(values, where)
     try:
         return JobDraft(where, values, LabelJob.model_validate(values), held)
     except ValidationError as error:
         errors: dict[str, list[ErrorDetails]] = {}
         for details in error.errors(include_url=False):
             errors.setdefault(_place_of(details), []).append(details)
-    places = {place for place, _ in secrets}
+    places = {place for place, _ in _secrets_in(values)}
     found = (
         Mistake(f"{where}, {place}", _sentence_of(place, all_details))
         for place, all_details in errors.items()
@@ -155,8 +160,15 @@ def _shown(place: str, value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
+def _held_keys(values: Mapping[str, Any], where: str) -> tuple[Mistake, ...]:
+    secrets = _secrets_in(values)
+    return tuple(Mistake(f"{where}, {place}" if place else where, sentence) for place, sentence in secrets)
+
+
 def _secrets_in(values: Any, place: str = "") -> list[tuple[str, str]]:
     """Places that hold a key, with a sentence each. The key itself is never shown."""
+    if isinstance(values, BaseModel):
+        values = dict(values)
     if isinstance(values, Mapping):
         return [secret for name, value in values.items() for secret in _secrets_under(name, value, place)]
     if isinstance(values, list):

@@ -195,7 +195,7 @@ class Run(Section):
     """With `LANGSMITH_TRACING=true`, send the texts and the answers along. Otherwise LangSmith gets names, times, tokens
     and row keys only."""
     poll_seconds: Seconds = 60.0
-    """The longest time between two looks at the batches that are out; the first looks come sooner."""
+    """The longest time between two polls of the batches that are out; the first come sooner."""
 
 
 class Batch(Section):

@@ -173,16 +173,18 @@ class RequestGuard:
             may_be_schema = asked.schema_may_be_refused and failure.policy is Policy.DOUBT
             if ending.is_last or may_be_schema or failure.policy not in _ASKED_AGAIN:
                 raise RequestFailed(failure)
-            self.throttle.gate.wait_unless_stopped(wait_after(tried, failure, self._jitter))
-            self.throttle.gate.raise_if_stopped()
+            self.throttle.stop_signal.wait_unless_stopped(wait_after(tried, failure, self._jitter))
+            self.throttle.stop_signal.raise_if_stopped()
 
     def end(self) -> None:
         """End a run that has asked everything: where all that came of it were refusals, these are everyone's, and it failed."""
-        if self.throttle.gate.stopped is not None:
+        if self.throttle.stop_signal.stopped is not None:
             return
         sentence = self.breaker.end()
         if sentence:
-            self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+            self.throttle.stop_signal.stop(
+                RunStopped("failed", f"{sentence} (requests go to {self.address})")
+            )
 
     def _once(self, asked: Asked, judge: Judge, send: Callable[[], Reply]) -> _Ending:
         worst_cost = cost_of(asked.worst_case, self.price)
@@ -213,7 +215,7 @@ class RequestGuard:
         least = asked.least_case
         if least is not None and asked.worst_case.input_tokens < _HUGE * least.input_tokens:
             reached = BudgetReached(str(too_dear))
-            self.throttle.gate.stop(reached)
+            self.throttle.stop_signal.stop(reached)
             raise reached
         failure = Failure("over_budget", str(too_dear))
         recorder = self._recorders.get(asked.chunk)
@@ -231,7 +233,9 @@ class RequestGuard:
             if not self.is_practice and (result.model or "").startswith(PRACTICE_MODEL):
                 sentence = "a practice provider answers where a model was expected; its labels would be taken for a model's"
                 failure = Failure("denied", sentence, is_account=True)
-                self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+                self.throttle.stop_signal.stop(
+                    RunStopped("failed", f"{sentence} (requests go to {self.address})")
+                )
                 return _Ending(None, failed_attempt(asked.row_key, failure, worst_cost), failure)
             attempt, found = judge.attempt_of(asked.row_key, result, worst_cost)
             return _Ending(result, attempt, found)
@@ -276,7 +280,9 @@ class RequestGuard:
             asked.row_key, failure, number=number, answered=attempt.answered, paused=not counts
         )
         if sentence:
-            self.throttle.gate.stop(RunStopped("failed", f"{sentence} (requests go to {self.address})"))
+            self.throttle.stop_signal.stop(
+                RunStopped("failed", f"{sentence} (requests go to {self.address})")
+            )
         return _Ending(ending.answer, attempt, failure, is_last)
 
     def notice_surcharge(self, surcharge: Surcharge | None) -> None:
@@ -290,7 +296,7 @@ class RequestGuard:
         self.notify(sentence)
         if self.budget.limit is not None:
             advice = "name that model in model.name, or add a [price] section with what you pay"
-            self.throttle.gate.stop(
+            self.throttle.stop_signal.stop(
                 BudgetReached(f"{sentence}. To go on within {self.budget.limit.field}, {advice}")
             )
 
@@ -330,13 +336,13 @@ class RequestGuard:
             try:
                 with self.budget.reserve(worst_cost) as reservation:
                     try:
-                        self.throttle.gate.raise_if_stopped()
+                        self.throttle.stop_signal.raise_if_stopped()
                     except RunStopped:
                         reservation.release()
                         raise
                     yield permit, reservation
             except BudgetReached as reached:
-                self.throttle.gate.stop(reached)
+                self.throttle.stop_signal.stop(reached)
                 raise
 
 

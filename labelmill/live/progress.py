@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -18,7 +20,10 @@ class BatchSeen:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run's progress at one moment. `texts` is None until the plan is known; `batches` are those that are out."""
+    """A run's progress at one moment. `texts` is None until the plan is known; `batches` are those that are out.
+
+    `pause` says why nothing is sent at this moment, and until when; None while requests go out.
+    """
 
     phase: str = "starting"
     texts: int | None = None
@@ -28,6 +33,7 @@ class Snapshot:
     cost_usd: Decimal | None = Decimal(0)
     started_at: float | None = field(default=None)
     batches: tuple[BatchSeen, ...] = ()
+    pause: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -46,16 +52,25 @@ class Snapshot:
         return (self.texts - self.done) / rate if self.texts is not None and rate else None
 
 
-class Progress:
-    """A run's progress, shared by its threads and whoever shows it."""
+viewer: ContextVar[Callable[["Progress"], None] | None] = ContextVar("viewer", default=None)
+"""Who wants to see the runs that are begun in this context, such as a terminal; handed the progress of each."""
 
-    def __init__(self) -> None:
+
+class Progress:
+    """A run's progress, shared by its threads and whoever shows it.
+
+    Args:
+        pause: says why nothing is sent, as the throttle does.
+    """
+
+    def __init__(self, pause: Callable[[], str | None] = lambda: None) -> None:
+        self._pause = pause
         self._lock = threading.Lock()
         self._now = Snapshot()
 
     def now(self) -> Snapshot:
         """Where the run stands."""
-        return self._now
+        return replace(self._now, pause=self._pause())
 
     def enter(self, phase: str, texts: int | None = None) -> None:
         """Begin a phase; the one that asks says how many texts there are."""

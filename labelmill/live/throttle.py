@@ -20,6 +20,7 @@ from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS
 from labelmill.live.pace import Pace, Permit
 from labelmill.money.usage import Usage
 from labelmill.question.failures import Failure
+from labelmill.stop import StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,17 @@ class Throttle:
     Args:
         run: the job's own limits, and its patience.
         clock: seconds of a steady clock.
+        stop_signal: the run's; it is set where nothing gets through beyond the job's patience.
     """
 
-    def __init__(self, run: Run, clock: Callable[[], float] = time.monotonic) -> None:
-        self.gate = PriorityLimiter()
+    def __init__(
+        self,
+        run: Run,
+        clock: Callable[[], float] = time.monotonic,
+        stop_signal: StopSignal | None = None,
+    ) -> None:
+        self.stop_signal = stop_signal or StopSignal()
+        self._limiter = PriorityLimiter(self.stop_signal)
         self._clock = clock
         self._pace = Pace(run, clock())
         self._lock = threading.Lock()
@@ -54,7 +62,7 @@ class Throttle:
             RunStopped: the run has stopped; nothing is sent.
         """
         enter = partial(self._next_permit, text_bytes, max_tokens, has_failed=has_failed)
-        return self.gate.admit(order, enter, self._ended)
+        return self._limiter.admit(order, enter, self._ended)
 
     def _next_permit(self, text_bytes: int, max_tokens: int, *, has_failed: bool) -> Permit | Wait:
         with self._lock:
@@ -72,7 +80,7 @@ class Throttle:
     def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str]) -> bool:
         """Take account of any other end of a request that was sent; returns whether it counts against its text.
 
-        What says "too much" counts towards fewer requests in flight, other trouble of the provider against more of them;
+        What says "too much" counts towards fewer requests in flight, other errors of the provider against more of them;
         a failure that is the text's own, or a refusal, says that the provider is there. Where nothing gets through beyond
         the job's patience, the run is stopped. A failure doesn't count against its text while nothing gets through, nor
         while most of the other texts are turned away as well.
@@ -95,7 +103,7 @@ class Throttle:
         """Whether nothing gets through at this moment, and all is paused but for a probe every few seconds."""
         return self._pace.is_out
 
-    def status_words(self) -> str | None:
+    def pause(self) -> str | None:
         """What to show while everything is paused: since when, and what for; None while all goes on."""
         with self._lock:
             now, outage, paused_until = self._clock(), self._pace.outage, self._pace.paused_until
@@ -117,9 +125,9 @@ class Throttle:
         for level, line in lines:
             log.log(level, "%s", line)
         if ends_with:
-            self.gate.stop(RunStopped("failed", ends_with))
-        self.gate.takes_turns = self._pace.takes_turns
-        self.gate.look_again()
+            self.stop_signal.stop(RunStopped("failed", ends_with))
+        self._limiter.takes_turns = self._pace.takes_turns
+        self._limiter.recheck()
 
 
 def _time_of_day(seconds_from_now: float) -> str:

@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.money.budget import LimitUse, limit_uses
-from labelmill.run.label_run import LabelRun
+from labelmill.run.context import RunContext, spent_of_limits
 from labelmill.run.record import RunRecord
-from labelmill.run.spending import spent_of_limits
 from labelmill.store.ledger import scan_run
 
 _EXAMPLES = 3
@@ -76,7 +75,7 @@ class Findings:
         return next((past for past in reversed(self.past) if past.labels is not None), None)
 
 
-def findings_of(run: LabelRun, record: RunRecord) -> Findings:
+def findings_of(run: RunContext, record: RunRecord) -> Findings:
     """Read what a run's report tells beside its record. The texts in it go into the report and nowhere else."""
     settings, ledgers = run.job.run, run.folder.ledgers
     spent = spent_of_limits(settings, ledgers, run.started_at_utc, practice=run.practice)

@@ -311,11 +311,12 @@ MOST_BATCHES = 10
 
 
 def progress_line(now: Snapshot, shown: Callable[[str], str] = visible) -> str:
-    """Where a run stands: texts done, rate, cost so far, time left; then each batch that is out.
+    """Where a run stands: texts done, rate, cost so far, time left; why nothing is sent, if so; then each batch that is out.
 
     `shown` makes the provider's words fit to be shown.
     """
-    return "; ".join([_counts_line(now), *batch_lines(now, shown)])
+    pause = [now.pause] if now.pause else []
+    return "; ".join([_counts_line(now), *pause, *batch_lines(now, shown)])
 
 
 def _counts_line(now: Snapshot) -> str:

@@ -15,11 +15,8 @@ from labelmill.errors import RunStopped
 from labelmill.live.rounds import Question, configs_of, next_round, question_of
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt, Tried
-from labelmill.run.live import RunContext, live_run
+from labelmill.run.context import RunContext
 from labelmill.store.journal import Journal
-
-CHUNKS_IN_FLIGHT = 4
-"""Enough that three fill the gate while one waits for its slowest answer."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class ChunkReceipt:
         return self.texts - self.labeled - self.failed
 
 
-def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
+def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """Ask for a chunk's labels and leave them in the ledger.
 
     However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
@@ -46,12 +43,11 @@ def classify_chunk(run_id: str, texts: Path, chunk: Chunk) -> ChunkReceipt:
     Raises:
         OSError: the journal or the ledger part can't be written; the run is stopped.
     """
-    live = live_run(run_id)
     started = time.monotonic()
     rows = read_chunk(texts, chunk)
     tried = read_tried(texts, [key for key, _ in rows])
-    with kept_journal(live, chunk.number, tried):
-        labeled, failed = _ask(live, chunk, rows, tried)
+    with kept_journal(context, chunk.number, tried):
+        labeled, failed = _ask(context, chunk, rows, tried)
     return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
 
 
@@ -62,7 +58,7 @@ class ChunkRecorder:
     `tried` is what the ledger knows of its texts.
     """
 
-    live: RunContext
+    context: RunContext
     journal: Journal
     tried: Mapping[str, Tried] = field(default_factory=dict)
 
@@ -87,9 +83,9 @@ class ChunkRecorder:
         with self._stopping():
             self.journal.append(attempt)
         if attempt.usage != Usage():
-            self.live.progress.pay(attempt.cost_usd)
+            self.context.progress.pay(attempt.cost_usd)
         if attempt.label is not None:
-            self.live.progress.add(labeled=1)
+            self.context.progress.add(labeled=1)
 
     def paid_before(self, row_key: str) -> int:
         """How many requests of earlier runs may have been paid and gave no answer."""
@@ -107,65 +103,65 @@ class ChunkRecorder:
             yield
         except OSError as error:
             words = f"{self.journal.path} can't be written: {error.strerror or error}"
-            self.live.gate.stop(RunStopped("failed", words))
+            self.context.stop_signal.stop(RunStopped("failed", words))
             raise
 
 
 @contextmanager
-def kept_journal(live: RunContext, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
+def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
     """Keep a chunk's attempts in a journal, which becomes a ledger part however the block ends.
 
     What the block raises stops the run.
     """
     try:
-        with Journal(live.run.ledger.journal_path(live.run.run_id, chunk)) as journal:
+        with Journal(context.ledger.journal_path(context.run_id, chunk)) as journal:
             try:
-                with live.guard.recording(chunk, ChunkRecorder(live, journal, tried or {})):
+                with context.guard.recording(chunk, ChunkRecorder(context, journal, tried or {})):
                     yield
             finally:
-                live.run.ledger.add(journal, live.run.job.run)
+                context.ledger.add(journal, context.job.run)
     except OSError as error:
-        live.gate.stop(
-            RunStopped("failed", f"{live.run.folder.path} can't be written: {error.strerror or error}")
+        context.stop_signal.stop(
+            RunStopped("failed", f"{context.folder.path} can't be written: {error.strerror or error}")
         )
         raise
     except Exception as error:
-        live.gate.stop(RunStopped("failed", f"{type(error).__name__}: {error}"))
+        context.stop_signal.stop(RunStopped("failed", f"{type(error).__name__}: {error}"))
         raise
 
 
 def _ask(
-    live: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
+    context: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
 ) -> tuple[int, int]:
-    job = live.run.job
+    job = context.job
     questions = [question_of(key, text, job, tried.get(key)) for key, text in rows]
     labeled = failed = 0
-    while questions and live.gate.stopped is None:
+    while questions and context.stop_signal.stopped is None:
         # Corrections, which ask in another form, go first: they are few and have waited.
         questions.sort(key=lambda question: not question.under_schema)
         corrections = sum(question.under_schema for question in questions)
         results = [
-            *_batch(live, questions[:corrections], chunk, correction=True),
-            *_batch(live, questions[corrections:], chunk, correction=False),
+            *_batch(context, questions[:corrections], chunk, correction=True),
+            *_batch(context, questions[corrections:], chunk, correction=False),
         ]
         ended = next_round(questions, results, job)
         labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
-        live.progress.add(failed=ended.failed)
+        context.progress.add(failed=ended.failed)
     return labeled, failed
 
 
-def _batch(live: RunContext, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
-    chain = live.correction_chain if correction else live.chain
+def _batch(context: RunContext, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
+    chain = context.correction_chain if correction else context.chain
     inputs = [question.as_input() for question in questions]
-    configs = configs_of(questions, config_of(live, live.run.job.run.max_concurrency), chunk.number)
-    with live.tracing.around_batch():
+    configs = configs_of(questions, config_of(context, context.job.run.max_concurrency), chunk.number)
+    with context.tracing.around_batch():
         return chain.batch(inputs, config=configs, return_exceptions=True)
 
 
-def config_of(live: RunContext, max_concurrency: int) -> RunnableConfig:
+def config_of(context: RunContext, max_concurrency: int) -> RunnableConfig:
     """What the requests of a chunk have in common."""
     return {
-        "callbacks": live.tracing.callbacks,
-        "metadata": {"job": live.run.job.name, "run_id": live.run.run_id},
+        "callbacks": context.tracing.callbacks,
+        "metadata": {"job": context.job.name, "run_id": context.run_id},
         "max_concurrency": max_concurrency,
     }

@@ -2,14 +2,14 @@
 
 import polars as pl
 
+from labelmill.run.context import RunContext
 from labelmill.run.counts import BILL
-from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import scan_run
 
 
-def write_costs(run: LabelRun, record: RunRecord) -> pl.DataFrame:
+def write_costs(run: RunContext, record: RunRecord) -> pl.DataFrame:
     """Write a run's costs beside its record, and return them.
 
     One row per chunk (on the batch lane a batch) and model as the provider names it: `lane`, `texts`, `labeled`, `failed`,

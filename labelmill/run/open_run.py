@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from labelmill.check.provider import answering_endpoint
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
+from labelmill.live.tracing import tracing
 from labelmill.providers.endpoint import reachable
 from labelmill.providers.environment import bypass_proxies, open_files_mistakes
 from labelmill.run.causes import causes_of
+from labelmill.run.context import RunContext, new_run_id
 from labelmill.run.counts import Work, work_of_run
-from labelmill.run.label_run import LabelRun, new_run_id
-from labelmill.run.live import RunContext, live
 from labelmill.run.publication import Merged
 from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
 from labelmill.run.recovery import take_over_dead_runs
@@ -22,7 +22,7 @@ from labelmill.store.folder import LockedError, OutputFolder, locked
 
 @contextmanager
 def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunContext]:
-    """Take the output folder of a job that was checked, and have a run into it live for the length of the block.
+    """Take the output folder of a job that was checked, and open a run into it for the length of the block.
 
     Journals that dead runs left are folded in before the block begins.
 
@@ -45,20 +45,16 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         # On the live lane too where it has been sent batches: they are to be settled as a provider's are.
         remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
         endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
-        run = LabelRun(
-            job=job,
-            run_id=run_id,
-            base_url=endpoint.base_url or "",
-            practice=endpoint.practice,
-            started_at_utc=started,
-        )
-        run.record_folder.mkdir(parents=True, exist_ok=True)
-        take_over_dead_runs(run)
-        mine = stack.enter_context(live(run))
+        traced = stack.enter_context(tracing(keep_texts=job.run.trace_texts))
+        context = RunContext(job, run_id, endpoint.base_url or "", endpoint.practice, started, tracing=traced)
+        context.record_folder.mkdir(parents=True, exist_ok=True)
+        take_over_dead_runs(context)
+        # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
+        _ = context.guard, context.batch_session
         try:
-            yield mine
+            yield context
         finally:
-            for plan in run.record_folder.glob("pending*"):
+            for plan in context.record_folder.glob("pending*"):
                 plan.unlink()
 
 
@@ -71,31 +67,34 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunCo
     Raises:
         JobRefused: another run writes into the same output folder.
     """
-    with open_output(job, model_base_url) as mine:
-        run = mine.run
-        write_record(
-            record_of(run, None, Work(), Prices(mine.price), ("running", None), None), run.record_folder
-        )
+    with open_output(job, model_base_url) as context:
+        folder = context.record_folder
+        write_record(record_of(context, None, Work(), Prices(context.price), ("running", None), None), folder)
         try:
-            yield mine
+            yield context
         except BaseException as error:
             words = str(error) if isinstance(error, LabelmillError) else f"{type(error).__name__}: {error}"
-            mine.gate.stop(RunStopped("failed", words[:500]))
-            written = read_record(run.record_folder)
+            context.stop_signal.stop(RunStopped("failed", words[:500]))
+            written = read_record(folder)
             if written is None or written.status == "running":
-                write_record(finished_record(mine, None), run.record_folder)
+                write_record(finished_record(context, None), folder)
             raise
 
 
-def finished_record(mine: RunContext, merged: Merged | None) -> RunRecord:
+def finished_record(context: RunContext, merged: Merged | None) -> RunRecord:
     """The record of a run that ends now; `merged` is None where it could not publish."""
-    run, notes = mine.run, mine.desk.notes
-    work = work_of_run(run.folder.ledgers, run.run_id, run.task_key)
-    causes = causes_of(run.ledger.scan_run(run.run_id))
+    work = work_of_run(context.folder.ledgers, context.run_id, context.task_key)
+    causes = causes_of(context.ledger.scan_run(context.run_id))
     if merged is not None and merged.rows.failed and causes == NO_CAUSES:
         # None of them was asked again: they failed as they did before.
-        causes = causes_of(run.ledger.scan())
-    ending = status_of(merged, run.job.run.max_failed_fraction, mine.gate.stopped, notes.mine, causes)
-    prices = Prices(mine.price, mine.batch_price)
-    batches = [*notes.settled, *notes.out.values()]
-    return record_of(run, merged, work, prices, ending, datetime.now(UTC), batches, causes, mine.notices)
+        causes = causes_of(context.ledger.scan())
+    ending = status_of(
+        merged,
+        context.job.run.max_failed_fraction,
+        context.stop_signal.stopped,
+        context.batch_session.outstanding.mine,
+        causes,
+    )
+    prices = Prices(context.price, context.batch_price)
+    batches, finished = context.batch_session.records, datetime.now(UTC)
+    return record_of(context, merged, work, prices, ending, finished, batches, causes, context.notices)

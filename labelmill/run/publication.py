@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill.dataset.merge import MANIFEST, write_failed, write_labeled
+from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, count_rows, count_statuses
-from labelmill.run.label_run import LabelRun
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX
 
@@ -41,27 +41,27 @@ class Merged(BaseModel):
     kept: Published | None = None
 
 
-def publish_labels(run: LabelRun) -> Merged:
+def publish_labels(context: RunContext) -> Merged:
     """Put the labels beside their rows and publish what this run may replace; write down the rows that failed.
 
     Raises:
         CannotWrite: the source changes all the time.
         OSError: the disk is full or read-only.
     """
-    published = published_in(run.folder.labeled)
-    has_paid = has_paid_answers(run.folder)
-    labeled = destination_of(run.folder, published, practice=run.practice, has_paid_answers=has_paid)
+    published = published_in(context.folder.labeled)
+    has_paid = has_paid_answers(context.folder)
+    labeled = destination_of(context.folder, published, practice=context.practice, has_paid_answers=has_paid)
     kept = None
-    if published is not None and is_worth_keeping(published, run):
+    if published is not None and is_worth_keeping(published, context):
         rows = count_statuses(
-            [run.merger.label_columns(file) for file in run.files], run.run_id, run.job.labels
+            [context.merger.label_columns(file) for file in context.files], context.run_id, context.job.labels
         )
-        kept = None if may_replace(rows, run.job.run.max_failed_fraction) else published
+        kept = None if may_replace(rows, context.job.run.max_failed_fraction) else published
     if kept is None:
-        files = write_labeled(run.files, run.merger, labeled)
-        rows = count_rows(files, run.run_id, run.job.labels)
+        files = write_labeled(context.files, context.merger, labeled)
+        rows = count_rows(files, context.run_id, context.job.labels)
     if rows.failed:
-        write_failed(run.files, run.merger, run.folder.failed(run.run_id))
+        write_failed(context.files, context.merger, context.folder.failed(context.run_id))
     return Merged(rows=rows, labeled=labeled, kept=kept)
 
 
@@ -77,13 +77,13 @@ def destination_of(
     return folder.practice_labeled if practice and holds_a_models else folder.labeled
 
 
-def is_worth_keeping(published: Published, run: LabelRun) -> bool:
+def is_worth_keeping(published: Published, context: RunContext) -> bool:
     """Whether a folder holds a model's labels of another task than the run's."""
     return (
-        not run.practice
+        not context.practice
         and not published.practice
         and published.ok > 0
-        and published.task_key != run.task_key
+        and published.task_key != context.task_key
     )
 
 

@@ -14,8 +14,8 @@ from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price
 from labelmill.run.causes import Causes, Said, causes_sentence
+from labelmill.run.context import RunContext
 from labelmill.run.counts import Bill, RowCounts, Work
-from labelmill.run.label_run import LabelRun
 from labelmill.run.publication import Merged, Published, too_many_failed
 from labelmill.store.files import write_text_whole
 
@@ -207,7 +207,7 @@ class Prices:
 
 
 def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes together)
-    run: LabelRun,
+    run: RunContext,
     merged: Merged | None,
     work: Work,
     prices: Prices,

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from labelmill.dataset.merge import MANIFEST, SCRATCH
 from labelmill.run.causes import causes_of
+from labelmill.run.context import RunContext
 from labelmill.run.counts import work_of_run
-from labelmill.run.label_run import LabelRun
 from labelmill.run.record import RunRecord, read_record, write_record
 from labelmill.store.files import temporaries_in
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
 
 
-def take_over_dead_runs(run: LabelRun) -> None:
+def take_over_dead_runs(context: RunContext) -> None:
     """Fold in the journals that dead runs left, take their copies of texts away, and close their records.
 
     To be called under the output folder's lock, which tells that whoever has not ended is dead.
@@ -22,18 +22,18 @@ def take_over_dead_runs(run: LabelRun) -> None:
         JobRefused: a part of a ledger can't be read; nothing was spent.
     """
     # Those of other tasks too: what they cost counts against the day's and the month's budget.
-    ledgers = sorted(run.folder.ledgers.glob("*/"))
+    ledgers = sorted(context.folder.ledgers.glob("*/"))
     for ledger in ledgers:
         set_empty_parts_aside(ledger)
     readable([part for ledger in ledgers for part in sorted(ledger.glob("*.parquet"))])
     for ledger in ledgers:
-        Ledger(ledger).fold_abandoned(run.job.run)
-    for left in (*run.folder.runs.glob("*/pending*"), *_temporaries(run.folder)):
+        Ledger(ledger).fold_abandoned(context.job.run)
+    for left in (*context.folder.runs.glob("*/pending*"), *_temporaries(context.folder)):
         left.unlink()
-    for path in run.folder.runs.glob("*/run.json"):
+    for path in context.folder.runs.glob("*/run.json"):
         record = read_record(path.parent) if _may_be_running(path) else None
         if record is not None and record.status == "running":
-            write_record(closed_record(record, run.folder), path.parent)
+            write_record(closed_record(record, context.folder), path.parent)
 
 
 def _temporaries(folder: OutputFolder) -> list[Path]:

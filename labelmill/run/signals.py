@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from labelmill.errors import RunStopped
-from labelmill.run.live import RunContext
+from labelmill.stop import StopSignal
 
 EXIT_AT_ONCE = 130
 
 
 @contextmanager
-def draining_signals(live: RunContext, say: Callable[[str], None]) -> Iterator[None]:
+def draining_signals(stop_signal: StopSignal, say: Callable[[str], None]) -> Iterator[None]:
     """For the length of the block, a signal stops sending, lets what is in flight finish, and the run publishes.
 
     A second signal ends the process at once. Every answer that has arrived is in a journal, so that the next run loses
@@ -31,7 +31,7 @@ def draining_signals(live: RunContext, say: Callable[[str], None]) -> Iterator[N
             os._exit(EXIT_AT_ONCE)
         signalled = True
         name = signal.Signals(number).name
-        live.gate.stop(RunStopped("cancelled", f"stopped by {name}"))
+        stop_signal.stop(RunStopped("cancelled", f"stopped by {name}"))
         say(
             f"{name}: finishing what is in flight, then publishing. Once more ends at once; nothing paid is lost."
         )

@@ -51,7 +51,37 @@ class TaskChange:
         return f"What is asked has changed since the last run ({shown}{also}): {texts} will be asked again, {cost}"
 
 
-def former_ledgers(folder: OutputFolder, job: LabelJob, *, practice: bool) -> tuple[Path, ...]:
+class PastJobs:
+    """What was asked into an output folder: the task key and the job of each former run that has asked or published anything, the latest first.
+
+    Each record is read once, when somebody gets as far. One that can't be read is passed over.
+    """
+
+    def __init__(self, folder: OutputFolder) -> None:
+        self.folder = folder
+        self._paths = sorted(folder.runs.glob("*/run.json"), reverse=True)
+        self._read: list[tuple[str, LabelJob]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, LabelJob]]:
+        yield from self._read
+        while self._paths:
+            past = _job_in(self._paths.pop(0))
+            if past is not None:
+                self._read.append(past)
+                yield past
+
+
+def _job_in(path: Path) -> tuple[str, LabelJob] | None:
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        if record.get("rows_total") is None and not record.get("requests"):
+            return None
+        return str(record["task_key"]), LabelJob.model_validate(record["job"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        return None
+
+
+def former_ledgers(past_jobs: PastJobs, job: LabelJob, *, practice: bool) -> tuple[Path, ...]:
     """The ledgers of a job's task that stand under another key: earlier versions let the address count.
 
     They are found by the key that the job itself had then, and by the records of runs whose job asked the same.
@@ -60,14 +90,14 @@ def former_ledgers(folder: OutputFolder, job: LabelJob, *, practice: bool) -> tu
     prefix = PRACTICE_PREFIX if practice else ""
     others = {
         path.name: path
-        for path in folder.ledgers.glob("*/")
+        for path in past_jobs.folder.ledgers.glob("*/")
         if path.name.startswith(PRACTICE_PREFIX) == practice and path.name != prefix + key
     }
     if not others:
         return ()
     mine = {prefix + former_task_key_of(job)} & others.keys()
     unknown = others.keys() - mine
-    for task_key, past in _jobs_in(folder):
+    for task_key, past in past_jobs:
         if not unknown:
             break
         if task_key in unknown:
@@ -78,24 +108,24 @@ def former_ledgers(folder: OutputFolder, job: LabelJob, *, practice: bool) -> tu
 
 
 def task_change_of(
-    folder: OutputFolder, job: LabelJob, pending: Path, price: Price | None, *, practice: bool
+    past_jobs: PastJobs, job: LabelJob, pending: Path, price: Price | None, *, practice: bool
 ) -> TaskChange | None:
     """What has changed since the output's last run; None where nothing has, or no text is asked again for it.
 
     Args:
-        folder: the job's output.
+        past_jobs: what was asked into the job's output.
         job: the job as it is now.
         pending: the texts that will be asked, a Parquet file with `row_key`.
         price: what tokens cost now.
         practice: whether the practice provider answers; it is compared with its own past only.
     """
     key = task_key_of(job)
-    for task_key, past in _jobs_in(folder):
+    for task_key, past in past_jobs:
         if task_key.startswith(PRACTICE_PREFIX) != practice:
             continue
         if _asks_the_same(task_key, past, key):
             return None
-        texts, usage = _asked_again(Ledger(folder.ledger(task_key)), pending)
+        texts, usage = _asked_again(Ledger(past_jobs.folder.ledger(task_key)), pending)
         if not texts:
             return None
         changes = tuple(changes_between(past, job)) or ("the default wording of this version of Labelmill",)
@@ -136,18 +166,6 @@ def _label_changes(past: Mapping[str, str], now: Mapping[str, str]) -> Iterator[
 def _shown(value: object) -> str:
     words = repr(value) if isinstance(value, str) else str(value)
     return words if len(words) <= _SHOWN_CHARACTERS else words[:_SHOWN_CHARACTERS] + "…"
-
-
-def _jobs_in(folder: OutputFolder) -> Iterator[tuple[str, LabelJob]]:
-    """The task key and the job of each record that can be read, the latest run first."""
-    for path in sorted(folder.runs.glob("*/run.json"), reverse=True):
-        try:
-            record: dict[str, Any] = json.loads(path.read_bytes())
-            if record.get("rows_total") is None and not record.get("requests"):
-                continue  # a run that has neither asked nor published anything
-            yield str(record["task_key"]), LabelJob.model_validate(record["job"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
-            continue
 
 
 def _asked_again(former: Ledger, pending: Path) -> tuple[int, Usage | None]:

@@ -3,14 +3,13 @@
 import io
 import time
 from decimal import Decimal
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from commands import progress_bar
 from commands.progress_bar import facts_of
-from labelmill.live.progress import BatchSeen, Progress, Snapshot
+from labelmill.live.progress import BatchSeen, Progress, Snapshot, viewer
 
 BATCHES = (
     BatchSeen("batch_1[bold]", "in progress", 3000, 50_000),
@@ -24,11 +23,12 @@ def shown(monkeypatch):
 
     def show(work, *, is_terminal=True):
         progress = Progress()
-        monkeypatch.setattr(progress_bar, "live_runs", lambda: [SimpleNamespace(progress=progress)])
         monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LOOKS", 0.01)
         file = io.StringIO()
         console = Console(file=file, force_terminal=is_terminal, width=120, color_system=None)
         with progress_bar.progress_bar(console):
+            if viewer.get() is not None:
+                viewer.get()(progress)
             work(progress, file)
         return file.getvalue()
 

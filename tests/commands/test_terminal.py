@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -22,7 +21,6 @@ from rich.console import Console
 from commands import progress_bar
 from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
-from labelmill.live.progress import Progress
 from labelmill.report.history import history_view
 from tasks.log_lines import forward_logs
 from tasks.states import state_of, state_without_record
@@ -179,7 +177,6 @@ def test_the_progress_bar_survives_an_encoding_of_few_letters(monkeypatch):
     """A terminal that knows ASCII only shows a bar of what it knows."""
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii", errors="backslashreplace")
-    monkeypatch.setattr(progress_bar, "live_runs", lambda: [SimpleNamespace(progress=Progress())])
     monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LOOKS", 0.001)
     with progress_bar.progress_bar(Console(file=file, force_terminal=True, width=80)):
         pass

@@ -117,8 +117,8 @@ def test_what_an_expired_batch_has_finished_is_kept_and_the_rest_asked_again(
     write_texts(TEXTS)
     harvest = BatchSession.harvest
 
-    def harvest_then_recover(desk, name):
-        result = harvest(desk, name)
+    def harvest_then_recover(session, name):
+        result = harvest(session, name)
         practice.configure(PracticeSettings())
         return result
 

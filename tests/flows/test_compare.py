@@ -197,7 +197,7 @@ def test_the_page_a_person_looks_at(compare, job_of, write_texts):
 def test_the_flow_says_what_it_will_cost_before_it_asks(compare, job_of, write_texts, caplog):
     """The sentence with requests and cost stands in the log before the first strategy's line, and shows no text."""
     write_texts(TEXTS)
-    with caplog.at_level("INFO", logger="prefect.task_runs"):
+    with caplog.at_level("INFO", logger="labelmill"):
         _, comparison = compare(job_of(run={"max_cost_usd": 1}))
     lines = [line.getMessage() for line in caplog.records]
     told = next(index for index, line in enumerate(lines) if "20 texts, 81 requests: about $" in line)

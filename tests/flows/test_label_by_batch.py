@@ -14,7 +14,7 @@ import pytest
 from commands.costs import costs_of
 from commands.run import EXIT_CODES, EXIT_USER, exit_code_of
 from flows.label import label_dataset
-from labelmill.batch import polling as looking
+from labelmill.batch import outstanding
 from labelmill.batch.session import BatchSession
 from labelmill.providers.openai import OpenAIBatchClient
 from labelmill.providers.protocol import BatchUnreachable
@@ -51,8 +51,8 @@ def after_harvest(monkeypatch):
     def arrange(action):
         harvest, left = BatchSession.harvest, [action]
 
-        def harvest_then(desk, name):
-            result = harvest(desk, name)
+        def harvest_then(session, name):
+            result = harvest(session, name)
             if left:
                 left.pop()()
             return result
@@ -476,7 +476,7 @@ def test_a_batch_that_is_made_late_is_waited_for_and_not_made_twice(
     run, practice, job_of, write_texts, monkeypatch, tmp_path
 ):
     """A provider that is slow to answer makes the batch after its client has given up: the batch is still found."""
-    monkeypatch.setattr(looking, "UNDER_WAY_SECONDS", 1.0)
+    monkeypatch.setattr(outstanding, "UNDER_WAY_SECONDS", 1.0)
     send = OpenAIBatchClient.send
 
     def give_up(client, requests, metadata, _):
@@ -498,7 +498,7 @@ def test_a_provider_that_takes_no_file_is_tried_a_few_times_only(
     run, practice, job_of, write_texts, monkeypatch
 ):
     """After `max_attempts` batches that were never made the run fails with the provider's words; the next one heals it."""
-    monkeypatch.setattr(looking, "UNDER_WAY_SECONDS", 0.1)
+    monkeypatch.setattr(outstanding, "UNDER_WAY_SECONDS", 0.1)
     write_texts(TEXTS)
     settings = PracticeSettings(batch_errors={"upload": "server_error"}, batch_error_calls=1000)
     state, record = run(job_of(run={**BATCH, "max_attempts": 2}), settings)

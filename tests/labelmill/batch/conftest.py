@@ -7,23 +7,23 @@ import urllib.request
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 from langchain_core.messages import convert_to_messages
 
 from labelmill.batch.groups import RequestGroup
-from labelmill.batch.outstanding import Means, OutstandingBatches
-from labelmill.batch.record import BatchFolder, BatchRecord
+from labelmill.batch.outstanding import OutstandingBatches
+from labelmill.batch.record import BatchRecord
 from labelmill.batch.session import BatchSession
-from labelmill.live.limiter import PriorityLimiter
 from labelmill.money.budget import Budget, Limit
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.table import PROVIDERS as PROVIDERS_BY_NAME
-from labelmill.providers.table import api_key_env_of, client_of, price_of
+from labelmill.providers.table import client_of
 from labelmill.question.form import AnswerForm, response_format_of
+from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import Ledger
 from labelmill.store.row_key import row_key_of
 from practice import PracticeSettings
 
@@ -377,44 +377,36 @@ TASK_KEY = "practice-0123456789abcdef"
 
 
 @pytest.fixture
-def notes_of(practice):
-    """Open the notes of a run at the practice provider: `notes_of(job, limit_usd="0.1")`.
+def outstanding_of(practice):
+    """Open the batches of a run at the practice provider: `outstanding_of(job, limit_usd="0.1")`.
 
     Called again it is the next run into the same folder, which takes over what the last one left.
     """
-
-    def build(
-        job, *, run_id=RUN_ID, task_key=TASK_KEY, limit_usd=None, base_url=practice.base_url, is_practice=True
-    ):
-        folder = OutputFolder.of(job)
-        limit = None if limit_usd is None else Limit(Decimal(limit_usd), "max_cost_usd", Decimal(limit_usd))
-        means = Means(
-            job=job,
-            run_id=run_id,
-            task_key=task_key,
-            practice=is_practice,
-            base_url=base_url,
-            folder=BatchFolder(folder.batches),
-            ledger_of=lambda key: Ledger(folder.ledger(key)),
-            client_of=lambda job, url: client_of(
-                job, Endpoint(url, api_key_env_of(job.model), practice=True)
-            ),
-            price_of=lambda job, url, lane: price_of(job.model, job.price, url, lane),
-            take_number=itertools.count().__next__,
-            gate=PriorityLimiter(),
-            budget=Budget(limit),
-        )
-        notes = OutstandingBatches(means)
-        notes.take_over()
-        return notes
-
-    return build
+    return lambda job, **facts: OutstandingBatches(_context_of(job, practice.base_url, **facts))
 
 
 @pytest.fixture
-def desk_of(notes_of):
-    """Open the desk of a run, as `notes_of` its notes."""
-    return lambda job, **facts: BatchSession(notes_of(job, **facts))
+def session_of(practice):
+    """Open the batch lane of a run, as `outstanding_of` its batches."""
+    return lambda job, **facts: BatchSession(_context_of(job, practice.base_url, **facts))
+
+
+def _context_of(
+    job, practice_url, *, run_id=RUN_ID, task_key=TASK_KEY, limit_usd=None, base_url=None, is_practice=True
+):
+    """What the batch lane knows of a run."""
+    limit = None if limit_usd is None else Limit(Decimal(limit_usd), "max_cost_usd", Decimal(limit_usd))
+    return SimpleNamespace(
+        job=job,
+        run_id=run_id,
+        task_key=task_key,
+        practice=is_practice,
+        base_url=base_url or practice_url,
+        folder=OutputFolder.of(job),
+        budget=Budget(limit),
+        stop_signal=StopSignal(),
+        take_numbers=itertools.count().__next__,
+    )
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from labelmill.batch.polling import cancel, look_at
+from labelmill.batch.groups import Unsent
 from labelmill.batch.requests import Room
-from labelmill.batch.sending import Unsent, send_next
 from labelmill.providers.protocol import BatchStatus
 from practice import PracticeSettings
 
@@ -16,198 +15,202 @@ WIDE = Room(50_000, 200_000_000)
 
 
 @pytest.fixture
-def notes(notes_of, job_of):
-    """The notes of a run with a tenth of a dollar."""
-    return notes_of(job_of(), limit_usd="0.1")
+def outstanding(outstanding_of, job_of):
+    """The batches of a run with a tenth of a dollar."""
+    return outstanding_of(job_of(), limit_usd="0.1")
 
 
 @pytest.fixture
-def sent(practice, notes, write_group):
+def sent(practice, outstanding, write_group):
     """Send four texts in a batch, at a provider set up for it: `sent(batch_seconds=9)`; returns its record."""
 
     def send(**settings):
         practice.configure(PracticeSettings(**settings))
-        send_next(notes, Unsent((write_group(["match 1", "match 2", "bank 3", "bank 4"]),)), WIDE)
-        return list(notes.out.values())[-1]
+        outstanding.send_next(Unsent((write_group(["match 1", "match 2", "bank 3", "bank 4"]),)), WIDE)
+        return list(outstanding.out.values())[-1]
 
     return send
 
 
-def looked(notes, name, until=bool):
+def looked(outstanding, name, until=bool):
     """Look at a batch until something is so; returns its record, which is then on disk too."""
     for _ in range(200):
-        look_at(notes, notes.out[name])
-        record = notes.out.get(name) or notes.settled[-1]
+        outstanding.poll(outstanding.out[name])
+        record = outstanding.out.get(name) or outstanding.settled[-1]
         if until(record):
-            assert record in notes.means.folder.read_all()
+            assert record in outstanding.folder.read_all()
             return record
         time.sleep(0.02)
     raise AssertionError(record)
 
 
-def test_what_the_provider_says_is_noted(notes, sent):
+def test_what_the_provider_says_is_noted(outstanding, sent):
     """How far it is, and at last that it has ended; it is out until it is harvested."""
     record = sent(batch_seconds=600)
     assert record.status is None
-    record = looked(notes, record.name)
+    record = looked(outstanding, record.name)
     assert record.status is BatchStatus.VALIDATING
     assert (record.step, record.is_ready) == ("sent", False)
 
 
-def test_a_batch_that_has_ended_is_ready_and_not_looked_at_again(practice, notes, sent):
+def test_a_batch_that_has_ended_is_ready_and_not_looked_at_again(practice, outstanding, sent):
     """Its rows are counted."""
-    record = looked(notes, sent().name, lambda record: record.is_ready)
+    record = looked(outstanding, sent().name, lambda record: record.is_ready)
     assert (record.status, record.completed, record.failed) == (BatchStatus.COMPLETED, 4, 0)
     practice.reset()
-    look_at(notes, record)
-    assert notes.out[record.name] == record
+    outstanding.poll(record)
+    assert outstanding.out[record.name] == record
 
 
-def test_what_is_as_it_was_is_not_written_again(notes, sent, monkeypatch):
+def test_what_is_as_it_was_is_not_written_again(outstanding, sent, monkeypatch):
     """A hundred looks leave the disk alone."""
-    name = looked(notes, sent(batch_seconds=600).name).name
-    monkeypatch.setattr(type(notes.means.folder), "write", _no_writing)
-    look_at(notes, notes.out[name])
+    name = looked(outstanding, sent(batch_seconds=600).name).name
+    monkeypatch.setattr(type(outstanding.folder), "write", _no_writing)
+    outstanding.poll(outstanding.out[name])
 
 
 def _no_writing(*_):
     raise AssertionError("nothing has changed")
 
 
-def test_a_batch_that_was_made_though_nobody_noted_it_is_taken_over(notes, sent, made):
+def test_a_batch_that_was_made_though_nobody_noted_it_is_taken_over(outstanding, sent, made):
     """By its metadata, among others; no second one is made."""
     other = sent()
     lost = sent(batch_errors={"create": "connection_reset"})
     assert (lost.step, lost.batch_id) == ("creating", None)
-    record = looked(notes, lost.name)
+    record = looked(outstanding, lost.name)
     batch, _ = made()
     assert (record.step, record.batch_id) == ("sent", batch["id"])
     assert batch["metadata"]["labelmill_batch"] == lost.name
     assert abs(record.sent_at_utc - datetime.now(UTC)) < timedelta(minutes=1)
-    assert looked(notes, lost.name, lambda record: record.is_ready).completed == 4
-    assert notes.out[other.name].batch_id != record.batch_id
+    assert looked(outstanding, lost.name, lambda record: record.is_ready).completed == 4
+    assert outstanding.out[other.name].batch_id != record.batch_id
 
 
-def test_a_batch_of_another_content_is_not_taken_for_it(notes, sent, made):
+def test_a_batch_of_another_content_is_not_taken_for_it(outstanding, sent, made):
     """The same run and name are not enough: the fingerprint has to be the same."""
     lost = sent(batch_errors={"create": "connection_reset"})
-    notes.note(lost, fingerprint="0" * 64)
-    record = looked(notes, lost.name)
+    outstanding.update(lost, fingerprint="0" * 64)
+    record = looked(outstanding, lost.name)
     assert (record.step, record.batch_id) == ("creating", None)
     assert len(made()) == 1
 
 
 def test_a_batch_that_was_never_made_is_dropped_once_no_request_can_be_under_way(
-    practice, notes, sent, monkeypatch
+    practice, outstanding, sent, monkeypatch
 ):
     """Not before: the request that makes it may still be at work; the time counts from the first look, not from the upload."""
     lost = sent(batch_errors={"create": "server_error"})
     practice.reset()
-    notes.note(lost, creating_at_utc=lost.creating_at_utc - timedelta(minutes=10))
-    assert looked(notes, lost.name).step == "creating"
-    monkeypatch.setattr("labelmill.batch.polling.UNDER_WAY_SECONDS", 0.0)
-    record = looked(notes, lost.name)
+    outstanding.update(lost, creating_at_utc=lost.creating_at_utc - timedelta(minutes=10))
+    assert looked(outstanding, lost.name).step == "creating"
+    monkeypatch.setattr("labelmill.batch.outstanding.UNDER_WAY_SECONDS", 0.0)
+    record = looked(outstanding, lost.name)
     assert record.step == "dropped"
     assert "never made it: " in record.message
-    assert not notes.out
-    assert notes.means.budget.left_usd == Decimal("0.1")
-    assert notes.means.gate.stopped is None
+    assert not outstanding.out
+    assert outstanding.run.budget.left_usd == Decimal("0.1")
+    assert outstanding.run.stop_signal.stopped is None
 
 
-def test_one_that_was_never_made_is_not_dropped_while_nobody_answers(practice, notes, sent, monkeypatch):
+def test_one_that_was_never_made_is_not_dropped_while_nobody_answers(
+    practice, outstanding, sent, monkeypatch
+):
     """Silence tells nothing of what the provider has."""
     lost = sent(batch_errors={"create": "server_error"})
     practice.reset()
     practice.configure(PracticeSettings(batch_errors={"list": "server_error"}, batch_error_calls=99))
-    monkeypatch.setattr("labelmill.batch.polling.UNDER_WAY_SECONDS", 0.0)
+    monkeypatch.setattr("labelmill.batch.outstanding.UNDER_WAY_SECONDS", 0.0)
     monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
-    assert looked(notes, lost.name).step == "creating"
-    assert looked(notes, lost.name).step == "creating"
+    assert looked(outstanding, lost.name).step == "creating"
+    assert looked(outstanding, lost.name).step == "creating"
 
 
-def test_a_provider_that_does_not_answer_changes_nothing(practice, notes, sent, monkeypatch):
+def test_a_provider_that_does_not_answer_changes_nothing(practice, outstanding, sent, monkeypatch):
     """The next look may tell."""
     record = sent(batch_seconds=600)
     practice.configure(
         PracticeSettings(batch_seconds=600, batch_errors={"retrieve": "server_error"}, batch_error_calls=99)
     )
     monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
-    assert look_at(notes, record) is None
-    assert notes.out[record.name] == record
-    assert notes.means.gate.stopped is None
+    assert outstanding.poll(record) is None
+    assert outstanding.out[record.name] == record
+    assert outstanding.run.stop_signal.stopped is None
 
 
-def test_a_batch_that_the_provider_takes_for_invalid_is_dropped_with_its_words(notes, sent):
+def test_a_batch_that_the_provider_takes_for_invalid_is_dropped_with_its_words(outstanding, sent):
     """Nothing was paid; who looked is told what the provider said."""
     name = sent(batch_outcome="failed").name
     for _ in range(100):
-        state = look_at(notes, notes.out[name])
+        state = outstanding.poll(outstanding.out[name])
         if state is not None:
             break
         time.sleep(0.02)
     assert state.status is BatchStatus.FAILED
-    (record,) = notes.settled
+    (record,) = outstanding.settled
     assert (record.step, record.status) == ("dropped", BatchStatus.FAILED)
     assert record.message == state.errors[0].message
-    assert notes.means.budget.left_usd == Decimal("0.1")
+    assert outstanding.run.budget.left_usd == Decimal("0.1")
 
 
-def test_a_practice_batch_that_is_forgotten_is_dropped(practice, notes, sent):
+def test_a_practice_batch_that_is_forgotten_is_dropped(practice, outstanding, sent):
     """Practice forgets what it is told to; nothing was paid, and its texts are asked anew."""
     name = sent().name
     practice.reset()
-    assert looked(notes, name).step == "dropped"
-    assert notes.means.gate.stopped is None
+    assert looked(outstanding, name).step == "dropped"
+    assert outstanding.run.stop_signal.stopped is None
 
 
 @pytest.mark.parametrize("is_mine", [True, False])
-def test_a_real_batch_that_the_provider_will_not_speak_of_is_never_asked_anew(practice, notes, sent, is_mine):
+def test_a_real_batch_that_the_provider_will_not_speak_of_is_never_asked_anew(
+    practice, outstanding, sent, is_mine
+):
     """It may be paid: a person has to say so, and is told how. Another task's doesn't stop the run."""
     record = sent()
-    record = notes.note(
+    record = outstanding.update(
         record, practice=False, base_url=practice.base_url, task_key=record.task_key if is_mine else "other"
     )
     practice.reset()
-    assert looked(notes, record.name).step == "sent"
-    assert notes.means.budget.left_usd < Decimal("0.1")
-    stopped = notes.means.gate.stopped
+    assert looked(outstanding, record.name).step == "sent"
+    assert outstanding.run.budget.left_usd < Decimal("0.1")
+    stopped = outstanding.run.stop_signal.stopped
     if not is_mine:
         assert stopped is None
         return
     assert stopped.reason == "failed"
-    assert f"{notes.means.folder.path / record.name} away" in stopped.message
+    assert f"{outstanding.folder.path / record.name} away" in stopped.message
     assert record.batch_id in stopped.message
 
 
-def test_a_batch_is_asked_to_stop_once(practice, notes, sent):
+def test_a_batch_is_asked_to_stop_once(practice, outstanding, sent):
     """What is finished of it was paid, and is ready once it has stopped."""
-    record = looked(notes, sent(batch_seconds=600, batch_finished_fraction=0.5).name)
-    cancel(notes, record)
-    assert notes.out[record.name].cancel_asked
-    cancel(notes, notes.out[record.name])
+    record = looked(outstanding, sent(batch_seconds=600, batch_finished_fraction=0.5).name)
+    outstanding.cancel(record)
+    assert outstanding.out[record.name].cancel_asked
+    outstanding.cancel(outstanding.out[record.name])
     assert practice.totals()["batch_calls"]["cancel"] == 1
-    record = looked(notes, record.name, lambda record: record.is_ready)
+    record = looked(outstanding, record.name, lambda record: record.is_ready)
     assert record.status is BatchStatus.CANCELLED
 
 
-def test_a_cancel_that_does_not_arrive_is_tried_again(practice, notes, sent, monkeypatch):
+def test_a_cancel_that_does_not_arrive_is_tried_again(practice, outstanding, sent, monkeypatch):
     """It is noted only once the provider has heard it."""
-    record = looked(notes, sent(batch_seconds=600).name)
+    record = looked(outstanding, sent(batch_seconds=600).name)
     monkeypatch.setattr("labelmill.providers.openai._RETRIES", 0)
     practice.configure(
         PracticeSettings(batch_seconds=600, batch_errors={"retrieve": "server_error"}, batch_error_calls=99)
     )
-    cancel(notes, record)
-    assert not notes.out[record.name].cancel_asked
+    outstanding.cancel(record)
+    assert not outstanding.out[record.name].cancel_asked
     practice.configure(PracticeSettings(batch_seconds=600))
-    cancel(notes, notes.out[record.name])
-    assert notes.out[record.name].cancel_asked
+    outstanding.cancel(outstanding.out[record.name])
+    assert outstanding.out[record.name].cancel_asked
 
 
-def test_what_is_not_sent_or_has_ended_is_not_cancelled(notes, sent):
+def test_what_is_not_sent_or_has_ended_is_not_cancelled(outstanding, sent):
     """There is nothing to stop."""
     lost = sent(batch_errors={"create": "server_error"})
-    cancel(notes, lost)
-    ended = looked(notes, sent().name, lambda record: record.is_ready)
-    cancel(notes, ended)
-    assert not any(record.cancel_asked for record in notes.out.values())
+    outstanding.cancel(lost)
+    ended = looked(outstanding, sent().name, lambda record: record.is_ready)
+    outstanding.cancel(ended)
+    assert not any(record.cancel_asked for record in outstanding.out.values())

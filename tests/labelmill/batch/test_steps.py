@@ -29,7 +29,7 @@ IDLE = Situation(
     pause_seconds=0.0,
     goes_live=False,
     are_cancelled=False,
-    looks=0,
+    polls=0,
     seconds_left=1000.0,
     cancel_seconds_left=600.0,
     poll_seconds=60.0,
@@ -42,9 +42,9 @@ MOST_STEPS = 2000
     [
         ({}, Finish()),
         ({"out": 1}, Wait(1.0)),
-        ({"out": 1, "looks": 3}, Wait(8.0)),
-        ({"out": 1, "looks": 30}, Wait(60.0)),
-        ({"out": 1, "looks": 30, "seconds_left": 5.0}, Wait(5.0)),
+        ({"out": 1, "polls": 3}, Wait(8.0)),
+        ({"out": 1, "polls": 30}, Wait(60.0)),
+        ({"out": 1, "polls": 30, "seconds_left": 5.0}, Wait(5.0)),
         ({"out": 1, "seconds_left": 0.0}, Leave()),
         ({"out": 1, "seconds_left": -5.0}, Leave()),
         ({"unsent": None}, MakePlan()),
@@ -68,7 +68,7 @@ MOST_STEPS = 2000
                 "goes_live": True,
                 "out": 1,
                 "are_cancelled": True,
-                "looks": 9,
+                "polls": 9,
                 "cancel_seconds_left": 2.0,
                 "seconds_left": -9.0,
             },
@@ -95,7 +95,7 @@ situations = st.builds(
     pause_seconds=seconds,
     goes_live=st.booleans(),
     are_cancelled=st.booleans(),
-    looks=st.integers(0, 10**6),
+    polls=st.integers(0, 10**6),
     seconds_left=seconds,
     cancel_seconds_left=seconds,
     poll_seconds=st.floats(0.001, 1e6),
@@ -131,12 +131,12 @@ def test_what_holds_in_every_situation(now):
 
 
 @settings(deadline=None)
-@given(looks=st.integers(0, 10**9), poll=st.floats(0.06, 1e6))
-def test_looks_become_rarer_up_to_the_jobs_own_pace(looks, poll):
+@given(polls=st.integers(0, 10**9), poll=st.floats(0.06, 1e6))
+def test_polls_become_rarer_up_to_the_jobs_own_pace(polls, poll):
     """The first comes after a second, or as often as the job says; no wait is shorter than the one before it."""
     waits = [
-        next_step(replace(IDLE, out=1, looks=number, poll_seconds=poll, seconds_left=1e9)).seconds
-        for number in (0, looks, looks + 1)
+        next_step(replace(IDLE, out=1, polls=number, poll_seconds=poll, seconds_left=1e9)).seconds
+        for number in (0, polls, polls + 1)
     ]
     assert waits[0] == min(FIRST_POLL_SECONDS, poll)
     assert waits == sorted(waits)
@@ -146,11 +146,11 @@ def test_looks_become_rarer_up_to_the_jobs_own_pace(looks, poll):
 def played(draw, *, texts, tries, has_deadline, max_wait, seconds_per_batch, room):
     """Play a lane by its steps against a provider that draws what becomes of each batch; returns the steps.
 
-    A toy of the desk: batches end after a while, with any part of their texts answered; what is not answered is planned
+    A toy of the session: batches end after a while, with any part of their texts answered; what is not answered is planned
     anew, at most `tries` times a text.
     """
     steps, clock, out, missing, unsent = [], 0.0, [], texts, None
-    cancelled_at, rounds, looks, has_room = None, 0, 0, True
+    cancelled_at, rounds, polls, has_room = None, 0, 0, True
     while True:
         ready = tuple(str(index) for index, batch in enumerate(out) if batch[1] <= clock)
         goes_live = cancelled_at is not None or (has_deadline and clock >= max_wait)
@@ -162,7 +162,7 @@ def played(draw, *, texts, tries, has_deadline, max_wait, seconds_per_batch, roo
             has_room=has_room,
             goes_live=goes_live,
             are_cancelled=cancelled_at is not None,
-            looks=looks,
+            polls=polls,
             seconds_left=max_wait - clock,
             cancel_seconds_left=600.0 - (clock - cancelled_at if cancelled_at is not None else 0.0),
         )
@@ -182,18 +182,18 @@ def played(draw, *, texts, tries, has_deadline, max_wait, seconds_per_batch, roo
                 if has_room:
                     out.append((size, clock + seconds_per_batch))
                     unsent -= size
-                looks = 0
+                polls = 0
             case Harvest(names):
                 for name in sorted(names, reverse=True):
                     missing += draw(st.integers(0, out.pop(int(name))[0]))
                 unsent = unsent or None
-                has_room, looks = True, 0
+                has_room, polls = True, 0
             case CancelAll():
-                cancelled_at, looks = clock, 0
+                cancelled_at, polls = clock, 0
                 out = [(size, min(end, clock + 30)) for size, end in out]
             case Wait(seconds=pause):
                 clock += pause
-                looks += 1
+                polls += 1
 
 
 @settings(deadline=None, max_examples=200)

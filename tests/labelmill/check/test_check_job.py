@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from labelmill.check.job import checked_job
+from labelmill.check.job import check_job, checked_job
 from labelmill.errors import JobRefused
-from labelmill.job.file import draft_of, draft_of_file
+from labelmill.job.file import draft_of_file
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +28,23 @@ def test_a_job_that_came_as_a_parameter_is_checked_alike(job_of, tmp_path):
     """A job from the Prefect UI gets the sentences a job file gets, under the job's name."""
     job = job_of(name="from the form", labels={"only": ""})
     with pytest.raises(JobRefused) as refused:
-        checked_job(draft_of(job.model_dump(mode="json"), job.name))
+        check_job(job)
     assert str(refused.value).splitlines() == [
         "from the form, labels: there must be two labels or more, and there is only 'only'",
         f"from the form, source.path: there is no file or folder '{tmp_path}/source.parquet'",
     ]
+
+
+def test_a_job_that_came_as_a_parameter_holds_no_key_either(job_of, write_texts):
+    """What a form or a deployment hands over is read for keys as a job file is, and they are not shown."""
+    write_texts(["a"])
+    job = job_of(prompt={"system": "use sk-abcdef1234567890abcdef for {labels}"})
+    with pytest.raises(JobRefused) as refused:
+        check_job(job)
+    (mistake,) = refused.value.mistakes
+    assert mistake.where == f"{job.name}, prompt.system"
+    assert mistake.sentence.startswith("a job must not hold a key")
+    assert "sk-" not in str(refused.value)
 
 
 def test_a_missing_key_is_named_with_a_way_out(job_file):

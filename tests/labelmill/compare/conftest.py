@@ -31,9 +31,9 @@ def opened(write_texts):
     @contextmanager
     def open_sample(job, base_url, rows=1000, texts=TEXTS):
         write_texts(texts)
-        with open_output(job, base_url) as live:
-            drawn = draw_sample(live.run.files, live.run.template, rows)
-            yield live, write_sample(drawn, live.run.record_folder)
+        with open_output(job, base_url) as context:
+            drawn = draw_sample(context.files, context.template, rows)
+            yield context, write_sample(drawn, context.record_folder)
 
     return open_sample
 
@@ -44,13 +44,13 @@ def compare(opened):
 
     def ask_all(job, base_url, levels=(2,), before=None, **sample):
         strategies = strategies_of(job, levels)
-        with opened(job, base_url, **sample) as (live, texts):
-            estimate = estimate_of(job, [q.text for q in texts.questions()], strategies, live.price)
+        with opened(job, base_url, **sample) as (context, texts):
+            estimate = estimate_of(job, [q.text for q in texts.questions()], strategies, context.price)
             receipts = []
             for strategy in strategies:
                 if before:
                     before(strategy)
-                receipts.append(ask_with(live, strategy, texts))
-            return comparison_of(live, texts.rows, estimate, receipts, datetime.now(UTC))
+                receipts.append(ask_with(context, strategy, texts))
+            return comparison_of(context, texts.rows, estimate, receipts, datetime.now(UTC))
 
     return ask_all

@@ -31,8 +31,8 @@ def ask(opened, practice, job_of):
         job = job_of(run={**IGNORED_FIELDS, **run})
         practice.configure(settings or PracticeSettings(latency_seconds=latency_of(kind)))
         practice.reset()
-        with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
-            receipt = ask_with(live, strategy_named(job, kind, level), sample)
+        with opened(job, practice.base_url, texts=TEXTS) as (context, sample):
+            receipt = ask_with(context, strategy_named(job, kind, level), sample)
             return pl.read_parquet(list(receipt.parts)), practice.totals()
 
     return ask_by
@@ -73,9 +73,9 @@ def test_chunks_ask_again_as_a_run_does(ask):
 
 def test_the_warm_up_asks_one_text(opened, practice, job_of):
     """The first text alone is asked, whose answer goes into the ledger like any other."""
-    with opened(job_of(), practice.base_url, texts=TEXTS) as (live, sample):
-        ask_with(live, WARM_UP, sample)
-        (row,) = live.run.ledger.scan_run(live.run.run_id).collect().rows(named=True)
+    with opened(job_of(), practice.base_url, texts=TEXTS) as (context, sample):
+        ask_with(context, WARM_UP, sample)
+        (row,) = context.ledger.scan_run(context.run_id).collect().rows(named=True)
     assert practice.totals()["requests"] == 1
     assert (row["row_key"], row["label"]) == (row_key_of(TEXTS[0]), "sport")
 
@@ -84,9 +84,9 @@ def test_the_warm_up_asks_one_text(opened, practice, job_of):
 def test_a_stopped_comparison_sends_nothing(opened, practice, job_of, kind):
     """After a Ctrl-C no strategy sends a request."""
     job = job_of()
-    with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
-        live.gate.stop(RunStopped("cancelled", "stopped by SIGINT"))
-        ask_with(live, strategy_named(job, kind), sample)
+    with opened(job, practice.base_url, texts=TEXTS) as (context, sample):
+        context.stop_signal.stop(RunStopped("cancelled", "stopped by SIGINT"))
+        ask_with(context, strategy_named(job, kind), sample)
     assert practice.totals()["requests"] == 0
 
 
@@ -99,8 +99,8 @@ def test_an_answer_that_can_not_be_kept_ends_the_comparison(opened, practice, jo
 
     monkeypatch.setattr(Journal, "append", full)
     job = job_of()
-    with opened(job, practice.base_url, texts=TEXTS) as (live, sample):
+    with opened(job, practice.base_url, texts=TEXTS) as (context, sample):
         with pytest.raises(OSError, match="No space left"):
-            ask_with(live, strategy_named(job, kind), sample)
-        assert live.gate.stopped.reason == "failed"
+            ask_with(context, strategy_named(job, kind), sample)
+        assert context.stop_signal.stopped.reason == "failed"
     assert practice.totals()["requests"] == 1

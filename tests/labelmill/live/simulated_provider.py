@@ -1,6 +1,6 @@
 """A provider, a run's requests and their clock, all simulated: hours of a run in milliseconds.
 
-The requests go through the real `Pace`, in the gate's order; a failed one waits and is sent again as the chain does it.
+The requests go through the real `Pace`, in the limiter's order; a failed one waits and is sent again as the chain does it.
 """
 
 import heapq

@@ -176,7 +176,7 @@ def test_auto_max_tokens_leaves_room_for_the_longest_label(practice, job_of, cha
 
 
 def test_at_the_budget_the_run_stops_and_no_request_is_sent_beyond_it(practice, job_of, guard_of, chain_at):
-    """What the provider billed never passes the limit, the gate is stopped, and what was not sent says why."""
+    """What the provider billed never passes the limit, the run is stopped, and what was not sent says why."""
     job = job_of(run={"max_concurrency": 4})
     limit = Limit(Decimal("0.0004"), "max_cost_usd", Decimal("0.0004"))
     guard = guard_of(job, limit)
@@ -184,7 +184,7 @@ def test_at_the_budget_the_run_stops_and_no_request_is_sent_beyond_it(practice, 
         [{"text": text} for text in TEXTS], {"max_concurrency": 4}, return_exceptions=True
     )
     unsent = [result for result in results if isinstance(result, RunStopped)]
-    assert isinstance(guard.throttle.gate.stopped, BudgetReached)
+    assert isinstance(guard.throttle.stop_signal.stopped, BudgetReached)
     assert unsent
     totals = practice.totals()
     assert totals["answered"] == len(results) - len(unsent) > 0
@@ -212,7 +212,7 @@ def test_a_stopped_run_sends_nothing(practice, job_of, guard_of, chain_at):
     """Once stopped, every request raises the reason in front of the provider."""
     job = job_of()
     guard = guard_of(job)
-    guard.throttle.gate.stop(RunStopped("cancelled", "stopped by SIGINT"))
+    guard.throttle.stop_signal.stop(RunStopped("cancelled", "stopped by SIGINT"))
     results = chain_at(job, practice.base_url, guard=guard).batch(
         [{"text": "a"}, {"text": "b"}], return_exceptions=True
     )

@@ -194,7 +194,7 @@ def test_a_request_that_was_never_sent_is_no_attempt(job_of, practice, chain_at,
     """What a stopped run holds back is neither noted nor recorded."""
     job = job_of()
     guard, book = guard_of(job), Notebook()
-    guard.throttle.gate.stop(RunStopped("cancelled", "m"))
+    guard.throttle.stop_signal.stop(RunStopped("cancelled", "m"))
     with guard.recording(0, book):
         config = configs_of([Question("k", "t")], {}, 0)
         results = chain_at(job, practice.base_url, guard=guard).batch(

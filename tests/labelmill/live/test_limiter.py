@@ -1,4 +1,4 @@
-"""The gate: never more in flight than it allows, the earliest chunk first, nothing after a stop."""
+"""The limiter: never more in flight than it allows, the earliest chunk first, nothing after a stop."""
 
 import math
 import random
@@ -23,7 +23,7 @@ def wait_until(condition):
 
 
 class Slots:
-    """So many requests at a time: what a gate asks of whoever is first."""
+    """So many requests at a time: what a limiter asks of whoever is first."""
 
     def __init__(self, limit):
         self.limit, self.taken = limit, 0
@@ -42,10 +42,10 @@ class Slots:
 
 
 class Crowd:
-    """Threads that go through a gate with so many slots, with what was seen of them."""
+    """Threads that pass a limiter with so many slots, with what was seen of them."""
 
-    def __init__(self, limit, gate=None):
-        self.gate = gate or PriorityLimiter()
+    def __init__(self, limit, limiter=None):
+        self.limiter = limiter or PriorityLimiter()
         self.slots = Slots(limit)
         self.passed, self.stopped, self.waiting = [], [], 0
         self.inside = self.peak = 0
@@ -59,7 +59,7 @@ class Crowd:
             with self.lock:
                 self.waiting += 1
             try:
-                with self.gate.admit(order, self.slots.enter, self.slots.leave):
+                with self.limiter.admit(order, self.slots.enter, self.slots.leave):
                     with self.lock:
                         self.passed.append(order)
                         self.inside += 1
@@ -130,35 +130,35 @@ def test_the_earlier_chunk_goes_first_and_within_a_chunk_who_came_first():
 def test_a_stop_lets_what_is_in_flight_finish_and_nothing_pass_after():
     """Those that wait and those that come later get the first reason; those inside end as they would have."""
     crowd = Crowd(2)
-    gate = crowd.gate
+    limiter = crowd.limiter
     leave = threading.Event()
     for _ in range(2):
         crowd.send_and_settle(0, leave.wait)
     for order in range(5):
         crowd.send_and_settle(order)
     first = RunStopped("cancelled", "first")
-    assert gate.stopped is None
-    gate.stop(first)
-    gate.stop(RunStopped("failed", "second"))
-    assert gate.stopped is first
+    assert limiter.stop_signal.stopped is None
+    limiter.stop_signal.stop(first)
+    limiter.stop_signal.stop(RunStopped("failed", "second"))
+    assert limiter.stop_signal.stopped is first
     crowd.send(0)
     leave.set()
     crowd.join()
     assert crowd.passed == [0, 0]
     assert crowd.stopped == [first] * 6
-    with pytest.raises(RunStopped, match="first"), gate.admit(0, crowd.slots.enter, crowd.slots.leave):
-        pytest.fail("it passed a stopped gate")
+    with pytest.raises(RunStopped, match="first"), limiter.admit(0, crowd.slots.enter, crowd.slots.leave):
+        pytest.fail("it passed a stopped limiter")
 
 
 def test_a_pause_ends_when_the_run_is_stopped():
     """Whoever waits between rounds is woken by a stop, long before the time is over."""
-    gate = PriorityLimiter()
-    gate.wait_unless_stopped(0)
+    limiter = PriorityLimiter()
+    limiter.stop_signal.wait_unless_stopped(0)
     woken = threading.Event()
-    waiter = threading.Thread(target=lambda: (gate.wait_unless_stopped(600), woken.set()))
+    waiter = threading.Thread(target=lambda: (limiter.stop_signal.wait_unless_stopped(600), woken.set()))
     waiter.start()
     assert not woken.is_set()
-    gate.stop(RunStopped("cancelled", "m"))
+    limiter.stop_signal.stop(RunStopped("cancelled", "m"))
     assert woken.wait(PATIENCE_SECONDS)
     waiter.join()
 
@@ -170,7 +170,7 @@ def test_a_stop_wakes_those_in_the_queue_at_once():
     crowd.send_and_settle(0, leave.wait)
     for order in range(20):
         crowd.send_and_settle(order)
-    crowd.gate.stop(RunStopped("cancelled", "enough"))
+    crowd.limiter.stop_signal.stop(RunStopped("cancelled", "enough"))
     wait_until(lambda: len(crowd.stopped) == 20)
     assert crowd.inside == 1
     leave.set()
@@ -179,27 +179,27 @@ def test_a_stop_wakes_those_in_the_queue_at_once():
 
 def test_whoever_is_first_goes_when_its_time_has_come():
     """A wait that is over needs nobody else to come or go."""
-    gate, ready_at = PriorityLimiter(), time.monotonic() + 0.05
-    with gate.admit(
+    limiter, ready_at = PriorityLimiter(), time.monotonic() + 0.05
+    with limiter.admit(
         0, lambda: Wait(ready_at - time.monotonic()) if time.monotonic() < ready_at else 1, print
     ):
         assert time.monotonic() >= ready_at
 
 
 def test_a_wait_that_has_become_shorter_is_not_sat_out():
-    """Who was told to wait for an hour goes at once when things have changed and the gate is told to look again."""
-    gate, wait = PriorityLimiter(), [3600.0]
+    """Who was told to wait for an hour goes at once when things have changed and the limiter is told so."""
+    limiter, wait = PriorityLimiter(), [3600.0]
     passed = threading.Event()
 
     def go():
-        with gate.admit(0, lambda: Wait(wait[0]) if wait[0] else 1, lambda _: None):
+        with limiter.admit(0, lambda: Wait(wait[0]) if wait[0] else 1, lambda _: None):
             passed.set()
 
     thread = threading.Thread(target=go)
     thread.start()
-    wait_until(lambda: gate._queue)
+    wait_until(lambda: limiter._queue)
     wait[0] = 0
-    gate.look_again()
+    limiter.recheck()
     assert passed.wait(PATIENCE_SECONDS)
     thread.join()
 
@@ -207,7 +207,7 @@ def test_a_wait_that_has_become_shorter_is_not_sat_out():
 def test_where_turns_are_taken_who_has_waited_longest_goes_first():
     """The order of chunks is set aside, so that one text that fails each time is not all that is tried."""
     crowd = Crowd(1)
-    crowd.gate.takes_turns = True
+    crowd.limiter.takes_turns = True
     leave = threading.Event()
     crowd.send_and_settle(9, leave.wait)
     for order in (3, 1, 2):
@@ -220,17 +220,19 @@ def test_where_turns_are_taken_who_has_waited_longest_goes_first():
 @pytest.mark.parametrize("stage", ["in the queue", "asleep"])
 def test_a_signal_handler_may_stop_the_gate_that_its_own_thread_waits_at(stage):
     """Ctrl-C interrupts the main thread anywhere, its waits included, and stops the run without a deadlock."""
-    gate = PriorityLimiter()
-    before = signal.signal(signal.SIGALRM, lambda *_: gate.stop(RunStopped("cancelled", "Ctrl-C")))
+    limiter = PriorityLimiter()
+    before = signal.signal(
+        signal.SIGALRM, lambda *_: limiter.stop_signal.stop(RunStopped("cancelled", "Ctrl-C"))
+    )
     signal.setitimer(signal.ITIMER_REAL, 0.02)
     began = time.monotonic()
     try:
         if stage == "asleep":
-            gate.wait_unless_stopped(PATIENCE_SECONDS)
+            limiter.stop_signal.wait_unless_stopped(PATIENCE_SECONDS)
         else:
-            with pytest.raises(RunStopped), gate.admit(0, lambda: Wait(PATIENCE_SECONDS), print):
+            with pytest.raises(RunStopped), limiter.admit(0, lambda: Wait(PATIENCE_SECONDS), print):
                 pytest.fail("it was let in")
     finally:
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - began < PATIENCE_SECONDS
-    assert not gate._queue
+    assert not limiter._queue

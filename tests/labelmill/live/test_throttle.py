@@ -98,7 +98,7 @@ def test_an_isolated_429_holds_up_no_other_request(clock):
     fail(throttle, Failure("rate_limited", "slow down", 60.0))
     answer(throttle, 20)
     assert throttle.limit == 16
-    assert throttle.status_words() is None
+    assert throttle.pause() is None
 
 
 def test_an_isolated_429_leaves_the_allowance_that_the_headers_announce(clock):
@@ -129,7 +129,7 @@ def test_nothing_is_sent_once_the_run_has_stopped(ask, practice, job_of, chain_a
     """After a stop every request raises it, and the provider sees none."""
     _, _, throttle = ask(PracticeSettings(), 1)
     practice.reset()
-    throttle.gate.stop(RunStopped("cancelled", "enough"))
+    throttle.stop_signal.stop(RunStopped("cancelled", "enough"))
     chain = chain_at(job_of(), practice.base_url, guard=guard_of(job_of(), throttle=throttle))
     results = chain.batch([{"text": "match"}] * 5, return_exceptions=True)
     assert [type(result) for result in results] == [RunStopped] * 5
@@ -158,16 +158,16 @@ def test_an_outage_is_seen_told_and_over_with_the_first_answer(clock, caplog):
     throttle = Throttle(Run(), clock)
     fail(throttle, REFUSED, 3)
     assert throttle.is_out
-    assert throttle.status_words() is None  # it may be over in a moment
+    assert throttle.pause() is None  # it may be over in a moment
     clock.now += 2.5
-    assert "paused: nothing gets through since " in throttle.status_words()
-    assert throttle.status_words().endswith(", trying every few seconds")
+    assert "paused: nothing gets through since " in throttle.pause()
+    assert throttle.pause().endswith(", trying every few seconds")
     with caplog.at_level(logging.INFO, logger="labelmill.live.throttle"):
         fail(throttle, REFUSED)
         clock.now += 5
         answer(throttle)
     assert not throttle.is_out
-    assert throttle.status_words() is None
+    assert throttle.pause() is None
     assert caplog.messages == [
         "Nothing gets through (Connection refused); paused, trying again every few seconds, for up to 10 min",
         "The provider answers again after 8 s; going on",
@@ -184,7 +184,7 @@ def test_a_long_wait_is_told_with_its_end(clock, caplog):
         "Nothing gets through (too many tokens this hour); paused, trying again in 5 min"
     )
     clock.now += 60
-    assert ", next try at " in throttle.status_words()
+    assert ", next try at " in throttle.pause()
 
 
 @pytest.mark.parametrize("kind", ["denied", "bad_request", "content_filter"])
@@ -211,13 +211,13 @@ def test_a_failure_counts_against_its_text_unless_it_is_everyones(clock):
 
 
 def test_the_run_is_stopped_in_the_providers_words_when_patience_is_over(clock):
-    """After ten minutes of probes the gate is stopped, and says what the provider last said."""
+    """After ten minutes of probes the run is stopped, and says what the provider last said."""
     throttle = Throttle(Run(), clock)
     fail(throttle, Failure("overloaded", "503: the model is loading"), 3)
-    while throttle.gate.stopped is None:
+    while throttle.stop_signal.stopped is None:
         clock.now += 15.0
         fail(throttle, Failure("overloaded", "503: the model is loading"))
-    stopped = throttle.gate.stopped
+    stopped = throttle.stop_signal.stopped
     assert (stopped.reason, clock.now) == ("failed", pytest.approx(1600, abs=16))
     words = "nothing got through for 10 min; the provider's last words: 503: the model is loading"
     assert stopped.message == words
@@ -249,7 +249,7 @@ def test_during_an_outage_threads_wait_and_a_stop_ends_their_wait_at_once():
     while not inside:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    throttle.gate.stop(RunStopped("cancelled", "Ctrl-C"))
+    throttle.stop_signal.stop(RunStopped("cancelled", "Ctrl-C"))
     while len(stopped) < 19:
         assert time.monotonic() < deadline
         time.sleep(0.01)

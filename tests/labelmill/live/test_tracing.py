@@ -128,11 +128,11 @@ def label_texts(practice, job_of, write_texts, tmp_path):
         write_texts(texts)
         job = job_of(run={"max_concurrency": 4, "max_attempts": 1, **run})
         started = time.monotonic()
-        with open_run(job, practice.base_url) as live:
-            run, path = live.run, tmp_path / "pending.parquet"
-            count = write_pending(run.files, run.template, run.ledger.known_digests(), path)
-            receipt = classify_chunk(run.run_id, path, chunks_of(count, 100)[0])
-            run_id = run.run_id
+        with open_run(job, practice.base_url) as context:
+            path = tmp_path / "pending.parquet"
+            count = write_pending(context.files, context.template, context.ledger.known_digests(), path)
+            receipt = classify_chunk(context, path, chunks_of(count, 100)[0])
+            run_id = context.run_id
         return receipt, run_id, time.monotonic() - started
 
     yield label

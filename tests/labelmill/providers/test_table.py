@@ -68,11 +68,11 @@ def test_a_new_provider_labels_a_dataset_from_the_check_to_the_ledger(
     price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 10.0}
     job = job_of(model={"provider": acme.name, "name": "acme-1"}, price=price, run={"max_cost_usd": 1.0})
     job = checked_job(draft_of(job.model_dump(mode="json"), "job"), scripted.base_url)
-    with open_run(job, scripted.base_url) as live:
-        run, path = live.run, tmp_path / "pending.parquet"
-        count = write_pending(run.files, run.template, run.ledger.known_digests(), path)
-        receipt = classify_chunk(run.run_id, path, chunks_of(count, 100)[0])
-        costs = run.ledger.scan().collect()
+    with open_run(job, scripted.base_url) as context:
+        path = tmp_path / "pending.parquet"
+        count = write_pending(context.files, context.template, context.ledger.known_digests(), path)
+        receipt = classify_chunk(context, path, chunks_of(count, 100)[0])
+        costs = context.ledger.scan().collect()
     assert (receipt.texts, receipt.labeled, receipt.failed) == (9, 9, 0)
     assert costs["label"].to_list() == ["sport"] * 9
     assert float(costs["cost_usd"].sum()) == pytest.approx(9 * (20 * 1e-6 + 2 * 10e-6))

@@ -16,7 +16,7 @@ from labelmill.report.findings import (
     past_runs,
     seconds_bins_of,
 )
-from labelmill.run.label_run import LabelRun
+from labelmill.run.context import RunContext
 
 
 def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job_of):
@@ -104,7 +104,7 @@ def test_what_is_known_of_an_unknown_cost_counts_for_the_limit(record_of, job_of
     """A run whose cost is partly unknown has used at least the known part of its limit."""
     job = job_of(run={"max_cost_usd": 1.0})
     record = record_of(job, **fields)
-    run = LabelRun(
+    run = RunContext(
         job=job, run_id=record.run_id, base_url="", practice=False, started_at_utc=record.started_at_utc
     )
     (use,) = findings_of(run, record).limits

@@ -24,6 +24,13 @@ def test_a_line_tells_what_is_done_its_rate_cost_and_time_left():
     assert ", $0.0795 so far, 10 failed, " in line
 
 
+def test_a_line_tells_why_nothing_is_sent():
+    """A run that stands still says so, and until when, before the batches that are out."""
+    paused = "paused until 14:05, as the provider asks"
+    now = Snapshot("asking", 10, 5, batches=(BatchSeen("batch_1", "in progress", 3, 5),), pause=paused)
+    assert progress_line(now).endswith(f"; {paused}; batch batch_1 in progress, 3 of 5")
+
+
 @pytest.mark.parametrize(
     ("now", "absent"),
     [

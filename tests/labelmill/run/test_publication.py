@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from labelmill.errors import RunStopped
 from labelmill.providers.table import price_of
 from labelmill.question.attempts import Attempt
+from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, Work
-from labelmill.run.label_run import LabelRun
 from labelmill.run.manifest import write_manifest
 from labelmill.run.publication import (
     Published,
@@ -38,7 +38,7 @@ def publish(job_of):
 
     def publish_as(run_id, answers=(), failures=(), practice=False, **sections):
         job = job_of(**sections)
-        run = LabelRun(
+        run = RunContext(
             job=job, run_id=run_id, base_url="", practice=practice, started_at_utc=datetime.now(UTC)
         )
         with Journal(run.ledger.journal_path(run_id, 0)) as journal:

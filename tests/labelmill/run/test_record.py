@@ -9,8 +9,8 @@ import pytest
 
 from labelmill.errors import RunStopped
 from labelmill.run.causes import Causes, Said
+from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, Work
-from labelmill.run.label_run import LabelRun
 from labelmill.run.publication import Merged, Published
 from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
 
@@ -172,7 +172,7 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path, job_of):
 )
 def test_a_record_without_its_bill_is_none(tmp_path, job_of, field):
     """What was paid is unknown there, and is not read as nothing."""
-    run = LabelRun(
+    run = RunContext(
         job=job_of(),
         run_id="r1",
         base_url="",

@@ -1,6 +1,7 @@
 """What a run does about those that died before it, in the very folder that they left."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -10,8 +11,8 @@ import pytest
 from labelmill.errors import JobRefused
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt
+from labelmill.run.context import RunContext
 from labelmill.run.counts import Work
-from labelmill.run.label_run import LabelRun
 from labelmill.run.open_run import open_run
 from labelmill.run.record import Prices, RunRecord, read_record, record_of, write_record
 from labelmill.run.recovery import take_over_dead_runs
@@ -25,7 +26,7 @@ LABELED = {"label": "sport", "answered": True, "usage": Usage(10, 0, 2), "cost_u
 def run(job_of, write_texts):
     """A run that starts."""
     write_texts(["match", "bank"])
-    return LabelRun(
+    return RunContext(
         job=job_of(), run_id="20261124-120000-aaaa", base_url="", practice=True, started_at_utc=NOON
     )
 
@@ -33,7 +34,7 @@ def run(job_of, write_texts):
 @pytest.fixture
 def dead(run):
     """A run of the same job that was killed: two requests in flight, one text labeled."""
-    dead = run.model_copy(update={"run_id": "20261123-120000-dddd"})
+    dead = replace(run, run_id="20261123-120000-dddd")
     write_record(
         record_of(dead, None, Work(), Prices(None), ("running", None), None), run.folder.run(dead.run_id)
     )

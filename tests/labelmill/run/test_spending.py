@@ -8,7 +8,7 @@ import pytest
 
 from labelmill.errors import JobRefused
 from labelmill.job.model import Run
-from labelmill.run.spending import spent_of_limits
+from labelmill.run.context import spent_of_limits
 from labelmill.store.ledger import SCHEMA
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,7 +12,7 @@ from labelmill.money.usage import Usage
 from labelmill.providers.table import price_of
 from labelmill.question.attempts import Attempt, outcomes_of
 from labelmill.question.task_key import former_task_key_of, task_key_of
-from labelmill.run.task_change import changes_between, former_ledgers, task_change_of
+from labelmill.run.task_change import PastJobs, changes_between, former_ledgers, task_change_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import frame_of
 from labelmill.store.row_key import row_key_of
@@ -57,7 +58,7 @@ def pending(tmp_path):
 
 def change_of(folder, job, pending, *, practice=False):
     """The change as a run would see it."""
-    return task_change_of(folder, job, pending, price_of(job.model), practice=practice)
+    return task_change_of(PastJobs(folder), job, pending, price_of(job.model), practice=practice)
 
 
 def test_a_changed_task_says_what_changed_how_many_texts_are_asked_again_and_for_how_much(
@@ -132,17 +133,17 @@ def test_a_ledger_of_the_same_task_under_its_former_key_stays_in_use(job_of, pas
         with_address,
         job_of(model={"provider": "openai", "base_url": "http://127.0.0.1:8/v1"}),
     ):
-        assert former_ledgers(folder, job, practice=False) == (folder.ledger(former),)
+        assert former_ledgers(PastJobs(folder), job, practice=False) == (folder.ledger(former),)
     (folder.run("20260101-000000-aaaa") / "run.json").unlink()
-    assert former_ledgers(folder, with_address, practice=False) == (folder.ledger(former),)
-    assert former_ledgers(folder, plain, practice=False) == ()
+    assert former_ledgers(PastJobs(folder), with_address, practice=False) == (folder.ledger(former),)
+    assert former_ledgers(PastJobs(folder), plain, practice=False) == ()
 
 
 def test_a_ledger_made_with_another_wording_is_another_tasks(job_of, past_run, pending):
     """A key that this version can't make stands for other words of the prompt: its answers are not taken for these."""
     job = job_of(model={"provider": "openai"})
     folder = past_run(job, task_key="0123456789abcdef")
-    assert former_ledgers(folder, job, practice=False) == ()
+    assert former_ledgers(PastJobs(folder), job, practice=False) == ()
     assert "the default wording" in change_of(folder, job, pending).sentence()
 
 
@@ -156,3 +157,19 @@ def test_a_record_that_can_not_be_read_is_passed_over(job_of, past_run, pending,
     folder.run("20260105-000000-aaaa").mkdir()
     (folder.run("20260105-000000-aaaa") / "run.json").write_text(content)
     assert change_of(folder, job_of(model={"provider": "openai", "name": "gpt-4o"}), pending).texts == 2
+
+
+def test_each_record_is_read_once_and_only_as_far_as_it_is_needed(job_of, past_run, monkeypatch):
+    """A folder of a thousand runs costs a run that starts the reading of its latest record, once."""
+    folder = past_run(job_of())
+    for number in range(2, 5):
+        past_run(job_of(), run_id=f"2026010{number}-000000-aaaa")
+    read, opened = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.parent.name) or read(path))
+    past_jobs = PastJobs(folder)
+    assert opened == []
+    for _ in range(2):
+        next(iter(past_jobs))
+    assert opened == ["20260104-000000-aaaa"]
+    assert len(list(past_jobs)) == len(list(past_jobs)) == 4
+    assert opened == [f"2026010{number}-000000-aaaa" for number in (4, 3, 2, 1)]

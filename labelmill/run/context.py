@@ -1,0 +1,210 @@
+"""The context of a run: what its parts share, made when it opens and handed down."""
+
+import logging
+import secrets
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from labelmill.batch.session import BatchSession
+from labelmill.dataset.merge import Merger
+from labelmill.dataset.source import SourceFile, source_files
+from labelmill.dataset.template import TextTemplate, read_template
+from labelmill.job.model import LabelJob, Run
+from labelmill.live.breaker import CircuitBreaker
+from labelmill.live.chain import chain_of
+from labelmill.live.guard import RequestGuard
+from labelmill.live.progress import Progress
+from labelmill.live.throttle import Throttle
+from labelmill.live.tracing import Tracing
+from labelmill.money.budget import Budget, tightest_limit
+from labelmill.money.prices import Lane, Price
+from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.table import api_key_env_of, price_of
+from labelmill.question.failures import Failure
+from labelmill.question.form import AnswerForm, correction_form_of, form_of
+from labelmill.question.task_key import task_key_of
+from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
+from labelmill.stop import StopSignal
+from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import PRACTICE_PREFIX, Ledger, spent_since, start_of_day
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class RunContext:
+    """One run of a job: its facts, and what its parts share. Threads share it too.
+
+    What costs a look at the disk or the environment is found when it is first asked for. `open_output` asks for the budget,
+    the guard and the batches before any thread does, and after the bills of dead runs have been counted.
+
+    Args:
+        job: what is asked, and how.
+        run_id: the run's name.
+        base_url: where requests go.
+        practice: whether the practice provider answers.
+        started_at_utc: when it began.
+        opened_at: the same in monotonic seconds.
+        tracing: what its requests are traced by.
+    """
+
+    job: LabelJob
+    run_id: str
+    base_url: str
+    practice: bool
+    started_at_utc: datetime
+    opened_at: float = field(default_factory=time.monotonic)
+    tracing: Tracing = field(default_factory=Tracing)
+
+    def __post_init__(self) -> None:
+        self.stop_signal = StopSignal()
+        self.throttle = Throttle(self.job.run, stop_signal=self.stop_signal)
+        self.progress = Progress(self.throttle.pause)
+        self.notices: list[str] = []
+        self.next_number = 0
+        self._numbers = threading.Lock()
+
+    def notice(self, sentence: str) -> None:
+        """Say something that must stand beside the run's numbers: in the log now, in its record at the end; once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+            log.warning("%s", sentence)
+
+    def notice_task_change(self, pending: Path, lane: Lane) -> None:
+        """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is."""
+        price = self.price if lane == "live" else self.batch_price
+        change = task_change_of(self.past_jobs, self.job, pending, price, practice=self.practice)
+        if change is not None:
+            self.notice(change.sentence())
+
+    def take_numbers(self, count: int = 1) -> int:
+        """Take chunk numbers in a row, which name the run's ledger parts, on whichever lane; returns the first."""
+        with self._numbers:
+            first, self.next_number = self.next_number, self.next_number + count
+        return first
+
+    @cached_property
+    def task_key(self) -> str:
+        """The key of the job's ledger. Practice answers are kept apart from a model's."""
+        return (PRACTICE_PREFIX if self.practice else "") + task_key_of(self.job)
+
+    @cached_property
+    def folder(self) -> OutputFolder:
+        """Where the run writes."""
+        return OutputFolder.of(self.job)
+
+    @property
+    def record_folder(self) -> Path:
+        """Where its record goes."""
+        return self.folder.run(self.run_id)
+
+    @cached_property
+    def past_jobs(self) -> PastJobs:
+        """The jobs of the runs before it."""
+        return PastJobs(self.folder)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The answers paid for the job's task, also those that earlier versions kept under another key."""
+        also = former_ledgers(self.past_jobs, self.job, practice=self.practice)
+        return Ledger(self.folder.ledger(self.task_key), also)
+
+    @cached_property
+    def template(self) -> TextTemplate:
+        """The text of a row."""
+        return read_template(self.job.source.text)
+
+    @property
+    def merger(self) -> Merger:
+        """Joins the ledger's answers to the source."""
+        return Merger(self.ledger, self.template)
+
+    @cached_property
+    def files(self) -> list[SourceFile]:
+        """The source's files."""
+        return source_files(self.job.source.path)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its requests go, and by which key."""
+        return Endpoint(self.base_url, api_key_env_of(self.job.model), self.practice)
+
+    @cached_property
+    def price(self) -> Price | None:
+        """What tokens cost on the live lane."""
+        return price_of(self.job.model, self.job.price, self.base_url)
+
+    @cached_property
+    def batch_price(self) -> Price | None:
+        """What tokens cost on the batch lane."""
+        return price_of(self.job.model, self.job.price, self.base_url, "batch")
+
+    @cached_property
+    def mean_seconds(self) -> float | None:
+        """How long a live answer of this task has taken on average in earlier runs; None where none is known."""
+        return self.ledger.mean_seconds()
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What it may spend, after what was spent today and this month."""
+        spent = spent_of_limits(self.job.run, self.folder.ledgers, datetime.now(UTC), practice=self.practice)
+        return Budget(tightest_limit(self.job.run, *spent))
+
+    @cached_property
+    def guard(self) -> RequestGuard:
+        """What every request passes."""
+        return RequestGuard(
+            self.job.run,
+            self.throttle,
+            self.budget,
+            CircuitBreaker(self.job.run.stop_at_failed_fraction),
+            self.price,
+            address=self.base_url,
+            notify=self.notice,
+            is_practice=self.practice,
+        )
+
+    @cached_property
+    def batch_session(self) -> BatchSession:
+        """Its batches. What earlier runs have left is taken over when this is first asked for."""
+        return BatchSession(self)
+
+    @cached_property
+    def chain(self) -> Runnable[dict[str, Any], str | Failure]:
+        """`prompt | model | parser`, behind the throttle and the budget."""
+        return self._chain(form_of(self.job))
+
+    @cached_property
+    def correction_chain(self) -> Runnable[dict[str, Any], str | Failure]:
+        """The same for texts whose answer was no label."""
+        return self._chain(correction_form_of(self.job))
+
+    def _chain(self, form: AnswerForm) -> Runnable[dict[str, Any], str | Failure]:
+        return chain_of(self.job, self.base_url, self.endpoint.api_key(), self.guard, form)
+
+
+def new_run_id(now: datetime) -> str:
+    """A run's id: its start in UTC, and four hex digits for runs that start in the same second. Sorts by time."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def spent_of_limits(run: Run, ledgers: Path, now: datetime, *, practice: bool) -> tuple[Decimal, Decimal]:
+    """What all tasks have cost today and this month (UTC), in USD; 0 without a look where the job has no such limit."""
+    today = start_of_day(now)
+    month = today.replace(day=1)
+    return (
+        _spent(run.max_cost_usd_per_day, ledgers, today, practice=practice),
+        _spent(run.max_cost_usd_per_month, ledgers, month, practice=practice),
+    )
+
+
+def _spent(limit_usd: float | None, ledgers: Path, since: datetime, *, practice: bool) -> Decimal:
+    return Decimal(0) if limit_usd is None else spent_since(ledgers, since, practice=practice)

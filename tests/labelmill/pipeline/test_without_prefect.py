@@ -1,0 +1,163 @@
+"""Whole jobs without Prefect: what a run leaves, how it is stopped, and that nothing of Prefect is needed for it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from labelmill.errors import CannotWrite, JobRefused, RunStopped
+from labelmill.live.progress import viewer
+from labelmill.pipeline.compare import compare
+from labelmill.pipeline.label import label
+from labelmill.run.runner import Runner
+from practice import FaultKind, PracticeSettings
+
+ROOT = Path(__file__).parents[3]
+TEXTS = [f"the {word} of day {number}" for number in range(20) for word in ("match", "bank")]
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from labelmill.job.model import LabelJob
+from labelmill.pipeline.label import label
+record = label(LabelJob.model_validate_json(Path(sys.argv[1]).read_bytes()), sys.argv[2])
+prefects = sorted(name for name in sys.modules if name.split(".")[0] == "prefect")
+print(json.dumps({"status": record.status, "labeled": record.rows_labeled, "prefects": prefects}))
+"""
+
+
+def in_output(tmp_path):
+    """The names of the files in the output folder, but for its ledger."""
+    out = tmp_path / "out"
+    files = (path.relative_to(out) for path in out.rglob("*") if path.is_file())
+    return sorted(path.name for path in files if path.parts[0] != "ledger")
+
+
+@pytest.mark.parametrize("lane", ["live", "batch"])
+def test_a_whole_job_is_labeled_in_an_interpreter_that_has_no_prefect(
+    practice, job_of, write_texts, tmp_path, lane
+):
+    """On each lane: every row has its label, the run leaves all its files, and no module of Prefect was imported."""
+    write_texts(TEXTS)
+    job = tmp_path / "job.json"
+    job.write_text(job_of(run={"lane": lane, "poll_seconds": 0.05}).model_dump_json())
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, job, practice.base_url],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert json.loads(done.stdout) == {"status": "completed", "labeled": len(TEXTS), "prefects": []}
+    assert {"source.parquet", "run.json", "costs.parquet", "report.html", "_manifest.json"} <= set(
+        in_output(tmp_path)
+    )
+    labeled = pl.read_parquet(tmp_path / "out" / "labeled" / "source.parquet")
+    assert labeled["label_status"].unique().to_list() == ["ok"]
+
+
+def test_a_second_run_asks_nothing(practice, job_of, write_texts):
+    """The ledger remembers, whoever runs the job."""
+    write_texts(TEXTS)
+    label(job_of(), practice.base_url)
+    asked = practice.totals()["requests"]
+    record = label(job_of(), practice.base_url)
+    assert (record.status, record.rows_reused, practice.totals()["requests"]) == ("completed", 40, asked)
+
+
+def test_what_the_provider_failed_at_is_asked_once_more_at_the_end(practice, job_of, write_texts):
+    """The last pass belongs to the run, not to whatever shows it."""
+    practice.configure(PracticeSettings(faults={FaultKind.SERVER_ERROR: 0.6}))
+    write_texts(TEXTS)
+    steps = []
+
+    class Recorded(Runner):
+        def step(self, kind, do, name=None, *, asks=False):
+            steps.append(name or kind)
+            return super().step(kind, do, name, asks=asks)
+
+    job = job_of(run={"max_attempts": 2, "stop_at_failed_fraction": 1.0, "max_failed_fraction": 1.0})
+    label(job, practice.base_url, runner=Recorded(job))
+    assert steps == ["plan", "classify", "plan", "classify", "merge", "publish"]
+
+
+def test_a_job_with_mistakes_is_refused_before_anything_is_asked(practice, job_of, write_texts):
+    """All of them at once, under the job's name."""
+    write_texts(TEXTS)
+    job = job_of(source={"text": "nothing"}, run={"deadline": "08:00"})
+    with pytest.raises(JobRefused) as refused:
+        label(job, practice.base_url)
+    assert [mistake.where for mistake in refused.value.mistakes] == [
+        "test, source.text",
+        "test, run.deadline",
+    ]
+    assert practice.totals()["requests"] == 0
+
+
+def test_whoever_begins_a_run_is_shown_its_progress(practice, job_of, write_texts):
+    """A terminal's bar needs no name of the run to find it; outside the context nobody is told."""
+    write_texts(TEXTS)
+    begun = []
+    token = viewer.set(begun.append)
+    try:
+        label(job_of(), practice.base_url)
+    finally:
+        viewer.reset(token)
+    label(job_of(), practice.base_url)
+    assert [(progress.now().done, progress.now().pause) for progress in begun] == [(40, None)]
+
+
+def test_a_chunk_that_breaks_stops_the_run_and_keeps_the_others(practice, job_of, write_texts, monkeypatch):
+    """All chunks are waited for, and the run says which error it was."""
+    write_texts(TEXTS)
+    read = "labelmill.run.classify.read_chunk"
+    whole = sys.modules["labelmill.dataset.plan"].read_chunk
+
+    def broken(texts, chunk):
+        if chunk.number == 1:
+            raise ZeroDivisionError("by nothing")
+        return whole(texts, chunk)
+
+    monkeypatch.setattr(read, broken)
+    record = label(job_of(run={"rows_per_chunk": 10}), practice.base_url)
+    assert record.status == "failed"
+    assert "a chunk could not be classified: ZeroDivisionError: by nothing" in record.message
+    assert record.rows_labeled > 0
+
+
+def test_a_full_disk_is_a_sentence(practice, job_of, write_texts, monkeypatch):
+    """Nothing of Prefect is needed to say it."""
+    write_texts(TEXTS)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("labelmill.pipeline.label.write_text_whole", full)
+    with pytest.raises(CannotWrite, match="can't be written: No space left on device"):
+        label(job_of(), practice.base_url)
+
+
+def test_a_run_that_is_stopped_publishes_what_it_has(practice, job_of, write_texts):
+    """Through the one signal that its parts share."""
+    write_texts(TEXTS)
+
+    class Stopped(Runner):
+        def watch(self, context):
+            context.stop_signal.stop(RunStopped("cancelled", "enough"))
+            return super().watch(context)
+
+    record = label(job_of(), practice.base_url, runner=Stopped(job_of()))
+    assert (record.status, record.message, record.rows_pending) == ("cancelled", "enough", 40)
+
+
+def test_strategies_are_compared_without_prefect_too(practice, job_of, write_texts, tmp_path):
+    """The batch lane among them, settled by the loop that settles a run's batches."""
+    write_texts(TEXTS)
+    job = job_of(run={"poll_seconds": 0.05})
+    comparison = compare(job, practice.base_url, rows=8, concurrency=[4], batch_wait_minutes=1)
+    assert (comparison.status, comparison.rows) == ("completed", 8)
+    assert [one.strategy for one in comparison.strategies] == ["sequential", "batch", "chunks", "batch_lane"]
+    assert {one.labeled for one in comparison.strategies} == {8}
+    assert "compare.json" in in_output(tmp_path)
