@@ -205,6 +205,13 @@ def test_a_batch_whose_results_can_not_be_read_yet_is_waited_for(client, provide
     assert client.find(OURS, since).id == "msgbatch_0"
 
 
+def test_ids_are_those_of_earlier_versions(client, provider, claude_requests):
+    """So that a batch which one of them has sent is found and harvested by this one."""
+    client.send(claude_requests(), OURS)
+    ids = [request["custom_id"] for request in provider.made[0]["requests"]]
+    assert ids == [f"3723a7e304ca574d69b3e0a3-{place}" for place in range(20)]
+
+
 def test_lines_of_another_batch_are_none_of_ours(client, provider, claude_requests, texts):
     """Though they come first: a row's id names its batch."""
     batch_id = client.send(claude_requests(), OURS)
