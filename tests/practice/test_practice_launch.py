@@ -14,6 +14,8 @@ from practice import PracticeSettings, start_practice
 PARENT = """
 import sys, time
 from practice import PracticeSettings, start_practice
+
+pytestmark = pytest.mark.slow
 server = start_practice(PracticeSettings())
 print(server.pid, flush=True)
 time.sleep(60)

@@ -13,6 +13,8 @@ import pytest
 from practice import FaultKind, PracticeSettings, start_practice
 from practice.batches.store import BatchStore
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"足球比赛 {number}" for number in range(20)]
 
 

@@ -6,8 +6,11 @@ import time
 from contextlib import contextmanager
 
 import psutil
+import pytest
 
 from practice import PracticeSettings, start_practice
+
+pytestmark = pytest.mark.slow
 
 ROWS = 20_000
 
