@@ -1,25 +1,27 @@
 # Labelmill's verbs. `make help` lists them.
 PYTHON ?= python3
-BIN := .venv/bin
+# Where setup installs; .ci/run has a second one.
+VENV := .venv
+BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo up down test test-system screenshots check format docs bench lock clean
+.PHONY: help setup demo up down test test-fast test-system coverage screenshots check format docs bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: .venv/installed ## make .venv with everything locked, and .venv/bin/labelmill
+setup: $(VENV)/installed ## make .venv with everything locked, and .venv/bin/labelmill
 
-.venv/dependencies: requirements-dev.lock
+$(VENV)/dependencies: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Labelmill needs Python 3.11 or newer; %s is %d.%d. Name another with: make setup PYTHON=python3.12" % (sys.executable, *v))'
-	@echo "Setting up .venv (a minute or two, the first time only) ..."
-	@$(PYTHON) -m venv --clear .venv
+	@echo "Setting up $(VENV) (a minute or two, the first time only) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements-dev.lock
 	@touch $@
 
-.venv/installed: .venv/dependencies pyproject.toml
+$(VENV)/installed: $(VENV)/dependencies pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -33,10 +35,16 @@ down: setup ## stop what make up started
 	@$(BIN)/labelmill down
 
 test: setup ## run every test but the system's; nothing can spend money or leave this machine
-	@$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist worksteal
+
+test-fast: setup ## run the core's tests, without Prefect and what is slow by nature: a minute
+	@$(BIN)/python -m pytest -m "not system and not slow" --numprocesses 2 --dist worksteal tests/labelmill tests/practice
 
 test-system: setup ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system
+
+coverage: setup ## run make test's tests and print the share of lines and branches that they reach
+	@$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist worksteal --cov --cov-report=term
 
 screenshots: setup ## take the pictures of the README anew, with Chromium; the paths they show are below /srv
 	@rm -rf /srv/labelmill-demo
@@ -66,4 +74,4 @@ lock: setup ## add new dependencies to the two lock files; UPGRADE=1 resolves al
 		--output-file requirements-dev.lock
 
 clean: ## remove what the demo and the tests leave
-	@rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

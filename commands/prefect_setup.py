@@ -105,8 +105,11 @@ def prefect_api() -> Iterator[str]:
                 APILogHandler().flush()
                 EventsWorker.drain_all()
     finally:
+        process = server.server_process
         with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
             server.stop()
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
 
 
 _SERVER_ENV = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}

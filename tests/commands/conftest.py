@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from preloaded import Preloaded, can_fork, popen_of
 from servers.base import right_label
 
 from flows.label import label_dataset
@@ -20,6 +21,19 @@ from tasks.states import record_in
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 KEY = "sk-marked-0123456789abcdef"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _preloaded():
+    """Fork the commands that tests start from a process that has imported what they need."""
+    if not can_fork():
+        yield
+        return
+    preloaded = Preloaded()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", popen_of(preloaded))
+        yield
+    preloaded.close()
 
 
 class World:

@@ -17,14 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-import fastapi  # noqa: F401
-import genai_prices.data  # noqa: F401
-import httpcore2  # noqa: F401
 import httpx2
-import numpy as np  # noqa: F401
-import openai.resources  # noqa: F401
-import prefect.flow_engine
-import prefect.task_engine  # noqa: F401
+import imports_of_commands  # noqa: F401
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 import commands.progress_bar

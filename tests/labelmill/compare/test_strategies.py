@@ -9,6 +9,8 @@ from labelmill.store.journal import Journal
 from labelmill.store.row_key import row_key_of
 from practice import PracticeSettings
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the match of day {number}" for number in range(60)]
 IGNORED_FIELDS = {"max_concurrency": 6, "rows_per_chunk": 10}
 

@@ -58,6 +58,39 @@ class _Sent:
     over: bool = False
 
 
+class Queue:
+    """The texts that wait, as turns of chunk, arrival and text: the first is known by chunk as well as by arrival."""
+
+    def __init__(self, turns):
+        self.waiting = set()
+        self.by_chunk, self.by_arrival = [], []
+        for turn in turns:
+            self.add(turn)
+
+    def __len__(self):
+        return len(self.waiting)
+
+    def add(self, turn):
+        """Let a turn wait."""
+        self.waiting.add(turn)
+        heapq.heappush(self.by_chunk, turn)
+        heapq.heappush(self.by_arrival, (turn[1], turn))
+
+    def remove(self, turn):
+        """Take a turn out; the heaps learn of it when it comes to their top."""
+        self.waiting.remove(turn)
+
+    def first(self, *, by_arrival):
+        """The turn whose text is asked next."""
+        if by_arrival:
+            while self.by_arrival[0][1] not in self.waiting:
+                heapq.heappop(self.by_arrival)
+            return self.by_arrival[0][1]
+        while self.by_chunk[0] not in self.waiting:
+            heapq.heappop(self.by_chunk)
+        return self.by_chunk[0]
+
+
 class Simulation:
     """One run: `Simulation(provider, texts=100).go()`, then look at what it has counted."""
 
@@ -69,7 +102,7 @@ class Simulation:
         self.now = 0.0
         self.events = []
         self.numbers = itertools.count()
-        self.queue = [(text // 50, text, text) for text in range(texts)]
+        self.queue = Queue((text // 50, text, text) for text in range(texts))
         self.arrivals = itertools.count(texts)
         self.attempts = Counter()
         self.labeled, self.failed = set(), set()
@@ -112,7 +145,7 @@ class Simulation:
 
     def _send(self):
         while self.queue and self.stopped is None:
-            first = min(self.queue, key=lambda turn: turn[1]) if self.pace.takes_turns else self.queue[0]
+            first = self.queue.first(by_arrival=self.pace.takes_turns)
             text = first[2]
             has_failed = self.attempts[text] > 0
             permit = self.pace.next_permit(TEXT_BYTES, MAX_TOKENS, self.now, has_failed=has_failed)
@@ -124,7 +157,6 @@ class Simulation:
                         self._at(looks_at, lambda: None)
                 return
             self.queue.remove(first)
-            heapq.heapify(self.queue)
             self.sent_at.append(self.now)
             if self.pace.is_out:
                 self.out.append(self.now)
@@ -236,7 +268,7 @@ class Simulation:
         self._at(self.now + wait, self._queue_again, text)
 
     def _queue_again(self, text):
-        heapq.heappush(self.queue, (text // 50, next(self.arrivals), text))
+        self.queue.add((text // 50, next(self.arrivals), text))
 
     @property
     def wasted(self):

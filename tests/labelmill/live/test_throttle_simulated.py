@@ -13,6 +13,8 @@ from simulated_provider import Provider, Simulation
 from labelmill.live.adaptive import FixedLimit
 from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 FOR_GOOD = 1e9
 
 

@@ -14,6 +14,8 @@ from servers.practice import start_practice
 from practice import FaultKind, PracticeSettings
 from practice.batches.store import BatchStore
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"足球比赛 {number}" for number in range(20)]
 
 

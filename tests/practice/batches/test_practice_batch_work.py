@@ -6,9 +6,12 @@ import time
 from contextlib import contextmanager
 
 import psutil
+import pytest
 from servers.practice import start_practice
 
 from practice import PracticeSettings
+
+pytestmark = pytest.mark.slow
 
 ROWS = 20_000
 
