@@ -14,6 +14,7 @@ from itertools import repeat
 
 import polars as pl
 import pytest
+from hypothesis import settings
 from servers.practice import start_practice
 
 from commands.prefect_setup import prefect_api, prepare_environment
@@ -28,6 +29,10 @@ prepare_environment(quiet=True)
 
 # Every HTTP client reads some 140 certificates, 20 ms each time; here none ever needs them.
 ssl.create_default_context = functools.cache(ssl.create_default_context)
+
+# A busy machine takes what time it takes; what an example may take is no test's promise.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 KEY_MARKS = ("_API_KEY", "_TOKEN", "_SECRET")
 
