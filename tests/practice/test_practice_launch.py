@@ -11,11 +11,11 @@ import pytest
 
 from practice import PracticeSettings, start_practice
 
+pytestmark = pytest.mark.slow
+
 PARENT = """
 import sys, time
 from practice import PracticeSettings, start_practice
-
-pytestmark = pytest.mark.slow
 server = start_practice(PracticeSettings())
 print(server.pid, flush=True)
 time.sleep(60)
