@@ -290,6 +290,7 @@ batches = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shown=odd | batches)
 def test_any_json_in_place_of_a_batch_is_no_traceback_and_pays_nothing_twice(
