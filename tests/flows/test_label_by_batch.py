@@ -201,7 +201,7 @@ def test_a_batch_that_is_invalid_ends_the_run_with_the_providers_words(
 def test_a_full_queue_leads_to_smaller_batches(run, practice, job_of, write_texts):
     """Where the provider queues fewer tokens than the texts have, they go in batches that fit, and all are labeled."""
     write_texts(TEXTS)
-    _, record = run(job_of(run=BATCH), PracticeSettings(batch_queue_tokens=2000))
+    _, record = run(job_of(run=BATCH), PracticeSettings(batch_queue_tokens=1400))
     steps = [batch.step for batch in record.batches]
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
     assert (steps[0], steps.count("harvested") > 1) == ("dropped", True)
