@@ -8,10 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from labelmill.errors import BudgetReached, TextTooDear
 from labelmill.job.model import Run
+
+_SMALLEST_USD = Decimal("1e-12")
+"""A share is rounded up to so much: sums of endless fractions would lose what is less than their last digit."""
 
 
 @dataclass(frozen=True)
@@ -195,4 +198,4 @@ class Budget:
         """A worst case, raised by as much as answers have come to more than theirs."""
         if self._known <= self._known_at_most or not self._known_at_most:
             return worst_case_usd
-        return worst_case_usd * self._known / self._known_at_most
+        return (worst_case_usd * self._known / self._known_at_most).quantize(_SMALLEST_USD, ROUND_UP)

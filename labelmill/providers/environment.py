@@ -4,6 +4,7 @@ Requests to this machine's own addresses go past any proxy. All others go as the
 which follows HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
+import atexit
 import os
 import resource
 import ssl
@@ -92,14 +93,17 @@ def plain_http_client(base_url: str) -> httpx.Client:
 
 
 def shared_http_client(base_url: str) -> httpx2.Client | None:
-    """As `http_client_of`, one for all chains of this process, so that they share its connections. Nobody closes it."""
+    """As `http_client_of`, one for all chains of this process, so that they share its connections. It is closed at the end."""
     settings = ("SSL_CERT_FILE", "SSL_CERT_DIR", OWN_PROXY)
     return _shared(is_loopback(base_url), *map(os.environ.get, settings))
 
 
 @lru_cache(maxsize=8)
 def _shared(loopback: bool, *_: str | None) -> httpx2.Client | None:  # noqa: FBT001  (a key)
-    return http_client_of("http://127.0.0.1" if loopback else "")
+    client = http_client_of("http://127.0.0.1" if loopback else "")
+    if client is not None:
+        atexit.register(client.close)
+    return client
 
 
 def bypass_proxies(environment: MutableMapping[str, str] = os.environ) -> None:

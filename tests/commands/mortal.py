@@ -25,7 +25,7 @@ import commands.progress_bar
 import commands.run  # noqa: F401
 import flows.label  # noqa: F401
 from commands.main import main
-from labelmill.batch import polling as looking
+from labelmill.batch import outstanding
 
 
 def arrange_death(moment, count):
@@ -60,7 +60,7 @@ def run(asked):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = ["labelmill", *asked["arguments"]]
     # What a dead process has sent arrives at once on this machine.
-    looking.UNDER_WAY_SECONDS = 0.2
+    outstanding.UNDER_WAY_SECONDS = 0.2
     if asked["death"]:
         arrange_death(*asked["death"])
     try:
