@@ -4,18 +4,22 @@ Everything here reads; nothing writes and nothing asks a model.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from labelmill.check.dataset import output_mistakes, source_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
 from labelmill.check.prompt import label_mistakes, prompt_mistakes
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.file import JobDraft
-from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Prompt, Run, Source, web_address
+from labelmill.job.file import JobDraft, Sections
+from labelmill.job.model import LabelJob, Model, web_address
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import environment_mistakes
 from labelmill.providers.practice import practice_mistakes
+from labelmill.providers.protocol import Provider
 from labelmill.providers.table import address_of, endpoint_of, provider_of
+
+Found = Iterable[tuple[str, str]]
+"""Mistakes as (place in the job, sentence)."""
 
 
 def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
@@ -24,19 +28,21 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     Raises:
         JobRefused: with every mistake in the job and its dataset.
     """
-    model, unknown = _model_of(draft)
-    told = _address_of(model, model_base_url) if isinstance(model, Model) else None
-    mistakes = [*draft.mistakes, *unknown, *_dataset_mistakes(draft), *_lane_mistakes(draft)]
-    mistakes += environment_mistakes(os.environ, told)
-    if isinstance(practice := draft.section("practice"), Practice):
-        mistakes += _at(draft, practice_mistakes(practice))
-    if isinstance(model, Model):
-        mistakes += _provider_mistakes(draft, model)
-        mistakes += _address_mistakes(draft, model, told, model_base_url) or _endpoint_mistakes(
-            draft, model, model_base_url
+    sections = draft.sections()
+    provider, unknown = _provider_named(sections.model)
+    address = _address_of(sections.model, provider, model_base_url)
+    mistakes = [
+        *draft.mistakes,
+        *_at(draft, [*unknown, *_section_mistakes(sections)]),
+        *environment_mistakes(os.environ, address),
+        *_at(draft, _asked_mistakes(sections, provider)),
+    ]
+    if sections.model is not None and provider is not None:
+        mistakes += _address_mistakes(draft, sections.model, address, model_base_url) or _endpoint_mistakes(
+            draft, sections, sections.model, model_base_url
         )
     if draft.job is not None and not mistakes:
-        mistakes += _at(draft, room_mistakes(draft.job, told))
+        mistakes += _at(draft, room_mistakes(draft.job, address))
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)
     return draft.job
@@ -51,42 +57,43 @@ def check_job(job: LabelJob, model_base_url: str | None = None) -> None:
     checked_job(JobDraft.of(job), model_base_url)
 
 
-def _dataset_mistakes(draft: JobDraft) -> list[Mistake]:
-    found: list[tuple[str, str]] = []
-    labels, prompt = draft.section("labels"), draft.section("prompt")
-    source, output = draft.section("source"), draft.section("output")
-    if isinstance(labels, Mapping):
-        found += label_mistakes(labels)
-    if isinstance(prompt, Prompt):
-        found += prompt_mistakes(prompt)
-    if isinstance(source, Source):
-        found += source_mistakes(source)
-    if isinstance(output, Output):
-        found += output_mistakes(output, source if isinstance(source, Source) else None)
-    return _at(draft, found)
+def _section_mistakes(sections: Sections) -> Found:
+    """What is wrong with the sections that no provider has a word in."""
+    if sections.labels is not None:
+        yield from label_mistakes(sections.labels)
+    if sections.prompt is not None:
+        yield from prompt_mistakes(sections.prompt)
+    if sections.source is not None:
+        yield from source_mistakes(sections.source)
+    if sections.output is not None:
+        yield from output_mistakes(sections.output, sections.source)
+    if sections.run is not None:
+        yield from lane_mistakes(sections.run)
 
 
-def _model_of(draft: JobDraft) -> tuple[Model | None, list[Mistake]]:
-    """The model's section, where it can be read and its provider is known, and what is wrong with the provider's name."""
-    model = draft.section("model")
-    if not isinstance(model, Model):
-        return None, []
+def _asked_mistakes(sections: Sections, provider: Provider | None) -> Found:
+    """What a job asks of its provider, or of the practice provider, that can't be had."""
+    if sections.practice is not None:
+        yield from practice_mistakes(sections.practice)
+    if sections.model is not None and provider is not None:
+        yield from provider.mistakes(sections.model, sections.run, sections.batch)
+
+
+def _provider_named(model: Model | None) -> tuple[Provider | None, Found]:
+    """The provider that a job names, and what is wrong with its name where there is none."""
+    if model is None:
+        return None, ()
     try:
-        provider_of(model)
+        return provider_of(model), ()
     except JobRefused as refused:
-        return None, _at(draft, ((mistake.where, mistake.sentence) for mistake in refused.mistakes))
-    return model, []
+        return None, [(mistake.where, mistake.sentence) for mistake in refused.mistakes]
 
 
-def _provider_mistakes(draft: JobDraft, model: Model) -> list[Mistake]:
-    run, batch = draft.section("run"), draft.section("batch")
-    run, batch = (run if isinstance(run, Run) else None), (batch if isinstance(batch, Batch) else None)
-    return _at(draft, provider_of(model).mistakes(model, run, batch))
-
-
-def _address_of(model: Model, model_base_url: str | None) -> str | None:
-    """Where requests would go; None for a practice provider that is yet to be started."""
-    return model_base_url or (None if provider_of(model).is_practice else address_of(model))
+def _address_of(model: Model | None, provider: Provider | None, model_base_url: str | None) -> str | None:
+    """Where requests would go; None where that can't be told, or a practice provider is yet to be started."""
+    if model is None or provider is None:
+        return None
+    return model_base_url or (None if provider.is_practice else address_of(model))
 
 
 def _address_mistakes(
@@ -107,13 +114,18 @@ def _address_mistakes(
     return []
 
 
-def _endpoint_mistakes(draft: JobDraft, model: Model, model_base_url: str | None) -> list[Mistake]:
+def _endpoint_mistakes(
+    draft: JobDraft, sections: Sections, model: Model, model_base_url: str | None
+) -> list[Mistake]:
     """What is wrong with an endpoint whose address can be read."""
     try:
         endpoint = endpoint_of(model, model_base_url)
     except JobRefused as refused:
         return refused.mistakes
-    return [*_key_mistakes(draft, endpoint), *_budget_mistakes(draft, model, endpoint)]
+    mistakes = _key_mistakes(draft, endpoint)
+    if sections.run is not None:
+        mistakes += _at(draft, budget_mistakes(sections.run, model, sections.price, endpoint.base_url))
+    return mistakes
 
 
 def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:
@@ -126,17 +138,5 @@ def _key_mistakes(draft: JobDraft, endpoint: Endpoint) -> list[Mistake]:
     return [Mistake(endpoint.api_key_env, sentence)]
 
 
-def _lane_mistakes(draft: JobDraft) -> list[Mistake]:
-    run = draft.section("run")
-    return _at(draft, lane_mistakes(run)) if isinstance(run, Run) else []
-
-
-def _budget_mistakes(draft: JobDraft, model: Model, endpoint: Endpoint) -> list[Mistake]:
-    run = draft.section("run")
-    if not isinstance(run, Run):
-        return []
-    return _at(draft, budget_mistakes(run, model, draft.section("price"), endpoint.base_url))
-
-
-def _at(draft: JobDraft, found: Iterable[tuple[str, str]]) -> list[Mistake]:
+def _at(draft: JobDraft, found: Found) -> list[Mistake]:
     return [Mistake(f"{draft.where}, {place}", sentence) for place, sentence in found]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import LabelJob
+from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Price, Prompt, Run, Source
 
 _SECRET_NAME = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|password|authorization)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
@@ -41,8 +41,11 @@ class JobDraft:
         values = dict(job)
         return cls(job.name, values, job, _held_keys(values, job.name))
 
-    def section(self, name: str) -> Any:
-        """A section by itself, also where another one is wrong; None where it is missing, wrong or holds a key."""
+    def sections(self) -> "Sections":
+        """The sections that can be read, each by itself: also where another one is wrong."""
+        return Sections(**{name: self._section(name) for name in Sections.__dataclass_fields__})
+
+    def _section(self, name: str) -> Any:
         value = self.values.get(name)
         if _secrets_in(value, name):
             return None
@@ -55,6 +58,21 @@ class JobDraft:
             return TypeAdapter[Any](field.annotation or Any).validate_python(value)
         except ValidationError:
             return None
+
+
+@dataclass(frozen=True)
+class Sections:
+    """A draft's sections; None where one is missing, wrong or holds a key."""
+
+    source: Source | None
+    labels: Mapping[str, str] | None
+    model: Model | None
+    prompt: Prompt | None
+    price: Price | None
+    run: Run | None
+    batch: Batch | None
+    output: Output | None
+    practice: Practice | None
 
 
 def draft_of_file(path: Path) -> JobDraft:

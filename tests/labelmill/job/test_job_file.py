@@ -242,10 +242,11 @@ def test_sections_are_read_by_themselves(job_file):
     """Where one section is wrong, the others are still there to be checked."""
     draft = draft_of_file(job_file(('text = "text"', "text = 3"), more="[price]\nx = 1\n"))
     assert draft.job is None
-    assert draft.section("source") is None
-    assert draft.section("output").path.endswith("/out")
-    assert draft.section("run").max_concurrency == 32
-    assert draft.section("labels") == {"sport": "football, match", "money": ""}
+    sections = draft.sections()
+    assert sections.source is None
+    assert sections.output.path.endswith("/out")
+    assert sections.run.max_concurrency == 32
+    assert sections.labels == {"sport": "football, match", "money": ""}
 
 
 @pytest.mark.parametrize(
