@@ -1,4 +1,4 @@
-"""The house: imports point one way, and files stay short enough to read."""
+"""The house: imports point one way, and names say something."""
 
 import ast
 import subprocess
@@ -11,7 +11,6 @@ from labelmill.providers.table import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ["labelmill", "tasks", "flows", "commands"]
-MOST_LINES = 500
 BANNED_NAMES = {"utils", "helpers", "manager", "core", "process", "data"}
 
 
@@ -99,12 +98,10 @@ def test_the_practice_provider_stands_alone():
     assert not [path for layer in LAYERS for path in _modules(layer) if "practice" in _imported_by(path)]
 
 
-def test_files_are_short_and_named_for_one_thing():
-    """No file outgrows its name, and no name says nothing."""
-    for layer in LAYERS:
-        for path in _modules(layer):
-            assert len(path.read_text().splitlines()) <= MOST_LINES, path
-            assert path.stem not in BANNED_NAMES, path
+def test_files_are_named_for_one_thing():
+    """No file's name says nothing."""
+    for layer in [*LAYERS, "practice"]:
+        assert not BANNED_NAMES & {path.stem for path in _modules(layer)}
 
 
 def test_no_flow_file_shadows_a_package():
