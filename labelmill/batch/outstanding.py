@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 UNDER_WAY_SECONDS = 30.0
 """A request to make a batch may arrive that long after its sender has given up or died."""
+REAPPEARS_SECONDS = 300.0
+"""A batch that is there may be unknown to its provider for moments (anthropics/anthropic-sdk-python#1432)."""
 _MOST_QUOTED = 3
 """So many different messages of the provider are quoted."""
 _LONGEST_LIFE = timedelta(days=30)
@@ -231,6 +233,13 @@ class OutstandingBatches:
             self.refused(record, error)
         return None
 
+    def _may_reappear(self, record: BatchRecord) -> bool:
+        """Whether a batch has been missing for moments only; its record keeps since when."""
+        since = record.missing_since_utc
+        if since is None:
+            since = self.update(record, missing_since_utc=datetime.now(UTC)).missing_since_utc
+        return since is not None and datetime.now(UTC) - since < timedelta(seconds=REAPPEARS_SECONDS)
+
     def _find(self, record: BatchRecord) -> None:
         """See whether a batch was made whose making nobody could write down."""
         since = record.creating_at_utc or record.intended_at_utc
@@ -238,7 +247,8 @@ class OutstandingBatches:
         found = self.client(record).find(record.metadata, since, known)
         if found is not None:
             log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
-            self.update(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc or since)
+            sent = found.created_at_utc or since
+            self.update(record, step="sent", batch_id=found.id, sent_at_utc=sent, missing_since_utc=None)
         elif record.missing_since_utc is None:
             # Its sender has given up, or is dead, only now: how long ago it began tells nothing of what is under way.
             self.update(record, missing_since_utc=datetime.now(UTC))
@@ -255,7 +265,8 @@ class OutstandingBatches:
             words = "; ".join(islice(said, _MOST_QUOTED)) or "the provider gives no reason"
             self.settle(self.update(record, status=state.status), "dropped", message=words)
             return state
-        seen = {"status": state.status, "completed": state.completed, "failed": state.failed}
+        counts = {"completed": state.completed, "failed": state.failed}
+        seen = {"status": state.status, **counts, "missing_since_utc": None}
         if any(getattr(record, name) != value for name, value in seen.items()):
             self.update(record, **seen)
         return None
@@ -264,6 +275,9 @@ class OutstandingBatches:
         """The provider won't speak of a batch. Its texts are not asked again unless a person says so: they may be paid."""
         if record.practice:
             self.settle(record, "dropped", message="the practice provider has forgotten it")
+            return
+        if error.is_missing and self._may_reappear(record):
+            log.warning("Batch %s can't be found now: %s", record.batch_id or record.name, error)
             return
         sentence = (
             f"batch {record.batch_id or record.name} can't be looked at: {error}; if it is gone for good, move "

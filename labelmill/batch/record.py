@@ -46,7 +46,7 @@ class BatchRecord(BaseModel):
     `job` is the job as it was when the batch was made: its answers are read by it, and go into the ledger of `task_key`.
     `is_correction` and `under_schema` tell how its texts were asked. `worst_case_usd` is what it may cost at most, None
     where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
-    the file of requests. `missing_since_utc` is when the batch was first looked for in vain. `harvest_part` names the ledger
+    the file of requests. `missing_since_utc` is since when it is looked for in vain, None while it is found. `harvest_part` names the ledger
     part its answers go into, noted before that part is written. `unready_since_utc` is since when the batch has ended without
     all of its answers being there, as far as `answers_seen` of them. `input_file_id` is the file that was uploaded for it, where
     one was; `files_deleted` is false while the provider keeps files that it need no longer keep, None where nothing is to be

@@ -182,9 +182,11 @@ def named_errors(endpoint: Endpoint) -> Iterator[None]:
         if not _is_providers_doing(error):
             raise
         failure = failure_of(error, endpoint.hide_key)
-        kind = BatchRefused if failure.policy in _REFUSED else BatchUnreachable
         # Without the cause, whose words may hold the key.
-        raise kind(failure.message) from None
+        if failure.policy not in _REFUSED:
+            raise BatchUnreachable(failure.message) from None
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        raise BatchRefused(failure.message, is_missing=status == httpx.codes.NOT_FOUND) from None
 
 
 def _is_providers_doing(error: Exception) -> bool:

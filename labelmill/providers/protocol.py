@@ -135,7 +135,14 @@ class FoundBatch:
 
 
 class BatchRefused(LabelmillError):  # noqa: N818  (the name is the sentence)
-    """The provider has refused for good, in its own words: nothing was made, and asking again would be refused again."""
+    """The provider has refused for good, in its own words: nothing was made, and asking again would be refused again.
+
+    `is_missing` tells that it knows nothing of what it was asked about.
+    """
+
+    def __init__(self, message: str, *, is_missing: bool = False) -> None:
+        self.is_missing = is_missing
+        super().__init__(message)
 
 
 class BatchUnreachable(LabelmillError):  # noqa: N818

@@ -163,9 +163,10 @@ def test_a_practice_batch_that_is_forgotten_is_dropped(practice, outstanding, se
 
 @pytest.mark.parametrize("is_mine", [True, False])
 def test_a_real_batch_that_the_provider_will_not_speak_of_is_never_asked_anew(
-    practice, outstanding, sent, is_mine
+    practice, outstanding, sent, is_mine, monkeypatch
 ):
     """It may be paid: a person has to say so, and is told how. Another task's doesn't stop the run."""
+    monkeypatch.setattr("labelmill.batch.outstanding.REAPPEARS_SECONDS", 0.0)
     record = sent()
     record = outstanding.update(
         record, practice=False, base_url=practice.base_url, task_key=record.task_key if is_mine else "other"
@@ -180,6 +181,18 @@ def test_a_real_batch_that_the_provider_will_not_speak_of_is_never_asked_anew(
     assert stopped.reason == "failed"
     assert f"{outstanding.folder.path / record.name} away" in stopped.message
     assert record.batch_id in stopped.message
+
+
+def test_a_batch_that_is_missing_for_moments_ends_no_run(practice, outstanding, sent):
+    """Providers answer 404 now and then for a batch that is there; it is polled again, and found."""
+    record = outstanding.update(sent(), practice=False, base_url=practice.base_url)
+    batch_id = record.batch_id
+    lost = outstanding.update(record, batch_id="batch_unknown")
+    assert looked(outstanding, lost.name).missing_since_utc is not None
+    assert outstanding.run.stop_signal.stopped is None
+    outstanding.update(outstanding.out[lost.name], batch_id=batch_id)
+    record = looked(outstanding, lost.name, lambda record: record.is_ready)
+    assert record.missing_since_utc is None
 
 
 def test_a_batch_is_asked_to_stop_once(practice, outstanding, sent):
