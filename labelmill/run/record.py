@@ -109,6 +109,7 @@ class RunRecord(Work, Record):
     failures: dict[str, int] | None
     """Failed rows by kind of failure, the most frequent first."""
     texts_labeled: int | None = None
+    live_cost_usd: float | None = None
     batch_price: dict[str, Any] | None = None
     """The price entry that the batch lane's tokens were counted at; null where it was not used or the price is unknown."""
     batches: list[BatchFacts] = []

@@ -133,6 +133,31 @@ def test_the_address_is_no_part_of_the_key_and_the_former_key_is_still_known():
     assert (KEY, former_task_key_of(moved)) == ("61c7fb81968e660e", "f6e5ced480eaf55e")
 
 
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"prompt": {}}, "73f7454087971338"),
+        ({"prompt": {}, "labels": {"技术": "软件、硬件", "商业": ""}}, "1337f2608533beaf"),
+        ({"model": {"name": "gpt-4o-mini", "output": "schema", "confidence": True}}, "7f5495774f746d82"),
+        (
+            {
+                "model": {"provider": "anthropic", "name": "claude-haiku-4-5", "temperature": 0.7},
+                "batch": {"adapter": "langasync"},
+            },
+            "4f317424d3a55182",
+        ),
+        (
+            {"model": {"provider": "google", "name": "gemini-2.5-flash-lite", "max_tokens": 50}},
+            "6ea8132548fd9b00",
+        ),
+        ({"label_order": ["money"], "practice": {"seed": 3, "faults": {"hang": 0.1}}}, "e3d393e919ffb6f9"),
+    ],
+)
+def test_a_task_keeps_the_key_that_an_earlier_version_gave_it(sections, key):
+    """What was paid for under it is found, whatever the wording, the provider or the form of the answer."""
+    assert _key(**sections) == key
+
+
 def test_labels_change_the_key():
     """Another name, description, order or number of labels is another task."""
     sets = [
