@@ -1,6 +1,8 @@
 """What every test stands on: no key, no network but loopback, no state outside its own folder."""
 
+import fcntl
 import functools
+import gc
 import ipaddress
 import json
 import os
@@ -8,9 +10,11 @@ import socket
 import ssl
 import tempfile
 import threading
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain as chained
 from itertools import repeat
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -21,7 +25,9 @@ from commands.prefect_setup import prefect_api, prepare_environment
 from labelmill.job.model import LabelJob
 
 # Prefect reads its settings when it is imported, which collecting the tests already does.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")
+# The processes that share out the tests have one folder and one server between them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("PREFECT_PROFILE", None)
@@ -35,6 +41,12 @@ settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 KEY_MARKS = ("_API_KEY", "_TOKEN", "_SECRET")
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported and collected: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,12 +82,46 @@ def practice():
 
 @pytest.fixture(scope="session")
 def prefect_server():
-    """One temporary Prefect server for the session; yields its API address."""
+    """One temporary Prefect server for the session, whichever processes share out its tests; yields its API address."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
 
     # A sync flow run waits a second for its heartbeat thread.
-    with prefect_api() as url, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with _shared_api() as url, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield url
+
+
+@contextmanager
+def _shared_api():
+    """The first process that needs the server starts it, and ends it once no other uses it any more."""
+    home = Path(os.environ["PREFECT_HOME"])
+    address = home / "server-of-the-tests.txt"
+    with (home / "users-of-the-server").open("w") as users:
+        with (home / "start-of-the-server").open("w") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            is_ours = not address.exists()
+            own = ExitStack()
+            if is_ours:
+                address.write_text(own.enter_context(prefect_api()))
+        with own:
+            if is_ours:
+                yield address.read_text()
+                # Waits for the others.
+                fcntl.flock(users, fcntl.LOCK_EX)
+            else:
+                yield from _server_of_another(address.read_text())
+
+
+def _server_of_another(url):
+    """Use the server of another process; what is to be told to it is told before it may end."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+        APILogHandler().flush()
+        EventsWorker.drain_all()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ A run is a fork of this process, which has imported everything: that saves secon
 """
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -74,6 +75,7 @@ def run(asked):
 
 def serve():
     """Start what is asked for, line by line."""
+    gc.freeze()
     for line in iter(sys.stdin.readline, ""):
         pid = os.fork()
         if not pid:

@@ -21,7 +21,7 @@ from pathlib import Path
 LABELMILL = Path(sys.executable).parent / "labelmill"
 
 READ_AT_IMPORT = ("PREFECT_", "PYTHON", "LANG", "LC_", "POLARS_", "OPENAI_LOG", "PATH", "TZ")
-READ_AGAIN = {"PREFECT_API_URL", "PREFECT_LOGGING_LEVEL"}
+READ_AGAIN = {"PREFECT_API_URL", "PREFECT_LOGGING_LEVEL", "PYTHONIOENCODING"}
 UNUSUAL = ("executable", "preexec_fn", "pass_fds", "shell", "start_new_session")
 """Arguments of `Popen` that ask for more than descriptors, an environment and a folder."""
 
@@ -131,19 +131,23 @@ def _serve(connection):
 
 def _become(request, descriptors):
     """Take over what a new process would have been given."""
+    encoding, _, on_errors = request["env"].get("PYTHONIOENCODING", "").partition(":")
     for own, given in enumerate(descriptors):
         os.dup2(given, own)
         os.close(given)
     for own, name in enumerate(("stdin", "stdout", "stderr")):
         # As Python opens them: what was known of the descriptors (a terminal, a pipe) no longer holds.
         like = getattr(sys, name)
+        encoding, _, errors = request["env"].get("PYTHONIOENCODING", "").partition(":")
+        if encoding and not errors:
+            errors = "strict"
         line_buffered = own == 2 or os.isatty(own)  # standard error
         stream = open(  # noqa: SIM115
             own,
             like.mode,
             buffering=1 if line_buffered else -1,
-            encoding=like.encoding,
-            errors=like.errors,
+            encoding=encoding or like.encoding,
+            errors=like.errors if own == 2 or not encoding else on_errors or "strict",
             closefd=False,
         )
         setattr(sys, name, stream)

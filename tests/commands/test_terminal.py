@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
@@ -98,9 +99,10 @@ def test_a_providers_words_give_the_terminal_no_orders(labelmill, scripted, pref
     assert not OBEYED.search(done.stderr.decode())
     assert not OBEYED.search(done.stdout.decode())
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
-        states = [run.state.message or "" for run in client.read_flow_runs()]
-        lines = [line.message for line in client.read_logs()]
-    for said in (states, lines):
+        runs = [run for run in client.read_flow_runs() if "is not known here" in (run.state.message or "")]
+        its_lines = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[runs[0].id]))
+        lines = [line.message for line in client.read_logs(its_lines)]
+    for said in ([run.state.message for run in runs], lines):
         ours = [words for words in said if "is not known here" in words]
         assert ours
         assert not OBEYED.search("".join(ours))
