@@ -42,11 +42,11 @@ class BatchServer(ThreadingHTTPServer):
         self.files, self.batches, self.asked = {}, {}, []
         self.times, self.billed = Counter(), Counter()
         self.result_of = lambda text, time: answered()  # noqa: ARG005
-        self.show = lambda batch, looks: batch  # noqa: ARG005
+        self.show = lambda batch, polls: batch  # noqa: ARG005
         self.download = lambda raw, times: raw  # noqa: ARG005
         self.cut_at = []
         self.refuses = {}
-        self._looks = Counter()
+        self._polls = Counter()
 
     def answer(self, method, path, raw):  # noqa: PLR0911  (a table of what is asked)
         """A status and an answer: a value for JSON, or bytes."""
@@ -63,11 +63,11 @@ class BatchServer(ThreadingHTTPServer):
             case "GET", ["batches"]:
                 return 200, {"data": list(self.batches.values())[::-1], "has_more": False}
             case "GET", ["batches", batch_id] if batch_id in self.batches:
-                self._looks[batch_id] += 1
-                return 200, self.show(self.batches[batch_id], self._looks[batch_id])
+                self._polls[batch_id] += 1
+                return 200, self.show(self.batches[batch_id], self._polls[batch_id])
             case "GET", ["files", file_id, "content"] if file_id in self.files:
-                self._looks[file_id] += 1
-                return 200, self.download(self.files[file_id], self._looks[file_id])
+                self._polls[file_id] += 1
+                return 200, self.download(self.files[file_id], self._polls[file_id])
             case "DELETE", ["files", file_id] if file_id in self.files:
                 del self.files[file_id]
                 return 200, {"id": file_id, "deleted": True}

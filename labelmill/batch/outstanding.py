@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from labelmill.batch.groups import RequestGroup, Unsent
-from labelmill.batch.record import BatchFolder, BatchRecord, Step
+from labelmill.batch.record import BatchFolder, BatchRecord, BatchStep
 from labelmill.batch.requests import NoRoom, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
@@ -141,7 +141,11 @@ class OutstandingBatches:
         return self.out[record.name]
 
     def settle(
-        self, record: BatchRecord, step: Step, spent_usd: Decimal = Decimal(0), message: str | None = None
+        self,
+        record: BatchRecord,
+        step: BatchStep,
+        spent_usd: Decimal = Decimal(0),
+        message: str | None = None,
     ) -> None:
         """Close a batch: nothing more will come of it. What it was not charged goes back to the budget."""
         left = False if record.leaves_files else None
@@ -237,7 +241,7 @@ class OutstandingBatches:
         known = {other.batch_id for other in self.out.values() if other.batch_id}
         found = self.client(record).find(record.metadata, since, known)
         if found is not None:
-            log.info("Batch %s was made though nobody noted it; it is taken over", found.id)
+            log.info("Batch %s was made though nobody noted it; it is found again", found.id)
             self.update(record, step="sent", batch_id=found.id, sent_at_utc=found.created_at_utc or since)
         elif record.missing_since_utc is None:
             # Its sender has given up, or is dead, only now: how long ago it began tells nothing of what is under way.

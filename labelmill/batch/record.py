@@ -24,8 +24,8 @@ from labelmill.providers.protocol import BatchStatus
 from labelmill.store.files import fault_of_parquet, write_text_whole
 from labelmill.store.row_key import key_digest
 
-Step = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropped"]
-_OUTSTANDING: frozenset[Step] = frozenset({"intended", "creating", "sent", "harvesting"})
+BatchStep = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropped"]
+_OUTSTANDING: frozenset[BatchStep] = frozenset({"intended", "creating", "sent", "harvesting"})
 _METADATA_CHARACTERS = 512
 """The longest value that OpenAI takes in a batch's metadata."""
 REQUESTS_SCHEMA = pl.Schema(
@@ -56,7 +56,7 @@ class BatchRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    step: Step
+    step: BatchStep
     run_id: str
     job: LabelJob
     task_key: str

@@ -86,7 +86,7 @@ def key_mistakes(
     """Ask an endpoint for its models, for nothing, to find a wrong address or a wrong key.
 
     A practice provider is not asked. What leaves open whether a request would be answered is no mistake: no list of
-    models (404), no right to it (403), a server in trouble (5xx), a time-out.
+    models (404), no right to it (403), a server with an error (5xx), a time-out.
     """
     if endpoint.practice or endpoint.base_url is None:
         return []

@@ -11,7 +11,7 @@ from labelmill.compare.estimate import Estimate
 from labelmill.compare.strategies import StrategyReceipt
 from labelmill.errors import RunStopped
 from labelmill.run.context import RunContext
-from labelmill.run.counts import Bill, Seconds, work_of
+from labelmill.run.counts import AnswerSeconds, Bill, work_of
 from labelmill.run.record import Record
 from labelmill.store.files import write_text_whole
 from labelmill.store.folder import COMPARISON
@@ -43,7 +43,7 @@ class StrategyFigures(Bill):
     """Labeled and failed texts a second."""
     speed_up: float | None
     """The sequential strategy's time over this one's; null unless both asked every text, and for that one itself."""
-    answer_seconds: Seconds | None
+    answer_seconds: AnswerSeconds | None
     """How long its live answers took; null where there is none."""
     rows_compared: int | None
     """Texts that have a label here and from the sequential strategy; null for that one itself."""

@@ -48,7 +48,7 @@ _IN_WORDS = {
 
 
 @dataclass(eq=False, slots=True)
-class Sent:
+class SentRequest:
     """A request under a limit: its number since the last cut, whether it is its text's first, and what came of it."""
 
     epoch: int
@@ -80,13 +80,13 @@ class AdaptiveLimit:
     """What part of the requests didn't get through that the last cut was for."""
     first_fraction: float = 0.0
     """What part didn't get through, lately, of the requests for texts that hadn't failed before."""
-    _sent: deque[Sent] = field(default_factory=deque)
+    _sent: deque[SentRequest] = field(default_factory=deque)
     _over: int = 0
-    _sent_before: list[Sent] = field(default_factory=list)
+    _sent_before: list[SentRequest] = field(default_factory=list)
     _cut_from: float = 0.0
     _has_grown: bool = True
     _answers: int = 0
-    _troubles: int = 0
+    _errors: int = 0
     _peak: int = 0
 
     is_fixed = False
@@ -106,14 +106,14 @@ class AdaptiveLimit:
         """The least time between two requests; 0 unless even one in flight at a time is too much."""
         return SPACING_SECONDS * (1 / self.size - 1) if self.size < 1 else 0.0
 
-    def sent(self, *, is_first: bool = True) -> Sent:
+    def sent(self, *, is_first: bool = True) -> SentRequest:
         """A request goes out; `is_first` says that its text hasn't failed before."""
-        sent = Sent(self.epoch, self._sent[-1].number + 1 if self._sent else 0, is_first)
+        sent = SentRequest(self.epoch, self._sent[-1].number + 1 if self._sent else 0, is_first)
         self._sent.append(sent)
         self._drop_what_nobody_looks_back_on()
         return sent
 
-    def answered(self, sent: Sent, in_flight: int) -> str | None:
+    def answered(self, sent: SentRequest, in_flight: int) -> str | None:
         """An answer came, while so many were in flight, itself among them.
 
         A round of them, well used and with no more than isolated failures, lets the limit grow; returns why it did.
@@ -125,10 +125,10 @@ class AdaptiveLimit:
         self._peak = max(self._peak, in_flight)
         return self._end_of_round() if self._answers >= self.limit else None
 
-    def overloaded(self, sent: Sent, kind: str) -> str | None:
+    def overloaded(self, sent: SentRequest, kind: str) -> str | None:
         """A request was turned away or timed out; returns why the limit is lower, if it is."""
         sent.outcome = kind
-        self._troubles += 1
+        self._errors += 1
         before = self.limit
         if sent.epoch == self.epoch:
             looked_at = self._before(sent, (*self._sent_before, *self._sent))
@@ -149,12 +149,12 @@ class AdaptiveLimit:
         self.slow_start_until = 0.0
         return None if self.limit == before else _in_words(looked_at)
 
-    def troubled(self, sent: Sent) -> None:
+    def errored(self, sent: SentRequest) -> None:
         """The provider failed otherwise: too many of these and the round doesn't count, but nothing is cut."""
         sent.outcome = _SAYS_NOTHING
-        self._troubles += 1
+        self._errors += 1
 
-    def forget(self, sent: Sent) -> None:
+    def forget(self, sent: SentRequest) -> None:
         """A request was never sent, or says nothing of how much the provider takes."""
         if sent.outcome == _ON_ITS_WAY:
             sent.outcome = _SAYS_NOTHING
@@ -173,7 +173,7 @@ class AdaptiveLimit:
     def _looked_at(self) -> int:
         return max(_FEWEST_LOOKED_AT, self.limit)
 
-    def _before(self, sent: Sent, among: Iterable[Sent]) -> list[Sent]:
+    def _before(self, sent: SentRequest, among: Iterable[SentRequest]) -> list[SentRequest]:
         """The request, those sent before it as far as is looked back, and the older ones that are still on their way."""
         first = (sent.epoch, sent.number - max(self._looked_at, math.floor(self._cut_from)))
         last = (sent.epoch, sent.number)
@@ -185,7 +185,7 @@ class AdaptiveLimit:
             and other.outcome != _SAYS_NOTHING
         ]
 
-    def _see_first_ones(self, looked_at: list[Sent]) -> None:
+    def _see_first_ones(self, looked_at: list[SentRequest]) -> None:
         first_ones = [sent for sent in looked_at if sent.is_first]
         if len(first_ones) >= FEWEST_OVERLOADED:
             self.first_fraction = _overloaded_fraction(first_ones)
@@ -198,11 +198,11 @@ class AdaptiveLimit:
             self._sent.popleft()
             self._over -= 1
 
-    def _is_too_much(self, fraction: float, looked_at: list[Sent]) -> bool:
+    def _is_too_much(self, fraction: float, looked_at: list[SentRequest]) -> bool:
         enough = _FEWEST_LOOKED_AT if fraction >= _MOST else self._looked_at
         return fraction > self.tolerated_fraction and len(looked_at) >= enough
 
-    def _begins_episode(self, fraction: float, looked_at: list[Sent]) -> bool:
+    def _begins_episode(self, fraction: float, looked_at: list[SentRequest]) -> bool:
         """Whether a cut is due; not where the last one has changed nothing, and what fails is anyone at random."""
         before, self.episode_fraction = self.episode_fraction, fraction
         self.epoch += 1
@@ -219,9 +219,9 @@ class AdaptiveLimit:
         return True
 
     def _end_of_round(self) -> str | None:
-        isolated = self._troubles <= self.tolerated_fraction * (self._answers + self._troubles)
+        isolated = self._errors <= self.tolerated_fraction * (self._answers + self._errors)
         well_used = self._peak >= _SATURATED * self.limit
-        before, without = self.limit, not self._troubles
+        before, without = self.limit, not self._errors
         if isolated and well_used:
             slow = self.size < self.slow_start_until
             near = _NEAR * self._cut_from < self.size <= self._cut_from
@@ -231,7 +231,7 @@ class AdaptiveLimit:
             self._has_grown = True
         if isolated:
             self.first_fraction = 0.0
-        self._answers = self._troubles = self._peak = 0
+        self._answers = self._errors = self._peak = 0
         if self.limit == before:
             return None
         return f"all slots were busy and {'nothing' if without else 'hardly anything'} failed"
@@ -239,7 +239,7 @@ class AdaptiveLimit:
     def _start_anew(self) -> None:
         self._sent.clear()
         self._over = 0
-        self._answers = self._troubles = self._peak = 0
+        self._answers = self._errors = self._peak = 0
 
 
 class FixedLimit(AdaptiveLimit):
@@ -252,26 +252,26 @@ class FixedLimit(AdaptiveLimit):
         """So many requests in flight, no more and no fewer."""
         return cls(ceiling=limit, size=limit)
 
-    def sent(self, *, is_first: bool = True) -> Sent:
+    def sent(self, *, is_first: bool = True) -> SentRequest:
         """Nothing is looked back on."""
-        return Sent(self.epoch, 0, is_first)
+        return SentRequest(self.epoch, 0, is_first)
 
-    def answered(self, sent: Sent, in_flight: int) -> str | None:  # noqa: ARG002
+    def answered(self, sent: SentRequest, in_flight: int) -> str | None:  # noqa: ARG002
         """Nothing grows."""
         return None
 
-    def overloaded(self, sent: Sent, kind: str) -> str | None:  # noqa: ARG002
+    def overloaded(self, sent: SentRequest, kind: str) -> str | None:  # noqa: ARG002
         """Nothing is cut."""
         return None
 
 
-def _overloaded_fraction(looked_at: list[Sent]) -> float:
+def _overloaded_fraction(looked_at: list[SentRequest]) -> float:
     """What part didn't get through; 0 where it is too few to tell."""
     overloaded = sum(sent.outcome in _IN_WORDS for sent in looked_at)
     return overloaded / len(looked_at) if overloaded >= FEWEST_OVERLOADED else 0.0
 
 
-def _is_scattered(looked_at: list[Sent], fraction: float) -> bool:
+def _is_scattered(looked_at: list[SentRequest], fraction: float) -> bool:
     """Whether those that were turned away stand among the others as by chance.
 
     Where slots or an allowance are used up, they stand in a row. Time-outs tell nothing: they are of another time.
@@ -283,7 +283,7 @@ def _is_scattered(looked_at: list[Sent], fraction: float) -> bool:
     return not timed_out and fraction <= _DEEPEST_CUT and followed >= max(2.0, _SCATTERED * by_chance)
 
 
-def _in_words(looked_at: list[Sent]) -> str:
+def _in_words(looked_at: list[SentRequest]) -> str:
     kinds = Counter(sent.outcome for sent in looked_at if sent.outcome in _IN_WORDS)
     named = [f"{count} × {_IN_WORDS[kind]}" for kind, count in kinds.most_common()]
     why = ", ".join(named) if len(kinds) > 1 else _IN_WORDS[next(iter(kinds))]

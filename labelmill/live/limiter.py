@@ -20,7 +20,7 @@ _SOONER_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
-class Wait:
+class NotYet:
     """Not yet: seconds after which to ask again. Infinite: when something has changed."""
 
     seconds: float
@@ -32,7 +32,7 @@ class _Turn(Generic[T]):
 
     order: int
     arrival: int
-    enter: Callable[[], T | Wait] = field(compare=False)
+    enter: Callable[[], T | NotYet] = field(compare=False)
     wake: SimpleQueue[None] = field(compare=False, default_factory=SimpleQueue)
     granted: T | None = field(compare=False, default=None)
     asks_at: float = field(compare=False, default=math.inf)
@@ -56,7 +56,7 @@ class PriorityLimiter:
         """Whether who has waited longest goes first instead, so that no one text is tried again and again."""
 
     @contextmanager
-    def admit(self, order: int, enter: Callable[[], T | Wait], leave: Callable[[T], None]) -> Iterator[T]:
+    def admit(self, order: int, enter: Callable[[], T | NotYet], leave: Callable[[T], None]) -> Iterator[T]:
         """Wait for one's turn, then hold what it grants for the length of the block.
 
         Args:
@@ -111,7 +111,7 @@ class PriorityLimiter:
         while self._queue and self.stop_signal.stopped is None:
             first = min(self._queue, key=_arrival) if self.takes_turns else self._queue[0]
             granted = first.enter()
-            if isinstance(granted, Wait):
+            if isinstance(granted, NotYet):
                 asks_at = time.monotonic() + granted.seconds
                 sooner = asks_at < first.asks_at - _SOONER_SECONDS
                 first.asks_at = min(first.asks_at, asks_at)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labelmill.job.model import Run
-from labelmill.live.adaptive import AdaptiveLimit, Sent
-from labelmill.live.limiter import Wait
+from labelmill.live.adaptive import AdaptiveLimit, SentRequest
+from labelmill.live.limiter import NotYet
 from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS, Outage, duration
 from labelmill.live.rate_limits import Bucket, RateHeaders, rate_headers_of
 from labelmill.money.usage import Usage
@@ -40,7 +40,7 @@ class Permit:
     text_bytes: int
     estimate: float
     sent_at: float
-    sent: Sent
+    sent: SentRequest
     has_failed: bool
 
 
@@ -89,15 +89,15 @@ class Pace:
 
     def next_permit(
         self, text_bytes: int, max_tokens: int, now: float, *, has_failed: bool = False
-    ) -> Permit | Wait:
+    ) -> Permit | NotYet:
         """Let a request of such a length go, with so many tokens of answer at most, or say how long it has to wait."""
         wait = self._slot_wait(now)
         if math.isinf(wait):
-            return Wait(wait)
+            return NotYet(wait)
         estimate = text_bytes * self._tokens_per_byte + max_tokens
         wait = max(wait, self._requests.wait_for(1, now), self._tokens.wait_for(estimate, now))
         if wait > 0:
-            return Wait(wait)
+            return NotYet(wait)
         self._requests.take(1, now)
         self._tokens.take(estimate, now)
         permit = Permit(text_bytes, estimate, now, self.limit.sent(is_first=not has_failed), has_failed)
@@ -162,7 +162,7 @@ class Pace:
         elif is_first or (is_overload and failure.kind != "timeout"):
             self._turned_away(permit, failure, announced, now)
         else:
-            self.limit.troubled(permit.sent)
+            self.limit.errored(permit.sent)
         is_alls = (is_first and self.outage.goes_on_with(failure)) or (
             is_overload
             and self.limit.first_fraction >= _EPISODE_FRACTION

@@ -15,7 +15,7 @@ from functools import partial
 from labelmill.errors import RunStopped
 from labelmill.job.model import Run
 from labelmill.live.adaptive import AdaptiveLimit
-from labelmill.live.limiter import PriorityLimiter, Wait
+from labelmill.live.limiter import NotYet, PriorityLimiter
 from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS
 from labelmill.live.pace import Pace, Permit
 from labelmill.money.usage import Usage
@@ -64,7 +64,7 @@ class Throttle:
         enter = partial(self._next_permit, text_bytes, max_tokens, has_failed=has_failed)
         return self._limiter.admit(order, enter, self._ended)
 
-    def _next_permit(self, text_bytes: int, max_tokens: int, *, has_failed: bool) -> Permit | Wait:
+    def _next_permit(self, text_bytes: int, max_tokens: int, *, has_failed: bool) -> Permit | NotYet:
         with self._lock:
             return self._pace.next_permit(text_bytes, max_tokens, self._clock(), has_failed=has_failed)
 

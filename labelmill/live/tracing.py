@@ -55,7 +55,7 @@ class QueueClient(Client):
             timeout_ms=_TIMEOUTS_MS,
             tracing_error_callback=self._note_failure,
         )
-        self._sender = threading.Thread(target=self._send_all, name="langsmith-outbox", daemon=True)
+        self._sender = threading.Thread(target=self._send_all, name="langsmith-queue", daemon=True)
         self._sender.start()
 
     @property
@@ -94,7 +94,7 @@ class QueueClient(Client):
             self._send(batch)
 
     def _next_batch(self) -> list[tuple[str, dict[str, Any]]]:
-        """The next traces to send, once there are some; none when the outbox is closed and empty."""
+        """The next traces to send, once there are some; none when the queue is closed and empty."""
         while not self._closing.is_set() and self._waiting.qsize() < MOST_IN_A_REQUEST:
             if self._closing.wait(_GATHER_SECONDS) or not self._waiting.empty():
                 break
@@ -135,7 +135,7 @@ def without_texts(run: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def one_sentence_of_failures(outbox: QueueClient) -> Iterator[None]:
+def one_sentence_of_failures(langsmith_queue: QueueClient) -> Iterator[None]:
     """For the length of the block LangSmith's own log is silent; at its end one sentence says what did not arrive."""
     its_log = logging.getLogger("langsmith.client")
     its_log.addFilter(_silent)
@@ -143,11 +143,11 @@ def one_sentence_of_failures(outbox: QueueClient) -> Iterator[None]:
         yield
     finally:
         its_log.removeFilter(_silent)
-        if outbox.lost:
+        if langsmith_queue.lost:
             log.warning(
                 "LangSmith did not take %d of %d traces of beginnings and ends; the labels are not touched by that",
-                outbox.lost,
-                outbox.taken,
+                langsmith_queue.lost,
+                langsmith_queue.taken,
             )
 
 
@@ -182,14 +182,14 @@ def tracing(*, keep_texts: bool) -> Iterator[Tracing]:
         yield Tracing()
         return
     try:
-        outbox = QueueClient(keep_texts=keep_texts)
-        tracer = LangChainTracer(client=outbox, project_name=get_tracer_project())
+        langsmith_queue = QueueClient(keep_texts=keep_texts)
+        tracer = LangChainTracer(client=langsmith_queue, project_name=get_tracer_project())
     except Exception as error:  # noqa: BLE001  (a run doesn't fail for its traces)
         log.warning("LANGSMITH_TRACING is set, but nothing is traced: %s", error)
         yield Tracing(wanted=True)
         return
-    with one_sentence_of_failures(outbox):
+    with one_sentence_of_failures(langsmith_queue):
         try:
             yield Tracing(tracer, wanted=True)
         finally:
-            outbox.send_the_rest()
+            langsmith_queue.send_the_rest()

@@ -22,7 +22,7 @@ from labelmill.providers.batches import (
     PAGE_LIMIT,
     SERVER_ERROR,
     TRANSFER_SECONDS,
-    Batch,
+    BatchObject,
     PlainBatchCalls,
     Row,
     endless,
@@ -146,7 +146,7 @@ class AnthropicBatchClient(PlainBatchCalls):
             raise BatchUnreachable(f"whose the batches {undecided} are shows once they have ended")
         return None
 
-    def _since(self, http: httpx.Client, since: datetime) -> Iterator[Batch]:
+    def _since(self, http: httpx.Client, since: datetime) -> Iterator[BatchObject]:
         """The batches, newest first, but for those made long before a moment."""
         after: dict[str, str] = {}
         for _ in range(MOST_PAGES):
@@ -162,7 +162,7 @@ class AnthropicBatchClient(PlainBatchCalls):
             after = {"after_id": id_of(page[-1])}
         raise endless()
 
-    def _first_id(self, http: httpx.Client, batch: Batch) -> str:
+    def _first_id(self, http: httpx.Client, batch: BatchObject) -> str:
         """The id of a batch's first result, which tells whose it is; empty as long as there is none to be read."""
         try:
             if not state_of(batch).status.is_final:
@@ -177,13 +177,13 @@ class AnthropicBatchClient(PlainBatchCalls):
             return ""
         return str(first.get("custom_id", ""))
 
-    def _batch(self, connection: httpx.Client, batch_id: str) -> Batch:
+    def _batch(self, connection: httpx.Client, batch_id: str) -> BatchObject:
         return self._get(connection, self._path_of(batch_id), {})
 
-    def _state_of(self, batch: Batch) -> BatchState:
+    def _state_of(self, batch: BatchObject) -> BatchState:
         return state_of(batch)
 
-    def _results(self, connection: httpx.Client, batch: Batch) -> Iterator[Mapping[str, Any]]:
+    def _results(self, connection: httpx.Client, batch: BatchObject) -> Iterator[Mapping[str, Any]]:
         """From the job's endpoint: `results_url` would take the key wherever it leads."""
         url = self._url(f"{self._path_of(id_of(batch))}/results")
         with connection.stream("GET", url, timeout=TRANSFER_SECONDS) as response:
@@ -231,7 +231,7 @@ _FINISH_REASONS = {
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
-def state_of(batch: Batch) -> BatchState:
+def state_of(batch: BatchObject) -> BatchState:
     """Where a batch stands. It has ended or not; how, its rows tell.
 
     Raises:

@@ -28,7 +28,7 @@ from labelmill.question.answers import Answer
 from labelmill.question.failures import Policy
 
 Connection = TypeVar("Connection")
-Batch = Mapping[str, Any]
+BatchObject = Mapping[str, Any]
 """A batch as its provider tells of it."""
 Row = tuple[object, Answer | RowError]
 """What a result says: the id of its request, and what came of it."""
@@ -97,15 +97,15 @@ class BatchCalls(ABC, Generic[Connection]):
         """Connections for one call, whose errors are told as `named_errors` says."""
 
     @abstractmethod
-    def _batch(self, connection: Connection, batch_id: str) -> Batch:
+    def _batch(self, connection: Connection, batch_id: str) -> BatchObject:
         """Ask for a batch."""
 
     @abstractmethod
-    def _state_of(self, batch: Batch) -> BatchState:
+    def _state_of(self, batch: BatchObject) -> BatchState:
         """Where a batch stands, by what the provider tells of it; a ValueError where that can't be said."""
 
     @abstractmethod
-    def _results(self, connection: Connection, batch: Batch) -> Iterable[Mapping[str, Any]]:
+    def _results(self, connection: Connection, batch: BatchObject) -> Iterable[Mapping[str, Any]]:
         """The results of a batch that has ended."""
 
     @abstractmethod
@@ -148,7 +148,7 @@ class PlainBatchCalls(BatchCalls[httpx.Client]):
 
     def _get(
         self, http: httpx.Client, path: str, query: Mapping[str, Any], seconds: float | None = None
-    ) -> Batch:
+    ) -> BatchObject:
         response = http.get(self._url(path), params=query, timeout=seconds or self.timeout_seconds)
         return self._object_in(response.raise_for_status().content)
 
@@ -241,7 +241,7 @@ def row_error(error: Any, status: int) -> RowError:
     return RowError(status if status >= BAD_REQUEST else SERVER_ERROR, code, words_in(words))
 
 
-def id_of(answer: Batch, name: str = "id") -> str:
+def id_of(answer: BatchObject, name: str = "id") -> str:
     """The id of the file or the batch that an answer tells of, in the field that holds it.
 
     Raises:
@@ -253,7 +253,7 @@ def id_of(answer: Batch, name: str = "id") -> str:
     return told
 
 
-def made_at(batch: Batch) -> datetime | None:
+def made_at(batch: BatchObject) -> datetime | None:
     """When a batch was made; None where that can't be read."""
     return moment_in(batch.get("created_at"))
 

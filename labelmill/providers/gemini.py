@@ -21,7 +21,7 @@ from labelmill.providers.batches import (
     PAGE_LIMIT,
     SERVER_ERROR,
     TRANSFER_SECONDS,
-    Batch,
+    BatchObject,
     PlainBatchCalls,
     Row,
     endless,
@@ -128,7 +128,7 @@ class GeminiBatchClient(PlainBatchCalls):
                     return FoundBatch(id_of(batch, "name"), moment_in(facts.get("createTime")))
         return None
 
-    def _all(self, http: httpx.Client) -> Iterator[Batch]:
+    def _all(self, http: httpx.Client) -> Iterator[BatchObject]:
         token: dict[str, str] = {}
         for _ in range(MOST_PAGES):
             answer = self._get(http, "/batches", {"pageSize": PAGE_LIMIT, **token})
@@ -139,14 +139,14 @@ class GeminiBatchClient(PlainBatchCalls):
             token = {"pageToken": following}
         raise endless()
 
-    def _batch(self, connection: httpx.Client, batch_id: str) -> Batch:
+    def _batch(self, connection: httpx.Client, batch_id: str) -> BatchObject:
         # What came of it stands in it, and takes as long.
         return self._get(connection, self._path_of(batch_id), {}, TRANSFER_SECONDS)
 
-    def _state_of(self, batch: Batch) -> BatchState:
+    def _state_of(self, batch: BatchObject) -> BatchState:
         return state_of(batch)
 
-    def _results(self, connection: httpx.Client, batch: Batch) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002
+    def _results(self, connection: httpx.Client, batch: BatchObject) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002
         told = batch.get("response") or _facts_of(batch).get("output")
         inlined = list_in(mapping_in(mapping_in(told).get("inlinedResponses")).get("inlinedResponses"))
         yield from (result for result in inlined if isinstance(result, Mapping))
@@ -186,12 +186,12 @@ _STATUS_OF_CODE = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 12: 
 _HTTP = 100
 
 
-def _facts_of(batch: Batch) -> Mapping[str, Any]:
+def _facts_of(batch: BatchObject) -> Mapping[str, Any]:
     """What an operation tells of its batch."""
     return mapping_in(batch.get("metadata"))
 
 
-def state_of(batch: Batch) -> BatchState:
+def state_of(batch: BatchObject) -> BatchState:
     """Where a batch stands.
 
     Raises:

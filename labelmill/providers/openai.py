@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import Batch as BatchSettings
-from labelmill.job.model import LabelJob, Model, Run
+from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.providers import langasync
 from labelmill.providers.batches import (
     BAD_REQUEST,
@@ -26,8 +25,8 @@ from labelmill.providers.batches import (
     MOST_PAGES,
     PAGE_LIMIT,
     TRANSFER_SECONDS,
-    Batch,
     BatchCalls,
+    BatchObject,
     Row,
     endless,
     id_of,
@@ -69,9 +68,7 @@ _NOT_EXECUTED = frozenset({"batch_expired", "batch_cancelled"})
 class OpenAI(Provider):
     """Both lanes, through LangChain's model and OpenAI's client. These are loaded where they are first needed: it takes seconds."""
 
-    def mistakes(
-        self, model: Model, run: Run | None, batch: BatchSettings | None
-    ) -> Iterator[tuple[str, str]]:
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """Also an adapter that is not installed."""
         yield from super().mistakes(model, run, batch)
         if run is not None and run.lane != "live" and batch is not None and _is_through_langasync(batch):
@@ -133,7 +130,7 @@ OPENAI = OpenAI(
 )
 
 
-def _is_through_langasync(batch: BatchSettings) -> bool:
+def _is_through_langasync(batch: Batch) -> bool:
     return batch.adapter == "langasync"
 
 
@@ -258,7 +255,7 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
         with self._connected() as connected:
             # Nobody waits for this: it is tried again by the next run.
             client = connected.with_options(max_retries=0, timeout=min(self.timeout_seconds, _DELETE_SECONDS))
-            batch: Batch = {}
+            batch: BatchObject = {}
             if batch_id is not None:
                 with contextlib.suppress(openai.NotFoundError):
                     batch = self._batch(client, batch_id)
@@ -288,13 +285,13 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
         ):
             yield client
 
-    def _read(self, response: Any) -> Batch:
+    def _read(self, response: Any) -> BatchObject:
         return self._object_in(response.http_response.content)
 
-    def _batch(self, connection: "openai.OpenAI", batch_id: str) -> Batch:
+    def _batch(self, connection: "openai.OpenAI", batch_id: str) -> BatchObject:
         return self._read(connection.batches.with_raw_response.retrieve(batch_id))
 
-    def _pages(self, client: "openai.OpenAI") -> Iterator[Sequence[Batch]]:
+    def _pages(self, client: "openai.OpenAI") -> Iterator[Sequence[BatchObject]]:
         after: dict[str, Any] = {}
         for _ in range(MOST_PAGES):
             answer = self._read(client.batches.with_raw_response.list(limit=PAGE_LIMIT, **after))
@@ -309,10 +306,10 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
             after = {"after": id_of(page[-1])}
         raise endless()
 
-    def _state_of(self, batch: Batch) -> BatchState:
+    def _state_of(self, batch: BatchObject) -> BatchState:
         return state_of(batch)
 
-    def _results(self, connection: "openai.OpenAI", batch: Batch) -> Iterator[Mapping[str, Any]]:
+    def _results(self, connection: "openai.OpenAI", batch: BatchObject) -> Iterator[Mapping[str, Any]]:
         """Of its files of answers and of errors, the answers' first."""
         for file_id in _files_of(batch, "output_file_id", "error_file_id"):
             content = connection.files.with_streaming_response.content(file_id, timeout=TRANSFER_SECONDS)
@@ -331,7 +328,7 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
         connection.batches.with_raw_response.cancel(batch_id)
 
 
-def state_of(batch: Batch) -> BatchState:
+def state_of(batch: BatchObject) -> BatchState:
     """Where a batch stands.
 
     Raises:
@@ -362,13 +359,13 @@ def row_of(result: Mapping[str, Any]) -> Row:
     return row, RowError(None, error.code, error.message) if error.code in _NOT_EXECUTED else error
 
 
-def _files_of(batch: Batch, *fields: str) -> Iterator[str]:
+def _files_of(batch: BatchObject, *fields: str) -> Iterator[str]:
     """The ids of a batch's files that stand in some of its fields, each once."""
     names = (name_in(batch.get(name)) for name in fields)
     yield from dict.fromkeys(name for name in names if name is not None)
 
 
-def _is_past(page: Sequence[Batch], since: datetime) -> bool:
+def _is_past(page: Sequence[BatchObject], since: datetime) -> bool:
     """Whether the pages after this one are long before a moment. A list that starts with the oldest never is.
 
     Nor is one whose dates can't be read.

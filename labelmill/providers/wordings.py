@@ -57,7 +57,7 @@ class ErrorSaid(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wording:
+class ErrorWording:
     """One entry of `wordings.toml`.
 
     `codes` fit the error's code or its type, without case, `*` for anything. `phrases` fit in the order of their parts
@@ -84,11 +84,11 @@ _ERROR_STATUSES = range(400, 600)
 
 
 @cache
-def wordings() -> tuple[Wording, ...]:
+def wordings() -> tuple[ErrorWording, ...]:
     """All entries, in the order of the file."""
     data = tomllib.loads(files(__package__).joinpath("wordings.toml").read_text(encoding="utf-8"))
     return tuple(
-        Wording(
+        ErrorWording(
             provider=entry["provider"],
             meaning=Meaning(entry["meaning"]),
             statuses=tuple(entry.get("status", ())),
@@ -142,18 +142,18 @@ class _Rules(NamedTuple):
     """The entries, sorted for a quick look."""
 
     spoken: Mapping[str, tuple[_Phrase, ...]]  # code -> phrases that decide together with it
-    codes: Mapping[str, list[Wording]]
-    patterns: list[tuple[re.Pattern[str], Wording]]  # codes with a `*`
+    codes: Mapping[str, list[ErrorWording]]
+    patterns: list[tuple[re.Pattern[str], ErrorWording]]  # codes with a `*`
     phrases: Mapping[str, tuple[tuple[int, _Phrase], ...]]  # word -> phrases with it, and their rank
-    weak: Mapping[str, list[Wording]]
+    weak: Mapping[str, list[ErrorWording]]
     statuses: Mapping[int, Meaning]
 
 
 @cache
 def _rules() -> _Rules:
     spoken: dict[str, list[_Phrase]] = {}
-    codes: dict[str, list[Wording]] = {}
-    weak: dict[str, list[Wording]] = {}
+    codes: dict[str, list[ErrorWording]] = {}
+    weak: dict[str, list[ErrorWording]] = {}
     patterns, phrases, statuses = [], [], {}
     for entry in wordings():
         for code in entry.codes:
@@ -171,7 +171,7 @@ def _rules() -> _Rules:
     return _Rules(spoken_for, codes, patterns, _indexed(_longest_first(phrases)), weak, statuses)
 
 
-def _phrases_of(entry: Wording) -> list[_Phrase]:
+def _phrases_of(entry: ErrorWording) -> list[_Phrase]:
     return [
         _Phrase(
             parts=tuple(part for part in phrase.removeprefix("^").removesuffix("$").split("*") if part),
@@ -244,7 +244,7 @@ def _phrase_in(phrases: Iterable[_Phrase], status: int | None, whole: str, own: 
     return None
 
 
-def _entry_for(entries: Iterable[Wording], status: int | None) -> Meaning | None:
+def _entry_for(entries: Iterable[ErrorWording], status: int | None) -> Meaning | None:
     return next((entry.meaning for entry in entries if not entry.statuses or status in entry.statuses), None)
 
 

@@ -26,7 +26,7 @@ IGNORED_FIELDS = frozenset(
 """What doesn't change an answer. Everything else of a job does, so that a new field asks anew until it is listed."""
 
 _AS_IF_UNSET = frozenset({"model.base_url"})
-"""Knobs that stand in the key as null, as they always have where the environment or the command line gave the address."""
+"""Ignored fields that stand in the key as null, as they always have where the environment or the command line gave the address."""
 
 
 def task_key_of(job: LabelJob) -> str:
@@ -35,12 +35,12 @@ def task_key_of(job: LabelJob) -> str:
     The order of labels counts, since the model reads them in that order. Where the model is reached doesn't, wherever that
     is said: in the job, by the environment or on the command line.
     """
-    return _key_of(job, _without_knobs(job.model_dump(mode="json")))
+    return _key_of(job, _without_ignored(job.model_dump(mode="json")))
 
 
 def former_task_key_of(job: LabelJob) -> str:
     """The key that earlier versions gave the task, in which the job's own `model.base_url` counted."""
-    facts = _without_knobs(job.model_dump(mode="json"))
+    facts = _without_ignored(job.model_dump(mode="json"))
     model = {**facts["model"], "base_url": job.model.base_url}  # type: ignore[dict-item]
     return _key_of(job, {**facts, "model": model})
 
@@ -57,12 +57,12 @@ def _key_of(job: LabelJob, values: dict[str, object]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _without_knobs(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+def _without_ignored(values: dict[str, object], prefix: str = "") -> dict[str, object]:
     kept: dict[str, object] = {}
     for name, value in values.items():
         place = prefix + name
         if place in _AS_IF_UNSET:
             kept[name] = None
         elif place not in IGNORED_FIELDS:
-            kept[name] = _without_knobs(value, f"{place}.") if isinstance(value, dict) else value
+            kept[name] = _without_ignored(value, f"{place}.") if isinstance(value, dict) else value
     return kept

@@ -34,7 +34,7 @@ class RowCounts(BaseModel):
         return self.total - self.empty
 
 
-class Seconds(BaseModel):
+class AnswerSeconds(BaseModel):
     """How long answers took."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -89,7 +89,7 @@ class Work(Bill):
     """Different texts that were sent."""
     texts_labeled: int | None = 0
     """Different texts that got a label; null in a record from before they were counted."""
-    answer_seconds: Seconds | None = None
+    answer_seconds: AnswerSeconds | None = None
     """How long the provider took to answer live requests, without our own waits; null where none was answered."""
     texts_by_batch: int = 0
     """Those of `texts_asked` that the batch lane answered."""
@@ -185,5 +185,5 @@ def work_of(parts: pl.LazyFrame) -> Work:
         max=pl.col("seconds").max(),
     ).collect()
     work = sums.row(0, named=True)
-    took = {name: work.pop(name) for name in Seconds.model_fields}
-    return Work(**work, answer_seconds=None if took["max"] is None else Seconds(**took))
+    took = {name: work.pop(name) for name in AnswerSeconds.model_fields}
+    return Work(**work, answer_seconds=None if took["max"] is None else AnswerSeconds(**took))

@@ -16,7 +16,7 @@ from labelmill.run.context import RunContext, new_run_id
 from labelmill.run.counts import Work, work_of_run
 from labelmill.run.publication import Merged
 from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
-from labelmill.run.recovery import take_over_dead_runs
+from labelmill.run.recovery import recover_dead_runs
 from labelmill.store.folder import LockedError, OutputFolder, locked
 
 
@@ -48,7 +48,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         traced = stack.enter_context(tracing(keep_texts=job.run.trace_texts))
         context = RunContext(job, run_id, endpoint.base_url or "", endpoint.practice, started, tracing=traced)
         context.record_folder.mkdir(parents=True, exist_ok=True)
-        take_over_dead_runs(context)
+        recover_dead_runs(context)
         # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
         _ = context.guard, context.batch_session
         try:

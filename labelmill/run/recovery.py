@@ -1,4 +1,4 @@
-"""Taking over from dead runs: their answers, their copies of texts, their temporary files, their bill."""
+"""Recovery of what dead runs left: their answers, their copies of texts, their temporary files, their bill."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
 
 
-def take_over_dead_runs(context: RunContext) -> None:
+def recover_dead_runs(context: RunContext) -> None:
     """Fold in the journals that dead runs left, take their copies of texts away, and close their records.
 
     To be called under the output folder's lock, which tells that whoever has not ended is dead.

@@ -169,7 +169,7 @@ def test_odd_answers_are_one_attempt_each_and_never_asked_more_than_allowed(run_
 def test_a_late_file_is_waited_for_by_the_next_run_too(run_at, provider, write_texts):
     """A run that may not wait leaves the batch out; nothing is sent again, and the patience goes on from one run to the next."""
     write_texts(TEXTS)
-    provider.show = lambda batch, looks: batch | {"output_file_id": None} if looks < 9 else batch
+    provider.show = lambda batch, polls: batch | {"output_file_id": None} if polls < 9 else batch
     records = [run_at(run=NO_WAIT)]
     while records[-1].status == "waiting" and len(records) < 9:
         records.append(run_at(run=NO_WAIT))

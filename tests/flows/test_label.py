@@ -119,7 +119,7 @@ def test_a_changed_task_relabels(run, practice, job_of, write_texts, change):
     assert back.labels == first.labels
 
 
-def test_chunks_share_one_gate(run, practice, job_of, write_texts):
+def test_chunks_share_one_limiter(run, practice, job_of, write_texts):
     """Requests in flight reach the job's concurrency and never pass it, however many chunks there are."""
     write_texts(TEXTS)
     job = job_of(run={"max_concurrency": 6, "rows_per_chunk": 10})
@@ -332,8 +332,8 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
     ]
     write_texts(texts)
     model = {"output": output, "timeout_seconds": 1}
-    knobs = {"max_failed_fraction": 1, "max_attempts": 3}
-    _, quiet = run(job_of(model=model, run=knobs))
+    ignored = {"max_failed_fraction": 1, "max_attempts": 3}
+    _, quiet = run(job_of(model=model, run=ignored))
     expected = _labeled(quiet).select("text", "label")
     once = "rate_limited rate_limited_bare server_error unavailable connection_reset hang bad_json cut_off truncated off_label empty refusal"
     settings = PracticeSettings(
@@ -344,7 +344,7 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
         seed=4,
     )
     _, record = run(
-        job_of(model=model, run=knobs, output={"path": quiet.job.output.path + "-noisy"}), settings
+        job_of(model=model, run=ignored, output={"path": quiet.job.output.path + "-noisy"}), settings
     )
     totals, rows = practice.totals(), _labeled(record)
     assert set(once.split()) <= set(totals["faults"])

@@ -514,7 +514,7 @@ def test_a_provider_that_takes_no_file_is_tried_a_few_times_only(
 
 @pytest.mark.parametrize(("step", "calls"), [("retrieve", 5), ("content", 5), ("cancel", 2)])
 def test_a_provider_that_answers_again_is_gone_on_with(run, practice, job_of, write_texts, step, calls):
-    """Looking, fetching or cancelling that fails for a while costs time and nothing else."""
+    """Polling, fetching or cancelling that fails for a while costs time and nothing else."""
     write_texts(TEXTS)
     faults = PracticeSettings(batch_errors={step: "connection_reset"}, batch_error_calls=4)
     if step == "cancel":

@@ -47,7 +47,7 @@ def sent(provider, session_of, job_of, write_group, batch, monkeypatch):
 
 
 def harvested(session):
-    """Look once, and harvest what is ready."""
+    """Poll once, and harvest what is ready."""
     session.poll()
     for name in session.ready():
         session.harvest(name)

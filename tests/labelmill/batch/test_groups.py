@@ -93,7 +93,7 @@ def test_a_lot_without_texts_is_none_and_leaves_no_file(tmp_path):
     ),
     texts=st.lists(st.text("abc", min_size=1, max_size=3), unique=True, max_size=12),
 )
-def test_no_text_is_lost_or_in_two_lots(tmp_path_factory, known, texts):
+def test_no_text_is_lost_or_in_two_groups(tmp_path_factory, known, texts):
     """And within a group they stay in the source's order."""
     groups = write_groups(plan_of(tmp_path_factory.mktemp("groups"), texts), tries_of(known))
     found = [text for group in groups for text in texts_in(group)]

@@ -242,7 +242,7 @@ def test_what_earlier_runs_refused_while_they_labeled_others_is_the_texts_own(re
     assert harvest(rows, reader_of(), known | {"v1:no0": (0, 0)}).everyones is not None
 
 
-def test_a_refusal_beside_nothing_but_the_providers_trouble_is_undecided(reader_of):
+def test_a_refusal_beside_nothing_but_the_providers_errors_is_undecided(reader_of):
     """Neither final nor everyone's: other texts' answers will tell. `max_attempts` bounds it."""
     rows = [error(403), error(500, key="v1:b")]
     for attempts, ended in ((0, False), (1, True)):

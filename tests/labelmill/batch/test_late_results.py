@@ -48,7 +48,7 @@ def sent(session, write_group):
 
 
 def harvested(session, polls=12):
-    """Look and harvest until nothing is out; the results that are not empty."""
+    """Poll and harvest until nothing is out; the results that are not empty."""
     results = []
     for _ in range(polls):
         session.poll()
@@ -94,8 +94,8 @@ LATE = {
 
 @pytest.mark.parametrize("shown", LATE)
 def test_a_file_that_comes_late_is_waited_for(provider, sent, shown):
-    """The batch is completed, and its answers are not there on the first looks: no second batch is made."""
-    provider.show = lambda batch, looks: LATE[shown](batch) if looks <= 5 else batch
+    """The batch is completed, and its answers are not there on the first polls: no second batch is made."""
+    provider.show = lambda batch, polls: LATE[shown](batch) if polls <= 5 else batch
     harvested(sent)
     assert_all_labeled_once(sent, provider)
     assert len(provider.batches) == 1
@@ -153,7 +153,7 @@ def test_lines_that_stand_there_twice_or_belong_to_others_change_nothing(provide
 def test_an_error_file_that_comes_late_is_waited_for(provider, session, write_group):
     """Its rows cost nothing, and are not taken for lost ones that may have been paid."""
     provider.result_of = lambda text, _: refused(500, "oops") if text in TEXTS[:2] else answered()
-    provider.show = lambda batch, looks: without(batch, "error_file_id") if looks <= 5 else batch
+    provider.show = lambda batch, polls: without(batch, "error_file_id") if polls <= 5 else batch
     session.planned(Unsent((write_group(TEXTS),)))
     session.send()
     (result,) = harvested(session)

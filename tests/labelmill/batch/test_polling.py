@@ -1,4 +1,4 @@
-"""Looking at a batch: what the provider says of it, found again where nobody noted its making, dropped where there is none."""
+"""Polling a batch: what the provider says of it, found again where nobody noted its making, dropped where there is none."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ def sent(practice, outstanding, write_group):
 
 
 def looked(outstanding, name, until=bool):
-    """Look at a batch until something is so; returns its record, which is then on disk too."""
+    """Poll a batch until something is so; returns its record, which is then on disk too."""
     for _ in range(200):
         outstanding.poll(outstanding.out[name])
         record = outstanding.out.get(name) or outstanding.settled[-1]
@@ -63,7 +63,7 @@ def test_a_batch_that_has_ended_is_ready_and_not_looked_at_again(practice, outst
 
 
 def test_what_is_as_it_was_is_not_written_again(outstanding, sent, monkeypatch):
-    """A hundred looks leave the disk alone."""
+    """A hundred polls leave the disk alone."""
     name = looked(outstanding, sent(batch_seconds=600).name).name
     monkeypatch.setattr(type(outstanding.folder), "write", _no_writing)
     outstanding.poll(outstanding.out[name])

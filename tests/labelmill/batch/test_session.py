@@ -20,7 +20,7 @@ def plan(write_group):
 
 
 def looked(session, until):
-    """Look until something is so."""
+    """Poll until something is so."""
     for _ in range(200):
         session.poll()
         if until():
@@ -37,7 +37,7 @@ def sent(session, unsent):
 
 
 def harvested(session):
-    """Look until something can be harvested, and harvest all that can."""
+    """Poll until something can be harvested, and harvest all that can."""
     looked(session, session.ready)
     return [session.harvest(name) for name in session.ready()]
 
@@ -130,7 +130,7 @@ def test_a_full_disk_keeps_the_answers_at_the_provider(session_of, job_of, plan,
     assert len(harvested(session_of(job))[0].outcomes) == 4
 
 
-def test_answers_that_can_not_be_fetched_yet_are_left_until_the_next_look(
+def test_answers_that_can_not_be_fetched_yet_are_left_until_the_next_poll(
     session_of, job_of, plan, practice, monkeypatch
 ):
     """The batch is out and not ready for a while, rather than asked for over and over."""

@@ -105,8 +105,8 @@ def test_a_run_has_some_hundreds_of_chunks_at_most(texts, max_concurrency, asked
         assert size == asked
 
 
-def test_automatic_chunks_fill_the_gate():
-    """`auto` gives a chunk several texts per place in the gate, and never so few that task runs outweigh the work."""
+def test_automatic_chunks_fill_the_limiter():
+    """`auto` gives a chunk several texts per request in flight, and never so few that task runs outweigh the work."""
     assert rows_per_chunk_of(10_000, 32, "auto") == 192
     assert rows_per_chunk_of(10_000, 1, "auto") == 100
     assert rows_per_chunk_of(10_000_000, 32, "auto") == 50_000

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from labelmill.job.model import Run
-from labelmill.live.limiter import Wait
+from labelmill.live.limiter import NotYet
 from labelmill.live.pace import Pace
 from labelmill.money.usage import Usage
 from labelmill.question.failures import OVERLOAD_KINDS, Failure, Policy
@@ -149,7 +149,7 @@ class Simulation:
             text = first[2]
             has_failed = self.attempts[text] > 0
             permit = self.pace.next_permit(TEXT_BYTES, MAX_TOKENS, self.now, has_failed=has_failed)
-            if isinstance(permit, Wait):
+            if isinstance(permit, NotYet):
                 looks_at = self.now + max(permit.seconds, 1e-6)
                 if looks_at < self.looks_at or self.looks_at <= self.now:
                     self.looks_at = looks_at

@@ -152,10 +152,10 @@ def test_other_failures_pause_growth_and_cut_nothing():
     """A round with many server errors leaves the limit; a few of them are as good as none."""
     limit = AdaptiveLimit.below(100)
     for sent in send(limit, 4):
-        limit.troubled(sent)
+        limit.errored(sent)
     answer(limit, send(limit, FIRST_LIMIT))
     assert limit.limit == FIRST_LIMIT
-    limit.troubled(limit.sent())
+    limit.errored(limit.sent())
     answer(limit, send(limit, FIRST_LIMIT))
     assert limit.limit == 2 * FIRST_LIMIT
 
@@ -191,7 +191,7 @@ def test_whatever_comes_back_in_whatever_order_the_limit_stays_in_its_bounds(cei
         if event == "a":
             limit.answered(sent, limit.limit)
         elif event == ".":
-            limit.troubled(sent)
+            limit.errored(sent)
         else:
             limit.overloaded(sent, kinds[event])
         if event != "a":

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from labelmill.errors import RunStopped
-from labelmill.live.limiter import PriorityLimiter, Wait
+from labelmill.live.limiter import NotYet, PriorityLimiter
 
 PATIENCE_SECONDS = 10
 
@@ -31,7 +31,7 @@ class Slots:
     def enter(self):
         """Take a slot, or wait until something changes."""
         if self.taken >= self.limit:
-            return Wait(math.inf)
+            return NotYet(math.inf)
         self.taken += 1
         return "a slot"
 
@@ -181,7 +181,7 @@ def test_whoever_is_first_goes_when_its_time_has_come():
     """A wait that is over needs nobody else to come or go."""
     limiter, ready_at = PriorityLimiter(), time.monotonic() + 0.05
     with limiter.admit(
-        0, lambda: Wait(ready_at - time.monotonic()) if time.monotonic() < ready_at else 1, print
+        0, lambda: NotYet(ready_at - time.monotonic()) if time.monotonic() < ready_at else 1, print
     ):
         assert time.monotonic() >= ready_at
 
@@ -192,7 +192,7 @@ def test_a_wait_that_has_become_shorter_is_not_sat_out():
     passed = threading.Event()
 
     def go():
-        with limiter.admit(0, lambda: Wait(wait[0]) if wait[0] else 1, lambda _: None):
+        with limiter.admit(0, lambda: NotYet(wait[0]) if wait[0] else 1, lambda _: None):
             passed.set()
 
     thread = threading.Thread(target=go)
@@ -230,7 +230,7 @@ def test_a_signal_handler_may_stop_the_gate_that_its_own_thread_waits_at(stage):
         if stage == "asleep":
             limiter.stop_signal.wait_unless_stopped(PATIENCE_SECONDS)
         else:
-            with pytest.raises(RunStopped), limiter.admit(0, lambda: Wait(PATIENCE_SECONDS), print):
+            with pytest.raises(RunStopped), limiter.admit(0, lambda: NotYet(PATIENCE_SECONDS), print):
                 pytest.fail("it was let in")
     finally:
         signal.signal(signal.SIGALRM, before)

@@ -246,16 +246,16 @@ def test_without_the_variable_nothing_is_traced(value, traced, label_texts, monk
     assert not [thread for thread in threading.enumerate() if "langsmith" in thread.name]
 
 
-def test_a_full_outbox_drops_and_does_not_wait(traced):
+def test_a_full_queue_drops_and_does_not_wait(traced):
     """What LangSmith can't take in time is dropped, so that memory is bounded and nobody waits."""
     traced.mood = "hanging"
-    outbox = QueueClient(keep_texts=False, most_waiting=10)
+    langsmith_queue = QueueClient(keep_texts=False, most_waiting=10)
     started = time.monotonic()
     for number in range(1000):
-        outbox.update_run(f"00000000-0000-0000-0000-{number:012}", outputs={"a": 1})
-    outbox.send_the_rest(seconds=0.5)
+        langsmith_queue.update_run(f"00000000-0000-0000-0000-{number:012}", outputs={"a": 1})
+    langsmith_queue.send_the_rest(seconds=0.5)
     assert time.monotonic() - started < 3
-    assert outbox.lost == 1000
+    assert langsmith_queue.lost == 1000
 
 
 def test_a_step_without_texts_keeps_its_times_and_numbers():

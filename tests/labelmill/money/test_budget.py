@@ -87,9 +87,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=open_requests, worst_case=cents)
     def send(self, worst_case):
         """A request goes out."""
-        passage = self.budget.reserve(worst_case)
-        reservation = passage.__enter__()
-        self.exits[reservation] = passage
+        reserved = self.budget.reserve(worst_case)
+        reservation = reserved.__enter__()
+        self.exits[reservation] = reserved
         return reservation
 
     @rule(reservation=open_requests, cost=st.none() | st.decimals(0, 1000, places=3))

@@ -573,7 +573,7 @@ def test_a_missing_key_is_told_as_missing(serve, monkeypatch):
     ],
 )
 def test_what_leaves_it_open_is_no_mistake(reply, serve):
-    """Endpoints without a list of models, restricted keys, servers in trouble: the run goes on, after one request."""
+    """Endpoints without a list of models, restricted keys, servers with errors: the run goes on, after one request."""
     base_url, requests = asked(serve, reply)
     assert key_mistakes(endpoint(base_url), MODEL) == []
     assert len(requests) == 1

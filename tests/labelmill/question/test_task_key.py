@@ -78,16 +78,16 @@ def _variants(place):
     return found
 
 
-def _is_knob(place):
+def _is_ignored(place):
     return any(".".join(place[:depth]) in IGNORED_FIELDS for depth in range(1, len(place) + 1))
 
 
 WORDING = {("prompt", "language"), ("prompt", "system"), ("prompt", "user")}
 ONE_VALUE_ONLY = {("labels",)}
-KNOB_PLACES = sorted(
-    place for place in _fields() if _is_knob(place) and place not in WORDING | ONE_VALUE_ONLY
+IGNORED_PLACES = sorted(
+    place for place in _fields() if _is_ignored(place) and place not in WORDING | ONE_VALUE_ONLY
 )
-OTHER_PLACES = sorted(place for place in _fields() if not _is_knob(place) and place not in ONE_VALUE_ONLY)
+OTHER_PLACES = sorted(place for place in _fields() if not _is_ignored(place) and place not in ONE_VALUE_ONLY)
 KEY = task_key_of(LabelJob.model_validate(JOB))
 
 
@@ -95,8 +95,8 @@ def _key(**sections):
     return task_key_of(LabelJob.model_validate({**JOB, **sections}))
 
 
-@pytest.mark.parametrize("place", KNOB_PLACES, ids=".".join)
-def test_a_knob_leaves_the_key(place):
+@pytest.mark.parametrize("place", IGNORED_PLACES, ids=".".join)
+def test_an_ignored_field_leaves_the_key(place):
     """How the work is done, what it may cost and where it goes asks for no label anew."""
     jobs = _variants(place)
     assert jobs, "no other value was found for this field: add one to OTHER_VALUES"
@@ -105,7 +105,7 @@ def test_a_knob_leaves_the_key(place):
 
 @pytest.mark.parametrize("place", OTHER_PLACES, ids=".".join)
 def test_every_other_field_changes_the_key(place):
-    """A field that isn't listed as a knob, also one that is added later, asks anew when it changes."""
+    """A field that isn't listed as ignored, also one that is added later, asks anew when it changes."""
     jobs = _variants(place)
     assert jobs, "no other value was found for this field: add one to OTHER_VALUES"
     keys = [task_key_of(job) for job in jobs]
@@ -113,14 +113,14 @@ def test_every_other_field_changes_the_key(place):
     assert len(set(keys)) == len({job.model_dump_json() for job in jobs})
 
 
-def test_the_knobs_are_fields_of_the_job():
-    """No knob is listed that isn't there, and the model's name and output are none."""
+def test_ignored_fields_are_fields_of_the_job():
+    """No field is listed that isn't there, and the model's name and output are none."""
     places = {".".join(place[:depth]) for place in _fields() for depth in range(1, len(place) + 1)}
     assert places >= IGNORED_FIELDS
     assert ("model", "name") in OTHER_PLACES
     assert ("model", "output") in OTHER_PLACES
-    assert ("model", "base_url") in KNOB_PLACES
-    assert len(KNOB_PLACES) > 20
+    assert ("model", "base_url") in IGNORED_PLACES
+    assert len(IGNORED_PLACES) > 20
 
 
 def test_the_address_is_no_part_of_the_key_and_the_former_key_is_still_known():

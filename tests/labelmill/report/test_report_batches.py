@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelmill.batch.record import Step
+from labelmill.batch.record import BatchStep
 from labelmill.report.formatting import BATCH_COLUMNS, batches_of
 from labelmill.report.markdown import cost_report
 from labelmill.report.page import report_page
@@ -50,7 +50,7 @@ def test_each_batch_is_told_with_what_became_of_it(record_of, batch, fields, row
     assert batches_of(record_of(batches=[batch(**fields)])) == [row]
 
 
-@pytest.mark.parametrize("step", Step.__args__)
+@pytest.mark.parametrize("step", BatchStep.__args__)
 def test_every_step_has_words_of_its_own(record_of, batch, step):
     """None is shown as the program names it."""
     ((*_, words),) = batches_of(record_of(batches=[batch(step=step)]))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt
 from labelmill.run.counts import (
+    AnswerSeconds,
     RowCounts,
-    Seconds,
     Work,
     count_rows,
     count_statuses,
@@ -164,7 +164,7 @@ def test_how_long_answers_took_is_counted_over_those_that_came():
     """The median, the 95th of a hundred and the longest; a text without an answer is left out."""
     parts = [_part(row_key=str(number), seconds=number / 100) for number in range(1, 101)]
     work = work_of(pl.concat([*parts, _part(row_key="lost", requests=1)]).lazy())
-    assert work.answer_seconds == Seconds(p50=0.51, p95=0.96, max=1.0)
+    assert work.answer_seconds == AnswerSeconds(p50=0.51, p95=0.96, max=1.0)
     assert work_of(_part(row_key="lost").lazy()).answer_seconds is None
 
 

@@ -15,7 +15,7 @@ from labelmill.run.context import RunContext
 from labelmill.run.counts import Work
 from labelmill.run.open_run import open_run
 from labelmill.run.record import Prices, RunRecord, read_record, record_of, write_record
-from labelmill.run.recovery import take_over_dead_runs
+from labelmill.run.recovery import recover_dead_runs
 from labelmill.store.journal import Journal
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -47,7 +47,7 @@ def dead(run):
 
 def test_the_bill_of_a_killed_run_has_what_was_in_flight(run, dead):
     """As requests without usage, in its record and for the next run's budget."""
-    take_over_dead_runs(run)
+    recover_dead_runs(run)
     record = read_record(run.folder.run(dead.run_id))
     assert (record.status, record.requests, record.requests_without_usage) == ("failed", 3, 2)
     assert (record.cost_usd, record.unseen_usd) == (0.5, 0.5)
@@ -77,7 +77,7 @@ def test_every_temporary_file_of_ours_goes_and_no_one_elses(run, dead):
     for path in (*ours, *others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    take_over_dead_runs(run)
+    recover_dead_runs(run)
     assert [path for path in ours if path.exists()] == []
     assert [path for path in others if not path.exists()] == []
 
@@ -89,7 +89,7 @@ def test_a_record_that_was_cut_off_stands_in_no_ones_way(run, dead, name, kept):
     path = run.folder.run(dead.run_id) / name
     whole = (run.folder.run(dead.run_id) / "run.json").read_bytes()
     path.write_bytes(whole[:kept])
-    take_over_dead_runs(run)
+    recover_dead_runs(run)
     assert run.ledger.scan().collect()["requests"].sum() == 3
 
 
@@ -115,7 +115,7 @@ def test_an_empty_part_is_set_aside_and_the_run_goes_on(run, dead):
     """Also the one whose journal is still there, from which it is written anew."""
     part = run.ledger.part_path(dead.run_id, 0)
     part.touch()
-    take_over_dead_runs(run)
+    recover_dead_runs(run)
     assert pl.read_parquet(part)["requests"].sum() == 3
     assert part.with_name(f"{part.name}.empty").exists()
 
@@ -124,7 +124,7 @@ def test_a_record_of_this_version_is_read_by_the_next_run(run, dead):
     """What closes it keeps all else of it."""
     path = run.folder.run(dead.run_id) / "run.json"
     before = RunRecord.model_validate_json(path.read_bytes())
-    take_over_dead_runs(run)
+    recover_dead_runs(run)
     after = json.loads(path.read_bytes())
     assert (after["run_id"], after["task_key"], after["job"]["name"]) == (
         before.run_id,

@@ -98,7 +98,7 @@ def test_each_change_of_what_is_asked_has_its_words(job_of, sections, said):
 
 
 def test_nothing_is_said_where_nothing_is_asked_again(job_of, past_run, pending):
-    """Not for knobs, not for an address, not where no known text is pending, and not in a new output."""
+    """Not for ignored fields, not for an address, not where no known text is pending, and not in a new output."""
     job = job_of(model={"provider": "openai"})
     assert change_of(OutputFolder.of(job), job, pending) is None
     folder = past_run(job)
