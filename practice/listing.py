@@ -25,20 +25,6 @@ _INTRODUCED = re.compile(
     re.IGNORECASE,
 )
 _WITHIN = re.compile(
-    r"(?:\bone of|\bchoose (?:from|between|among)|\beither"
-    r"|\b(?:classif|label|categori[sz]e|sort)[^\n:.]{0,60}?\b(?:as|into))(?P<list>[ \t]+[^\n]*\S)"
-    r"|从(?P<zh>[^\n。，]+?)(?:之中|中|里)(?:选|挑|任选)",
-    re.IGNORECASE,
-)
-_ENDS = re.compile(r":\s|:$|：")
-
-_INTRODUCED = re.compile(
-    r"(?:\bone of\b|\blabels?\b|\bcategor(?:y|ies)\b|\bclass(?:es)?\b|\btopics?\b|\boptions?\b|\bchoices?\b"
-    r"|\bchoose (?:from|between|among)\b|\bfollowing\b|\beither\b|类别|标签|分类|类型|类目|主题|选项|之一|选择)"
-    r"[^\n:：.。!?？]{0,60}[:：][ \t]*(?P<list>[^\n]*\S)",
-    re.IGNORECASE,
-)
-_WITHIN = re.compile(
     r"(?:\bone of|\bchoose (?:from|between|among)|\beither|\bas|\binto)(?P<list>[ \t]+[^\n]*\S)"
     r"|从(?P<zh>[^\n。，]+?)(?:之中|中|里)(?:选|挑|任选)",
     re.IGNORECASE,

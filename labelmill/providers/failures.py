@@ -121,10 +121,8 @@ def _failure_of_error(  # noqa: PLR0911  (a decision table reads best as one)
     match meaning_of(status, code, kind, said):
         case Meaning.ACCOUNT:
             return Failure("denied", words, wait, is_account=True)
-        case Meaning.PERMISSION_SCOPE:
+        case Meaning.PERMISSION_SCOPE | Meaning.SCHEMA_REFUSED:
             return Failure("denied", words, wait)
-        case Meaning.SCHEMA_REFUSED:
-            return Failure("denied", words, wait, refuses_schema=True)
         case Meaning.CONTENT_FILTER:
             return Failure("content_filter", words)
         case Meaning.TOO_LONG:

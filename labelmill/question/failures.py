@@ -46,7 +46,6 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
 `over_budget` and `empty_text` are never sent at all; `interrupted` was sent by a process that died before an answer came.
 """
 
-RETRY_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.RETRY]
 ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]
 UNSENT_KINDS = frozenset({"over_budget", "empty_text"})
 """What keeps a text from being sent at all."""
@@ -59,15 +58,14 @@ class Failure:
     """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for.
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
-    `refuses_schema` tells of one that the endpoint knows no schemas. `may_have_been_paid` tells that tokens may have been paid
-    that nobody saw. The sentence is made fit to be shown, whatever a provider has put into it.
+    `may_have_been_paid` tells that tokens may have been paid that nobody saw. The sentence is made fit to be shown, whatever a
+    provider has put into it.
     """
 
     kind: str
     message: str
     retry_after_seconds: float | None = None
     is_account: bool = False
-    refuses_schema: bool = False
     may_have_been_paid: bool = False
 
     def __post_init__(self) -> None:
