@@ -138,9 +138,6 @@ def _become(request, descriptors):
     for own, name in enumerate(("stdin", "stdout", "stderr")):
         # As Python opens them: what was known of the descriptors (a terminal, a pipe) no longer holds.
         like = getattr(sys, name)
-        encoding, _, errors = request["env"].get("PYTHONIOENCODING", "").partition(":")
-        if encoding and not errors:
-            errors = "strict"
         line_buffered = own == 2 or os.isatty(own)  # standard error
         stream = open(  # noqa: SIM115
             own,
