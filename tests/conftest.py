@@ -10,7 +10,7 @@ import socket
 import ssl
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain as chained
 from itertools import repeat
@@ -26,11 +26,15 @@ from labelmill.job.model import LabelJob
 
 # Prefect reads its settings when it is imported, which collecting the tests already does.
 # The processes that share out the tests have one folder and one server between them.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")
+HOMES = "labelmill-tests-"
+if "PYTEST_XDIST_WORKER" not in os.environ or HOMES not in os.environ.get("PREFECT_HOME", ""):
+    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix=HOMES)
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("PREFECT_PROFILE", None)
+# Certificates of this machine's own: every command would see that they can be read.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ.pop("SSL_CERT_DIR", None)
 prepare_environment(quiet=True)
 
 # Every HTTP client reads some 140 certificates, 20 ms each time; here none ever needs them.
@@ -95,23 +99,22 @@ def _shared_api():
     """The first process that needs the server starts it, and ends it once no other uses it any more."""
     home = Path(os.environ["PREFECT_HOME"])
     address = home / "server-of-the-tests.txt"
-    with (home / "users-of-the-server").open("w") as users:
-        with (home / "start-of-the-server").open("w") as start:
-            fcntl.flock(start, fcntl.LOCK_EX)
-            fcntl.flock(users, fcntl.LOCK_SH)
-            is_ours = not address.exists()
-            own = ExitStack()
+    with (home / "users-of-the-server").open("w") as users, (home / "start-of-the-server").open("w") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        is_ours = not address.exists()
+        with prefect_api() if is_ours else _server_of_another(address.read_text()) as url:
+            address.write_text(url)
+            fcntl.flock(start, fcntl.LOCK_UN)
+            yield url
             if is_ours:
-                address.write_text(own.enter_context(prefect_api()))
-        with own:
-            if is_ours:
-                yield address.read_text()
-                # Waits for the others.
+                # The others go on with it; who comes now waits, and starts one again.
+                fcntl.flock(start, fcntl.LOCK_EX)
                 fcntl.flock(users, fcntl.LOCK_EX)
-            else:
-                yield from _server_of_another(address.read_text())
+                address.unlink()
 
 
+@contextmanager
 def _server_of_another(url):
     """Use the server of another process; what is to be told to it is told before it may end."""
     from prefect.events.worker import EventsWorker  # noqa: PLC0415

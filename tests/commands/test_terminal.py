@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
@@ -99,7 +100,11 @@ def test_a_providers_words_give_the_terminal_no_orders(labelmill, scripted, pref
     assert not OBEYED.search(done.stderr.decode())
     assert not OBEYED.search(done.stdout.decode())
     with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
-        runs = [run for run in client.read_flow_runs() if "is not known here" in (run.state.message or "")]
+        runs = [
+            run
+            for run in client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC)
+            if "is not known here" in (run.state.message or "")
+        ]
         its_lines = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[runs[0].id]))
         lines = [line.message for line in client.read_logs(its_lines)]
     for said in ([run.state.message for run in runs], lines):
