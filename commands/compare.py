@@ -9,7 +9,7 @@ from rich.console import Console
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
-from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, read_job, refuse
+from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, ending_in_a_sentence, read_job
 from commands.terminal import console, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
@@ -18,7 +18,7 @@ from labelmill.compare.sample import draw_sample
 from labelmill.compare.strategies import strategies_of
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
-from labelmill.errors import CannotWrite, JobRefused, Mistake
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
 from labelmill.providers.table import endpoint_of, price_of
 from labelmill.report.comparison import (
@@ -58,7 +58,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
     as_json: bool,
 ) -> int:
     """Compare ways to ask for a job file's labels; returns the exit code."""
-    try:
+    with ending_in_a_sentence():
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
         job = read_job(path, max_cost_usd, model_base_url)
         refuse_without_live_lane(job)
@@ -67,14 +67,6 @@ def compare_job(  # noqa: PLR0913  (an option each)
             console.print("nothing was asked")
             return EXIT_OTHER
         comparison = compare(job, wanted)
-    except JobRefused as refused:
-        return refuse(refused)
-    except CannotWrite as cannot:
-        console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
-        return EXIT_OTHER
-    except KeyboardInterrupt:
-        console.print("stopped before anything was asked")
-        return EXIT_OTHER
     if as_json:
         print_json(comparison.model_dump_json(indent=2))
     show(comparison, console if as_json else Console(highlight=False))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from commands.deploy import with_absolute_paths
 from commands.prefect_setup import PROJECT
-from commands.run import exit_code_of, label, refuse, show
+from commands.run import ending_in_a_sentence, exit_code_of, label, show
 from commands.terminal import console, shown
 from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
@@ -21,12 +21,10 @@ JOB_FILE = PROJECT / "deployments" / "demo.toml"
 
 def run_demo() -> int:
     """Label the sample from scratch and print every row; returns the exit code."""
-    try:
+    with ending_in_a_sentence():
         job = demo_job()
         _start_afresh(OutputFolder.of(job))
         record = label(job)
-    except JobRefused as refused:
-        return refuse(refused)
     rows = pl.read_parquet(OutputFolder.of(job).labeled / "*.parquet")
     table = Table(title="what was labeled")
     for column in ("text", "label", "label_status"):

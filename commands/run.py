@@ -1,7 +1,10 @@
 """`labelmill run`: label what is not labeled yet."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from dotenv import find_dotenv, load_dotenv
 from rich.table import Table
 
@@ -45,22 +48,33 @@ def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None)
     return checked_job(draft, model_base_url)
 
 
+@contextmanager
+def ending_in_a_sentence() -> Iterator[None]:
+    """End a command with a sentence where a person can mend what is wrong, or stops it.
+
+    Raises:
+        typer.Exit: with the exit code.
+    """
+    try:
+        yield
+    except JobRefused as refused:
+        raise typer.Exit(refuse(refused)) from None
+    except CannotWrite as cannot:
+        console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
+        raise typer.Exit(EXIT_OTHER) from None
+    except KeyboardInterrupt:
+        console.print("stopped before anything was asked")
+        raise typer.Exit(EXIT_OTHER) from None
+
+
 def run_job(
     path: Path, *, max_cost_usd: float | None, model_base_url: str | None, retry_failed: bool, as_json: bool
 ) -> int:
     """Run a job file and print its record; returns the exit code."""
-    try:
+    with ending_in_a_sentence():
         job = read_job(path, max_cost_usd, model_base_url)
         answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
-    except JobRefused as refused:
-        return refuse(refused)
-    except CannotWrite as cannot:
-        console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
-        return EXIT_OTHER
-    except KeyboardInterrupt:
-        console.print("stopped before anything was asked")
-        return EXIT_OTHER
     if as_json:
         print_json(record.model_dump_json(indent=2))
     show(record)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 from rich.console import Console
 
+import commands.demo
 import commands.run
+from labelmill.errors import CannotWrite, JobRefused, Mistake
 from labelmill.run.record import RunRecord
 from practice import PracticeSettings
 
@@ -216,6 +219,27 @@ def test_the_demo_labels_the_ten_documents(labelmill):
     for text, name in rows.items():
         assert text in done.stderr
         assert name in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "sentence"),
+    [
+        (JobRefused([Mistake("labels", "is missing")]), 2, "error labels is missing"),
+        (CannotWrite("out can't be written"), 1, "error out can't be written"),
+        (KeyboardInterrupt(), 1, "stopped before anything was asked"),
+    ],
+    ids=["refused", "unwritable", "interrupted"],
+)
+def test_what_a_person_can_mend_ends_the_demo_in_a_sentence(monkeypatch, capsys, error, exit_code, sentence):
+    """The demo, as every command that labels, ends with a sentence and an exit code where it can't run."""
+
+    def refuse():
+        raise error
+
+    monkeypatch.setattr(commands.demo, "demo_job", refuse)
+    with pytest.raises(typer.Exit) as ended:
+        commands.demo.run_demo()
+    assert (ended.value.exit_code, sentence in capsys.readouterr().err.replace(":", "")) == (exit_code, True)
 
 
 def test_help_lists_the_verbs(labelmill):
