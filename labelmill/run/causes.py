@@ -11,6 +11,7 @@ from labelmill.question.failures import ASK_AGAIN_KINDS
 MOST_SAID = 3
 _CHARACTERS = 200
 _STATUS = r"^(\d{3})\b"
+_BLANKS = r"[\s\x00-\x1f\x7f]+"
 _CHANGING = r"[\w.:-]*\d[\w.:-]*"
 """A word with a digit in it: the id of a request, a moment, a wait. In Polars' own dialect."""
 
@@ -46,7 +47,7 @@ def causes_of(rows: pl.LazyFrame) -> Causes:
     )
     failed = (
         unlabeled.join(labeled, on="row_key", how="anti")
-        .with_columns(text=pl.col("message").str.replace_all(r"\s+", " ").str.strip_chars())
+        .with_columns(text=pl.col("message").str.replace_all(_BLANKS, " ").str.strip_chars())
         .filter(pl.col("text").fill_null("") != "")
         .sort("answered_at_utc")
         .unique("row_key", keep="last")

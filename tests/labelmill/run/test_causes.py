@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labelmill.question.failures import ASK_AGAIN_KINDS, POLICY_OF_KIND
@@ -75,6 +75,7 @@ def test_only_the_last_word_on_a_text_without_a_label_counts():
         max_size=30,
     )
 )
+@example(rows=[("rate_limited", "\x1f"), ("off_label", "\0")])
 def test_there_are_a_few_of_each_and_each_is_short(rows):
     """Whatever was said: at most three, none of them blank or long, the most frequent first, and in a sentence of one line."""
     keyed = [(str(number), kind, message) for number, (kind, message) in enumerate(rows)]
