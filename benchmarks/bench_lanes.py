@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+from bench_scheduling import WORDS
 
 from commands.run import label
 from labelmill.job.model import LabelJob, Practice
@@ -22,23 +23,6 @@ from practice.client import PracticeClient
 
 BATCH_SECONDS = 30.0
 SETTINGS = PracticeSettings(latency_seconds=0.3, latency_sigma=0.8, batch_seconds=BATCH_SECONDS)
-WORDS = [
-    "match",
-    "team",
-    "goal",
-    "bank",
-    "market",
-    "price",
-    "film",
-    "song",
-    "star",
-    "phone",
-    "chip",
-    "code",
-    "river",
-    "school",
-    "law",
-]
 
 
 def main() -> None:

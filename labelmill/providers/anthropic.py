@@ -18,16 +18,15 @@ from labelmill.job.model import LabelJob
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
 from labelmill.providers.batches import (
     CLOCKS_DIFFER_BY,
-    MOST_PAGES,
     PAGE_LIMIT,
     SERVER_ERROR,
     TRANSFER_SECONDS,
     BatchObject,
     PlainBatchCalls,
     Row,
-    endless,
     id_of,
     made_at,
+    pages_of,
     results_in,
     row_error,
     split_lines,
@@ -148,19 +147,16 @@ class AnthropicBatchClient(PlainBatchCalls):
 
     def _since(self, http: httpx.Client, since: datetime) -> Iterator[BatchObject]:
         """The batches, newest first, but for those made long before a moment."""
-        after: dict[str, str] = {}
-        for _ in range(MOST_PAGES):
-            answer = self._get(http, _BATCHES, {"limit": PAGE_LIMIT, **after})
-            page = [batch for batch in list_in(answer.get("data")) if isinstance(batch, Mapping)]
+
+        def ask(query: Mapping[str, Any]) -> BatchObject:
+            return self._get(http, _BATCHES, {"limit": PAGE_LIMIT, **query})
+
+        for page in pages_of(ask, "after_id"):
             for batch in page:
                 made = made_at(batch)
                 if made is not None and made < since - CLOCKS_DIFFER_BY:
                     return
                 yield batch
-            if not page or not answer.get("has_more") or page[-1].get("id") == after.get("after_id"):
-                return
-            after = {"after_id": id_of(page[-1])}
-        raise endless()
 
     def _first_id(self, http: httpx.Client, batch: BatchObject) -> str:
         """The id of a batch's first result, which tells whose it is; empty as long as there is none to be read."""

@@ -3,7 +3,7 @@
 import json
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from labelmill.providers.protocol import (
     Provider,
     RowError,
 )
-from labelmill.providers.wire import moment_in, name_in, words_in
+from labelmill.providers.wire import list_in, moment_in, name_in, words_in
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Policy
 
@@ -253,6 +253,29 @@ def id_of(answer: BatchObject, name: str = "id") -> str:
     if told is None:
         raise ValueError(f"the answer has no {name}")
     return told
+
+
+def pages_of(ask: Callable[[Mapping[str, Any]], BatchObject], after: str) -> Iterator[Sequence[BatchObject]]:
+    """The pages of a list of batches, none of them empty.
+
+    Args:
+        ask: asks for the page that a query leads to.
+        after: what the query calls the last id of the page before.
+
+    Raises:
+        BatchUnreachable: it has no end.
+    """
+    query: dict[str, Any] = {}
+    for _ in range(MOST_PAGES):
+        answer = ask(query)
+        page = [batch for batch in list_in(answer.get("data")) if isinstance(batch, Mapping)]
+        if not page:
+            return
+        yield page
+        if not answer.get("has_more") or page[-1].get("id") == query.get(after):  # some don't know of pages
+            return
+        query = {after: id_of(page[-1])}
+    raise endless()
 
 
 def made_at(batch: BatchObject) -> datetime | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage
 
@@ -22,16 +22,15 @@ from labelmill.providers import langasync
 from labelmill.providers.batches import (
     BAD_REQUEST,
     CLOCKS_DIFFER_BY,
-    MOST_PAGES,
     PAGE_LIMIT,
     TRANSFER_SECONDS,
     BatchCalls,
     BatchObject,
     Row,
-    endless,
     id_of,
     made_at,
     named_errors,
+    pages_of,
     results_in,
     row_error,
     split_lines,
@@ -59,7 +58,7 @@ from labelmill.question.form import AnswerForm
 if TYPE_CHECKING:
     import openai
 
-_CHAT = "/v1/chat/completions"
+_CHAT: Final = "/v1/chat/completions"
 _RETRIES = 2
 _DELETE_SECONDS = 10.0
 _NOT_EXECUTED = frozenset({"batch_expired", "batch_cancelled"})
@@ -225,7 +224,7 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
             uploaded(file_id)
             batch = client.with_options(max_retries=0).batches.with_raw_response.create(
                 completion_window="24h",
-                endpoint="/v1/chat/completions",
+                endpoint=_CHAT,
                 input_file_id=file_id,
                 metadata=dict(metadata),
             )
@@ -292,19 +291,10 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
         return self._read(connection.batches.with_raw_response.retrieve(batch_id))
 
     def _pages(self, client: "openai.OpenAI") -> Iterator[Sequence[BatchObject]]:
-        after: dict[str, Any] = {}
-        for _ in range(MOST_PAGES):
-            answer = self._read(client.batches.with_raw_response.list(limit=PAGE_LIMIT, **after))
-            page = [batch for batch in list_in(answer.get("data")) if isinstance(batch, Mapping)]
-            if not page:
-                return
-            yield page
-            if not answer.get("has_more") or page[-1].get("id") == after.get(
-                "after"
-            ):  # some don't know of pages
-                return
-            after = {"after": id_of(page[-1])}
-        raise endless()
+        def ask(query: Mapping[str, Any]) -> BatchObject:
+            return self._read(client.batches.with_raw_response.list(limit=PAGE_LIMIT, **query))
+
+        return pages_of(ask, "after")
 
     def _state_of(self, batch: BatchObject) -> BatchState:
         return state_of(batch)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -61,8 +61,7 @@ def settle_batches(
     while True:
         match next_step(situation_of(context, settings, since)):
             case Harvest(names):
-                for name in names:
-                    runner.step("harvest-batch", partial(harvest, context, name), f"harvest {name}")
+                _harvest_all(context, runner, names)
             case MakePlan():
                 if not make_plan():
                     return
@@ -82,8 +81,12 @@ def harvest_late(context: RunContext, runner: Runner) -> None:
     session = context.batch_session
     if session.outstanding.out and context.stop_signal.stopped is None:
         session.poll()
-        for name in session.ready():
-            runner.step("harvest-batch", partial(harvest, context, name), f"harvest {name}")
+        _harvest_all(context, runner, session.ready())
+
+
+def _harvest_all(context: RunContext, runner: Runner, names: Iterable[str]) -> None:
+    for name in names:
+        runner.step("harvest-batch", partial(harvest, context, name), f"harvest {name}")
 
 
 def situation_of(context: RunContext, settings: Run, since: float) -> Situation:

@@ -71,15 +71,7 @@ class Tally:
 
     def bill(self) -> Bill:
         """The part of it that is paid for."""
-        return Bill(
-            rows=self.rows,
-            rows_missing=self.rows_missing,
-            input_tokens=self.input_tokens,
-            cached_input_tokens=self.cached_input_tokens,
-            output_tokens=self.output_tokens,
-            unseen_input_tokens=self.unseen_input_tokens,
-            unseen_output_tokens=self.unseen_output_tokens,
-        )
+        return Bill(**{name: getattr(self, name) for name in Bill.model_fields})
 
 
 def answer_rows(task: BatchTask, source: Path, output: Path, errors: Path) -> Tally | None:
