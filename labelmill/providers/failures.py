@@ -167,6 +167,7 @@ _NEVER_SENT = frozenset(
 _NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 _CUT = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
+_OF_THE_NETWORK = _NO_ROUTE | _CUT | {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EADDRNOTAVAIL}
 _BAD_CERTIFICATES: Mapping[int, str] = {
     9: "is not valid yet; is this machine's clock right?",
     10: "has expired",
@@ -344,8 +345,9 @@ def _route_to(url: str, environment: Mapping[str, str]) -> _Route:
 def _machine_words(causes: list[BaseException]) -> str | None:
     """What this machine, or the key, is to blame for."""
     numbers = _numbers_of(causes)
-    starved = any(isinstance(cause, socket.gaierror) for cause in causes) and not _can_open_file()
-    if numbers & _NO_MORE_FILES or starved:
+    # A name that can't be looked up for want of a file leaves any number: what glibc leaves in errno is another call's.
+    is_odd = bool(numbers - _OF_THE_NETWORK) or any(isinstance(cause, socket.gaierror) for cause in causes)
+    if numbers & _NO_MORE_FILES or (is_odd and not _can_open_file()):
         return "this process may open no more files: raise ulimit -n, or lower run.max_concurrency"
     if errno.EADDRNOTAVAIL in numbers:
         return "this machine has no free port left to connect from: lower run.max_concurrency"
