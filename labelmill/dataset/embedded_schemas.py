@@ -1,0 +1,115 @@
+"""What a Parquet file's key-value metadata says of its columns, told of further ones.
+
+Arrow, pandas, Hugging Face and Spark each keep a schema of their own in a Parquet file and believe it rather than Parquet's.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+_NAMES_OF_TYPE = {
+    # As pandas and numpy, Hugging Face, and Spark call them.
+    pa.string(): ("unicode", "object", "string", "string"),
+    pa.float64(): ("float64", "float64", "float64", "double"),
+    pa.int64(): ("int64", "int64", "int64", "long"),
+    pa.bool_(): ("bool", "bool", "bool", "boolean"),
+}
+"""The types that columns may have which are appended."""
+
+_TEXT_LEVELS = {"unicode", "string", "empty"}
+"""What pandas calls levels of column names that more names can be added to."""
+
+
+def plain_type(dtype: pa.DataType) -> pa.DataType:
+    """What a column is once it was written to Parquet: however Arrow holds text, it is text.
+
+    Raises:
+        TypeError: the column is neither text nor float64, int64 or bool.
+    """
+    value = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    is_text = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
+    found = pa.string() if is_text else dtype
+    if found not in _NAMES_OF_TYPE:
+        raise TypeError(f"a column that is appended is text, float64, int64 or bool; found {dtype}")
+    return found
+
+
+def with_columns(key: bytes, value: bytes, columns: pa.Schema) -> bytes:
+    """The value of a key of the metadata, once the file has these columns after its own.
+
+    What is unknown, or is not what it should be, stays as it is.
+    """
+    if key == b"ARROW:schema":
+        return _arrow(value, columns)
+    append = _APPEND.get(key)
+    if append is None:
+        return value
+    try:
+        found = json.loads(value)
+        append(found, columns)
+        return json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return value
+
+
+def _arrow(value: bytes, columns: pa.Schema) -> bytes:
+    """Arrow's own schema. One that PyArrow can't read keeps the file from being read by anything of Arrow's anyway.
+
+    One that has other columns than the file is ignored by PyArrow, and so it is with as many more of both.
+    """
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value, validate=True)))
+        metadata = {key: with_columns(key, entry, columns) for key, entry in (schema.metadata or {}).items()}
+        return base64.b64encode(pa.schema([*schema, *columns], metadata or None).serialize())
+    except (binascii.Error, pa.ArrowException, OSError):
+        return value
+
+
+def _pandas(found: Any, columns: pa.Schema) -> None:
+    levels = found["column_indexes"]
+    for column in columns:
+        pandas_type, numpy_type, *_ = _NAMES_OF_TYPE[column.type]
+        # A name of several levels stands there as Python writes it.
+        name = (
+            repr((column.name, *[""] * (len(levels) - 1)))
+            if isinstance(levels, list) and len(levels) > 1
+            else column.name
+        )
+        found["columns"].append(
+            {
+                "name": name,
+                "field_name": column.name,
+                "pandas_type": pandas_type,
+                "numpy_type": numpy_type,
+                "metadata": None,
+            }
+        )
+    for level in levels:
+        if level["pandas_type"] not in _TEXT_LEVELS:
+            # Names that were numbers or moments: with text among them pandas could not read the file.
+            level.update(pandas_type="unicode", numpy_type="object", metadata=None)
+
+
+def _hugging_face(found: Any, columns: pa.Schema) -> None:
+    features = found["info"]["features"]
+    for column in columns:
+        features[column.name] = {"dtype": _NAMES_OF_TYPE[column.type][2], "_type": "Value"}
+
+
+def _spark(found: Any, columns: pa.Schema) -> None:
+    fields = found["fields"]
+    for column in columns:
+        fields.append(
+            {"name": column.name, "type": _NAMES_OF_TYPE[column.type][3], "nullable": True, "metadata": {}}
+        )
+
+
+_APPEND: dict[bytes, Callable[[Any, pa.Schema], None]] = {
+    b"pandas": _pandas,
+    b"huggingface": _hugging_face,
+    b"org.apache.spark.sql.parquet.row.metadata": _spark,
+}

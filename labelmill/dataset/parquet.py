@@ -1,0 +1,479 @@
+"""Parquet files: what a footer says, columns put beside those of a file, and what of a file can't be decoded.
+
+A file with more columns is the file's own bytes up to its footer, the new columns' bytes, and the footer, told of them.
+Nothing of the file is decoded, so nothing of it can change. The numbers of fields are those of the Parquet format's
+`parquet.thrift`; docs/decisions/0025-a-labeled-file-is-spliced.md says why.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelmill.dataset.embedded_schemas import plain_type, with_columns
+from labelmill.dataset.thrift import Struct, ThriftError, i32_field
+from labelmill.errors import LabelmillError
+
+_MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
+_TAIL_BYTES = 8
+"""A footer's length, and the magic."""
+_GUESSED_FOOTER_BYTES = 1 << 16
+_MOST_ROWS_PER_GROUP = 64 << 20
+"""PyArrow writes no larger row groups."""
+_COPIED_BYTES = 1 << 20
+_MOST_COPIED_BYTES = 1 << 30
+_DECODED_ROWS = 1 << 16
+
+
+class _File:
+    """Fields of FileMetaData."""
+
+    SCHEMA, ROWS, ROW_GROUPS, METADATA, WRITER, ORDERS, ENCRYPTION, EXTENSION = 2, 3, 4, 5, 6, 7, 8, 32767
+
+
+class _Element:
+    """Fields of SchemaElement."""
+
+    TYPE, NAME, CHILDREN = 1, 4, 5
+
+
+class _RowGroup:
+    """Fields of RowGroup."""
+
+    CHUNKS, BYTES, ROWS, COMPRESSED_BYTES = 1, 2, 3, 6
+
+
+class _Chunk:
+    """Fields of ColumnChunk."""
+
+    FILE, OFFSET, METADATA, OFFSET_INDEX, COLUMN_INDEX, ENCRYPTION, ENCRYPTED_METADATA = 1, 2, 3, 4, 6, 8, 9
+
+
+class _Column:
+    """Fields of ColumnMetaData."""
+
+    CODEC, BYTES, COMPRESSED_BYTES, DATA, INDEX, DICTIONARY, BLOOM_FILTER = 4, 6, 7, 9, 10, 11, 14
+
+
+class _KeyValue:
+    """Fields of KeyValue."""
+
+    KEY, VALUE = 1, 2
+
+
+_SHAPE = {_File.SCHEMA: {}, _File.ROW_GROUPS: {_RowGroup.CHUNKS: {}}, _File.METADATA: {}, _File.ORDERS: {}}
+_NEW_SHAPE = {**_SHAPE, _File.ROW_GROUPS: {_RowGroup.CHUNKS: {_Chunk.METADATA: {}}}}
+_CODEC_NAMES = {0: "none", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4"}
+"""The codecs that PyArrow writes, by their numbers in the format."""
+
+
+class ParquetError(LabelmillError):
+    """A file that can't be read as Parquet, or that no columns can be put beside; `reason` says why.
+
+    Args:
+        path: the file.
+        reason: a clause without the file's name, such as "it was cut off".
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"{str(self.path)!r} can't be labeled: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ParquetFooter:
+    """What a file says of itself at its end.
+
+    Args:
+        rows_per_group: of each row group, in their order; a group may have none.
+        columns: the names of the top-level columns as they are written, no two of them alike.
+        metadata: the key-value metadata; a key without a value is left out.
+        writer: the program that wrote it, where that is said.
+        data_bytes: where the footer begins.
+    """
+
+    rows_per_group: tuple[int, ...]
+    columns: tuple[str, ...]
+    metadata: Mapping[bytes, bytes]
+    writer: str | None
+    data_bytes: int
+
+    @property
+    def rows(self) -> int:
+        """All of the file's rows."""
+        return sum(self.rows_per_group)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What of a file can't be decoded.
+
+    Args:
+        column: the first column that can't; None where it is the file.
+        sentence: says so to the user, with the file's and the column's name.
+    """
+
+    path: Path
+    column: str | None
+    sentence: str
+
+
+def read_footer(path: Path) -> ParquetFooter:
+    """What a Parquet file says of itself. Only its ends are read.
+
+    Raises:
+        ParquetError: it is none, or none that columns can be put beside.
+        OSError: it can't be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        return _read(file, path)[0]
+
+
+def append_columns(
+    source: Path, footer: ParquetFooter, columns: pa.Table | pa.RecordBatchReader, target: Path
+) -> None:
+    """Write a file that has all that the source has, and further columns after its own.
+
+    In memory are the footer and, of the new columns, one row group. Whoever calls takes care that the target, which is
+    written where it is, becomes visible only when it is whole.
+
+    Args:
+        source: the file.
+        footer: what `read_footer` said of it.
+        columns: text, float64, int64 or bool, a row for each of the file's. They are optional in Parquet's sense.
+        target: where to write.
+
+    Raises:
+        ParquetError: the file has changed since the footer was read, has other rows than the columns, or a column of
+            that name.
+        TypeError: a column has another type.
+        OSError: something can't be read or written.
+    """
+    schema = pa.schema([(field.name, plain_type(field.type)) for field in columns.schema])
+    _check_names(source, [*footer.columns, *schema.names])
+    if isinstance(columns, pa.Table):
+        if columns.num_rows != footer.rows:
+            raise _other_rows(source, footer.rows)
+        columns = columns.to_reader()
+    with source.open("rb", buffering=0) as original, target.open("wb") as copy:
+        found, document = _read(original, source)
+        if found != footer:
+            raise ParquetError(source, "it was replaced or written to meanwhile")
+        _copy(original, copy, footer.data_bytes, source)
+        new = _NewColumns(columns.schema, document)
+        tables = _row_groups(columns, footer, source)
+        _append_row_groups(document.structs(_File.ROW_GROUPS), new, tables, copy)
+        _append_to_schema(document, new.encode()[1], schema, len(footer.columns))
+        ending = document.encoded()
+        copy.write(ending + len(ending).to_bytes(4, "little") + _MAGIC)
+
+
+def decode_fault(path: Path) -> Fault | None:
+    """The first of a file's columns that can't be decoded, None where all can.
+
+    Each is decoded by PyArrow, a part of a row group at a time: its pages, their checksums where they have some, and
+    whether text is UTF-8.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    try:
+        footer = read_footer(path)
+    except ParquetError as error:
+        return Fault(path, None, str(error))
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return next(
+                (
+                    Fault(path, name, f"the column {name!r} of {str(path)!r} can't be decoded: {words}")
+                    for name in footer.columns
+                    for group in range(file.num_row_groups)
+                    if (words := _decoding_words(file, name, group)) is not None
+                ),
+                None,
+            )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return Fault(path, None, f"{str(path)!r} can't be decoded: {_first_line(error)}")
+
+
+def _decoding_words(file: pq.ParquetFile, name: str, group: int) -> str | None:
+    try:
+        for batch in file.iter_batches(_DECODED_ROWS, row_groups=[group], columns=[name]):
+            batch.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _read(file: BinaryIO, path: Path) -> tuple[ParquetFooter, Struct]:
+    """What a file says of itself, in short and whole."""
+    raw, data_bytes = _footer_bytes(file, path)
+    try:
+        document, _ = Struct.read(raw, _SHAPE)
+        _check_encryption(document, path)
+        return _footer_of(document, data_bytes, path), document
+    except (ThriftError, UnicodeDecodeError) as error:
+        raise ParquetError(path, f"its footer is damaged ({error})") from None
+
+
+def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
+    """A file's footer, and where it begins."""
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        raise ParquetError(path, "it is empty")
+    magic = os.pread(file.fileno(), len(_MAGIC), 0)
+    if magic not in {_MAGIC, _ENCRYPTED}:
+        raise ParquetError(path, "it is no Parquet file")
+    guessed = min(size, _GUESSED_FOOTER_BYTES)
+    ending = os.pread(file.fileno(), guessed, size - guessed)
+    footer_bytes = int.from_bytes(ending[-_TAIL_BYTES : -len(_MAGIC)], "little")
+    data_bytes = size - _TAIL_BYTES - footer_bytes
+    if ending[-len(_MAGIC) :] != magic or data_bytes < len(_MAGIC):
+        raise ParquetError(path, "it was cut off: it does not end as a Parquet file does")
+    if magic == _ENCRYPTED:
+        raise ParquetError(path, "it is encrypted; write it without encryption")
+    if footer_bytes > guessed - _TAIL_BYTES:
+        return os.pread(file.fileno(), footer_bytes, data_bytes), data_bytes
+    return ending[-_TAIL_BYTES - footer_bytes : -_TAIL_BYTES], data_bytes
+
+
+def _check_encryption(document: Struct, path: Path) -> None:
+    """Refuse a file that is encrypted in part: the key that its footer is signed by, or its columns lack, isn't here."""
+    chunks = (
+        chunk for group in document.structs(_File.ROW_GROUPS) for chunk in group.structs(_RowGroup.CHUNKS)
+    )
+    secret = {_Chunk.ENCRYPTION, _Chunk.ENCRYPTED_METADATA}
+    if _File.ENCRYPTION in document.fields or any(secret & chunk.fields.keys() for chunk in chunks):
+        raise ParquetError(path, "columns of it are encrypted; write it without encryption")
+
+
+def _footer_of(document: Struct, data_bytes: int, path: Path) -> ParquetFooter:
+    columns, leaves = _columns_of(document.structs(_File.SCHEMA))
+    _check_names(path, columns)
+    groups = document.structs(_File.ROW_GROUPS)
+    sizes = [group.integer(_RowGroup.ROWS) for group in groups]
+    rows = [size for size in sizes if size is not None and size >= 0]
+    if len(rows) != len(groups) or sum(rows) != document.integer(_File.ROWS):
+        raise ThriftError("its rows are not those of its row groups")
+    for group in groups:
+        chunks = group.structs(_RowGroup.CHUNKS)
+        elsewhere = next((file for chunk in chunks if (file := chunk.binary(_Chunk.FILE)) is not None), None)
+        if elsewhere is not None:
+            raise ParquetError(
+                path,
+                f"it only tells of columns in other files, such as {elsewhere.decode(errors='replace')!r}; "
+                "leave it out of the source",
+            )
+        if len(chunks) != leaves or not all(_Chunk.METADATA in chunk.fields for chunk in chunks):
+            raise ThriftError("a row group has other columns than the file")
+    if max(rows, default=0) > _MOST_ROWS_PER_GROUP:
+        raise ParquetError(
+            path,
+            f"one of its row groups has {max(rows):,} rows; write it with row groups of at most {_MOST_ROWS_PER_GROUP:,}",
+        )
+    if _File.ORDERS in document.fields and len(document.structs(_File.ORDERS)) != leaves:
+        raise ThriftError("it orders other columns than it has")
+    entries = [
+        (entry.binary(_KeyValue.KEY), entry.binary(_KeyValue.VALUE))
+        for entry in document.structs(_File.METADATA)
+    ]
+    writer = document.binary(_File.WRITER)
+    return ParquetFooter(
+        rows_per_group=tuple(rows),
+        columns=tuple(columns),
+        metadata={key: value for key, value in entries if key is not None and value is not None},
+        writer=None if writer is None else writer.decode(errors="replace"),
+        data_bytes=data_bytes,
+    )
+
+
+def _columns_of(elements: Sequence[Struct]) -> tuple[list[str], int]:
+    """The names of the top-level columns, and how many columns there are at the ends of all branches."""
+    if not elements or _Element.TYPE in elements[0].fields:
+        raise ThriftError("it has no schema")
+    names, leaves = [], 0
+    expected = [_children_of(elements[0])]
+    for element in elements[1:]:
+        while expected and not expected[-1]:
+            expected.pop()
+        if not expected:
+            break
+        name = element.binary(_Element.NAME)
+        if name is None:
+            raise ThriftError("a column has no name")
+        if len(expected) == 1:
+            names.append(name.decode())
+        expected[-1] -= 1
+        if _Element.TYPE in element.fields:
+            leaves += 1
+        else:
+            expected.append(_children_of(element))
+    if not expected or any(expected):
+        raise ThriftError("its schema is no tree")
+    return names, leaves
+
+
+def _children_of(element: Struct) -> int:
+    count = element.integer(_Element.CHILDREN) or 0
+    if count < 0:
+        raise ThriftError("its schema is no tree")
+    return count
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ParquetError(path, f"it has two columns {name!r}; rename one of them")
+        seen.add(name)
+
+
+def _other_rows(path: Path, rows: int) -> ParquetError:
+    return ParquetError(
+        path, f"it has {rows} rows, and not as many labels: it was replaced or written to meanwhile"
+    )
+
+
+def _row_groups(reader: pa.RecordBatchReader, footer: ParquetFooter, path: Path) -> Iterator[pa.Table]:
+    """The rows of a reader, in tables of as many as each row group has."""
+    held = pa.RecordBatch.from_pylist([], reader.schema)
+    for rows in footer.rows_per_group:
+        parts, missing = [], rows
+        while missing:
+            while not held.num_rows:
+                try:
+                    held = reader.read_next_batch()
+                except StopIteration:
+                    raise _other_rows(path, footer.rows) from None
+            parts.append(held.slice(0, missing))
+            held = held.slice(parts[-1].num_rows)
+            missing -= parts[-1].num_rows
+        yield pa.Table.from_batches(parts, reader.schema)
+    if held.num_rows or any(batch.num_rows for batch in reader):
+        raise _other_rows(path, footer.rows)
+
+
+class _NewColumns:
+    """Writes new columns, in what other readers of a file need anyway: its codec, and statistics where they mean something."""
+
+    def __init__(self, schema: pa.Schema, document: Struct) -> None:
+        has_orders = _File.ORDERS in document.fields
+        chunks = [
+            chunk
+            for group in document.structs(_File.ROW_GROUPS)
+            for chunk in group.structs(_RowGroup.CHUNKS)[:1]
+        ]
+        self._schema = schema
+        self._options = {
+            "compression": _codec_of(chunks[0]) if chunks else "snappy",
+            # Without the order that they are in, the format leaves undefined what minima and maxima mean.
+            "write_statistics": has_orders,
+            "write_page_index": has_orders and any(_Chunk.OFFSET_INDEX in chunk.fields for chunk in chunks),
+            "store_schema": False,
+        }
+
+    def encode(self, *row_group: pa.Table) -> tuple[memoryview, Struct]:
+        """The bytes of a row group's columns, which lie 4 bytes further in a file of their own, and that file's footer."""
+        buffer = pa.BufferOutputStream()
+        # Of no rows, a dictionary would be written all the same.
+        use_dictionary = any(table.num_rows for table in row_group)
+        with pq.ParquetWriter(buffer, self._schema, use_dictionary=use_dictionary, **self._options) as writer:
+            for table in row_group:
+                writer.write_table(table, row_group_size=max(1, table.num_rows))
+        written = memoryview(buffer.getvalue())
+        data_bytes = (
+            len(written) - _TAIL_BYTES - int.from_bytes(written[-_TAIL_BYTES : -len(_MAGIC)], "little")
+        )
+        footer, _ = Struct.read(bytes(written[data_bytes:-_TAIL_BYTES]), _NEW_SHAPE)
+        return written[len(_MAGIC) : data_bytes], footer
+
+
+def _codec_of(chunk: Struct) -> str:
+    """A column's codec by PyArrow's name; snappy where PyArrow does not write it."""
+    raw = chunk.fields[_Chunk.METADATA][1]
+    name = _CODEC_NAMES.get(Struct.read(raw, {})[0].integer(_Column.CODEC) or 0, "snappy")
+    return name if name == "none" or pa.Codec.is_available(name) else "snappy"
+
+
+def _append_row_groups(
+    groups: Sequence[Struct], new: _NewColumns, tables: Iterable[pa.Table], copy: BinaryIO
+) -> None:
+    """Write each row group's new columns, and tell the row group of them."""
+    for group, table in zip(groups, tables, strict=True):
+        shift = copy.tell() - len(_MAGIC)
+        written, footer = new.encode(table)
+        copy.write(written)
+        (new_group,) = footer.structs(_File.ROW_GROUPS)
+        for chunk in new_group.structs(_RowGroup.CHUNKS):
+            _shift(chunk, shift)
+        group.structs(_RowGroup.CHUNKS).extend(new_group.structs(_RowGroup.CHUNKS))
+        for size in (_RowGroup.BYTES, _RowGroup.COMPRESSED_BYTES):
+            before, more = group.integer(size), new_group.integer(size)
+            if before is not None and more is not None:
+                group.set_integer(size, before + more)
+
+
+def _shift(chunk: Struct, shift: int) -> None:
+    """Let a column that was written elsewhere be found where it is now."""
+    column: Struct = chunk.fields[_Chunk.METADATA][1]
+    # A column of no rows has no data, and says 0: it lies where its data would.
+    column.set_integer(_Column.DATA, (column.integer(_Column.DATA) or len(_MAGIC)) + shift)
+    for struct, fields in (
+        (chunk, (_Chunk.OFFSET, _Chunk.OFFSET_INDEX, _Chunk.COLUMN_INDEX)),
+        (column, (_Column.INDEX, _Column.DICTIONARY, _Column.BLOOM_FILTER)),
+    ):
+        for field in fields:
+            if offset := struct.integer(field):
+                struct.set_integer(field, offset + shift)
+
+
+def _append_to_schema(document: Struct, new: Struct, columns: pa.Schema, columns_before: int) -> None:
+    """Tell a footer of new columns, all but its row groups, which know them already."""
+    elements = document.structs(_File.SCHEMA)
+    elements[0].fields[_Element.CHILDREN] = i32_field(columns_before + len(columns))
+    elements.extend(new.structs(_File.SCHEMA)[1:])
+    if _File.ORDERS in document.fields:
+        document.structs(_File.ORDERS).extend(new.structs(_File.ORDERS))
+    for entry in document.structs(_File.METADATA):
+        key, value = entry.binary(_KeyValue.KEY), entry.binary(_KeyValue.VALUE)
+        if key is not None and value is not None:
+            told = with_columns(key, value, columns)
+            if told != value:
+                entry.set_binary(_KeyValue.VALUE, told)
+    # A second footer within the footer, in another encoding, which would not know the new columns. It may be absent.
+    document.fields.pop(_File.EXTENSION, None)
+
+
+def _copy(source: BinaryIO, target: BinaryIO, size: int, path: Path) -> None:
+    """Copy a file's first bytes within the kernel, which on some file systems copies nothing; by hand where it can't."""
+    copied = 0
+    with suppress(
+        OSError, AttributeError
+    ):  # other file systems, other systems; a full disk is met again below
+        while copied < size:
+            sent = os.copy_file_range(
+                source.fileno(), target.fileno(), min(size - copied, _MOST_COPIED_BYTES), copied, copied
+            )
+            if not sent:
+                break
+            copied += sent
+    target.seek(copied)
+    while copied < size:
+        part = os.pread(source.fileno(), min(size - copied, _COPIED_BYTES), copied)
+        if not part:
+            raise ParquetError(path, "it was replaced or written to meanwhile")
+        target.write(part)
+        copied += len(part)
