@@ -1,12 +1,14 @@
 """The sample: which texts of a source a comparison asks."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from labelmill.dataset.plan import Chunk, first_places, read_chunk, scan_digests, scan_places
+from labelmill.dataset.digests import SourceDigests
+from labelmill.dataset.plan import Chunk, read_chunk
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
 from labelmill.live.rounds import Question
@@ -31,8 +33,13 @@ def draw_sample(files: Sequence[SourceFile], template: TextTemplate, rows: int) 
     They are those whose digests are the smallest. A digest is a cryptographic hash of the text, so that this is a random
     choice which doesn't depend on how the source is sorted, and the same one each time. Rows without a text are left out.
     """
-    chosen = first_places(scan_digests(files, template)).bottom_k(rows, by="digest").select("row").collect()
-    return scan_places(files, template, chosen.lazy()).collect()
+    with tempfile.TemporaryDirectory() as folder:
+        digests = SourceDigests(files, template, Path(folder))
+        readable = digests.read(range(len(files)))
+        smallest = digests.first_places(readable, lambda texts, _: texts).bottom_k(rows, by="digest")
+        drawn = [pl.DataFrame(schema={"row_key": pl.String, "text": pl.String})]
+        drawn.extend(digests.texts_at(smallest["place"].sort()))
+        return pl.concat(drawn)
 
 
 def write_sample(drawn: pl.DataFrame, folder: Path) -> Sample:

@@ -1,16 +1,17 @@
-"""Merging back: the source's files with their labels, and what went wrong beside them."""
+"""Merging: what the ledger says of each row of a source, and the files in which it stands beside the row."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
+from labelmill.dataset.digests import SourceDigests, first_place, number_at, row_at
+from labelmill.dataset.parquet import ParquetError, append_columns, read_footer
 from labelmill.dataset.source import SourceFile
-from labelmill.dataset.template import TextTemplate
-from labelmill.errors import CannotWrite
-from labelmill.store.files import written_whole
+from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
 from labelmill.store.ledger import Ledger
 
 LABEL_COLUMNS = pl.Schema(
@@ -40,180 +41,232 @@ FAILURE_COLUMNS = pl.Schema(
     }
 )
 """What `failed/` adds to the source's columns."""
-_MOST_MERGES = 3
-"""Times that a file is merged which is replaced meanwhile."""
+_ROWS_AT_ONCE = 500_000
+_FILES_AT_ONCE = 200
 _NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
-class Merger:
-    """Joins one ledger's answers to the rows of a source, by row key."""
+class RowAnswers:
+    """What a ledger says of each row of some files of a source, in files of its own, by place.
 
-    ledger: Ledger
-    template: TextTemplate
+    Columns: `place`, `LABEL_COLUMNS`, `FAILURE_COLUMNS` (null but where the row failed), and `is_open`: whether the row has
+    a text that is not settled.
+    """
 
-    def labeled(self, file: SourceFile) -> pl.LazyFrame:
-        """The file's rows in their order, all its columns, then `LABEL_COLUMNS`."""
-        return _beside(file.scan(), self.label_columns(file))
+    digests: SourceDigests
+    numbers: tuple[int, ...]
+    folder: Path
 
-    def label_columns(self, file: SourceFile) -> pl.LazyFrame:
-        """`LABEL_COLUMNS` of the file's rows, in their order."""
-        is_empty = pl.col("digest").is_null()
-        has_label, has_failed = pl.col("label").is_not_null(), pl.col("error").is_not_null()
-        columns = {
-            "label": pl.col("label"),
-            "label_status": pl.when(is_empty)
-            .then(pl.lit("empty"))
-            .when(has_label)
-            .then(pl.lit("ok"))
-            .when(has_failed)
-            .then(pl.lit("failed"))
-            .otherwise(pl.lit("pending")),
-            "label_error": pl.when(has_label).then(None).otherwise(pl.col("error")),
-            "label_confidence": pl.col("confidence"),
-            "label_model": pl.when(has_label).then(pl.col("model")).otherwise(pl.col("failed_model")),
-            "label_run_id": pl.when(has_label).then(pl.col("run_id")).otherwise(pl.col("failed_run_id")),
-        }
-        return self._answers(file).select(**_typed(columns, LABEL_COLUMNS))
+    def counts(self, run_id: str) -> pl.DataFrame:
+        """How many rows each file has of each `label`, `label_status` and `label_error`.
 
-    def failed(self, file: SourceFile) -> pl.LazyFrame:
-        """The file's rows that were tried and have no label: its columns and partitions, then `FAILURE_COLUMNS`.
-
-        Where the source is such a file itself, its `FAILURE_COLUMNS` give way to the new ones.
+        Columns: `number`, those three, `is_open`, `is_new` (labeled by the run `run_id`) and `rows`.
         """
-        has_failed = pl.col("label").is_null() & pl.col("error").is_not_null()
-        columns = {
-            "failure_kind": pl.when(has_failed).then(pl.col("error")),
-            "failure_message": pl.col("message"),
-            "failure_requests": pl.col("requests"),
-            "failure_cost_usd": pl.col("cost_usd"),
-        }
-        own = file.scan_with_partitions().drop(FAILURE_COLUMNS.names(), strict=False)
-        failures = self._answers(file).select(**_typed(columns, FAILURE_COLUMNS))
-        return _beside(own, failures).filter(pl.col("failure_kind").is_not_null())
-
-    def _answers(self, file: SourceFile) -> pl.LazyFrame:
-        """What the ledger knows of each row of the file, in order, without the file's own columns.
-
-        Only digests are joined: nothing of the source passes through the join, and no column name can clash.
-        """
-        failures = self.ledger.failures().rename({"model": "failed_model", "run_id": "failed_run_id"})
-        # A row without a text has no digest, and null joins nothing.
         return (
-            file.scan_texts(self.template)
-            .select("digest")
-            .join(self.ledger.labels(), on="digest", how="left", maintain_order="left")
-            .join(failures, on="digest", how="left", maintain_order="left")
+            self._scan()
+            .select(
+                "label",
+                "label_status",
+                "label_error",
+                "is_open",
+                number=number_at(pl.col("place")),
+                is_new=pl.col("label_run_id").eq_missing(run_id),
+            )
+            .group_by("number", "label", "label_status", "label_error", "is_open", "is_new")
+            .agg(rows=pl.len())
+            .collect(engine="streaming")
         )
 
+    def fingerprints(self) -> dict[int, str]:
+        """A hash of each file's label columns in their order; equal columns have equal ones."""
+        hashed = pl.struct(LABEL_COLUMNS.names()).hash(seed=0)
+        place = row_at(pl.col("place")) * 2 + 1
+        sums = (
+            self._scan()
+            .select(number=number_at(pl.col("place")), hash=hashed * place)
+            .group_by("number")
+            .agg(pl.col("hash").sum())
+            .collect(engine="streaming")
+        )
+        known = {number: f"{value:016x}" for number, value in sums.iter_rows()}
+        return {number: known.get(number, "") for number in self.numbers}
 
-def _typed(columns: Mapping[str, pl.Expr], schema: pl.Schema) -> dict[str, pl.Expr]:
-    return {name: expr.cast(schema[name]) for name, expr in columns.items()}
+    def columns(self, numbers: Sequence[int], first: int = 0, rows: int | None = None) -> pl.DataFrame:
+        """`place` and `LABEL_COLUMNS` of the rows of some files that follow each other, by place; of one file's, a part."""
+        begin, end = first_place(numbers[0]) + first, first_place(numbers[-1] + 1)
+        if rows is not None:
+            end = begin + rows
+        found = self._scan().filter(pl.col("place").is_between(begin, end, closed="left"))
+        return found.select("place", *LABEL_COLUMNS).collect().sort("place")
+
+    def reader(self, number: int) -> pa.RecordBatchReader:
+        """`LABEL_COLUMNS` of a file's rows, piece by piece."""
+        rows = self.digests.rows[number]
+        schema = _arrow_of(pl.DataFrame(schema={"place": pl.UInt64, **LABEL_COLUMNS})).schema
+        pieces = (
+            _arrow_of(self.columns([number], first, min(_ROWS_AT_ONCE, rows - first)))
+            for first in range(0, rows, _ROWS_AT_ONCE)
+        )
+        batches = (batch for piece in pieces for batch in piece.cast(schema).to_batches())
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def failures(self, numbers: Iterable[int]) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The rows of each of some files that failed: their number in the file as `row`, and `FAILURE_COLUMNS`."""
+        wanted = set(numbers)
+        failed = (
+            self._scan()
+            .filter(pl.col("failure_kind").is_not_null())
+            .select("place", *FAILURE_COLUMNS)
+            .collect(engine="streaming")
+            .sort("place")
+            .select(
+                pl.col(FAILURE_COLUMNS.names()),
+                row=row_at(pl.col("place")),
+                number=number_at(pl.col("place")),
+            )
+        )
+        for (number,), rows in failed.group_by("number", maintain_order=True):
+            if number in wanted:
+                yield int(str(number)), rows.drop("number")
+
+    def _scan(self) -> pl.LazyFrame:
+        paths = sorted(self.folder.glob("*.parquet"))
+        schema = {"place": pl.UInt64, "is_open": pl.Boolean, **LABEL_COLUMNS, **FAILURE_COLUMNS}
+        if not paths:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
 
-def _beside(left: pl.LazyFrame, right: pl.LazyFrame) -> pl.LazyFrame:
-    return pl.concat([left, right], how="horizontal")
+def join_answers(digests: SourceDigests, numbers: Iterable[int], ledger: Ledger, folder: Path) -> RowAnswers:
+    """Join a ledger's answers to the rows of some files that were read, by digest, bucket by bucket.
 
-
-def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> list[Path]:
-    """Publish the labeled files, each one whole under its source's relative name, and return them.
-
-    Files that the source no longer has are removed from the folder, and so is what a killed run had half written.
-    The manifest goes first, before any file is replaced, and is written anew by the run's end: where there is one, it
-    is true of every file there, and where there is none, a run is writing or was killed.
-
-    Raises:
-        CannotWrite: some files of the source kept changing while they were merged. Their labeled files stay as they
-            were, and all others are published.
+    Only digests are joined: nothing of the source passes through the join. A row without a text has none, and null joins
+    nothing.
     """
-    folder.with_name(MANIFEST).unlink(missing_ok=True)
+    numbers = tuple(numbers)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for bucket in digests.buckets:
+        rows = digests.scan(bucket, numbers)
+        answers = ledger.answers(rows.select("digest"))
+        joined = rows.join(answers, on="digest", how="left")
+        with disk_errors():
+            joined.select("place", *_row_columns()).sort("place").sink_parquet(
+                folder / f"{bucket}.parquet", compression="lz4", row_group_size=100_000
+            )
+    return RowAnswers(digests, numbers, folder)
+
+
+def _row_columns() -> list[pl.Expr]:
+    is_empty = pl.col("digest").is_null()
+    has_label = pl.col("label").is_not_null()
+    has_failed = pl.col("error").is_not_null() & ~has_label
+    status = (
+        pl.when(is_empty)
+        .then(pl.lit("empty"))
+        .when(has_label)
+        .then(pl.lit("ok"))
+        .when(has_failed)
+        .then(pl.lit("failed"))
+        .otherwise(pl.lit("pending"))
+    )
+    labels = {
+        "label": pl.col("label"),
+        "label_status": status,
+        "label_error": pl.when(has_failed).then("error"),
+        "label_confidence": pl.col("confidence"),
+        "label_model": pl.when(has_label).then(pl.col("model").cast(pl.String)).otherwise("failed_model"),
+        "label_run_id": pl.when(has_label).then(pl.col("run_id").cast(pl.String)).otherwise("failed_run_id"),
+    }
+    failures = {
+        "failure_kind": pl.col("error"),
+        "failure_message": pl.col("message"),
+        "failure_requests": pl.col("requests"),
+        "failure_cost_usd": pl.col("cost_usd"),
+    }
+    is_open = ~is_empty & ~pl.col("is_final").fill_null(value=False)
+    return [
+        is_open.alias("is_open"),
+        *_typed(labels, LABEL_COLUMNS),
+        *_typed({name: pl.when(has_failed).then(value) for name, value in failures.items()}, FAILURE_COLUMNS),
+    ]
+
+
+def _typed(columns: Mapping[str, pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
+    return [expr.cast(schema[name]).alias(name) for name, expr in columns.items()]
+
+
+def write_labeled(answers: RowAnswers, numbers: Iterable[int], folder: Path) -> dict[int, FileStamp]:
+    """Publish some labeled files, each one whole under its source's relative name.
+
+    Returns:
+        the stamps of those that were published, by the file's number. The others have changed since their rows were read:
+        each row might get another row's label, so that what was published of such a file stays as it was.
+    """
+    digests = answers.digests
+    published: dict[int, FileStamp] = {}
     # Not in the folder itself: Polars refuses to read a folder that holds anything but Parquet.
     scratch = folder.with_name(SCRATCH)
-    restless = []
-    for file in files:
-        try:
-            with written_whole(folder / file.relative, scratch) as temporary:
-                _sink_unchanged(lambda file=file: merger.labeled(file), [file], temporary)  # type: ignore[misc]
-        except SourceChanged:
-            restless.append(file)
+    for group in _groups(sorted(numbers), digests.rows):
+        paths = {number: folder / digests.files[number].relative for number in group}
+        held = answers.columns(group) if len(group) > 1 else None
+        with written_together(scratch) as together:
+            for number, path in list(paths.items()):
+                columns = answers.reader(number) if held is None else _of_file(held, number)
+                temporary = together.temporary_of(path)
+                if not _is_written(digests, number, columns, temporary):
+                    together.leave_out(path)
+                    del paths[number]
+        for number, path in paths.items():
+            if stamp := stamp_of(path):
+                published[number] = stamp
     shutil.rmtree(scratch, ignore_errors=True)
-    if restless:
-        raise CannotWrite(_restless_words(restless))
-    ours = {folder / file.relative for file in files}
-    suffixes = {".parquet", ".tmp", *(path.suffix for path in ours)}
-    for stale in set(folder.rglob("*")) - ours:
-        if stale.suffix in suffixes and not stale.is_dir():
-            stale.unlink()
-    return sorted(ours)
+    return published
 
 
-def write_failed(files: Sequence[SourceFile], merger: Merger, path: Path) -> int:
-    """Write the rows without a label into one file and return how many; no file where there are none.
-
-    Raises:
-        CannotWrite: some files of the source kept changing meanwhile.
-    """
+def _is_written(
+    digests: SourceDigests, number: int, columns: pa.Table | pa.RecordBatchReader, target: Path
+) -> bool:
+    """Write one labeled file, and say whether the source's was the same all the while from when its rows were read."""
+    path, stamp = digests.files[number].path, digests.stamps[number]
+    if stamp_of(path) != stamp:
+        return False
     try:
-        with written_whole(path) as temporary:
-            _sink_unchanged(
-                lambda: pl.concat([merger.failed(file) for file in files], how="diagonal_relaxed"),
-                files,
-                temporary,
-            )
-            count = int(
-                pl.scan_parquet(temporary, glob=False, hive_partitioning=False)
-                .select(pl.len())
-                .collect()
-                .item()
-            )
-    except SourceChanged as changed:
-        raise CannotWrite(_restless_words(changed.files)) from None
-    if not count:
-        path.unlink()
-    return count
+        append_columns(path, read_footer(path), columns, target)
+    except (ParquetError, OSError):
+        # Half of an old file and half of a new one may also be no Parquet at all.
+        if stamp_of(path) == stamp:
+            raise
+        return False
+    return stamp_of(path) == stamp
 
 
-class SourceChanged(Exception):  # noqa: N818  (what happened)
-    """Some files of the source were replaced or written to, again and again, while they were merged."""
-
-    def __init__(self, files: Sequence[SourceFile]) -> None:
-        self.files = files
-        super().__init__(files)
-
-
-def _sink_unchanged(rows: Callable[[], pl.LazyFrame], files: Sequence[SourceFile], path: Path) -> None:
-    """Write rows that come of several scans of some files, which stay the same from the first scan to the last.
-
-    The scans are put side by side: of a file that was replaced in between, each row would get another row's label. So it
-    is done again where one has changed.
-
-    Raises:
-        SourceChanged: it did so each time.
-    """
-    for _ in range(_MOST_MERGES):
-        before = [_state_of(file.path) for file in files]
-        try:
-            rows().sink_parquet(path, maintain_order=True)
-        except (pl.exceptions.PolarsError, OSError):
-            # Half of an old file and half of a new one may also be no Parquet at all.
-            if before == [_state_of(file.path) for file in files]:
-                raise
-            continue
-        if before == [_state_of(file.path) for file in files]:
-            return
-    after = [_state_of(file.path) for file in files]
-    raise SourceChanged(
-        [file for file, was, now in zip(files, before, after, strict=True) if was != now] or files
-    )
+def _groups(numbers: Iterable[int], rows: Mapping[int, int]) -> Iterator[list[int]]:
+    """Files whose label columns are held together: one large, or some small ones."""
+    group: list[int] = []
+    held = 0
+    for number in numbers:
+        if group and (held + rows[number] > _ROWS_AT_ONCE or len(group) == _FILES_AT_ONCE):
+            yield group
+            group, held = [], 0
+        group.append(number)
+        held += rows[number]
+    if group:
+        yield group
 
 
-def _state_of(path: Path) -> tuple[int, ...]:
-    """What tells a file from the one that takes its place, and from what is written into it."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _of_file(held: pl.DataFrame, number: int) -> pa.Table:
+    begin, end = (held["place"].search_sorted(first_place(one)) for one in (number, number + 1))
+    return _arrow_of(held[begin:end])
 
 
-def _restless_words(files: Sequence[SourceFile]) -> str:
+def _arrow_of(rows: pl.DataFrame) -> pa.Table:
+    return rows.select(LABEL_COLUMNS.names()).to_arrow()
+
+
+def restless_words(files: Sequence[SourceFile]) -> str:
+    """Say of which files the labels could not be put beside the rows."""
     names = ", ".join(repr(str(file.path)) for file in files[:_NAMED_FILES])
     more = f" and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else ""
     return (

@@ -1,27 +1,25 @@
 """The plan: which texts of a source still need a request, cut into chunks."""
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
+import pyarrow.parquet as pq
 
-from labelmill.dataset.source import SourceFile
-from labelmill.dataset.template import TextTemplate
+from labelmill.dataset.digests import SourceDigests
 from labelmill.question.attempts import Tried
 from labelmill.store.files import disk_errors
-from labelmill.store.row_key import key_digest, row_key
+from labelmill.store.row_key import key_digest
 
 MOST_CHUNKS = 200
 """Task runs of a run: what a Prefect server and its pages take without effort."""
 _FEWEST_TEXTS = 100
 _TEXTS_PER_PLACE = 6
 """Texts per request in flight: enough that the chunks in flight keep every slot busy while one waits for its slowest answer."""
-
+_ROWS_IN_A_GROUP = 50_000
 
 _TRIED = tuple(field.name for field in fields(Tried))
 
@@ -67,61 +65,51 @@ def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, .
 
 
 def write_pending(
-    files: Sequence[SourceFile],
-    template: TextTemplate,
-    known_digests: pl.LazyFrame,
+    digests: SourceDigests,
+    numbers: Iterable[int],
+    known: pl.LazyFrame,
     path: Path,
     among: pl.LazyFrame | None = None,
 ) -> int:
-    """Write the texts that need a request to a Parquet file (`row_key`, `text`), in the source's order.
+    """Write the texts of some files that need a request to a Parquet file (`row_key`, `text`), in the source's order.
 
-    Those are the texts whose digest is not known, and among the given ones where some are given. Each text once, however
-    many rows have it. First the digests alone are compared, then the texts are fetched by their place, so that no more
-    than digests and places are held in memory.
+    Those are the texts whose `digest` is not known, and among the given ones where some are given. Each text once, however
+    many rows have it. First the digests alone are compared, bucket by bucket, then the texts are fetched by their place.
 
     Returns:
         how many there are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    places_path = path.with_suffix(".places")
-    digests = scan_digests(files, template)
-    if among is not None:
-        digests = digests.join(among, on="digest", how="semi")
-    with ExitStack() as cleanup, disk_errors():
-        cleanup.callback(places_path.unlink, missing_ok=True)
-        pending = digests.join(known_digests, on="digest", how="anti")
-        first_places(pending).select("row").sink_parquet(places_path)
-        places = pl.scan_parquet(places_path, glob=False, hive_partitioning=False)
-        scan_places(files, template, places).sink_parquet(path, maintain_order=True)
-    return int(pl.scan_parquet(path, glob=False, hive_partitioning=False).select(pl.len()).collect().item())
+
+    def pending(rows: pl.LazyFrame, bucket: int) -> pl.LazyFrame:
+        if among is not None:
+            rows = rows.join(digests.of_bucket(bucket, among), on="digest", how="semi")
+        # Of all that is known no more is held than what a bucket's rows ask about.
+        answered = digests.of_bucket(bucket, known).join(rows.select("digest"), on="digest", how="semi")
+        return rows.join(answered, on="digest", how="anti")
+
+    with disk_errors():
+        places = digests.first_places(digests.read(numbers), pending)["place"]
+        return write_texts(digests.texts_at(places), path)
 
 
-def scan_digests(files: Sequence[SourceFile], template: TextTemplate) -> pl.LazyFrame:
-    """The rows that have a text: `row`, numbered through all files, and the text's `digest`."""
-    return pl.concat(
-        file.scan_texts(template).select("digest").with_row_index("row", offset=first)
-        for file, first in _numbered(files)
-    ).filter(pl.col("digest").is_not_null())
+def write_texts(pieces: Iterable[pl.DataFrame], path: Path) -> int:
+    """Write texts (`row_key`, `text`) that come piece by piece into one Parquet file; returns how many there are."""
+    written, held = 0, [pl.DataFrame(schema={"row_key": pl.String, "text": pl.String})]
+    with pq.ParquetWriter(path, held[0].to_arrow().schema, compression="zstd") as writer:
 
+        def write() -> None:
+            writer.write_table(pl.concat(held).to_arrow())
+            held.clear()
 
-def first_places(digests: pl.LazyFrame) -> pl.LazyFrame:
-    """Each digest once, with the first `row` that has it."""
-    return digests.group_by("digest").agg(pl.col("row").min())
-
-
-def scan_places(files: Sequence[SourceFile], template: TextTemplate, places: pl.LazyFrame) -> pl.LazyFrame:
-    """The texts at some places (`row`), in the source's order: `row_key` and `text`."""
-    return pl.concat(
-        file.scan_texts(template)
-        .with_row_index("row", offset=first)
-        .join(places, on="row", how="semi", maintain_order="left")
-        .select(row_key=row_key(pl.col("text")), text="text")
-        for file, first in _numbered(files)
-    )
-
-
-def _numbered(files: Sequence[SourceFile]) -> list[tuple[SourceFile, int]]:
-    return list(zip(files, first_rows_of([file.count() for file in files]), strict=True))
+        for piece in pieces:
+            held.append(piece)
+            written += piece.height
+            if sum(one.height for one in held) >= _ROWS_IN_A_GROUP:
+                write()
+        if held:
+            write()
+    return written
 
 
 def write_tried(pending: Path, tries: pl.LazyFrame) -> None:
@@ -156,8 +144,3 @@ def read_chunk(path: Path, chunk: Chunk) -> list[tuple[str, str]]:
         .collect()
         .rows()
     )
-
-
-def first_rows_of(counts: Sequence[int]) -> list[int]:
-    """The number of each file's first row when the rows of all files are numbered through."""
-    return list(accumulate(counts, initial=0))[:-1]

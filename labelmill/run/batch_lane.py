@@ -30,6 +30,7 @@ from labelmill.live.progress import BatchSeen
 from labelmill.money.prices import surcharge_of
 from labelmill.providers.table import provider_of
 from labelmill.run.context import RunContext
+from labelmill.run.publication import files_to_plan
 from labelmill.run.runner import Runner
 from labelmill.store.ledger import faults_named
 
@@ -156,7 +157,8 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
         known.append(tries.select("digest"))
     path = context.record_folder / f"pending-batches-{len(session.outstanding.settled)}.parquet"
     with faults_named(context.folder.ledgers):
-        texts = write_pending(context.files, context.template, pl.concat(known), path)
+        numbers = files_to_plan(context, retry_failed=retry_failed)
+        texts = write_pending(context.digests, numbers, pl.concat(known), path)
     context.notice_task_change(path, "batch")
     has_schemas = provider_of(context.job.model).has_schemas
     session.planned(Unsent(write_groups(path, tries, has_schemas=has_schemas)))

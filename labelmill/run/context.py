@@ -13,7 +13,8 @@ from typing import Any
 from langchain_core.runnables import Runnable
 
 from labelmill.batch.session import BatchSession
-from labelmill.dataset.merge import Merger
+from labelmill.dataset.digests import SourceDigests
+from labelmill.dataset.merge import RowAnswers
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.job.model import LabelJob, Run
@@ -68,6 +69,8 @@ class RunContext:
         self.throttle = Throttle(self.job.run, stop_signal=self.stop_signal)
         self.progress = Progress(self.throttle.pause)
         self.notices: list[str] = []
+        self.row_answers: dict[int, RowAnswers] = {}
+        """What the ledger says of the rows of each file that was merged, by the file's number."""
         self.next_number = 0
         self._numbers = threading.Lock()
 
@@ -121,15 +124,16 @@ class RunContext:
         """The text of a row."""
         return read_template(self.job.source.text)
 
-    @property
-    def merger(self) -> Merger:
-        """Joins the ledger's answers to the source."""
-        return Merger(self.ledger, self.template)
-
     @cached_property
     def files(self) -> list[SourceFile]:
         """The source's files."""
         return source_files(self.job.source.path)
+
+    @cached_property
+    def digests(self) -> SourceDigests:
+        """The digests of their texts, as far as the run has read them."""
+        # By this name a dead run's copies are found and taken away.
+        return SourceDigests(self.files, self.template, self.record_folder / "pending-digests")
 
     @property
     def endpoint(self) -> Endpoint:

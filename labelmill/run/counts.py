@@ -1,12 +1,14 @@
 """What a run's files add up to: the rows of the published dataset, and the work in the ledger."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from labelmill.dataset.merge_state import RowGroup
 from labelmill.job.model import Run
 from labelmill.store.ledger import BY_BATCH, COST_USD, KNOWN_USD, LIVE_COST_USD, scan_with_journals
 
@@ -112,41 +114,29 @@ BILL = {
 """How ledger rows add up to a `Bill`, exactly: money in the ledger's decimals."""
 
 
-def count_rows(labeled: Sequence[Path], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
-    """Count the rows of labeled files by what became of them; `labels` are the job's, in its order."""
-    scans = [pl.scan_parquet(file, hive_partitioning=False, glob=False) for file in labeled]
-    return count_statuses(scans, run_id, labels)
-
-
-def count_statuses(rows: Sequence[pl.LazyFrame], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
-    """The same of frames that hold the label columns."""
-    labels = list(labels)
-    if not rows:
-        return RowCounts(labels=dict.fromkeys(labels, 0))
-    columns = ("label", "label_status", "label_error", "label_run_id")
-    groups = (
-        pl.concat([frame.select(columns) for frame in rows])
-        .with_columns(reused=(pl.col("label_status") == "ok") & (pl.col("label_run_id") != run_id))
-        .group_by("label", "label_status", "label_error", "reused")
-        .len()
-        .collect()
-    )
-    by_status = dict(groups.group_by("label_status").agg(pl.col("len").sum()).iter_rows())
-    counted = _counts_by(groups.filter(pl.col("label_status") == "ok"), "label")
+def rows_of(groups: Iterable[RowGroup], labels: Iterable[str] = ()) -> RowCounts:
+    """Add the rows of labeled files up by what became of them; `labels` are the job's, in its order."""
+    by_status: Counter[str] = Counter()
+    by_label: Counter[str] = Counter()
+    by_error: Counter[str] = Counter()
+    reused = 0
+    for group in groups:
+        by_status[group.status] += group.rows
+        if group.status == "ok":
+            by_label[str(group.label)] += group.rows
+            reused += 0 if group.is_new else group.rows
+        elif group.status == "failed":
+            by_error[str(group.error)] += group.rows
     return RowCounts(
-        total=sum(by_status.values()),
-        labeled=by_status.get("ok", 0),
-        reused=groups.filter("reused")["len"].sum(),
-        failed=by_status.get("failed", 0),
-        pending=by_status.get("pending", 0),
-        empty=by_status.get("empty", 0),
-        labels=_largest_first(dict.fromkeys(labels, 0) | counted),
-        failures=_largest_first(_counts_by(groups.filter(pl.col("label_status") == "failed"), "label_error")),
+        total=by_status.total(),
+        labeled=by_status["ok"],
+        reused=reused,
+        failed=by_status["failed"],
+        pending=by_status["pending"],
+        empty=by_status["empty"],
+        labels=_largest_first(dict.fromkeys(labels, 0) | dict(sorted(by_label.items()))),
+        failures=_largest_first(dict(sorted(by_error.items()))),
     )
-
-
-def _counts_by(groups: pl.DataFrame, column: str) -> dict[str, int]:
-    return dict(groups.group_by(column).agg(pl.col("len").sum()).sort(column).iter_rows())
 
 
 def _largest_first(counts: dict[str, int]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from labelmill.errors import RunStopped
 from labelmill.run.batch_lane import digests_out
 from labelmill.run.classify import classify_chunk
 from labelmill.run.context import RunContext
+from labelmill.run.publication import files_to_plan
 from labelmill.run.runner import Runner
 from labelmill.store.ledger import faults_named
 
@@ -55,7 +56,8 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
     )
     among = ledger.tries(context.run_id).select("digest") if job.run.lane == "batch" else None
     with faults_named(context.folder.ledgers):
-        texts = write_pending(context.files, context.template, known, path, among)
+        numbers = files_to_plan(context, retry_failed=retry_failed)
+        texts = write_pending(context.digests, numbers, known, path, among)
         if not retry_failed:
             write_tried(path, ledger.tries(context.run_id))
     if after:

@@ -5,11 +5,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from labelmill.dataset.merge import LABEL_COLUMNS, MANIFEST
+from labelmill.dataset.merge_state import FileState, MergeState
+from labelmill.dataset.parquet import read_footer
 from labelmill.run.record import RunRecord
-from labelmill.store.files import write_text_whole
+from labelmill.store.files import stamp_of, write_text_whole
 
 
 def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetime) -> dict[str, Any]:
@@ -46,16 +46,14 @@ def write_manifest(record: RunRecord, relative: list[Path], created: datetime) -
     It stands beside `labeled/` rather than in it: Polars refuses to read a folder that holds anything but Parquet.
     """
     folder = Path(record.labeled_path)
-    files = [
-        {
-            "path": path.as_posix(),
-            "rows": pl.scan_parquet(folder / path, hive_partitioning=False, glob=False)
-            .select(pl.len())
-            .collect()
-            .item(),
-            "bytes": (folder / path).stat().st_size,
-        }
-        for path in relative
-    ]
-    manifest = manifest_of(record, files, created)
+    states = MergeState.beside(folder).files
+    files = [_facts_of(folder, path, states.get(path.as_posix())) for path in relative]
+    manifest = manifest_of(record, [facts for facts in files if facts], created)
     write_text_whole(folder.with_name(MANIFEST), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def _facts_of(folder: Path, path: Path, state: FileState | None) -> dict[str, Any] | None:
+    if state is not None:
+        return {"path": path.as_posix(), "rows": state.rows, "bytes": state.labeled.size}
+    stamp = stamp_of(folder / path)
+    return stamp and {"path": path.as_posix(), "rows": read_footer(folder / path).rows, "bytes": stamp.size}

@@ -16,7 +16,7 @@ from labelmill.run.context import RunContext, new_run_id
 from labelmill.run.counts import Work, work_of_run
 from labelmill.run.publication import Merged
 from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
-from labelmill.run.recovery import recover_dead_runs
+from labelmill.run.recovery import recover_dead_runs, remove_plans
 from labelmill.store.folder import LockedError, OutputFolder, locked
 
 
@@ -54,8 +54,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         try:
             yield context
         finally:
-            for plan in context.record_folder.glob("pending*"):
-                plan.unlink()
+            remove_plans(context.record_folder)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Recovery of what dead runs left: their answers, their copies of texts, their temporary files, their bill."""
 
 import re
+import shutil
 from pathlib import Path
 
 from labelmill.dataset.merge import MANIFEST, SCRATCH
@@ -28,12 +29,23 @@ def recover_dead_runs(context: RunContext) -> None:
     readable([part for ledger in ledgers for part in sorted(ledger.glob("*.parquet"))])
     for ledger in ledgers:
         Ledger(ledger).fold_abandoned(context.job.run)
-    for left in (*context.folder.runs.glob("*/pending*"), *_temporaries(context.folder)):
+    for left in _temporaries(context.folder):
         left.unlink()
+    for record_folder in context.folder.runs.glob("*/"):
+        remove_plans(record_folder)
     for path in context.folder.runs.glob("*/run.json"):
         record = read_record(path.parent) if _may_be_running(path) else None
         if record is not None and record.status == "running":
             write_record(closed_record(record, context.folder), path.parent)
+
+
+def remove_plans(record_folder: Path) -> None:
+    """Take away what a run had planned and joined: its copies of texts and digests."""
+    for left in record_folder.glob("pending*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def _temporaries(folder: OutputFolder) -> list[Path]:

@@ -3,13 +3,45 @@
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from polars.exceptions import PolarsError
 
 _PARQUET = b"PAR1"
+_SYNCS_AT_ONCE = 32
+_SECOND_NS = 1_000_000_000
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+class FileStamp(NamedTuple):
+    """What tells a file from the one that takes its place, and from what is written into it.
+
+    `size` is in bytes; the times are in nanoseconds. The kernel sets `changed_ns` itself: no program can set it back.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    def is_older_than(self, moment_ns: int) -> bool:
+        """Whether a file has stood as it is for so long before a moment that no later write can bear the same times."""
+        latest = max(self.modified_ns, self.changed_ns)
+        is_coarse = not (self.modified_ns % _SECOND_NS or self.changed_ns % _SECOND_NS)
+        return latest < moment_ns - (2 * _SECOND_NS if is_coarse else _SECOND_NS // 20)
+
+
+def stamp_of(path: Path) -> FileStamp | None:
+    """A file's stamp; None where there is no such file."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return FileStamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @contextmanager
@@ -31,6 +63,59 @@ def written_whole(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+class WholeFiles:
+    """Files that are written under temporary names in a folder on the same file system, and put in place together."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._made = 0
+        self._temporaries: dict[Path, Path] = {}
+
+    def temporary_of(self, path: Path) -> Path:
+        """Where to write what is to become `path`."""
+        self._made += 1
+        self._temporaries[path] = self._scratch / f".{self._made}.{os.getpid()}.tmp"
+        return self._temporaries[path]
+
+    def leave_out(self, path: Path) -> None:
+        """Let `path` stay what it is."""
+        self._temporaries.pop(path).unlink(missing_ok=True)
+
+    def put_in_place(self) -> None:
+        """Sync all of them to disk, at once rather than one by one, and give each its name."""
+        with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
+            list(pool.map(_sync, self._temporaries.values()))
+        folders = {path.parent for path in self._temporaries}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for path, temporary in self._temporaries.items():
+            temporary.replace(path)
+        for folder in folders:
+            _sync(folder)
+        self._temporaries.clear()
+
+    def drop(self) -> None:
+        """Take away what was written and not put in place."""
+        for path in list(self._temporaries):
+            self.leave_out(path)
+
+
+@contextmanager
+def written_together(scratch: Path) -> Iterator[WholeFiles]:
+    """Let some files be written and put in place together; when the block raises, none is.
+
+    A file's sync takes milliseconds alone, and a fraction of that beside others.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    files = WholeFiles(scratch)
+    try:
+        with disk_errors():
+            yield files
+        files.put_in_place()
+    finally:
+        files.drop()
 
 
 @contextmanager

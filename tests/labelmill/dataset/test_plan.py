@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.plan import (
     MOST_CHUNKS,
     Chunk,
     chunks_of,
-    first_rows_of,
     read_chunk,
     read_tried,
     rows_per_chunk_of,
@@ -42,9 +42,14 @@ def _column(texts):
     return pl.DataFrame({"text": texts}, schema={"text": pl.String})
 
 
+def _digests(files, folder):
+    return SourceDigests(files, TEMPLATE, folder / "digests")
+
+
 def _pending(files, ledger, folder, *, retry_failed=False):
     path = folder / "run" / "pending.parquet"
-    count = write_pending(files, TEMPLATE, ledger.known_digests(retry_failed=retry_failed), path)
+    known = ledger.known_digests(retry_failed=retry_failed)
+    count = write_pending(_digests(files, folder), range(len(files)), known, path)
     frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
     assert count == frame.height
     assert [entry.name for entry in path.parent.iterdir()] == ["pending.parquet"]
@@ -124,15 +129,10 @@ def test_chunks_read_back_every_text_once(write_source, texts):
         folder = Path(name)
         files = write_source(folder / "source", _column(asked))
         path = folder / "pending.parquet"
-        count = write_pending(files, TEMPLATE, Ledger(folder / "ledger").known_digests(), path)
+        known = Ledger(folder / "ledger").known_digests()
+        count = write_pending(_digests(files, folder), range(len(files)), known, path)
         read = [row for chunk in chunks_of(count, 3) for row in read_chunk(path, chunk)]
     assert read == [(row_key_of(text), text) for text in asked]
-
-
-def test_rows_are_numbered_through_all_files():
-    """Each file's first row follows the last of the file before it."""
-    assert first_rows_of([3, 0, 2, 5]) == [0, 3, 3, 5]
-    assert first_rows_of([]) == []
 
 
 def test_a_source_without_rows_has_nothing_pending(tmp_path, write_source):
@@ -160,12 +160,12 @@ def test_one_text_in_several_files_is_asked_once(tmp_path, write_source):
     assert pending["text"].to_list() == ["c", "a", "b", "d"]
 
 
-def test_what_went_wrong_leaves_no_places_behind(tmp_path, write_source):
-    """The file of places goes away also where planning breaks off."""
+def test_what_went_wrong_leaves_no_plan_behind(tmp_path, write_source):
+    """Nothing stands where the plan would, where planning breaks off."""
     files = write_source(tmp_path / "source", _column(["a"]))
     broken = pl.LazyFrame({"digest": ["not a digest"]})
     with pytest.raises(pl.exceptions.PolarsError):
-        write_pending(files, TEMPLATE, broken, tmp_path / "run" / "pending.parquet")
+        write_pending(_digests(files, tmp_path), [0], broken, tmp_path / "run" / "pending.parquet")
     assert list((tmp_path / "run").iterdir()) == []
 
 

@@ -1,0 +1,112 @@
+"""The merge state: what each labeled file was made from, so that a day costs the day's rows.
+
+It stands beside `labeled/` and is a memory, not a truth: where it is missing, can't be read, or is of something else, all is
+merged anew. It also names the files in `labeled/` that are Labelmill's.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from labelmill.store.files import FileStamp, stamp_of, write_text_whole
+
+MERGE_STATE = "_merge_state.json"
+"""The file beside `labeled/` that it is kept in."""
+_VERSION = 1
+
+
+class RowGroup(BaseModel):
+    """How many rows of a file share a label, a status and a kind of failure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str
+    label: str | None = None
+    error: str | None = None
+    is_new: bool = Field(default=False, exclude=True)
+    """Whether the run that merged the file has labeled them; the state on disk doesn't tell."""
+    rows: int
+
+
+class FileState(BaseModel):
+    """What a labeled file was made from, and what is in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: FileStamp | None
+    """The source's file as it was read; None where it had just been written."""
+    labeled: FileStamp
+    """The labeled file as it was written."""
+    columns: str
+    """A hash of its label columns."""
+    rows: int
+    open_rows: int
+    """Rows with a text that is not settled: a run asks it, or may."""
+    groups: tuple[RowGroup, ...]
+
+    @property
+    def failed_rows(self) -> int:
+        """Rows whose text was given up."""
+        return sum(group.rows for group in self.groups if group.status == "failed")
+
+
+class MergeState(BaseModel):
+    """What stands in a `labeled/` folder, by the files' names relative to it; None of those that are being replaced."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = _VERSION
+    task_key: str = ""
+    text: str = ""
+    """The job's `source.text`, which the rows' texts were made of."""
+    column_names: tuple[str, ...] = ()
+    """The names of the label columns."""
+    ledger: dict[str, int] = {}
+    """The ledger's parts that were merged, and their sizes in bytes."""
+    files: dict[str, FileState | None] = {}
+
+    @classmethod
+    def beside(cls, labeled: Path) -> Self:
+        """The state of a folder; an empty one where there is none that this version can read."""
+        try:
+            found = cls.model_validate_json(labeled.with_name(MERGE_STATE).read_bytes())
+        except (OSError, ValidationError):
+            return cls()
+        return found if found.version == _VERSION else cls(files=dict.fromkeys(found.files))
+
+    def write_beside(self, labeled: Path) -> None:
+        """Keep it, whole or not at all."""
+        write_text_whole(labeled.with_name(MERGE_STATE), self.model_dump_json())
+
+    def is_of(self, task_key: str, text: str, ledger: Mapping[str, int]) -> bool:
+        """Whether it tells of a task, of texts made so, and of a ledger of which nothing has gone since."""
+        same_parts = all(ledger.get(part) == size for part, size in self.ledger.items())
+        return (self.task_key, self.text) == (task_key, text) and same_parts
+
+    def known(self, relative: Path, source: Path) -> FileState | None:
+        """What is known of a file of the source; None where that has changed since."""
+        state = self.files.get(relative.as_posix())
+        is_same = state is not None and state.source is not None and state.source == stamp_of(source)
+        return state if is_same else None
+
+    def is_intact(self, relative: Path, labeled: Path, column_names: Sequence[str]) -> bool:
+        """Whether a labeled file is there as it was written, with such label columns."""
+        state = self.files.get(relative.as_posix())
+        is_same = state is not None and state.labeled == stamp_of(labeled / relative)
+        return is_same and self.column_names == tuple(column_names)
+
+
+def row_groups_of(counts: pl.DataFrame) -> dict[int, tuple[RowGroup, ...]]:
+    """The rows of each file by what became of them, from `RowAnswers.counts`."""
+    found: dict[int, list[RowGroup]] = {}
+    groups = counts.group_by("number", "label_status", "label", "label_error", "is_new").agg(
+        pl.col("rows").sum()
+    )
+    for number, status, label, error, is_new, rows in groups.sort(pl.all()).iter_rows():
+        is_labeled = status == "ok"
+        group = RowGroup(status=status, label=label, error=error, is_new=is_new and is_labeled, rows=rows)
+        found.setdefault(number, []).append(group)
+    return {number: tuple(of_file) for number, of_file in found.items()}
