@@ -1,7 +1,7 @@
 """What a day costs where nearly everything is known: planning, merging and publishing, beside a Polars copy of the same files.
 
 Every label is in the ledger before the first run, so that what is timed is Labelmill's own work; a new file's 100 texts are
-asked of the practice provider, which answers at once. Times are the flow's, without the start of Prefect's server.
+asked of the practice provider, which answers at once. Times are the flow's, without the start of Prefect's server and of the practice provider.
 """
 
 import argparse
@@ -22,8 +22,9 @@ from commands.prefect_setup import prefect_api, prepare_environment
 prepare_environment(quiet=True)
 
 from flows.label import label_dataset  # noqa: E402  (Prefect reads the environment when it is imported)
-from labelmill.job.model import LabelJob  # noqa: E402
+from labelmill.job.model import LabelJob, Practice  # noqa: E402
 from labelmill.pipeline.label import label  # noqa: E402
+from labelmill.providers.practice import PracticeServer  # noqa: E402
 from labelmill.question.task_key import task_key_of  # noqa: E402
 from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA  # noqa: E402
 from labelmill.store.row_key import row_key  # noqa: E402
@@ -42,17 +43,17 @@ def main() -> None:
     if options.memory_of:
         print(peak_of(options.memory_of))
         return
-    with prefect_api():
+    with prefect_api(), PracticeServer.start(Practice()) as server:
         for number in range(options.rounds):
             print(f"round {number + 1}")
-            days()
-            small_files()
-            history((10, 100) if options.quick else (10, 100, 1000))
+            days(server.base_url)
+            small_files(server.base_url)
+            history(server.base_url, (10, 100) if options.quick else (10, 100, 1000))
     if not options.quick:
         memory()
 
 
-def days() -> None:
+def days(base_url: str) -> None:
     """60 files of 20,000 rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -60,10 +61,10 @@ def days() -> None:
         texts = write_source(folder, 60, 20_000)
         write_ledger(job, texts)
         copied = copy_seconds(folder)
-        full = run_seconds(job)
-        nothing = run_seconds(job)
+        full = run_seconds(job, base_url)
+        nothing = run_seconds(job, base_url)
         before = stamps_of(folder)
-        new = new_file_seconds(job, folder)
+        new = new_file_seconds(job, folder, base_url)
         written = sum(before.get(path) != stamp for path, stamp in stamps_of(folder).items())
     row("60 files of 20,000 rows: Polars copy", copied)
     row("  full merge", full, f"at most {3 * copied + 2:.2f}")
@@ -71,18 +72,18 @@ def days() -> None:
     row("  one new file of 100 rows", new, f"at most 2 beyond its requests; {written} file written")
 
 
-def small_files() -> None:
+def small_files(base_url: str) -> None:
     """5,000 files of 2 rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(folder)
         texts = write_source(folder, 5000, 2)
         write_ledger(job, texts)
-        row("5,000 files of 2 rows: first run beyond its requests", run_seconds(job), "at most 30")
-        row("  nothing new", run_seconds(job))
+        row("5,000 files of 2 rows: first run beyond its requests", run_seconds(job, base_url), "at most 30")
+        row("  nothing new", run_seconds(job, base_url))
 
 
-def history(sizes: tuple[int, ...]) -> None:
+def history(base_url: str, sizes: tuple[int, ...]) -> None:
     """One new file after so many files of 10,000 rows."""
     for files in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -90,9 +91,17 @@ def history(sizes: tuple[int, ...]) -> None:
             job = job_of(folder)
             texts = write_source(folder, files, 10_000)
             write_ledger(job, texts)
-            row(f"{files} files of 10,000 rows: full merge", run_seconds(job))
-            row("  nothing new", run_seconds(job), "at most 3 of 1,000 files" if files == 1000 else "")
-            row("  one new file of 100 rows", new_file_seconds(job, folder), "within 20% of each other")
+            row(f"{files} files of 10,000 rows: full merge", run_seconds(job, base_url))
+            row(
+                "  nothing new",
+                run_seconds(job, base_url),
+                "at most 3 of 1,000 files" if files == 1000 else "",
+            )
+            row(
+                "  one new file of 100 rows",
+                new_file_seconds(job, folder, base_url),
+                "within 20% of each other",
+            )
 
 
 def memory() -> None:
@@ -110,13 +119,17 @@ def peak_of(rows: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(folder)
-        made = subprocess.run(
+        subprocess.run(
             [sys.executable, "-c", _PREPARE.format(folder=name, rows=rows)],
             check=True,
             cwd=Path(__file__).parent,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(
+                    [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
+                ),
+            },
         )
-        assert made.returncode == 0
         label(job)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -187,19 +200,19 @@ def write_ledger(job: LabelJob, texts: pl.LazyFrame) -> None:
         part.write_parquet(ledger / f"20260101-000000-0000-{number:05d}.parquet")
 
 
-def run_seconds(job: LabelJob) -> float:
+def run_seconds(job: LabelJob, base_url: str) -> float:
     """The flow's seconds."""
     start = time.perf_counter()
-    label_dataset(job)
+    label_dataset(job, base_url)
     return time.perf_counter() - start
 
 
-def new_file_seconds(job: LabelJob, folder: Path) -> float:
+def new_file_seconds(job: LabelJob, folder: Path, base_url: str) -> float:
     """The flow's seconds after a file of 100 new texts has come."""
     numbers = pl.int_range(100, eager=True).alias("id").to_frame()
     frame = numbers.with_columns(text=pl.format("a new headline, number {}", "id"), score=pl.lit(0.5))
     frame.write_parquet(folder / "source" / "day-99999.parquet")
-    return run_seconds(job)
+    return run_seconds(job, base_url)
 
 
 def copy_seconds(folder: Path) -> float:

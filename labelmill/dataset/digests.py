@@ -49,7 +49,7 @@ class SourceDigests:
     Args:
         files: the source's files.
         template: what a row's text is made of.
-        folder: where the digests are kept while a run lasts.
+        folder: where the digests are kept while a run lasts, and what else is joined to them.
     """
 
     files: Sequence[SourceFile]
@@ -104,7 +104,7 @@ class SourceDigests:
             return pl.LazyFrame(schema={"place": pl.UInt64, "digest": pl.UInt128})
         rows = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
         chosen = set(numbers)
-        return rows if chosen == self.stamps.keys() else rows.filter(_is_in_files(chosen))
+        return rows if chosen == self.stamps.keys() else rows.filter(is_in_files(chosen))
 
     def texts(self, numbers: Iterable[int]) -> Iterator[pl.DataFrame]:
         """The rows of some files, piece by piece: `place`, and `text` (null where there is none).
@@ -168,7 +168,7 @@ class SourceDigests:
             for facts in (self.stamps, self.rows, self.faults):
                 facts.pop(number, None)
         for path in self.folder.glob("*.parquet") if known else ():
-            pl.read_parquet(path).filter(~_is_in_files(known)).write_parquet(path, compression="lz4")
+            pl.read_parquet(path).filter(~is_in_files(known)).write_parquet(path, compression="lz4")
 
     def _read(self, numbers: Sequence[int]) -> None:
         held: list[pl.DataFrame] = []
@@ -248,5 +248,6 @@ def _at_places(texts: pl.DataFrame, first: int) -> pl.DataFrame:
     return texts.select(place=places, text="text")
 
 
-def _is_in_files(numbers: Iterable[int]) -> pl.Expr:
+def is_in_files(numbers: Iterable[int]) -> pl.Expr:
+    """Whether a `place` is in one of some files."""
     return number_at(pl.col("place")).is_in(pl.Series(sorted(numbers), dtype=pl.UInt64).implode())

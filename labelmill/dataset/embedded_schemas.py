@@ -20,8 +20,9 @@ _NAMES_OF_TYPE = {
 }
 """The types that columns may have which are appended."""
 
-_TEXT_LEVELS = {"unicode", "string", "empty"}
-"""What pandas calls levels of column names that more names can be added to."""
+_TEXT_LEVELS = {"unicode", "string", "mixed", "empty"}
+_NUMBER_LEVELS = {"int64", "float64"}
+"""What pandas calls column names that are text, and that are numbers."""
 
 
 def plain_type(dtype: pa.DataType) -> pa.DataType:
@@ -71,14 +72,20 @@ def _arrow(value: bytes, columns: pa.Schema) -> bytes:
 
 def _pandas(found: Any, columns: pa.Schema) -> None:
     levels = found["column_indexes"]
+    if len(levels) == 1 and levels[0]["pandas_type"] in _NUMBER_LEVELS:
+        # Names that are numbers stay so beside ours where they stand as numbers; as text, pandas would convert all or none.
+        for column in found["columns"]:
+            if column["field_name"] not in found["index_columns"]:
+                column["name"] = json.loads(column["name"])
+        levels[0].update(pandas_type="mixed", numpy_type="object", metadata=None)
+    for level in levels:
+        if level["pandas_type"] not in _TEXT_LEVELS:
+            # Names of other types are read as text from here on: pandas could not read ours as moments.
+            level.update(pandas_type="unicode", numpy_type="object", metadata=None)
     for column in columns:
-        pandas_type, numpy_type, *_ = _NAMES_OF_TYPE[column.type]
         # A name of several levels stands there as Python writes it.
-        name = (
-            repr((column.name, *[""] * (len(levels) - 1)))
-            if isinstance(levels, list) and len(levels) > 1
-            else column.name
-        )
+        name = repr((column.name, *[""] * (len(levels) - 1))) if len(levels) > 1 else column.name
+        pandas_type, numpy_type, *_ = _NAMES_OF_TYPE[column.type]
         found["columns"].append(
             {
                 "name": name,
@@ -88,10 +95,6 @@ def _pandas(found: Any, columns: pa.Schema) -> None:
                 "metadata": None,
             }
         )
-    for level in levels:
-        if level["pandas_type"] not in _TEXT_LEVELS:
-            # Names that were numbers or moments: with text among them pandas could not read the file.
-            level.update(pandas_type="unicode", numpy_type="object", metadata=None)
 
 
 def _hugging_face(found: Any, columns: pa.Schema) -> None:

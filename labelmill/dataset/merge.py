@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from labelmill.dataset.digests import SourceDigests, first_place, number_at, row_at
+from labelmill.dataset.digests import SourceDigests, first_place, is_in_files, number_at, row_at
 from labelmill.dataset.parquet import ParquetError, append_columns, read_footer
 from labelmill.dataset.source import SourceFile
 from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
@@ -93,11 +93,12 @@ class RowAnswers:
         return {number: known.get(number, "") for number in self.numbers}
 
     def columns(self, numbers: Sequence[int], first: int = 0, rows: int | None = None) -> pl.DataFrame:
-        """`place` and `LABEL_COLUMNS` of the rows of some files that follow each other, by place; of one file's, a part."""
+        """`place` and `LABEL_COLUMNS` of the rows of some files, by place; of one file also a part of them."""
         begin, end = first_place(numbers[0]) + first, first_place(numbers[-1] + 1)
         if rows is not None:
             end = begin + rows
-        found = self._scan().filter(pl.col("place").is_between(begin, end, closed="left"))
+        is_between = pl.col("place").is_between(begin, end, closed="left")
+        found = self._scan().filter(is_between & is_in_files(numbers))
         return found.select("place", *LABEL_COLUMNS).collect().sort("place")
 
     def reader(self, number: int) -> pa.RecordBatchReader:
@@ -210,10 +211,13 @@ def write_labeled(answers: RowAnswers, numbers: Iterable[int], folder: Path) -> 
     scratch = folder.with_name(SCRATCH)
     for group in _groups(sorted(numbers), digests.rows):
         paths = {number: folder / digests.files[number].relative for number in group}
-        held = answers.columns(group) if len(group) > 1 else None
+        held = _arrow_of(answers.columns(group)) if len(group) > 1 else None
+        begin = 0
         with written_together(scratch) as together:
             for number, path in list(paths.items()):
-                columns = answers.reader(number) if held is None else _of_file(held, number)
+                rows = digests.rows[number]
+                columns = answers.reader(number) if held is None else held.slice(begin, rows)
+                begin += rows
                 temporary = together.temporary_of(path)
                 if not _is_written(digests, number, columns, temporary):
                     together.leave_out(path)
@@ -254,11 +258,6 @@ def _groups(numbers: Iterable[int], rows: Mapping[int, int]) -> Iterator[list[in
         held += rows[number]
     if group:
         yield group
-
-
-def _of_file(held: pl.DataFrame, number: int) -> pa.Table:
-    begin, end = (held["place"].search_sorted(first_place(one)) for one in (number, number + 1))
-    return _arrow_of(held[begin:end])
 
 
 def _arrow_of(rows: pl.DataFrame) -> pa.Table:

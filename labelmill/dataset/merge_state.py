@@ -4,6 +4,7 @@ It stands beside `labeled/` and is a memory, not a truth: where it is missing, c
 merged anew. It also names the files in `labeled/` that are Labelmill's.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -11,7 +12,9 @@ from typing import Self
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from labelmill.dataset.template import TextTemplate
 from labelmill.store.files import FileStamp, stamp_of, write_text_whole
+from labelmill.store.ledger import Ledger
 
 MERGE_STATE = "_merge_state.json"
 """The file beside `labeled/` that it is kept in."""
@@ -42,6 +45,8 @@ class FileState(BaseModel):
     """The labeled file as it was written."""
     columns: str
     """A hash of its label columns."""
+    run_id: str
+    """The run that has written it; what it left in `failed/` has the failed rows."""
     rows: int
     open_rows: int
     """Rows with a text that is not settled: a run asks it, or may."""
@@ -61,7 +66,7 @@ class MergeState(BaseModel):
     version: int = _VERSION
     task_key: str = ""
     text: str = ""
-    """The job's `source.text`, which the rows' texts were made of."""
+    """What the rows' texts were made of, as `text_key_of` has it."""
     column_names: tuple[str, ...] = ()
     """The names of the label columns."""
     ledger: dict[str, int] = {}
@@ -75,16 +80,19 @@ class MergeState(BaseModel):
             found = cls.model_validate_json(labeled.with_name(MERGE_STATE).read_bytes())
         except (OSError, ValidationError):
             return cls()
-        return found if found.version == _VERSION else cls(files=dict.fromkeys(found.files))
+        files = {name: state for name, state in found.files.items() if is_within(name)}
+        if found.version != _VERSION:
+            return cls(files=dict.fromkeys(files))
+        return found.model_copy(update={"files": files})
 
     def write_beside(self, labeled: Path) -> None:
         """Keep it, whole or not at all."""
         write_text_whole(labeled.with_name(MERGE_STATE), self.model_dump_json())
 
-    def is_of(self, task_key: str, text: str, ledger: Mapping[str, int]) -> bool:
-        """Whether it tells of a task, of texts made so, and of a ledger of which nothing has gone since."""
-        same_parts = all(ledger.get(part) == size for part, size in self.ledger.items())
-        return (self.task_key, self.text) == (task_key, text) and same_parts
+    def is_of(self, ledger: Ledger, template: TextTemplate, parts: Mapping[str, int]) -> bool:
+        """Whether it tells of a ledger's task and of texts made so, and none of the parts that it was merged from has gone."""
+        same_parts = all(parts.get(part) == size for part, size in self.ledger.items())
+        return (self.task_key, self.text) == (ledger.folder.name, text_key_of(template)) and same_parts
 
     def known(self, relative: Path, source: Path) -> FileState | None:
         """What is known of a file of the source; None where that has changed since."""
@@ -97,6 +105,17 @@ class MergeState(BaseModel):
         state = self.files.get(relative.as_posix())
         is_same = state is not None and state.labeled == stamp_of(labeled / relative)
         return is_same and self.column_names == tuple(column_names)
+
+
+def text_key_of(template: TextTemplate) -> str:
+    """What tells one way to make texts of rows from another."""
+    return json.dumps([template.pieces, template.columns])
+
+
+def is_within(name: str) -> bool:
+    """Whether a name that was read from a file leads to something in the folder that it is relative to."""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def row_groups_of(counts: pl.DataFrame) -> dict[int, tuple[RowGroup, ...]]:

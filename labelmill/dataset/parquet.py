@@ -6,11 +6,11 @@ Nothing of the file is decoded, so nothing of it can change. The numbers of fiel
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,7 +57,7 @@ class _Chunk:
 class _Column:
     """Fields of ColumnMetaData."""
 
-    CODEC, BYTES, COMPRESSED_BYTES, DATA, INDEX, DICTIONARY, BLOOM_FILTER = 4, 6, 7, 9, 10, 11, 14
+    CODEC, DATA, INDEX, DICTIONARY, BLOOM_FILTER = 4, 9, 10, 11, 14
 
 
 class _KeyValue:
@@ -66,7 +66,12 @@ class _KeyValue:
     KEY, VALUE = 1, 2
 
 
-_SHAPE = {_File.SCHEMA: {}, _File.ROW_GROUPS: {_RowGroup.CHUNKS: {}}, _File.METADATA: {}, _File.ORDERS: {}}
+_SHAPE: dict[int, Any] = {
+    _File.SCHEMA: {},
+    _File.ROW_GROUPS: {_RowGroup.CHUNKS: {}},
+    _File.METADATA: {},
+    _File.ORDERS: {},
+}
 _NEW_SHAPE = {**_SHAPE, _File.ROW_GROUPS: {_RowGroup.CHUNKS: {_Chunk.METADATA: {}}}}
 _CODEC_NAMES = {0: "none", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4"}
 """The codecs that PyArrow writes, by their numbers in the format."""
@@ -159,7 +164,9 @@ def append_columns(
         OSError: something can't be read or written.
     """
     schema = pa.schema([(field.name, plain_type(field.type)) for field in columns.schema])
-    _check_names(source, [*footer.columns, *schema.names])
+    taken = [name for name in schema.names if name in set(footer.columns)]
+    if taken:
+        raise ParquetError(source, f"it has a column {taken[0]!r} already; rename it")
     if isinstance(columns, pa.Table):
         if columns.num_rows != footer.rows:
             raise _other_rows(source, footer.rows)
@@ -168,11 +175,16 @@ def append_columns(
         found, document = _read(original, source)
         if found != footer:
             raise ParquetError(source, "it was replaced or written to meanwhile")
-        _copy(original, copy, footer.data_bytes, source)
-        new = _NewColumns(columns.schema, document)
-        tables = _row_groups(columns, footer, source)
-        _append_row_groups(document.structs(_File.ROW_GROUPS), new, tables, copy)
-        _append_to_schema(document, new.encode()[1], schema, len(footer.columns))
+        try:
+            new = _NewColumns(columns.schema, document)
+            _copy(original, copy, footer.data_bytes, source)
+            for group, table in zip(
+                document.structs(_File.ROW_GROUPS), _row_groups(columns, footer, source), strict=True
+            ):
+                _append_chunks(group, table, new, copy)
+            _append_to_schema(document, new.encode()[1], schema, len(footer.columns))
+        except ThriftError as error:
+            raise _damaged(source, error) from None
         ending = document.encoded()
         copy.write(ending + len(ending).to_bytes(4, "little") + _MAGIC)
 
@@ -208,7 +220,8 @@ def decode_fault(path: Path) -> Fault | None:
 def _decoding_words(file: pq.ParquetFile, name: str, group: int) -> str | None:
     try:
         for batch in file.iter_batches(_DECODED_ROWS, row_groups=[group], columns=[name]):
-            batch.validate(full=True)
+            for column in batch.columns:
+                column.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         return _first_line(error)
     return None
@@ -226,7 +239,11 @@ def _read(file: BinaryIO, path: Path) -> tuple[ParquetFooter, Struct]:
         _check_encryption(document, path)
         return _footer_of(document, data_bytes, path), document
     except (ThriftError, UnicodeDecodeError) as error:
-        raise ParquetError(path, f"its footer is damaged ({error})") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ParquetError:
+    return ParquetError(path, f"its footer is damaged ({error})")
 
 
 def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
@@ -270,14 +287,14 @@ def _footer_of(document: Struct, data_bytes: int, path: Path) -> ParquetFooter:
         raise ThriftError("its rows are not those of its row groups")
     for group in groups:
         chunks = group.structs(_RowGroup.CHUNKS)
-        elsewhere = next((file for chunk in chunks if (file := chunk.binary(_Chunk.FILE)) is not None), None)
-        if elsewhere is not None:
+        elsewhere = next((file for chunk in chunks if (file := chunk.binary(_Chunk.FILE))), None)
+        if elsewhere:
             raise ParquetError(
                 path,
                 f"it only tells of columns in other files, such as {elsewhere.decode(errors='replace')!r}; "
                 "leave it out of the source",
             )
-        if len(chunks) != leaves or not all(_Chunk.METADATA in chunk.fields for chunk in chunks):
+        if len(chunks) != leaves or not all(chunk.is_struct(_Chunk.METADATA) for chunk in chunks):
             raise ThriftError("a row group has other columns than the file")
     if max(rows, default=0) > _MOST_ROWS_PER_GROUP:
         raise ParquetError(
@@ -302,7 +319,7 @@ def _footer_of(document: Struct, data_bytes: int, path: Path) -> ParquetFooter:
 
 def _columns_of(elements: Sequence[Struct]) -> tuple[list[str], int]:
     """The names of the top-level columns, and how many columns there are at the ends of all branches."""
-    if not elements or _Element.TYPE in elements[0].fields:
+    if not elements:
         raise ThriftError("it has no schema")
     names, leaves = [], 0
     expected = [_children_of(elements[0])]
@@ -317,10 +334,11 @@ def _columns_of(elements: Sequence[Struct]) -> tuple[list[str], int]:
         if len(expected) == 1:
             names.append(name.decode())
         expected[-1] -= 1
-        if _Element.TYPE in element.fields:
-            leaves += 1
+        children = _children_of(element)
+        if children or _Element.TYPE not in element.fields:
+            expected.append(children)
         else:
-            expected.append(_children_of(element))
+            leaves += 1
     if not expected or any(expected):
         raise ThriftError("its schema is no tree")
     return names, leaves
@@ -403,27 +421,24 @@ class _NewColumns:
 
 def _codec_of(chunk: Struct) -> str:
     """A column's codec by PyArrow's name; snappy where PyArrow does not write it."""
-    raw = chunk.fields[_Chunk.METADATA][1]
-    name = _CODEC_NAMES.get(Struct.read(raw, {})[0].integer(_Column.CODEC) or 0, "snappy")
+    name = _CODEC_NAMES.get(chunk.struct(_Chunk.METADATA, {}).integer(_Column.CODEC) or 0, "snappy")
     return name if name == "none" or pa.Codec.is_available(name) else "snappy"
 
 
-def _append_row_groups(
-    groups: Sequence[Struct], new: _NewColumns, tables: Iterable[pa.Table], copy: BinaryIO
-) -> None:
-    """Write each row group's new columns, and tell the row group of them."""
-    for group, table in zip(groups, tables, strict=True):
-        shift = copy.tell() - len(_MAGIC)
-        written, footer = new.encode(table)
-        copy.write(written)
-        (new_group,) = footer.structs(_File.ROW_GROUPS)
-        for chunk in new_group.structs(_RowGroup.CHUNKS):
-            _shift(chunk, shift)
-        group.structs(_RowGroup.CHUNKS).extend(new_group.structs(_RowGroup.CHUNKS))
-        for size in (_RowGroup.BYTES, _RowGroup.COMPRESSED_BYTES):
-            before, more = group.integer(size), new_group.integer(size)
-            if before is not None and more is not None:
-                group.set_integer(size, before + more)
+def _append_chunks(group: Struct, table: pa.Table, new: _NewColumns, copy: BinaryIO) -> None:
+    """Write a row group's new columns, and tell it of them."""
+    shift = copy.tell() - len(_MAGIC)
+    written, footer = new.encode(table)
+    copy.write(written)
+    (new_group,) = footer.structs(_File.ROW_GROUPS)
+    chunks = new_group.structs(_RowGroup.CHUNKS)
+    for chunk in chunks:
+        _shift(chunk, shift)
+    group.structs(_RowGroup.CHUNKS).extend(chunks)
+    for size in (_RowGroup.BYTES, _RowGroup.COMPRESSED_BYTES):
+        before, more = group.integer(size), new_group.integer(size)
+        if before is not None and more is not None:
+            group.set_integer(size, before + more)
 
 
 def _shift(chunk: Struct, shift: int) -> None:

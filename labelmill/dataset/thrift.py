@@ -77,9 +77,29 @@ class Struct:
         return None if raw is None else bytes(raw[_length(raw, 0)[1] :])
 
     def structs(self, field: int) -> list["Struct"]:
-        """The structs of a list that was opened, which may be changed; an empty list where there is none."""
-        found: list[Struct] = self.fields.get(field, (LIST, []))[1]
+        """The structs of a list that was opened, which may be changed; an empty list where there is none.
+
+        Raises:
+            ThriftError: the field is something else.
+        """
+        found = self.fields.get(field, (LIST, []))[1]
+        if not isinstance(found, list):
+            raise ThriftError(f"field {field} is no list")
         return found
+
+    def is_struct(self, field: int) -> bool:
+        """Whether a field is there, and a struct."""
+        return field in self.fields and self.fields[field][0] == STRUCT
+
+    def struct(self, field: int, shape: Shape) -> "Struct":
+        """A struct that was not opened, opened.
+
+        Raises:
+            ThriftError: the field is something else, or not there.
+        """
+        if not self.is_struct(field):
+            raise ThriftError(f"field {field} is no struct")
+        return Struct.read(self.fields[field][1], shape)[0]
 
     def set_integer(self, field: int, value: int) -> None:
         """Put an integer in place of one that is there."""

@@ -70,7 +70,9 @@ class RunContext:
         self.progress = Progress(self.throttle.pause)
         self.notices: list[str] = []
         self.row_answers: dict[int, RowAnswers] = {}
-        """What the ledger says of the rows of each file that was merged, by the file's number."""
+        """What the ledger says of the rows of each file that was written, by the file's number."""
+        self.failed_runs: set[str] = set()
+        """The earlier runs that have left the failed rows of all other files."""
         self.next_number = 0
         self._numbers = threading.Lock()
 

@@ -5,31 +5,18 @@ there are as many as can be had; a rehearsal never replaces a model's labels.
 """
 
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labelmill.dataset.merge import (
-    LABEL_COLUMNS,
-    MANIFEST,
-    RowAnswers,
-    join_answers,
-    restless_words,
-    write_labeled,
-)
-from labelmill.dataset.merge_state import FileState, MergeState, RowGroup, row_groups_of
+from labelmill.dataset.labeled_folder import LabeledFolder
+from labelmill.dataset.merge import MANIFEST
+from labelmill.dataset.merge_state import MergeState
 from labelmill.dataset.source import SourceFile
-from labelmill.errors import CannotWrite
 from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, rows_of
-from labelmill.store.files import FileStamp
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX
-
-_MOST_MERGES = 3
-"""Times that a file is merged which is replaced meanwhile."""
 
 
 class Published(BaseModel):
@@ -62,7 +49,7 @@ def files_to_plan(context: RunContext, *, retry_failed: bool = False) -> list[in
     folder = context.folder
     states = [MergeState.beside(labeled) for labeled in (folder.labeled, folder.practice_labeled)]
     parts = context.ledger.parts()
-    known = [state for state in states if state.is_of(context.task_key, context.job.source.text, parts)]
+    known = [state for state in states if state.is_of(context.ledger, context.template, parts)]
 
     def is_settled(file: SourceFile) -> bool:
         found = (state.known(file.relative, file.path) for state in known)
@@ -83,167 +70,23 @@ def publish_labels(context: RunContext) -> Merged:
     published = published_in(context.folder.labeled)
     has_paid = has_paid_answers(context.folder)
     labeled = destination_of(context.folder, published, practice=context.practice, has_paid_answers=has_paid)
-    publication = _Publication(context, labeled)
-    publication.join(publication.to_merge())
+    merge = LabeledFolder(labeled, context.digests, context.ledger, context.run_id)
+    merge.join(merge.to_merge())
     kept = None
     if published is not None and is_worth_keeping(published, context):
-        kept = None if may_replace(publication.rows(), context.job.run.max_failed_fraction) else published
+        kept = (
+            None
+            if may_replace(rows_of(merge.row_groups()), context.job.run.max_failed_fraction)
+            else published
+        )
     if kept is None:
-        publication.write()
-    context.row_answers = publication.answers
-    return Merged(rows=publication.rows(), labeled=labeled, kept=kept)
-
-
-class _Publication:
-    """One run's merge into a `labeled/` folder."""
-
-    def __init__(self, context: RunContext, labeled: Path) -> None:
-        self._context, self._labeled = context, labeled
-        self._files = context.files
-        self._parts = context.ledger.parts()
-        self._before = MergeState.beside(labeled)
-        self._ours = {*self._before.files, *named_by_manifest(labeled)}
-        is_mine = self._before.is_of(context.task_key, context.job.source.text, self._parts)
-        self._known = {
-            number: state
-            for number, file in enumerate(self._files if is_mine else ())
-            if (state := self._before.known(file.relative, file.path)) is not None
-        }
-        self.answers: dict[int, RowAnswers] = {}
-        self._groups: dict[int, tuple[RowGroup, ...]] = {}
-        self._open: dict[int, int] = {}
-        self._columns: dict[int, str] = {}
-
-    def to_merge(self) -> list[int]:
-        """The files whose labels may not be what stands beside their rows."""
-        has_revived = self._context.ledger.has_revived(self._before.ledger)
-        asked = self._context.digests.stamps.keys()
-        return [
-            number
-            for number, file in enumerate(self._files)
-            if (state := self._known.get(number)) is None
-            or number in asked
-            or state.open_rows
-            or (has_revived and state.failed_rows)
-            or not self._is_intact(file)
-        ]
-
-    def join(self, numbers: Iterable[int]) -> None:
-        """Join the ledger's answers to the rows of some files, and count them."""
-        context = self._context
-        readable = context.digests.read(numbers)
-        if not readable:
-            return
-        # By this name a dead run's copies are found and taken away.
-        folder = context.record_folder / f"pending-answers-{len(self.answers)}"
-        answers = join_answers(context.digests, readable, context.ledger, folder)
-        counts = answers.counts(context.run_id)
-        groups = row_groups_of(counts)
-        open_rows = dict(counts.filter("is_open").group_by("number").agg(pl.col("rows").sum()).iter_rows())
-        self._columns |= answers.fingerprints()
-        for number in readable:
-            self.answers[number] = answers
-            self._groups[number] = groups.get(number, ())
-            self._open[number] = open_rows.get(number, 0)
-
-    def rows(self) -> RowCounts:
-        """All rows by what became of them."""
-        untouched = (state.groups for number, state in self._known.items() if number not in self._groups)
-        groups = (group for of_file in (*self._groups.values(), *untouched) for group in of_file)
-        return rows_of(groups, self._context.job.labels)
-
-    def write(self) -> None:
-        """Replace what has changed, and remove what the source no longer has; what others put there stays.
-
-        The manifest goes first, before any file is replaced, and is written anew by the run's end: where there is one, it
-        is true of every file there, and where there is none, a run is writing or was killed. The names of what is written
-        are noted before that: what a killed run has left is known to be Labelmill's.
-
-        Raises:
-            CannotWrite: some files of the source kept changing while they were merged. Their labeled files stay as they
-                were, and all others are published.
-        """
-        outdated = {number for number in self.answers if not self._is_up_to_date(number)}
-        gone = self._ours - {self._name(number) for number in range(len(self._files))}
-        if outdated or gone:
-            self._labeled.with_name(MANIFEST).unlink(missing_ok=True)
-            noted = dict.fromkeys(self._ours) | self._before.files | dict.fromkeys(map(self._name, outdated))
-            self._before.model_copy(update={"files": noted}).write_beside(self._labeled)
-        stamps = self._write(outdated)
-        for name in gone:
-            (self._labeled / name).unlink(missing_ok=True)
-        after = self._state_after(outdated, stamps)
-        if after != self._before or outdated or gone:
-            after.write_beside(self._labeled)
-        restless = [self._files[number] for number in outdated - stamps.keys() if number in self.answers]
-        if restless:
-            raise CannotWrite(restless_words(sorted(restless, key=lambda file: file.relative)))
-
-    def _write(self, outdated: set[int]) -> dict[int, FileStamp]:
-        """Write some labeled files; one whose source changes meanwhile is merged again, a few times."""
-        stamps: dict[int, FileStamp] = {}
-        for merge in range(_MOST_MERGES):
-            missing = outdated - stamps.keys()
-            if merge and missing:
-                self.join(missing)
-            together: dict[Path, list[int]] = {}
-            for number in missing & self.answers.keys():
-                together.setdefault(self.answers[number].folder, []).append(number)
-            for numbers in together.values():
-                stamps |= write_labeled(self.answers[numbers[0]], numbers, self._labeled)
-        return stamps
-
-    def _state_after(self, outdated: set[int], stamps: Mapping[int, FileStamp]) -> MergeState:
-        digests = self._context.digests
-        files: dict[str, FileState | None] = {}
-        for number in range(len(self._files)):
-            name = self._name(number)
-            known = self._known.get(number)
-            if number in self.answers and (number in stamps or number not in outdated):
-                source = None if number in digests.unsure else digests.stamps[number]
-                labeled = stamps.get(number, known.labeled if known else None)
-                files[name] = labeled and FileState(
-                    source=source,
-                    labeled=labeled,
-                    columns=self._columns[number],
-                    rows=digests.rows[number],
-                    open_rows=self._open[number],
-                    groups=self._groups[number],
-                )
-            elif known is not None and number not in outdated:
-                files[name] = known
-            elif name in self._ours:
-                files[name] = None
-        return MergeState(
-            task_key=self._context.task_key,
-            text=self._context.job.source.text,
-            column_names=tuple(LABEL_COLUMNS.names()),
-            ledger=self._parts,
-            files=files,
-        )
-
-    def _is_up_to_date(self, number: int) -> bool:
-        known = self._known.get(number)
-        return (
-            known is not None
-            and known.columns == self._columns[number]
-            and self._is_intact(self._files[number])
-        )
-
-    def _is_intact(self, file: SourceFile) -> bool:
-        return self._before.is_intact(file.relative, self._labeled, LABEL_COLUMNS.names())
-
-    def _name(self, number: int) -> str:
-        return self._files[number].relative.as_posix()
-
-
-def named_by_manifest(labeled: Path) -> set[str]:
-    """The files that the manifest beside a folder names."""
-    try:
-        manifest = json.loads(labeled.with_name(MANIFEST).read_bytes())
-        return {str(file["path"]) for file in manifest["files"]}
-    except (OSError, ValueError, TypeError, KeyError):
-        return set()
+        merge.write()
+        context.failed_runs = merge.failed_runs()
+    context.row_answers = {
+        number: answers for number, answers in merge.answers.items() if kept or number in merge.written
+    }
+    rows = rows_of(merge.row_groups(), context.job.labels)
+    return Merged(rows=rows, labeled=labeled, kept=kept)
 
 
 def destination_of(

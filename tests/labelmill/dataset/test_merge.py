@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from merging import Merger
 
-from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS, Merger, write_failed, write_labeled
+from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.store.ledger import Ledger
@@ -30,7 +31,7 @@ def _frame(texts):
 
 
 def _labeled(files, merger, folder):
-    paths = write_labeled(files, merger, folder)
+    paths = merger.write_labeled(files, folder)
     return [pl.read_parquet(path, hive_partitioning=False, glob=False) for path in paths]
 
 
@@ -45,7 +46,7 @@ def test_every_row_has_the_status_that_the_ledger_knows(record_answers, write_so
         files = write_source(folder / "source", *map(_frame, texts_of_files))
         merger = Merger(record_answers(folder / "ledger", labels, failures), TEXT)
         labeled = _labeled(files, merger, folder / "labeled")
-        count = write_failed(files, merger, folder / "failed.parquet")
+        count = merger.write_failed(files, folder / "failed.parquet")
         failed = pl.read_parquet(folder / "failed.parquet") if count else None
 
     for texts, frame in zip(texts_of_files, labeled, strict=True):
@@ -119,7 +120,7 @@ def test_a_label_outlives_every_failure(tmp_path, record_answers, write_source):
     merger = Merger(ledger, TEXT)
     (frame,) = _labeled(files, merger, tmp_path / "labeled")
     assert _facts_of(frame.row(0, named=True)) == ("ok", "sport", None, 0.5, "gpt-4o-mini-2024", "run-1")
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 0
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 0
     assert not (tmp_path / "failed.parquet").exists()
 
 
@@ -134,7 +135,7 @@ def test_source_columns_may_have_any_name(tmp_path, record_answers, write_source
     assert frame.columns == [*source.columns, *LABEL_COLUMNS]
     assert_frame_equal(frame.drop(LABEL_COLUMNS.names()), source)
     assert frame["label_status"].to_list() == ["ok", "failed", "empty"]
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 1
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 1
     failed = pl.read_parquet(tmp_path / "failed.parquet")
     assert_frame_equal(failed.drop(FAILURE_COLUMNS.names()), source[1:2])
 
@@ -144,7 +145,7 @@ def test_failed_rows_say_what_happened_and_what_it_cost(tmp_path, record_answers
     files = write_source(tmp_path / "source", {"text": ["a", "b", " "], "n": [1, 2, 3]})
     record_answers(tmp_path / "ledger", failures={"b": "timeout"}, run_id="first")
     ledger = record_answers(tmp_path / "ledger", {"a": "sport"}, {"b": "off_label"}, run_id="second")
-    assert write_failed(files, Merger(ledger, TEXT), tmp_path / "failed.parquet") == 1
+    assert Merger(ledger, TEXT).write_failed(files, tmp_path / "failed.parquet") == 1
     assert pl.read_parquet(tmp_path / "failed.parquet").rows() == [
         ("b", 2, "off_label", "off_label!", 2, 0.00002)
     ]
@@ -161,12 +162,12 @@ def test_failed_rows_are_a_source(tmp_path, record_answers, write_source):
         record_answers(tmp_path / "ledger", {"科技: a": "sport", "商: d": "money"}, kinds), template
     )
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
-    assert write_failed(source_files(str(source)), merger, first) == 2
+    assert merger.write_failed(source_files(str(source)), first) == 2
 
     again = source_files(str(first))
     assert [file.scan_texts(template).collect()["text"].to_list() for file in again] == [["商: c", "科技: b"]]
     record_answers(tmp_path / "ledger", {"商: c": "money"}, run_id="second")
-    assert write_failed(again, merger, second) == 1
+    assert merger.write_failed(again, second) == 1
     frame = pl.read_parquet(second)
     assert frame.columns == ["text", "n", "topic", *FAILURE_COLUMNS]
     assert frame.row(0) == ("b", 2, "科技", "off_label", "off_label!", 1, 0.00001)
@@ -181,7 +182,7 @@ def test_failed_rows_of_files_with_other_columns_stand_together(tmp_path, record
         {"text": pl.Series(["c"], dtype=pl.Categorical), "n": [None]},
     )
     merger = Merger(record_answers(tmp_path / "ledger", failures=dict.fromkeys("abc", "off_label")), TEXT)
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 3
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 3
     frame = pl.read_parquet(tmp_path / "failed.parquet")
     assert frame.select("text", "n", "extra").rows() == [
         ("a", 1.0, None),
@@ -196,7 +197,7 @@ def test_nothing_is_known_before_the_first_run(tmp_path, write_source):
     merger = Merger(Ledger(tmp_path / "ledger"), TEXT)
     (frame,) = _labeled(files, merger, tmp_path / "labeled")
     assert _facts_of(frame.row(0, named=True)) == _expected_facts("a", {}, {})
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 0
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 0
 
 
 def test_large_files_keep_their_order(tmp_path, record_answers, write_source):

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
+from merging import Merger
 
-from labelmill.dataset.merge import LABEL_COLUMNS, Merger, write_labeled
+from labelmill.dataset.merge import LABEL_COLUMNS
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 
@@ -128,9 +129,8 @@ def test_every_column_keeps_its_type_and_every_byte(tmp_path, record_answers, an
     pq.write_table(tables["zero.parquet"], source / "zero.parquet")
     files = source_files(str(source))
 
-    write_labeled(
-        files, Merger(record_answers(tmp_path / "ledger", *answers), read_template("text")), labeled
-    )
+    merger = Merger(record_answers(tmp_path / "ledger", *answers), read_template("text"))
+    merger.write_labeled(files, labeled)
 
     for file in files:
         before, after = pq.read_table(file.path), pq.read_table(labeled / file.relative)
@@ -163,7 +163,7 @@ def test_what_polars_writes_comes_out_as_it_was(tmp_path, record_answers):
     merger = Merger(
         record_answers(tmp_path / "ledger", {"a": "sport"}, {"b": "timeout"}), read_template("text")
     )
-    (path,) = write_labeled(source_files(str(tmp_path / "source")), merger, tmp_path / "labeled")
+    (path,) = merger.write_labeled(source_files(str(tmp_path / "source")), tmp_path / "labeled")
     own = pl.read_parquet(path).drop(LABEL_COLUMNS.names())
     assert own.schema == frame.schema
     assert_frame_equal(own, frame, check_exact=True)

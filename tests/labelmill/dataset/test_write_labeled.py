@@ -5,8 +5,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from merging import Merger
 
-from labelmill.dataset.merge import MANIFEST, Merger, write_failed, write_labeled
+from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import read_template
 from labelmill.errors import CannotWrite
@@ -31,7 +32,7 @@ def test_files_keep_their_names_and_partitions(tmp_path, write_source, merger):
     for folder in ("主题=科技/date=2026-11-01", "主题=a%20b/date=2026-11-02", "plain"):
         write_source(source / folder, {"text": ["a", "b"]})
     files = source_files(str(source))
-    written = write_labeled(files, merger, tmp_path / "labeled")
+    written = merger.write_labeled(files, tmp_path / "labeled")
     assert written == [tmp_path / "labeled" / file.relative for file in files]
     assert _all_files(tmp_path / "labeled") == _all_files(source)
     hive = pl.read_parquet(tmp_path / "labeled" / "主题=*" / "**" / "*.parquet", hive_partitioning=True)
@@ -49,21 +50,21 @@ def test_any_name_can_be_written(tmp_path, merger, name):
     (tmp_path / "plain").rename(source)
     folder = tmp_path / f"out {name}"
     files = source_files(str(source))
-    write_labeled(files, merger, folder / "labeled")
+    merger.write_labeled(files, folder / "labeled")
     assert _all_files(folder) == [f"labeled/{name}"]
     (labeled,) = source_files(str(folder / "labeled" / name))
     assert labeled.scan().collect()["label"].to_list() == ["sport"]
-    assert write_failed(files, merger, folder / "failed" / "run.parquet") == 0
+    assert merger.write_failed(files, folder / "failed" / "run.parquet") == 0
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path, write_source, record_answers):
     """A reader that holds the old file goes on reading the old one; the next one to open it reads the new one whole."""
     files = write_source(tmp_path / "source", {"text": ["a", "b"]})
     ledger = Ledger(tmp_path / "ledger")
-    (path,) = write_labeled(files, Merger(ledger, TEXT), tmp_path / "labeled")
+    (path,) = Merger(ledger, TEXT).write_labeled(files, tmp_path / "labeled")
     with path.open("rb") as held:
         record_answers(tmp_path / "ledger", {"a": "sport", "b": "money"})
-        write_labeled(files, Merger(ledger, TEXT), tmp_path / "labeled")
+        Merger(ledger, TEXT).write_labeled(files, tmp_path / "labeled")
         assert pl.read_parquet(held)["label"].to_list() == [None, None]
     assert pl.read_parquet(path)["label"].to_list() == ["sport", "money"]
     assert _all_files(tmp_path / "labeled") == ["0.parquet"]
@@ -72,22 +73,22 @@ def test_a_file_is_replaced_in_one_step(tmp_path, write_source, record_answers):
 def test_publishing_again_changes_nothing(tmp_path, write_source, merger):
     """With nothing new, publishing twice gives the same bytes."""
     files = write_source(tmp_path / "source", {"text": ["a", "b", None] * 100})
-    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    (path,) = merger.write_labeled(files, tmp_path / "labeled")
     before = path.read_bytes()
-    write_labeled(files, merger, tmp_path / "labeled")
+    merger.write_labeled(files, tmp_path / "labeled")
     assert path.read_bytes() == before
 
 
 def test_an_error_in_the_middle_leaves_the_old_file(tmp_path, write_source, merger):
     """Where a source file turns out to be broken, what was published stays, and no half file is left."""
     files = write_source(tmp_path / "source", {"text": ["a"]}, {"text": ["a"]})
-    write_labeled(files, merger, tmp_path / "labeled")
+    merger.write_labeled(files, tmp_path / "labeled")
     before = (tmp_path / "labeled" / "1.parquet").read_bytes()
     whole = (tmp_path / "source" / "1.parquet").read_bytes()
     broken = whole[:4] + bytes(len(whole) // 3) + whole[4 + len(whole) // 3 :]
     (tmp_path / "source" / "1.parquet").write_bytes(broken)
     with pytest.raises((pl.exceptions.PolarsError, OSError)):
-        write_labeled(files, merger, tmp_path / "labeled")
+        merger.write_labeled(files, tmp_path / "labeled")
     assert (tmp_path / "labeled" / "1.parquet").read_bytes() == before
     assert _all_files(tmp_path / "labeled") == ["0.parquet", "1.parquet"]
 
@@ -96,16 +97,16 @@ def test_what_the_source_no_longer_has_is_removed(tmp_path, write_source, merger
     """Labels of files that are gone from the source don't linger, whatever their suffix, nor do a dead run's halves."""
     labeled = tmp_path / "labeled"
     write_source(tmp_path / "old" / "date=1", {"text": ["a"]})
-    write_labeled(source_files(str(tmp_path / "old")), merger, labeled)
+    merger.write_labeled(source_files(str(tmp_path / "old")), labeled)
     (labeled / "date=1" / ".0.parquet.123.tmp").write_bytes(b"half")
     (labeled / "README.txt").write_text("a note of the user's")
     (tmp_path / "new").mkdir()
     for name in ("a.pq", "b.pq"):
         pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "new" / name)
     files = source_files(str(tmp_path / "new" / "*.pq"))
-    write_labeled(files, merger, labeled)
+    merger.write_labeled(files, labeled)
     assert _all_files(labeled) == ["README.txt", "a.pq", "b.pq"]
-    write_labeled(files[:1], merger, labeled)
+    merger.write_labeled(files[:1], labeled)
     assert _all_files(labeled) == ["README.txt", "a.pq"]
 
 
@@ -113,11 +114,11 @@ def test_the_manifest_goes_before_any_file_is_replaced(tmp_path, write_source, m
     """A run that dies while it publishes leaves no manifest that speaks of files it had begun to replace."""
     files = write_source(tmp_path / "source", {"text": ["a"]})
     labeled = tmp_path / "labeled"
-    write_labeled(files, merger, labeled)
+    merger.write_labeled(files, labeled)
     labeled.with_name(MANIFEST).write_text("{}")
     gone = SourceFile(tmp_path / "gone", Path("gone"))
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
-        write_labeled([*files, gone], merger, labeled)
+        merger.write_labeled([*files, gone], labeled)
     assert not labeled.with_name(MANIFEST).exists()
 
 
@@ -125,12 +126,12 @@ def test_the_folder_holds_nothing_but_parquet_also_while_it_is_written(tmp_path,
     """Polars reads the folder by its name at any moment: nothing else is ever in it, and nothing is left beside it."""
     files = write_source(tmp_path / "source", {"text": ["a", "b"]})
     labeled = tmp_path / "labeled"
-    write_labeled(files, merger, labeled)
+    merger.write_labeled(files, labeled)
     gone = SourceFile(tmp_path / "gone", Path("gone"))
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
-        write_labeled([*files, gone], merger, labeled)
+        merger.write_labeled([*files, gone], labeled)
     assert pl.read_parquet(labeled).height == 2
-    write_labeled(files, merger, labeled)
+    merger.write_labeled(files, labeled)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
@@ -142,7 +143,7 @@ def test_a_link_in_the_way_is_removed_and_not_followed(tmp_path, write_source, m
     (tmp_path / "labeled").mkdir()
     (tmp_path / "labeled" / "0.parquet").symlink_to(precious)
     (tmp_path / "labeled" / "stale.parquet").symlink_to(precious)
-    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    (path,) = merger.write_labeled(files, tmp_path / "labeled")
     assert not path.is_symlink()
     assert not (tmp_path / "labeled" / "stale.parquet").is_symlink()
     assert precious.read_bytes() == b"precious"
@@ -153,22 +154,22 @@ def test_no_failed_rows_leave_no_file(tmp_path, write_source, record_answers, me
     path = tmp_path / "failed" / "run.parquet"
     files = write_source(tmp_path / "source", {"text": ["a", "b"]})
     failing = Merger(record_answers(tmp_path / "ledger-2", failures={"b": "too_long"}), TEXT)
-    assert write_failed(files, failing, path) == 1
+    assert failing.write_failed(files, path) == 1
     assert pl.read_parquet(path)["failure_kind"].to_list() == ["too_long"]
     files = write_source(tmp_path / "source", {"text": ["a", "new", None, " "]})
-    assert write_failed(files, merger, path) == 0
+    assert merger.write_failed(files, path) == 0
     assert _all_files(path.parent) == []
 
 
 def test_a_file_without_rows_is_published(tmp_path, write_source, merger):
     """An empty file has an empty twin with all columns."""
     files = write_source(tmp_path / "source", pl.DataFrame(schema={"text": pl.String, "n": pl.Int8}))
-    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    (path,) = merger.write_labeled(files, tmp_path / "labeled")
     frame = pl.read_parquet(path)
     assert frame.height == 0
     assert frame.schema["n"] == pl.Int8
     assert frame.schema["label_confidence"] == pl.Float64
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 0
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -177,7 +178,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, write_source, mer
     files = write_source(tmp_path / "source", {"text": ["a"]})
     (tmp_path / "labeled").mkdir(mode=0o500)
     with pytest.raises(OSError, match="denied"):
-        write_labeled(files, merger, tmp_path / "labeled")
+        merger.write_labeled(files, tmp_path / "labeled")
 
 
 def test_a_file_in_the_way_is_an_error(tmp_path, write_source, merger):
@@ -185,7 +186,7 @@ def test_a_file_in_the_way_is_an_error(tmp_path, write_source, merger):
     files = write_source(tmp_path / "source", {"text": ["a"]})
     (tmp_path / "labeled").write_text("in the way")
     with pytest.raises(OSError, match=r"exists|directory"):
-        write_labeled(files, merger, tmp_path / "labeled")
+        merger.write_labeled(files, tmp_path / "labeled")
     assert (tmp_path / "labeled").read_text() == "in the way"
 
 
@@ -196,7 +197,7 @@ def test_a_source_file_that_went_away_is_an_error(tmp_path, write_source, merger
         SourceFile(tmp_path / "gone", Path("gone")),
     ]
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
-        write_labeled(files, merger, tmp_path / "labeled")
+        merger.write_labeled(files, tmp_path / "labeled")
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def test_a_source_that_is_replaced_while_it_is_merged_is_merged_again(
     files = write_source(tmp_path / "source", {"text": ["a", "b"]})
     merger = Merger(record_answers(tmp_path / "ledger", ANSWERS), TEXT)
     replaced_between_scans(VERSIONS[:times])
-    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    (path,) = merger.write_labeled(files, tmp_path / "labeled")
     frame = pl.read_parquet(path)
     assert frame["text"].to_list() == VERSIONS[times - 1]["text"]
     assert frame["label"].to_list() == [ANSWERS.get(text) for text in frame["text"]]
@@ -242,12 +243,12 @@ def test_a_source_that_never_rests_leaves_what_was_published(
     """A sentence names the file; its labeled file stays as it was, and those of the others are published."""
     files = write_source(tmp_path / "source", {"text": ["a", "b"]})
     merger = Merger(record_answers(tmp_path / "ledger", ANSWERS), TEXT)
-    write_labeled(files, merger, tmp_path / "labeled")
+    merger.write_labeled(files, tmp_path / "labeled")
     before = (tmp_path / "labeled" / "0.parquet").read_bytes()
     files = write_source(tmp_path / "source", {"text": ["a", "b"]}, {"text": ["c"]})
     replaced_between_scans(VERSIONS[:3])
     with pytest.raises(CannotWrite, match=r"0\.parquet' kept changing") as raised:
-        write_labeled(files, merger, tmp_path / "labeled")
+        merger.write_labeled(files, tmp_path / "labeled")
     assert "1.parquet" not in str(raised.value)
     assert (tmp_path / "labeled" / "0.parquet").read_bytes() == before
     assert pl.read_parquet(tmp_path / "labeled" / "1.parquet")["label"].to_list() == ["sport"]
@@ -262,12 +263,12 @@ def test_failed_rows_of_a_source_that_is_replaced_are_its_own(
     merger = Merger(record_answers(tmp_path / "ledger", {"c": "sport"}, kinds), TEXT)
     files = write_source(tmp_path / "source", {"text": ["a", "c"]})
     replaced_between_scans([{"text": ["c", "b", "a"]}])
-    assert write_failed(files, merger, tmp_path / "failed.parquet") == 2
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 2
     failed = pl.read_parquet(tmp_path / "failed.parquet")
     assert failed.select("text", "failure_kind").rows() == [("b", "off_label"), ("a", "too_long")]
     replaced_between_scans(VERSIONS)
     with pytest.raises(CannotWrite, match="kept changing"):
-        write_failed(files, merger, tmp_path / "other.parquet")
+        merger.write_failed(files, tmp_path / "other.parquet")
     assert not (tmp_path / "other.parquet").exists()
 
 
@@ -291,5 +292,5 @@ def test_a_file_written_into_while_it_is_merged_is_merged_again(
         return texts
 
     monkeypatch.setattr(SourceFile, "scan_texts", read_then_write)
-    (path,) = write_labeled(files, merger, tmp_path / "labeled")
+    (path,) = merger.write_labeled(files, tmp_path / "labeled")
     assert pl.read_parquet(path).select("text", "label").rows() == [("b", "money"), ("a", "sport")]

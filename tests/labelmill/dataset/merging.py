@@ -1,0 +1,40 @@
+"""Merging a source into a folder, as a run does."""
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelmill.dataset.digests import SourceDigests
+
+from labelmill.dataset.labeled_folder import LabeledFolder
+from labelmill.dataset.template import TextTemplate
+from labelmill.store.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Merger:
+    """What a source is merged with: a ledger, and what a row's text is made of."""
+
+    ledger: Ledger
+    template: TextTemplate
+
+    @contextmanager
+    def into(self, files, folder, run_id="run"):
+        """The folder that files are merged into, joined and not yet written."""
+        with tempfile.TemporaryDirectory() as scratch:
+            digests = SourceDigests(files, self.template, Path(scratch) / "digests")
+            merge = LabeledFolder(folder, digests, self.ledger, run_id)
+            merge.join(merge.to_merge())
+            yield merge
+
+    def write_labeled(self, files, folder):
+        """Merge files into a folder; returns the labeled ones."""
+        with self.into(files, folder) as merge:
+            merge.write()
+        return sorted(folder / file.relative for file in files)
+
+    def write_failed(self, files, path):
+        """Write the rows without a label; returns how many."""
+        with self.into(files, path.parent / "labeled-of-failed") as merge:
+            return write_failed(merge.failed_rows(), path).rows
