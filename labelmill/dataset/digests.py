@@ -18,7 +18,7 @@ from labelmill.store.files import FileStamp, disk_errors, stamp_of
 from labelmill.store.row_key import row_key, text_digest
 
 _ROW_BITS = 40
-_ROWS_IN_A_BUCKET = 2_000_000
+_ROWS_IN_A_BUCKET = 1_000_000
 _FILES_AT_ONCE = 200
 _BYTES_AT_ONCE = 16 * 2**20
 """Compressed bytes of small files that are read together; a file of more is read piece by piece."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelmill.dataset.digests import SourceDigests
-
 from labelmill.dataset.labeled_folder import LabeledFolder
 from labelmill.dataset.template import TextTemplate
 from labelmill.store.ledger import Ledger

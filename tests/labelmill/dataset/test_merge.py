@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
 from merging import Merger
+from polars.testing import assert_frame_equal
 
 from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS
 from labelmill.dataset.source import source_files

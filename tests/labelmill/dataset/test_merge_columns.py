@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from polars.testing import assert_frame_equal
 from merging import Merger
+from polars.testing import assert_frame_equal
 
 from labelmill.dataset.merge import LABEL_COLUMNS
 from labelmill.dataset.source import source_files

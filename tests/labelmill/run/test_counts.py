@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelmill.dataset.merge_state import RowGroup
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt
 from labelmill.run.counts import (
     AnswerSeconds,
     RowCounts,
     Work,
-    count_rows,
-    count_statuses,
+    rows_of,
     work_of,
     work_of_run,
 )
@@ -23,21 +23,17 @@ from labelmill.store.journal import Journal
 from labelmill.store.ledger import MONEY, SCHEMA
 
 
-def test_rows_are_counted_from_the_published_files(tmp_path):
-    """Every row is counted once, by what the file says became of it."""
-    rows = [
-        ("sport", "ok", None, "old"),
-        ("sport", "ok", None, "new"),
-        ("money", "ok", None, "new"),
-        (None, "failed", "timeout", "new"),
-        (None, "empty", None, None),
-        (None, "pending", None, None),
+def test_rows_are_counted_by_what_became_of_them():
+    """Every row is counted once, whichever file it is in; all of the job's labels are named, the most frequent first."""
+    groups = [
+        RowGroup(status="ok", label="sport", rows=1),
+        RowGroup(status="ok", label="sport", is_new=True, rows=1),
+        RowGroup(status="ok", label="money", is_new=True, rows=1),
+        RowGroup(status="failed", error="timeout", rows=1),
+        RowGroup(status="empty", rows=1),
+        RowGroup(status="pending", rows=1),
     ]
-    names = ["label", "label_status", "label_error", "label_run_id"]
-    files = [tmp_path / "a.parquet", tmp_path / "b=[1].parquet"]
-    for file, part in zip(files, (rows[:4], rows[4:]), strict=True):
-        pl.DataFrame(part, schema=dict.fromkeys(names, pl.String), orient="row").write_parquet(file)
-    counts = count_rows(files, "new", ["unused", "money", "sport", "another"])
+    counts = rows_of(groups, ["unused", "money", "sport", "another"])
     assert counts == RowCounts(
         total=6,
         labeled=3,
@@ -50,23 +46,23 @@ def test_rows_are_counted_from_the_published_files(tmp_path):
     )
     assert list(counts.labels) == ["sport", "money", "unused", "another"]
     assert counts.with_text == 5
-    assert count_rows([], "new", ["a", "b"]) == RowCounts(labels={"a": 0, "b": 0})
+    assert rows_of([], ["a", "b"]) == RowCounts(labels={"a": 0, "b": 0})
 
 
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(st.sampled_from(["ok", "failed", "pending", "empty"]), max_size=30))
 def test_the_counts_add_up_to_the_rows(rows):
     """Labeled, failed, pending and empty are all rows, whatever there is of each."""
-    names = ["label", "label_status", "label_error", "label_run_id"]
-    frame = pl.DataFrame(
-        [
-            ("a" if status == "ok" else None, status, "timeout" if status == "failed" else None, None)
-            for status in rows
-        ],
-        schema=dict.fromkeys(names, pl.String),
-        orient="row",
-    )
-    counts = count_statuses([frame.lazy()], "new", ["a", "b"])
+    groups = [
+        RowGroup(
+            status=status,
+            label="a" if status == "ok" else None,
+            error="timeout" if status == "failed" else None,
+            rows=1,
+        )
+        for status in rows
+    ]
+    counts = rows_of(groups, ["a", "b"])
     assert counts.total == len(rows) == counts.labeled + counts.failed + counts.pending + counts.empty
     assert counts.labels == {"a": rows.count("ok"), "b": 0}
 
