@@ -11,6 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+ARROW_SCHEMA = b"ARROW:schema"
+"""The key of Arrow's own schema."""
+
 _NAMES_OF_TYPE = {
     # As pandas and numpy, Hugging Face, and Spark call them.
     pa.string(): ("unicode", "object", "string", "string"),
@@ -44,7 +47,7 @@ def with_columns(key: bytes, value: bytes, columns: pa.Schema) -> bytes:
 
     What is unknown, or is not what it should be, stays as it is.
     """
-    if key == b"ARROW:schema":
+    if key == ARROW_SCHEMA:
         return _arrow(value, columns)
     append = _APPEND.get(key)
     if append is None:
@@ -58,9 +61,11 @@ def with_columns(key: bytes, value: bytes, columns: pa.Schema) -> bytes:
 
 
 def _arrow(value: bytes, columns: pa.Schema) -> bytes:
-    """Arrow's own schema. One that PyArrow can't read keeps the file from being read by anything of Arrow's anyway.
+    """Arrow's own schema, with more fields.
 
-    One that has other columns than the file is ignored by PyArrow, and so it is with as many more of both.
+    One that PyArrow can't read stays: PyArrow can't read the file either way, and who can (Polars, with its 128-bit
+    integers) finds columns in it by their names. One with other columns than the file has is ignored by PyArrow, and
+    still is with as many more of both.
     """
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value, validate=True)))
