@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelmill.dataset.embedded_schemas import ARROW_SCHEMA, plain_type, with_columns
+from labelmill.dataset.embedded_schemas import ARROW_SCHEMA, plain_type, type_of_names_lost, with_columns
 from labelmill.dataset.thrift import Struct, ThriftError, i32_field
 from labelmill.errors import LabelmillError
 
@@ -28,6 +28,8 @@ _MOST_ROWS_PER_GROUP = 64 << 20
 _COPIED_BYTES = 1 << 20
 _MOST_COPIED_BYTES = 1 << 30
 _DECODED_ROWS = 1 << 16
+_DECODED_BYTES = 1 << 26
+"""What is decoded at once, at most: rows, and bytes as far as a row group's size tells."""
 
 
 class _File:
@@ -184,6 +186,16 @@ def append_columns(
         copy.write(_ending(document))
 
 
+def what_is_lost(footer: ParquetFooter) -> str | None:
+    """A clause about the one thing of a file that `append_columns` can't keep, None where it is all kept."""
+    kind = type_of_names_lost(footer.metadata)
+    return (
+        None
+        if kind is None
+        else f"pandas will read the names of its columns as text; they are of type {kind} now"
+    )
+
+
 def decode_fault(path: Path) -> Fault | None:
     """The first of a file's columns that can't be decoded, None where all can.
 
@@ -230,8 +242,10 @@ def _ending(document: Struct) -> bytes:
 
 
 def _decoding_words(file: pq.ParquetFile, name: str, group: int) -> str | None:
+    size = file.metadata.row_group(group)
+    rows = max(1, min(_DECODED_ROWS, _DECODED_BYTES * size.num_rows // max(1, size.total_byte_size)))
     try:
-        for batch in file.iter_batches(_DECODED_ROWS, row_groups=[group], columns=[name]):
+        for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
             for column in batch.columns:
                 column.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -250,12 +264,8 @@ def _read(file: BinaryIO, path: Path) -> tuple[ParquetFooter, Struct]:
         document, _ = Struct.read(raw, _SHAPE)
         _check_encryption(document, path)
         return _footer_of(document, data_bytes, path), document
-    except (ThriftError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> ParquetError:
-    return ParquetError(path, f"its footer is damaged ({error})")
+    except ThriftError as error:
+        raise ParquetError(path, f"its footer is damaged ({error})") from None
 
 
 def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
@@ -345,7 +355,7 @@ def _columns_of(elements: Sequence[Struct]) -> tuple[list[str], int]:
         if name is None:
             raise ThriftError("a column has no name")
         if len(expected) == 1:
-            names.append(name.decode())
+            names.append(_utf8(name))
         expected[-1] -= 1
         children = _children_of(element)
         if children or _Element.TYPE not in element.fields:
@@ -362,6 +372,13 @@ def _children_of(element: Struct) -> int:
     if count < 0:
         raise ThriftError("its schema is no tree")
     return count
+
+
+def _utf8(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise ThriftError("a column's name is not UTF-8") from None
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -497,9 +514,8 @@ def _append_to_schema(document: Struct, new: Struct, columns: pa.Schema, columns
 def _copy(source: BinaryIO, target: BinaryIO, size: int, path: Path) -> None:
     """Copy a file's first bytes within the kernel, which on some file systems copies nothing; by hand where it can't."""
     copied = 0
-    with suppress(
-        OSError, AttributeError
-    ):  # other file systems, other systems; a full disk is met again below
+    # Other file systems, and other systems than Linux; what a disk has against it is met again below.
+    with suppress(OSError, AttributeError):
         while copied < size:
             sent = os.copy_file_range(
                 source.fileno(), target.fileno(), min(size - copied, _MOST_COPIED_BYTES), copied, copied

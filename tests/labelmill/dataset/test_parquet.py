@@ -19,7 +19,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from labelmill.dataset import parquet
-from labelmill.dataset.parquet import Fault, ParquetError, append_columns, decode_fault, read_footer
+from labelmill.dataset.parquet import (
+    Fault,
+    ParquetError,
+    append_columns,
+    decode_fault,
+    read_footer,
+    what_is_lost,
+)
 
 LABELS = ["label", "label_confidence"]
 DUCKDB = duckdb.connect()
@@ -303,6 +310,27 @@ def test_all_that_polars_writes_is_kept(source):
         assert _assert_kept(source, _add_labels(source)) >= 3
 
 
+@pytest.mark.parametrize(
+    ("columns", "kind"),
+    [
+        (pd.to_datetime(["2026-11-30", "2026-12-01"]), "datetime64[us]"),
+        ([b"a", b"b"], "bytes"),
+        ([True, False], "bool"),
+    ],
+)
+def test_what_is_lost_is_told_before(source, columns, kind):
+    """Names of pandas' columns that can't stand beside text become text, which the footer tells; nothing else is lost."""
+    pd.DataFrame([[1, 2]], columns=columns).to_parquet(source)
+    assert what_is_lost(read_footer(source)) == (
+        f"pandas will read the names of its columns as text; they are of type {kind} now"
+    )
+    assert list(pd.read_parquet(_add_labels(source)).columns) == [*read_footer(source).columns, *LABELS]
+    pd.DataFrame([[1, 2]], columns=["a", "b"]).to_parquet(source)
+    assert what_is_lost(read_footer(source)) is None
+    pl.DataFrame({"a": [1]}).write_parquet(source)
+    assert what_is_lost(read_footer(source)) is None
+
+
 def test_types_that_arrow_has_no_name_for_are_kept(source):
     """Polars' 128-bit integers keep PyArrow from reading the file; whoever could read it still can, and sees the labels."""
     frame = pl.DataFrame({"n": pl.Series([1, None, -(2**100)], dtype=pl.Int128)})
@@ -331,8 +359,9 @@ def test_types_that_arrow_has_no_name_for_are_kept(source):
         [0.5, 1.5],
         pd.Index(["a", "b"], name="named"),
         pd.MultiIndex.from_tuples([("a", "x"), ("b", "y")], names=["p", "q"]),
+        pd.MultiIndex.from_tuples([(1, "x"), (2, "y")]),
     ],
-    ids=["text", "integers", "floats", "named", "levels"],
+    ids=["text", "integers", "floats", "named", "levels", "mixed"],
 )
 def test_a_frame_of_pandas_is_kept(source, index, columns):
     """A frame keeps its index, its columns' names and their types, attributes too, and the labels are columns beside them."""
@@ -596,6 +625,11 @@ def _damage(path):
     _rewritten(path, lambda document: document.set_integer(3, 2))
 
 
+def _misname(path):
+    pq.write_table(pa.table({"a": [1]}), path)
+    _rewritten(path, lambda document: document.structs(2)[1].set_binary(4, b"caf\xe9"))
+
+
 def _declare_large(path):
     def change(document):
         for struct in (document, *document.structs(4)):
@@ -612,6 +646,7 @@ def _declare_large(path):
         (lambda path: path.write_bytes(b"id,text\n1,a\n"), "it is no Parquet file"),
         (_cut, "it was cut off: it does not end as a Parquet file does"),
         (_damage, "its footer is damaged (its rows are not those of its row groups)"),
+        (_misname, "its footer is damaged (a column's name is not UTF-8)"),
         (_write_encrypted, "it is encrypted; write it without encryption"),
         (
             lambda path: _write_encrypted(path, plaintext_footer=True),
@@ -630,7 +665,7 @@ def _declare_large(path):
             "one of its row groups has 100,000,000 rows; write it with row groups of at most 67,108,864",
         ),
     ],
-    ids=["empty", "csv", "cut", "damaged", "encrypted", "columns", "twice", "summary", "large"],
+    ids=["empty", "csv", "cut", "damaged", "misnamed", "encrypted", "columns", "twice", "summary", "large"],
 )
 def test_a_file_that_can_not_be_labeled_is_told_why(source, write, reason):
     """Each kind of file that can't have labels is told by its ends, before anything is spent, in a sentence of its own."""
