@@ -3,13 +3,17 @@
 Arrow, pandas, Hugging Face and Spark each keep a schema of their own in a Parquet file and believe it rather than Parquet's.
 """
 
+import ast
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+ARROW_SCHEMA = b"ARROW:schema"
+"""The key of Arrow's own schema."""
 
 _NAMES_OF_TYPE = {
     # As pandas and numpy, Hugging Face, and Spark call them.
@@ -20,9 +24,9 @@ _NAMES_OF_TYPE = {
 }
 """The types that columns may have which are appended."""
 
-_TEXT_LEVELS = {"unicode", "string", "mixed", "empty"}
+_TEXT_LEVELS = {"unicode", "string", "mixed", "mixed-integer", "empty"}
 _NUMBER_LEVELS = {"int64", "float64"}
-"""What pandas calls column names that are text, and that are numbers."""
+"""What pandas calls column names that are text as it reads them, and those that JSON can hold as they are."""
 
 
 def plain_type(dtype: pa.DataType) -> pa.DataType:
@@ -44,7 +48,7 @@ def with_columns(key: bytes, value: bytes, columns: pa.Schema) -> bytes:
 
     What is unknown, or is not what it should be, stays as it is.
     """
-    if key == b"ARROW:schema":
+    if key == ARROW_SCHEMA:
         return _arrow(value, columns)
     append = _APPEND.get(key)
     if append is None:
@@ -58,9 +62,11 @@ def with_columns(key: bytes, value: bytes, columns: pa.Schema) -> bytes:
 
 
 def _arrow(value: bytes, columns: pa.Schema) -> bytes:
-    """Arrow's own schema. One that PyArrow can't read keeps the file from being read by anything of Arrow's anyway.
+    """Arrow's own schema, with more fields.
 
-    One that has other columns than the file is ignored by PyArrow, and so it is with as many more of both.
+    One that PyArrow can't read stays: PyArrow can't read the file either way, and who can (Polars, with its 128-bit
+    integers) finds columns in it by their names. One with other columns than the file has is ignored by PyArrow, and
+    still is with as many more of both.
     """
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(value, validate=True)))
@@ -70,18 +76,26 @@ def _arrow(value: bytes, columns: pa.Schema) -> bytes:
         return value
 
 
+def type_of_names_lost(metadata: Mapping[bytes, bytes]) -> str | None:
+    """What pandas calls the type of a frame's column names that become text beside ours, None where all stay."""
+    try:
+        (level,) = json.loads(metadata[b"pandas"])["column_indexes"]
+        kind = level["pandas_type"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None if kind in {*_TEXT_LEVELS, *_NUMBER_LEVELS} or not isinstance(kind, str) else kind
+
+
 def _pandas(found: Any, columns: pa.Schema) -> None:
     levels = found["column_indexes"]
-    if len(levels) == 1 and levels[0]["pandas_type"] in _NUMBER_LEVELS:
-        # Names that are numbers stay so beside ours where they stand as numbers; as text, pandas would convert all or none.
-        for column in found["columns"]:
-            if column["field_name"] not in found["index_columns"]:
-                column["name"] = json.loads(column["name"])
-        levels[0].update(pandas_type="mixed", numpy_type="object", metadata=None)
+    is_number = [level["pandas_type"] in _NUMBER_LEVELS for level in levels]
+    for column in found["columns"]:
+        if any(is_number) and column["field_name"] not in found["index_columns"]:
+            column["name"] = _name_with_numbers(column["name"], is_number)
     for level in levels:
         if level["pandas_type"] not in _TEXT_LEVELS:
-            # Names of other types are read as text from here on: pandas could not read ours as moments.
-            level.update(pandas_type="unicode", numpy_type="object", metadata=None)
+            # pandas would convert our names to that type as well, and fail.
+            level.update(pandas_type="mixed", numpy_type="object", metadata=None)
     for column in columns:
         # A name of several levels stands there as Python writes it.
         name = repr((column.name, *[""] * (len(levels) - 1))) if len(levels) > 1 else column.name
@@ -95,6 +109,17 @@ def _pandas(found: Any, columns: pa.Schema) -> None:
                 "metadata": None,
             }
         )
+
+
+def _name_with_numbers(name: str, is_number: Sequence[bool]) -> Any:
+    """A column's name whose numbers stand as numbers, where they stood as text that all names of a level were read from."""
+    try:
+        if len(is_number) == 1:
+            return json.loads(name)
+        parts = zip(ast.literal_eval(name), is_number, strict=True)
+        return repr(tuple(json.loads(part) if number else part for part, number in parts))
+    except (ValueError, SyntaxError):  # such as the name nan
+        return name
 
 
 def _hugging_face(found: Any, columns: pa.Schema) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from labelmill.dataset.embedded_schemas import plain_type, with_columns
+from labelmill.dataset.embedded_schemas import ARROW_SCHEMA, plain_type, type_of_names_lost, with_columns
 from labelmill.dataset.thrift import Struct, ThriftError, i32_field
 from labelmill.errors import LabelmillError
 
@@ -28,6 +28,8 @@ _MOST_ROWS_PER_GROUP = 64 << 20
 _COPIED_BYTES = 1 << 20
 _MOST_COPIED_BYTES = 1 << 30
 _DECODED_ROWS = 1 << 16
+_DECODED_BYTES = 1 << 26
+"""What is decoded at once, at most: rows, and bytes as far as a row group's size tells."""
 
 
 class _File:
@@ -73,7 +75,7 @@ _SHAPE: dict[int, Any] = {
     _File.ORDERS: {},
 }
 _NEW_SHAPE = {**_SHAPE, _File.ROW_GROUPS: {_RowGroup.CHUNKS: {_Chunk.METADATA: {}}}}
-_CODEC_NAMES = {0: "none", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4"}
+_CODEC_NAMES: dict[int | None, str] = {0: "none", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4"}
 """The codecs that PyArrow writes, by their numbers in the format."""
 
 
@@ -175,18 +177,23 @@ def append_columns(
         found, document = _read(original, source)
         if found != footer:
             raise ParquetError(source, "it was replaced or written to meanwhile")
-        try:
-            new = _NewColumns(columns.schema, document)
-            _copy(original, copy, footer.data_bytes, source)
-            for group, table in zip(
-                document.structs(_File.ROW_GROUPS), _row_groups(columns, footer, source), strict=True
-            ):
-                _append_chunks(group, table, new, copy)
-            _append_to_schema(document, new.encode()[1], schema, len(footer.columns))
-        except ThriftError as error:
-            raise _damaged(source, error) from None
-        ending = document.encoded()
-        copy.write(ending + len(ending).to_bytes(4, "little") + _MAGIC)
+        new = _NewColumns(columns.schema, document)
+        _copy(original, copy, footer.data_bytes, source)
+        tables = _row_groups(columns, footer, source)
+        for group, table in zip(document.structs(_File.ROW_GROUPS), tables, strict=True):
+            _append_chunks(group, table, new, copy)
+        _append_to_schema(document, new.encode()[1], schema, len(footer.columns))
+        copy.write(_ending(document))
+
+
+def what_is_lost(footer: ParquetFooter) -> str | None:
+    """A clause about the one thing of a file that `append_columns` can't keep, None where it is all kept."""
+    kind = type_of_names_lost(footer.metadata)
+    return (
+        None
+        if kind is None
+        else f"pandas will read the names of its columns as text; they are of type {kind} now"
+    )
 
 
 def decode_fault(path: Path) -> Fault | None:
@@ -199,11 +206,13 @@ def decode_fault(path: Path) -> Fault | None:
         OSError: the file can't be read.
     """
     try:
-        footer = read_footer(path)
+        with path.open("rb", buffering=0) as opened:
+            footer, document = _read(opened, path)
     except ParquetError as error:
         return Fault(path, None, str(error))
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        metadata = pq.read_metadata(pa.py_buffer(_without_arrow_schema(document)))
+        with pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True) as file:
             return next(
                 (
                     Fault(path, name, f"the column {name!r} of {str(path)!r} can't be decoded: {words}")
@@ -217,9 +226,26 @@ def decode_fault(path: Path) -> Fault | None:
         return Fault(path, None, f"{str(path)!r} can't be decoded: {_first_line(error)}")
 
 
+def _without_arrow_schema(document: Struct) -> bytes:
+    """A footer as a file of its own, by which columns are decoded as what they are in Parquet.
+
+    Types that a writer told Arrow of, and that PyArrow doesn't know, are no fault of the file's.
+    """
+    entries = document.structs(_File.METADATA)
+    entries[:] = [entry for entry in entries if entry.binary(_KeyValue.KEY) != ARROW_SCHEMA]
+    return _MAGIC + _ending(document)
+
+
+def _ending(document: Struct) -> bytes:
+    encoded = document.encoded()
+    return encoded + len(encoded).to_bytes(4, "little") + _MAGIC
+
+
 def _decoding_words(file: pq.ParquetFile, name: str, group: int) -> str | None:
+    size = file.metadata.row_group(group)
+    rows = max(1, min(_DECODED_ROWS, _DECODED_BYTES * size.num_rows // max(1, size.total_byte_size)))
     try:
-        for batch in file.iter_batches(_DECODED_ROWS, row_groups=[group], columns=[name]):
+        for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
             for column in batch.columns:
                 column.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -238,12 +264,8 @@ def _read(file: BinaryIO, path: Path) -> tuple[ParquetFooter, Struct]:
         document, _ = Struct.read(raw, _SHAPE)
         _check_encryption(document, path)
         return _footer_of(document, data_bytes, path), document
-    except (ThriftError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> ParquetError:
-    return ParquetError(path, f"its footer is damaged ({error})")
+    except ThriftError as error:
+        raise ParquetError(path, f"its footer is damaged ({error})") from None
 
 
 def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
@@ -286,6 +308,7 @@ def _footer_of(document: Struct, data_bytes: int, path: Path) -> ParquetFooter:
     if len(rows) != len(groups) or sum(rows) != document.integer(_File.ROWS):
         raise ThriftError("its rows are not those of its row groups")
     for group in groups:
+        _sizes_of(group)
         chunks = group.structs(_RowGroup.CHUNKS)
         elsewhere = next((file for chunk in chunks if (file := chunk.binary(_Chunk.FILE))), None)
         if elsewhere:
@@ -332,7 +355,7 @@ def _columns_of(elements: Sequence[Struct]) -> tuple[list[str], int]:
         if name is None:
             raise ThriftError("a column has no name")
         if len(expected) == 1:
-            names.append(name.decode())
+            names.append(_utf8(name))
         expected[-1] -= 1
         children = _children_of(element)
         if children or _Element.TYPE not in element.fields:
@@ -349,6 +372,13 @@ def _children_of(element: Struct) -> int:
     if count < 0:
         raise ThriftError("its schema is no tree")
     return count
+
+
+def _utf8(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise ThriftError("a column's name is not UTF-8") from None
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -421,7 +451,11 @@ class _NewColumns:
 
 def _codec_of(chunk: Struct) -> str:
     """A column's codec by PyArrow's name; snappy where PyArrow does not write it."""
-    name = _CODEC_NAMES.get(chunk.struct(_Chunk.METADATA, {}).integer(_Column.CODEC) or 0, "snappy")
+    try:
+        number = chunk.struct(_Chunk.METADATA, {}).integer(_Column.CODEC)
+    except ThriftError:  # damaged, which matters to whoever reads that column
+        number = None
+    name = _CODEC_NAMES.get(number, "snappy")
     return name if name == "none" or pa.Codec.is_available(name) else "snappy"
 
 
@@ -435,10 +469,15 @@ def _append_chunks(group: Struct, table: pa.Table, new: _NewColumns, copy: Binar
     for chunk in chunks:
         _shift(chunk, shift)
     group.structs(_RowGroup.CHUNKS).extend(chunks)
-    for size in (_RowGroup.BYTES, _RowGroup.COMPRESSED_BYTES):
-        before, more = group.integer(size), new_group.integer(size)
-        if before is not None and more is not None:
-            group.set_integer(size, before + more)
+    more = _sizes_of(new_group)
+    for field, size in _sizes_of(group).items():
+        group.set_integer(field, size + more[field])
+
+
+def _sizes_of(group: Struct) -> dict[int, int]:
+    """The sizes that a row group says it has, in bytes, by their fields."""
+    sizes = {field: group.integer(field) for field in (_RowGroup.BYTES, _RowGroup.COMPRESSED_BYTES)}
+    return {field: size for field, size in sizes.items() if size is not None}
 
 
 def _shift(chunk: Struct, shift: int) -> None:
@@ -475,9 +514,8 @@ def _append_to_schema(document: Struct, new: Struct, columns: pa.Schema, columns
 def _copy(source: BinaryIO, target: BinaryIO, size: int, path: Path) -> None:
     """Copy a file's first bytes within the kernel, which on some file systems copies nothing; by hand where it can't."""
     copied = 0
-    with suppress(
-        OSError, AttributeError
-    ):  # other file systems, other systems; a full disk is met again below
+    # Other file systems, and other systems than Linux; what a disk has against it is met again below.
+    with suppress(OSError, AttributeError):
         while copied < size:
             sent = os.copy_file_range(
                 source.fileno(), target.fileno(), min(size - copied, _MOST_COPIED_BYTES), copied, copied
