@@ -1,6 +1,7 @@
 """`labelmill costs`: what past runs cost."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from labelmill.job.model import LabelJob
 from labelmill.providers.table import address_of
 from labelmill.question.task_key import task_key_of
 from labelmill.report.history import PRACTICE_NOTE, history_view
-from labelmill.run.history import batches_out, history_of, read_runs, read_work, scan_history
+from labelmill.run.history import RunFacts, batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.store.folder import OutputFolder
-from labelmill.store.ledger import PRACTICE_PREFIX, faults_named
+from labelmill.store.ledger import PRACTICE_PREFIX, faults_named, read_again
 
 _WIDTH_OF_A_FILE = 180
 """Columns for a table that goes into a file or a pipe, where nothing is cut off."""
@@ -59,14 +60,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
     """
     folder = OutputFolder.of(job)
     runs = read_runs(folder)
-    rows = scan_history(folder.ledgers, job.run)
-    with faults_named(folder.ledgers):
-        work = read_work(rows)
-    if repriced:
-        key = task_key_of(job)
-        address = address_of(job.model)
-        prices = TodaysPrices(job, (key, PRACTICE_PREFIX + key), runs, address)
-        work = reprice(read_work(rows, by_tokens=True) if prices.need_texts(work) else work, prices)
+    work = read_again(partial(_work_of, job, folder, runs, repriced=repriced))
     history: dict[str, Any] = {
         "job": job.name,
         "output": str(folder.path),
@@ -81,6 +75,17 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
         sentence = f"there are no runs in {str(folder.path)!r} yet; `labelmill run {where}` makes the first"
         raise JobRefused([Mistake(f"{where}, output.path", sentence)])
     return history
+
+
+def _work_of(job: LabelJob, folder: OutputFolder, runs: list[RunFacts], *, repriced: bool) -> pl.DataFrame:
+    rows = scan_history(folder.ledgers, job.run)
+    with faults_named(folder.ledgers):
+        work = read_work(rows)
+    if not repriced:
+        return work
+    key = task_key_of(job)
+    prices = TodaysPrices(job, (key, PRACTICE_PREFIX + key), runs, address_of(job.model))
+    return reprice(read_work(rows, by_tokens=True) if prices.need_texts(work) else work, prices)
 
 
 def _job_of(path: Path) -> LabelJob:

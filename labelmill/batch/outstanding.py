@@ -102,10 +102,7 @@ class OutstandingBatches:
             self.begin(record)
             if record.step == "intended":
                 self.settle(record, "dropped", message="its run ended before it was sent")
-            elif (
-                record.harvest_part
-                and (self.ledger_of(record.task_key).folder / record.harvest_part).exists()
-            ):
+            elif record.harvest_part and self.ledger_of(record.task_key).holds(record.harvest_part):
                 # Its answers are in the ledger; only the record does not say so yet.
                 self.settle(record, "harvested", message="harvested by a run that died right after")
 

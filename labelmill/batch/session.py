@@ -26,8 +26,7 @@ from labelmill.providers.protocol import BatchRefused, BatchState, BatchUnreacha
 from labelmill.providers.table import provider_of
 from labelmill.question.attempts import Attempt, outcomes_of
 from labelmill.question.failures import Failure
-from labelmill.store.files import written_whole
-from labelmill.store.ledger import frame_of
+from labelmill.store.ledger import frame_of, write_part
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +151,7 @@ class BatchSession:
         (outcome,) = outcomes_of([attempt], run.job.run)
         outcome = replace(outcome, requests=0, ended=True, live_cost_usd=Decimal(0))
         part = self.outstanding.ledger_of(run.task_key).part_path(run.run_id, run.take_numbers())
-        with written_whole(part) as temporary:
-            frame_of([outcome], run.run_id, "batch").write_parquet(temporary)
+        write_part(part, frame_of([outcome], run.run_id, "batch"))
         unsent.move(1)
 
     def harvest(self, name: str) -> HarvestResult:
@@ -237,9 +235,7 @@ class BatchSession:
                 record, step="harvesting", harvest_run_id=run.run_id, harvest_part=path.name
             )
             if result.outcomes:
-                frame = frame_of(result.outcomes, run.run_id, "batch")
-                with written_whole(path) as temporary:
-                    frame.write_parquet(temporary)
+                write_part(path, frame_of(result.outcomes, run.run_id, "batch"))
             self.outstanding.settle(record, "harvested", spent)
         finally:
             run.budget.settle(beyond, Decimal(0))

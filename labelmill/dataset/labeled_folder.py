@@ -48,10 +48,10 @@ class LabeledFolder:
         self.folder = folder
         self._digests, self._ledger, self._run_id = digests, ledger, run_id
         self._files = digests.files
-        self._parts = ledger.parts()
+        self._ledger_state = ledger.state()
         self._before = MergeState.beside(folder)
         self._ours = {*self._before.files, *named_by_manifest(folder)}
-        is_mine = self._before.is_of(ledger, digests.template, self._parts)
+        is_mine = self._before.is_of(ledger, digests.template)
         self._known = {
             number: state
             for number, file in enumerate(self._files if is_mine else ())
@@ -176,7 +176,7 @@ class LabeledFolder:
             task_key=self._ledger.folder.name,
             text=text_key_of(self._digests.template),
             column_names=tuple(LABEL_COLUMNS.names()),
-            ledger=self._parts,
+            ledger=self._ledger_state,
             files=files,
         )
 

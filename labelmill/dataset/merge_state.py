@@ -5,7 +5,7 @@ merged anew. It also names the files in `labeled/` that are Labelmill's.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -70,7 +70,7 @@ class MergeState(BaseModel):
     column_names: tuple[str, ...] = ()
     """The names of the label columns."""
     ledger: dict[str, int] = {}
-    """The ledger's parts that were merged, and their sizes in bytes."""
+    """The ledger that was merged, as its `state` was then."""
     files: dict[str, FileState | None] = {}
 
     @classmethod
@@ -89,10 +89,10 @@ class MergeState(BaseModel):
         """Keep it, whole or not at all."""
         write_text_whole(labeled.with_name(MERGE_STATE), self.model_dump_json())
 
-    def is_of(self, ledger: Ledger, template: TextTemplate, parts: Mapping[str, int]) -> bool:
-        """Whether it tells of a ledger's task and of texts made so, and none of the parts that it was merged from has gone."""
-        same_parts = all(parts.get(part) == size for part, size in self.ledger.items())
-        return (self.task_key, self.text) == (ledger.folder.name, text_key_of(template)) and same_parts
+    def is_of(self, ledger: Ledger, template: TextTemplate) -> bool:
+        """Whether it tells of a ledger's task and of texts made so, and nothing that was merged has gone from the ledger."""
+        of = (ledger.folder.name, text_key_of(template))
+        return (self.task_key, self.text) == of and ledger.state_now(self.ledger) is not None
 
     def known(self, relative: Path, source: Path) -> FileState | None:
         """What is known of a file of the source; None where that has changed since."""

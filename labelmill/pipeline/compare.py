@@ -17,6 +17,7 @@ from labelmill.report.comparison import estimate_sentence, total_sentence
 from labelmill.run.context import RunContext
 from labelmill.run.open_run import open_output
 from labelmill.run.runner import Runner
+from labelmill.store.compaction import compact_ledgers
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def compare(  # noqa: PLR0913  (an option each)
             ]
         comparison = comparison_of(context, sample.rows, estimate, receipts[1:], datetime.now(UTC))
         runner.step("publish", partial(publish, context, runner, comparison))
+        compact_ledgers(context.folder.ledgers, context.ledger)
     return comparison
 
 

@@ -19,6 +19,7 @@ from labelmill.run.open_run import finished_record, open_run
 from labelmill.run.publication import Merged, publish_labels
 from labelmill.run.record import RunRecord, write_record
 from labelmill.run.runner import Runner
+from labelmill.store.compaction import compact_ledgers
 from labelmill.store.files import write_text_whole
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def label(
             merged = runner.step("merge", partial(merge, context))
         record = finished_record(context, merged)
         runner.step("publish", partial(publish, context, runner, record))
+        compact_ledgers(context.folder.ledgers, context.ledger)
     return record
 
 

@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from labelmill.dataset.merge_state import RowGroup
 from labelmill.job.model import Run
-from labelmill.store.ledger import BY_BATCH, COST_USD, KNOWN_USD, LIVE_COST_USD, scan_with_journals
+from labelmill.store.ledger import (
+    BY_BATCH,
+    COST_USD,
+    KNOWN_USD,
+    LIVE_COST_USD,
+    ledgers_of_run,
+    scan_with_journals,
+)
 
 
 class RowCounts(BaseModel):
@@ -149,9 +156,10 @@ def work_of_run(ledgers: Path, run_id: str, task_key: str) -> Work:
 
     What the disk had no place for in the ledger counts as the journals have it.
     """
-    folders = sorted({path.parent for path in ledgers.glob(f"*/{run_id}-*")})
     # How often a text may be asked is nothing to the sums.
-    tasks = {folder.name: scan_with_journals(folder, Run(), run_id) for folder in folders}
+    tasks = {
+        folder.name: scan_with_journals(folder, Run(), run_id) for folder in ledgers_of_run(ledgers, run_id)
+    }
     if not tasks:
         return Work()
     work = work_of(pl.concat(tasks.values()))

@@ -48,8 +48,7 @@ def files_to_plan(context: RunContext, *, retry_failed: bool = False) -> list[in
     """The numbers of the files whose texts may have to be asked: all but those that are known to be settled."""
     folder = context.folder
     states = [MergeState.beside(labeled) for labeled in (folder.labeled, folder.practice_labeled)]
-    parts = context.ledger.parts()
-    known = [state for state in states if state.is_of(context.ledger, context.template, parts)]
+    known = [state for state in states if state.is_of(context.ledger, context.template)]
 
     def is_settled(file: SourceFile) -> bool:
         found = (state.known(file.relative, file.path) for state in known)

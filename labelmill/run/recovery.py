@@ -9,9 +9,11 @@ from labelmill.run.causes import causes_of
 from labelmill.run.context import RunContext
 from labelmill.run.counts import work_of_run
 from labelmill.run.record import RunRecord, read_record, write_record
+from labelmill.store.compaction import remove_replaced_parts
 from labelmill.store.files import temporaries_in
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
+from labelmill.store.parts import parts_in
 
 
 def recover_dead_runs(context: RunContext) -> None:
@@ -26,8 +28,9 @@ def recover_dead_runs(context: RunContext) -> None:
     ledgers = sorted(context.folder.ledgers.glob("*/"))
     for ledger in ledgers:
         set_empty_parts_aside(ledger)
-    readable([part for ledger in ledgers for part in sorted(ledger.glob("*.parquet"))])
+    readable([part for ledger in ledgers for part in parts_in(ledger)])
     for ledger in ledgers:
+        remove_replaced_parts(ledger)
         Ledger(ledger).fold_abandoned(context.job.run)
     for left in _temporaries(context.folder):
         left.unlink()

@@ -1,7 +1,8 @@
-"""The ledger: what was paid for, one Parquet part per chunk, one row per text.
+"""The ledger: what was paid for, one row per text and time it was asked for, in Parquet parts.
 
-It is resume, deduplication, cache, incremental run and bill in one. Parts are only ever added, each under a name that
-tells its run and chunk, so that writing one again is harmless.
+It is resume, deduplication, cache, incremental run and bill in one. A chunk adds a part under a name that tells its run
+and chunk, so that writing one again is harmless; when a run ends, small parts are put together (`compaction`). Rows stay
+as they are and keep their order.
 
 `cost_usd` is what is known of a row's cost, and `unpriced` counts the answers whose cost is not in it: read both through
 `COST_USD` or `KNOWN_USD`. Parts that an older version wrote lack columns, which are then null; the expressions here tell
@@ -9,13 +10,13 @@ what such parts mean.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import UTC, date, datetime
+from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -28,7 +29,20 @@ from labelmill.question.attempts import Attempt, Outcome, outcomes_of
 from labelmill.question.failures import ASK_AGAIN_KINDS
 from labelmill.store.files import fault_of_parquet, written_whole
 from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
+from labelmill.store.parts import (
+    UsdByDay,
+    are_holding,
+    footer_of_usd,
+    is_compacted,
+    parts_in,
+    parts_of_run,
+    state_now,
+    state_of,
+    usd_by_day_of,
+)
 from labelmill.store.row_key import key_digest
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +78,10 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 SCHEMA = pl.Schema(_COLUMNS)
 _SMALLEST_USD = Decimal(1).scaleb(-MONEY.scale)
+_DIGITS = 2 * MONEY.precision
+"""Enough to add up amounts to the last digit."""
+_MOST_LOOKS = 10
+"""Times that a ledger is read whose parts go meanwhile; a run takes them away once, at its end."""
 
 BY_BATCH = pl.col("lane").eq_missing("batch")
 """Whether a ledger row was asked on the batch lane; older parts say nothing of lanes, and were all live."""
@@ -112,10 +130,9 @@ class Ledger:
         """
         part = journal.path.with_suffix(".parquet")
         attempts = self._after_earlier_runs(journal.settled, part)
-        if attempts:
-            frame = frame_of(outcomes_of(attempts, run), _run_id_of(journal.path))
-            with written_whole(part) as temporary:
-                frame.write_parquet(temporary)
+        # What a compacted part holds already comes of a backup.
+        if attempts and (part.exists() or not self.holds(part.name)):
+            write_part(part, frame_of(outcomes_of(attempts, run), _run_id_of(journal.path)))
         if journal.unread_lines:
             log.warning(
                 "%s: %d lines can't be read by this version of Labelmill (%s), and what they cost is in no sum. "
@@ -139,13 +156,32 @@ class Ledger:
                     self.add(journal, run)
         return requests
 
+    def holds(self, part_name: str) -> bool:
+        """Whether a part was written under this name, and its rows are in the ledger, wherever they are now."""
+        return are_holding(parts_in(self.folder), part_name)
+
+    def state(self) -> dict[str, int]:
+        """The parts as they stand: names that are good for `state_now`, and bytes. One listing tells."""
+        return state_of((self.folder, *self.also))
+
+    def state_now(self, state: Mapping[str, int]) -> dict[str, int] | None:
+        """What has become of an earlier `state`, in the names that its parts' rows have now.
+
+        Parts of `state()` that are not in it were written since. None where that can't be told: a part is gone or is
+        another one, or stands in one part with rows that were written since.
+        """
+        return state_now(state, (self.folder, *self.also))
+
     def scan(self) -> pl.LazyFrame:
         """Everything in the ledger: one row per text and part, with the schema `SCHEMA`."""
         return scan_parts(self._parts())
 
     def scan_run(self, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
-        """What one run added; with each row's part in `path_column`, where one is named."""
-        return scan_parts(sorted(self.folder.glob(f"{run_id}-*.parquet")), path_column)
+        """What one run added; with each row's part in `path_column`, where one is named.
+
+        Of a run that has ended, the part may be one that it shares with others.
+        """
+        return _scan_run([self.folder], run_id, path_column)
 
     def known_digests(self, *, retry_failed: bool = False, run_id: str | None = None) -> pl.LazyFrame:
         """The digests of the texts that need no request: one column `digest` (UInt128), possibly repeated.
@@ -211,25 +247,27 @@ class Ledger:
         """
         return _failures_of(_with_digests(self.scan()))
 
-    def parts(self) -> dict[str, int]:
-        """The parts that there are, by their folder's name and their own, and their sizes in bytes."""
-        return {f"{part.parent.name}/{part.name}": part.stat().st_size for part in self._parts()}
+    def has_revived(self, state: Mapping[str, int]) -> bool:
+        """Whether parts that were written since a `state` tell of a text that had been given up for good by then.
 
-    def has_revived(self, since: Mapping[str, int]) -> bool:
-        """Whether parts that were added since (as `parts` had it) tell of a text that had been given up for good."""
+        True also where that can't be told any more.
+        """
+        before = self.state_now(state)
+        if before is None:
+            return True
         parts = {f"{part.parent.name}/{part.name}": part for part in self._parts()}
-        new = [part for name, part in parts.items() if name not in since]
+        new = [part for name, part in parts.items() if name not in before]
         if not new:
             return False
-        old = _with_digests(scan_parts([part for name, part in parts.items() if name in since]))
+        old = _with_digests(scan_parts([part for name, part in parts.items() if name in before]))
         given_up = old.filter(pl.col("final") & pl.col("label").is_null())
         told = _with_digests(scan_parts(new)).select("digest")
-        return given_up.join(told, on="digest", how="semi").select(pl.len()).collect().item() > 0
+        return int(given_up.join(told, on="digest", how="semi").select(pl.len()).collect().item()) > 0
 
     def _parts(self) -> list[Path]:
         """All parts, those of earlier runs first: a run's id sorts by time."""
         folders = (self.folder, *self.also)
-        return sorted((part for folder in folders for part in folder.glob("*.parquet")), key=_by_name)
+        return sorted((part for folder in folders for part in parts_in(folder)), key=_by_name)
 
     def _after_earlier_runs(self, attempts: list[Attempt], part: Path) -> list[Attempt]:
         """The attempts of a part, each interrupted one with what other parts know of its text.
@@ -354,8 +392,31 @@ def _exact(usd: Decimal | None) -> Decimal | None:
 
 
 def scan_run(ledgers: Path, run_id: str, path_column: str | None = None) -> pl.LazyFrame:
-    """What one run added to the ledgers of all tasks: of other tasks it harvests what their batches had cost."""
-    return scan_parts(sorted(ledgers.glob(f"*/{run_id}-*.parquet")), path_column)
+    """What one run added to the ledgers of all tasks: of other tasks it harvests what their batches had cost.
+
+    With each row's part in `path_column`, where one is named; of a run that has ended, it may share that with others.
+    """
+    return _scan_run(sorted(ledgers.glob("*/")), run_id, path_column)
+
+
+def ledgers_of_run(ledgers: Path, run_id: str) -> list[Path]:
+    """The ledger folders that may hold anything a run has added, in parts or journals."""
+    return [
+        folder
+        for folder in sorted(ledgers.glob("*/"))
+        if parts_of_run(folder, run_id) or any(folder.glob(f"{run_id}-*.jsonl"))
+    ]
+
+
+def _scan_run(folders: Sequence[Path], run_id: str, path_column: str | None) -> pl.LazyFrame:
+    return _rows_of_run(
+        [part for folder in folders for part in parts_of_run(folder, run_id)], run_id, path_column
+    )
+
+
+def _rows_of_run(parts: Sequence[Path], run_id: str, path_column: str | None = None) -> pl.LazyFrame:
+    rows = scan_parts(parts, path_column)
+    return rows.filter(pl.col("run_id") == run_id) if any(map(is_compacted, parts)) else rows
 
 
 def scan_with_journals(folder: Path, run: Run, run_id: str | None = None) -> pl.LazyFrame:
@@ -366,42 +427,101 @@ def scan_with_journals(folder: Path, run: Run, run_id: str | None = None) -> pl.
     Raises:
         JobRefused: a part can't be read.
     """
-    pattern = f"{run_id}-*" if run_id else "*"
     # Journals first: one that becomes a part in the meantime is then found as either.
-    journals = sorted(folder.glob(f"{pattern}.jsonl"))
-    parts = {*folder.glob(f"{pattern}.parquet")}
-    frames = []
-    for journal in journals:
-        part = journal.with_suffix(".parquet")
-        if part in parts:
-            continue
-        try:
-            attempts = read_settled(journal)
-        except FileNotFoundError:
-            parts |= {part} if part.exists() else set()
-            continue
-        frames.append(frame_of(outcomes_of(attempts, run), _run_id_of(journal)).lazy())
-    return pl.concat([scan_parts(readable(sorted(parts))), *frames])
+    told = {}
+    for journal in sorted(folder.glob(f"{run_id}-*.jsonl" if run_id else "*.jsonl")):
+        with suppress(FileNotFoundError):
+            told[journal] = read_settled(journal)
+    parts = parts_of_run(folder, run_id) if run_id else parts_in(folder)
+    frames = [
+        frame_of(outcomes_of(attempts, run), _run_id_of(journal)).lazy()
+        for journal, attempts in told.items()
+        if not are_holding(parts, journal.with_suffix(".parquet").name)
+    ]
+    rows = readable(parts)
+    return pl.concat([_rows_of_run(rows, run_id) if run_id else scan_parts(rows), *frames])
 
 
 def spent_since(ledgers: Path, since: datetime, *, practice: bool = False) -> Decimal:
     """What all tasks in a ledger folder have cost since a moment (UTC), in USD.
 
     Requests whose usage nobody saw count at the most they may have cost; costs without a price are left out. Practice
-    and paid work don't count against each other.
+    and paid work don't count against each other. From the beginning of a day on, the parts' footers tell, and only those
+    of older versions are read.
 
     Raises:
         JobRefused: a part can't be read.
     """
-    parts = sorted(
+    parts = [
         part
-        for part in ledgers.glob("*/*.parquet")
-        if part.parent.name.startswith(PRACTICE_PREFIX) == practice
-    )
-    recent = scan_parts(readable(parts)).filter(pl.col("answered_at_utc") >= since)
+        for folder in sorted(ledgers.glob("*/"))
+        if folder.name.startswith(PRACTICE_PREFIX) == practice
+        for part in parts_in(folder)
+    ]
     with faults_named(ledgers):
+        if since == start_of_day(since):
+            first = since.astimezone(UTC).date()
+            days = usd_by_day_in(readable(parts))
+            with localcontext(prec=_DIGITS):
+                return sum(
+                    (known + unseen for day, (known, unseen) in days.items() if day >= first), Decimal(0)
+                )
+        recent = scan_parts(readable(parts)).filter(pl.col("answered_at_utc") >= since)
         spent = recent.select(KNOWN_USD.sum() + pl.col("unseen_usd").sum()).collect()
     return spent.item() or Decimal(0)
+
+
+def usd_by_day_in(parts: Iterable[Path]) -> UsdByDay:
+    """What ledger parts cost by the UTC day of a row's last answer, exactly. Costs without a price are left out.
+
+    Their footers tell. Only parts that an older version wrote are read.
+    """
+    untold: list[Path] = []
+    days: dict[date, tuple[Decimal, Decimal]] = {}
+    with localcontext(prec=_DIGITS):
+        for part in parts:
+            told = usd_by_day_of(part)
+            if told is None:
+                untold.append(part)
+            _add(days, told or {})
+        _add(days, _usd_by_day(scan_parts(untold)) if untold else {})
+    return days
+
+
+def _add(days: dict[date, tuple[Decimal, Decimal]], more: UsdByDay) -> None:
+    for day, (known, unseen) in more.items():
+        before = days.get(day, (Decimal(0), Decimal(0)))
+        days[day] = (before[0] + known, before[1] + unseen)
+
+
+def _usd_by_day(rows: pl.LazyFrame) -> UsdByDay:
+    days = (
+        rows.group_by(day=pl.col("answered_at_utc").dt.date())
+        .agg(known=KNOWN_USD.sum(), unseen=pl.col("unseen_usd").sum())
+        .filter(pl.col("day").is_not_null())
+        .collect(engine="streaming")
+    )
+    return {day: (known, unseen) for day, known, unseen in days.sort("day").iter_rows()}
+
+
+def write_part(part: Path, rows: pl.DataFrame) -> None:
+    """Write a part of a ledger, whole or not at all, with what it cost by day in its footer.
+
+    Raises:
+        OSError: the disk is full or can't be written.
+    """
+    with written_whole(part) as temporary:
+        rows.write_parquet(temporary, metadata=footer_of_usd(_usd_by_day(rows.lazy())))
+
+
+def read_again(read: Callable[[], T]) -> T:
+    """Read ledgers into which a run may be writing: again where a part went that the run put together with others."""
+    for _ in range(_MOST_LOOKS - 1):
+        try:
+            return read()
+        except FileNotFoundError:
+            continue
+    return read()
 
 
 def start_of_day(now: datetime) -> datetime:
@@ -427,7 +547,7 @@ def scan_parts(parts: Sequence[Path], path_column: str | None = None) -> pl.Lazy
 
 def set_empty_parts_aside(folder: Path) -> None:
     """Rename the parts of a ledger that are files of no bytes: a disk that broke may leave such, and they hold nothing."""
-    for part in sorted(folder.glob("*.parquet")):
+    for part in parts_in(folder):
         if not part.stat().st_size:
             aside = part.rename(part.with_name(f"{part.name}.empty"))
             log.warning("%s was empty and is set aside as %r: it held nothing to go by", part, aside.name)
@@ -459,7 +579,7 @@ def faults_named(ledgers: Path) -> Iterator[None]:
         yield
     except PolarsError:
         mistakes = []
-        for part in sorted(ledgers.glob("*/*.parquet")):
+        for part in (part for folder in sorted(ledgers.glob("*/")) for part in parts_in(folder)):
             try:
                 scan_parts([part]).collect()
             except PolarsError as error:
