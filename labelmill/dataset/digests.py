@@ -4,6 +4,7 @@ A row's place is its file's number among the source's files and its own number i
 their digest: equal texts fall into one bucket, and no more than a bucket is held in memory.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from labelmill.store.files import FileStamp, disk_errors, stamp_of
 from labelmill.store.row_key import row_key, text_digest
 
 _ROW_BITS = 40
-_ROWS_IN_A_BUCKET = 1_000_000
+_ROWS_IN_A_BUCKET = 500_000
 _FILES_AT_ONCE = 200
-_BYTES_AT_ONCE = 16 * 2**20
+_BYTES_AT_ONCE = 4 * 2**20
 """Compressed bytes of small files that are read together; a file of more is read piece by piece."""
 _ROWS_AT_ONCE = 1_000_000
+_HASHED_AT_ONCE = 100_000
 Places = TypeVar("Places", pl.Expr, pl.Series)
 _FAULTS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -90,19 +92,30 @@ class SourceDigests:
         """The buckets that there are."""
         return range(self._buckets)
 
-    def of_bucket(self, bucket: int, digests: pl.LazyFrame) -> pl.LazyFrame:
-        """Those rows of a frame whose `digest` falls into a bucket."""
-        return digests.filter(self._bucket_of(pl.col("digest")) == bucket) if self._buckets > 1 else digests
+    def parted(self, pieces: Iterable[pl.LazyFrame], name: str) -> Callable[[int], pl.LazyFrame]:
+        """Part other rows with a `digest` as those of the source are: what it returns scans the rows of a bucket.
+
+        Where there are several buckets, the rows are read once, a piece at a time, into files in the folder `name`.
+        """
+        if self._buckets <= 1:
+            every = pl.concat(pieces)
+            return lambda _: every
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        schema = pl.Schema()
+        for number, piece in enumerate(pieces):
+            rows = piece.collect(engine="streaming")
+            schema = rows.schema
+            self._write_parted(rows, folder, number)
+        return lambda bucket: _scan_bucket(folder, bucket, schema)
 
     def scan(self, bucket: int, numbers: Iterable[int]) -> pl.LazyFrame:
         """The rows of some files that were read and fall into a bucket: `place` (UInt64) and `digest` (UInt128), by place.
 
         Rows without a text have no digest, and are in bucket 0.
         """
-        paths = sorted(self.folder.glob(f"{bucket}-*.parquet"))
-        if not paths:
-            return pl.LazyFrame(schema={"place": pl.UInt64, "digest": pl.UInt128})
-        rows = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
+        rows = _scan_bucket(self.folder, bucket, pl.Schema({"place": pl.UInt64, "digest": pl.UInt128}))
         chosen = set(numbers)
         return rows if chosen == self.stamps.keys() else rows.filter(is_in_files(chosen))
 
@@ -192,7 +205,8 @@ class SourceDigests:
             for texts, counts in self._pieces(group):
                 for number, count in counts.items():
                     rows[number] += count
-                yield texts.select("place", digest=text_digest(pl.col("text")))
+                for piece in texts.iter_slices(_HASHED_AT_ONCE):
+                    yield piece.select("place", digest=text_digest(pl.col("text")))
         except _FAULTS as fault:
             if len(group) == 1:
                 self.faults[group[0]] = fault
@@ -207,11 +221,13 @@ class SourceDigests:
         if not frames:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        rows = pl.concat(frames)
+        self._write_parted(pl.concat(frames), self.folder, self._written)
+        self._written += 1
+
+    def _write_parted(self, rows: pl.DataFrame, folder: Path, number: int) -> None:
         for bucket in self.buckets:
             mine = rows.filter(self._bucket_of(pl.col("digest")) == bucket) if self._buckets > 1 else rows
-            mine.write_parquet(self.folder / f"{bucket}-{self._written:06d}.parquet", compression="lz4")
-        self._written += 1
+            mine.write_parquet(folder / f"{bucket}-{number:06d}.parquet", compression="lz4")
 
     def _groups(self, numbers: Iterable[int]) -> Iterator[list[int]]:
         """Files that are read together: one large, or some small ones that follow each other."""
@@ -246,6 +262,13 @@ class SourceDigests:
 def _at_places(texts: pl.DataFrame, first: int) -> pl.DataFrame:
     places = pl.int_range(first, first + pl.len(), dtype=pl.UInt64)
     return texts.select(place=places, text="text")
+
+
+def _scan_bucket(folder: Path, bucket: int, schema: pl.Schema) -> pl.LazyFrame:
+    paths = sorted(folder.glob(f"{bucket}-*.parquet"))
+    if not paths:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
 
 def is_in_files(numbers: Iterable[int]) -> pl.Expr:

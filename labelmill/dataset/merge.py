@@ -12,7 +12,7 @@ from labelmill.dataset.digests import SourceDigests, first_place, is_in_files, n
 from labelmill.dataset.parquet import ParquetError, append_columns, read_footer
 from labelmill.dataset.source import SourceFile
 from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
-from labelmill.store.ledger import Ledger
+from labelmill.store.ledger import Ledger, answers_to
 
 LABEL_COLUMNS = pl.Schema(
     {
@@ -148,9 +148,10 @@ def join_answers(digests: SourceDigests, numbers: Iterable[int], ledger: Ledger,
     numbers = tuple(numbers)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    known = digests.parted(ledger.pieces(), "ledger")
     for bucket in digests.buckets:
         rows = digests.scan(bucket, numbers)
-        answers = ledger.answers(rows.select("digest"))
+        answers = answers_to(rows.select("digest"), known(bucket))
         joined = rows.join(answers, on="digest", how="left")
         with disk_errors():
             joined.select("place", *_row_columns()).sort("place").sink_parquet(

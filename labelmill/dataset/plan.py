@@ -81,15 +81,19 @@ def write_pending(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def pending(rows: pl.LazyFrame, bucket: int) -> pl.LazyFrame:
-        if among is not None:
-            rows = rows.join(digests.of_bucket(bucket, among), on="digest", how="semi")
-        # Of all that is known no more is held than what a bucket's rows ask about.
-        answered = digests.of_bucket(bucket, known).join(rows.select("digest"), on="digest", how="semi")
-        return rows.join(answered, on="digest", how="anti")
-
     with disk_errors():
-        places = digests.first_places(digests.read(numbers), pending)["place"]
+        readable = digests.read(numbers)
+        known_in = digests.parted([known], "known")
+        among_in = digests.parted([among], "among") if among is not None else None
+
+        def pending(rows: pl.LazyFrame, bucket: int) -> pl.LazyFrame:
+            if among_in is not None:
+                rows = rows.join(among_in(bucket), on="digest", how="semi")
+            # Of all that is known no more is held than what a bucket's rows ask about.
+            answered = known_in(bucket).join(rows.select("digest"), on="digest", how="semi")
+            return rows.join(answered, on="digest", how="anti")
+
+        places = digests.first_places(readable, pending)["place"]
         return write_texts(digests.texts_at(places), path)
 
 

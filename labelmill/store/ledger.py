@@ -77,6 +77,7 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "service_tier": pl.String,
 }
 SCHEMA = pl.Schema(_COLUMNS)
+_ROWS_IN_A_PIECE = 200_000
 _SMALLEST_USD = Decimal(1).scaleb(-MONEY.scale)
 _DIGITS = 2 * MONEY.precision
 """Enough to add up amounts to the last digit."""
@@ -211,22 +212,16 @@ class Ledger:
         """
         return _labels_of(_with_digests(self.scan()))
 
-    def answers(self, digests: pl.LazyFrame) -> pl.LazyFrame:
-        """What is known of each of some texts (`digest`, UInt128) that the ledger has; one pass over it, and no more held.
-
-        Columns: `digest` (unique), `is_final` (whether it needs no further request), `label`, `confidence`, `model` and
-        `run_id` as in `labels`, `error`, `message`, `failed_model`, `failed_run_id`, `requests` and `cost_usd` as in
-        `failures`.
-        """
-        rows = _with_digests(self.scan()).join(digests, on="digest", how="semi", maintain_order="left")
-        rows = rows.drop("row_key").collect(engine="streaming").lazy()
-        failures = _failures_of(rows).rename({"model": "failed_model", "run_id": "failed_run_id"})
-        return (
-            rows.group_by("digest")
-            .agg(is_final=pl.col("final").any())
-            .join(_labels_of(rows), on="digest", how="left")
-            .join(failures, on="digest", how="left")
-        )
+    def pieces(self) -> Iterator[pl.LazyFrame]:
+        """Everything in the ledger piece by piece as `answers_to` takes it: with the `digest` of each row's text and its `order`."""
+        order = 0
+        yield _told(scan_parts([])).with_row_index("order")
+        for part in self._parts():
+            rows = _told(scan_parts([part]))
+            count = int(rows.select(pl.len()).collect().item())
+            for first in range(0, count, _ROWS_IN_A_PIECE):
+                yield rows.slice(first, _ROWS_IN_A_PIECE).with_row_index("order", offset=order + first)
+            order += count
 
     def tries(self, run_id: str) -> pl.LazyFrame:
         """What has been tried in vain of each text that is worth asking again.
@@ -291,6 +286,30 @@ class Ledger:
             else attempt
             for attempt in attempts
         ]
+
+
+def answers_to(digests: pl.LazyFrame, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What `Ledger.pieces` say of each of some texts (`digest`, UInt128) that they know; no more of them is held.
+
+    Columns: `digest` (unique), `is_final` (whether the text needs no further request), `label`, `confidence`, `model` and
+    `run_id` as in `Ledger.labels`, `error`, `message`, `failed_model`, `failed_run_id`, `requests` and `cost_usd` as in
+    `Ledger.failures`.
+    """
+    found = rows.join(digests, on="digest", how="semi").collect(engine="streaming").sort("order").lazy()
+    failures = _failures_of(found).rename({"model": "failed_model", "run_id": "failed_run_id"})
+    return (
+        found.group_by("digest")
+        .agg(is_final=pl.col("final").any())
+        .join(_labels_of(found), on="digest", how="left")
+        .join(failures, on="digest", how="left")
+    )
+
+
+def _told(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What of ledger rows tells an answer."""
+    texts = ("label", "model", "run_id", "error", "message")
+    facts = ("confidence", "final", "ended", "requests", "cost_usd", "unpriced", "answered_at_utc")
+    return _with_digests(rows).select("digest", *texts, *facts)
 
 
 def _with_digests(rows: pl.LazyFrame) -> pl.LazyFrame:
