@@ -305,8 +305,10 @@ def _footer_of(document: Struct, data_bytes: int, path: Path) -> ParquetFooter:
     groups = document.structs(_File.ROW_GROUPS)
     sizes = [group.integer(_RowGroup.ROWS) for group in groups]
     rows = [size for size in sizes if size is not None and size >= 0]
-    if len(rows) != len(groups) or sum(rows) != document.integer(_File.ROWS):
-        raise ThriftError("its rows are not those of its row groups")
+    total = document.integer(_File.ROWS)
+    if len(rows) != len(groups) or sum(rows) != total:
+        # Readers differ in which of the two they believe.
+        raise ThriftError(f"it says that there are {total} rows, and {sum(rows)} in its row groups")
     for group in groups:
         _sizes_of(group)
         chunks = group.structs(_RowGroup.CHUNKS)
