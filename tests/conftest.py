@@ -1,11 +1,10 @@
 """What every test stands on: no key, no network but loopback, no state outside its own folder."""
 
-import functools
+import gc
 import ipaddress
 import json
 import os
 import socket
-import ssl
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from itertools import repeat
 
 import polars as pl
 import pytest
+from certificates import share_certificates
 from hypothesis import settings
 from servers.practice import start_practice
 
@@ -25,16 +25,24 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("PREFECT_PROFILE", None)
+# Certificates of this machine's own: every run would read them to see that they can be read.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ.pop("SSL_CERT_DIR", None)
 prepare_environment(quiet=True)
 
-# Every HTTP client reads some 140 certificates, 20 ms each time; here none ever needs them.
-ssl.create_default_context = functools.cache(ssl.create_default_context)
+share_certificates()  # here none is ever needed
 
 # A busy machine takes what time it takes; what an example may take is no test's promise.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 KEY_MARKS = ("_API_KEY", "_TOKEN", "_SECRET")
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported and collected: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
