@@ -150,7 +150,8 @@ def test_batches_keep_the_providers_books(practice, job_of, write_texts, seed):
     job = job_of(
         labels=LABELS,
         model={"max_tokens": 100},
-        run={"max_failed_fraction": 1.0, "lane": "batch", "poll_seconds": 0.05},
+        # What never comes is waited for a moment, and looked for a few times.
+        run={"max_failed_fraction": 1.0, "lane": "batch", "poll_seconds": 0.05, "patience_minutes": 0.2},
         batch={"max_requests": 110},
     )
     record = label(job, practice.base_url)

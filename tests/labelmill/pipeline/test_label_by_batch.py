@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import threading
-import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -218,15 +216,25 @@ def test_a_jobs_own_limit_of_the_queue_is_kept(run, practice, job_of, write_text
 
 
 def test_a_queue_that_others_fill_is_waited_for_whatever_the_jobs_own_limit(
-    run, practice, job_of, write_texts
+    run, practice, job_of, write_texts, monkeypatch
 ):
     """With `max_queue_tokens` too, a provider that has no room even for one text is asked again until it has."""
     write_texts(TEXTS)
     practice.configure(PracticeSettings(batch_queue_tokens=10))
-    others_end = threading.Timer(3, practice.configure, [PracticeSettings()])
-    others_end.start()
-    record = run(job_of(run=BATCH, batch={"max_queue_tokens": 2000}))
-    others_end.join()
+    tell, own, guesses = BatchSession._tell_no_room, 2000, []
+
+    def others_end(session, bound):
+        if not session.outstanding.mine:
+            guesses.append(session.queue_tokens)
+            if len(guesses) == 2:
+                practice.configure(PracticeSettings())
+        tell(session, bound)
+
+    monkeypatch.setattr(BatchSession, "_tell_no_room", others_end)
+    record = run(job_of(run=BATCH, batch={"max_queue_tokens": own}))
+    # Twice it had come down to less than one text, and began again.
+    assert len(guesses) == 2
+    assert max(guesses) < own
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
     assert_settled(practice, record)
 
@@ -297,15 +305,14 @@ def test_a_run_that_waits_no_longer_leaves_its_batches_to_the_next(run, practice
 
 @pytest.mark.parametrize("lane", ["batch", "live"])
 def test_a_changed_task_cancels_the_batches_of_the_old_one_and_keeps_what_they_had(
-    run, practice, job_of, write_texts, lane
+    run, practice, job_of, write_texts, after_harvest, lane
 ):
     """What had finished of the old batch goes into the ledger of its own task, and its cost into the bill."""
     write_texts(TEXTS)
     first = run(job_of(run=BATCH | NO_WAIT), LONG)
     changed = job_of(labels={"sport": "match", "money": "market"}, run={**BATCH, "lane": lane})
-    # Long enough that the old batch is still at work when it is cancelled.
-    seconds = 8 if lane == "batch" else LONG.batch_seconds
-    second = run(changed, PracticeSettings(batch_seconds=seconds, batch_finished_fraction=0.25))
+    after_harvest(lambda: practice.configure(PracticeSettings()))
+    second = run(changed, LONG.model_copy(update={"batch_finished_fraction": 0.25}))
     old = pl.read_parquet(f"{changed.output.path}/ledger/{first.task_key}/*.parquet")
     assert (second.status, second.rows_labeled) == ("completed", len(TEXTS))
     assert second.batches[0].name == first.batches[0].name
@@ -472,18 +479,32 @@ def test_a_batch_whose_making_went_unanswered_is_found_and_not_made_twice(
 def test_a_batch_that_is_made_late_is_waited_for_and_not_made_twice(
     run, practice, job_of, write_texts, monkeypatch, tmp_path
 ):
-    """A provider that is slow to answer makes the batch after its client has given up: the batch is still found."""
-    monkeypatch.setattr(outstanding, "UNDER_WAY_SECONDS", 1.0)
-    send = OpenAIBatchClient.send
+    """A provider that is slow to answer makes the batch after its client has looked for it: the batch is still found."""
+    send, find = OpenAIBatchClient.send, OpenAIBatchClient.find
+    late = {}
 
-    def give_up(client, requests, metadata, _):
+    class LongAfter(datetime):
+        """A clock that goes on when the client has waited for longer than a batch may be under way."""
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=outstanding.UNDER_WAY_SECONDS * 2 * bool(late))
+
+    def give_up(_, requests, metadata, __):
         shutil.copy(requests, tmp_path / "requests.jsonl")
-        threading.Timer(1.7, send, [client, tmp_path / "requests.jsonl", metadata]).start()
-        time.sleep(1.2)
-        monkeypatch.setattr(OpenAIBatchClient, "send", send)
+        late.update(metadata)
         raise BatchUnreachable("the provider did not answer in time")
 
+    def find_and_make(client, *asked):
+        found = find(client, *asked)
+        monkeypatch.setattr(OpenAIBatchClient, "find", find)
+        monkeypatch.setattr(OpenAIBatchClient, "send", send)
+        client.send(tmp_path / "requests.jsonl", late, lambda _: None)
+        return found
+
+    monkeypatch.setattr(outstanding, "datetime", LongAfter)
     monkeypatch.setattr(OpenAIBatchClient, "send", give_up)
+    monkeypatch.setattr(OpenAIBatchClient, "find", find_and_make)
     write_texts(TEXTS)
     record = run(job_of(run=BATCH))
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
