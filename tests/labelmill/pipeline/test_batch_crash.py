@@ -14,6 +14,8 @@ from servers.practice import start_practice
 from practice import PracticeSettings
 from practice.odd_answers import UNTOLD
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]
 FEWEST_STEPS = 12
 ODD = {"odd_answers": 0.6, "seed": 2500}

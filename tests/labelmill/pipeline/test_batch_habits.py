@@ -8,6 +8,8 @@ from batch_server import BatchServer, answered, refused
 
 from labelmill.pipeline.label import label
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the {word} of day {number}" for number in range(8) for word in ("match", "market", "team")]
 BATCH = {"lane": "batch", "poll_seconds": 0.05, "max_failed_fraction": 1}
 NO_WAIT = {"max_wait_minutes": 0}

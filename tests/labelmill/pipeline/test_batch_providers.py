@@ -14,6 +14,8 @@ from labelmill.providers.table import provider_of
 from labelmill.question.task_key import task_key_of
 from practice import PracticeSettings
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the {word} of day {number}" for number in range(6) for word in ("match", "market", "team")]
 PRICES = {"anthropic": ("claude-haiku-4-5", 0.5, 2.5), "google": ("gemini-2.5-flash-lite", 0.05, 0.2)}
 """A model of each provider, and what its Batch API costs by genai-prices: USD per million tokens, in and out."""

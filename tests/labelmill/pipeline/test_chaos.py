@@ -9,6 +9,8 @@ from practice import FaultKind, PracticeSettings
 from practice.odd_answers import UNTOLD
 from practice.scorer import score_labels
 
+pytestmark = pytest.mark.slow
+
 LABELS = {"sport": "football, match, team", "sport news": "league", "money": "bank, market, price"}
 WORDS = ("match", "market", "team", "bank", "league")
 TEXTS = [f"the {word} of day {number}" for number in range(60) for word in WORDS]

@@ -18,6 +18,8 @@ from labelmill.providers.openai import OpenAIBatchClient
 from labelmill.providers.protocol import BatchUnreachable
 from practice import PracticeSettings
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the {word} of day {number}" for number in range(8) for word in ("match", "market", "team")]
 BATCH = {"lane": "batch", "poll_seconds": 0.05, "max_failed_fraction": 1}
 NO_WAIT = {"max_wait_minutes": 0}

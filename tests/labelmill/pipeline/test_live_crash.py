@@ -7,10 +7,13 @@ import signal
 import time
 
 import polars as pl
+import pytest
 
 from labelmill.store.journal import Entries
 from practice import PracticeSettings
 from practice.odd_answers import UNTOLD
+
+pytestmark = pytest.mark.slow
 
 ROWS, CONCURRENCY, KILLS = 900, 8, 20
 JOB = """

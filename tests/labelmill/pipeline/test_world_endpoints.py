@@ -12,6 +12,8 @@ from servers.web_page import Streaming, WebPage
 
 from commands.run import exit_code_of
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the {word} of day {number}" for number in range(30) for word in ("match", "market")]
 
 
