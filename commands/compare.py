@@ -9,7 +9,7 @@ from rich.console import Console
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
-from commands.run import EXIT_CODES, EXIT_OTHER, EXIT_USER, ending_in_a_sentence, read_job
+from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.terminal import console, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
@@ -119,17 +119,6 @@ def show(comparison: Comparison, where: Console) -> None:
         f"record  {shown(str(record))}",
         soft_wrap=True,
     )
-
-
-def exit_code_of(comparison: Comparison) -> int:
-    """The exit code of a comparison. One that failed before anything was spent is the user's to mend."""
-    if (
-        comparison.status == "failed"
-        and not comparison.input_tokens
-        and not comparison.requests_without_usage
-    ):
-        return EXIT_USER
-    return EXIT_CODES[comparison.status]
 
 
 def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:

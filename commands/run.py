@@ -13,6 +13,7 @@ from commands.progress_bar import progress_bar
 from commands.terminal import console, print_json, shown
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
+from labelmill.compare.record import Comparison
 from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
@@ -97,9 +98,10 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
     return record
 
 
-def exit_code_of(record: RunRecord) -> int:
-    """The exit code of a run. One that failed before anything was spent is the user's to mend."""
-    spent = record.input_tokens or record.requests_without_usage or record.texts_out
+def exit_code_of(record: RunRecord | Comparison) -> int:
+    """The exit code of a run or a comparison. One that failed before anything was spent is the user's to mend."""
+    is_out = isinstance(record, RunRecord) and record.texts_out
+    spent = record.input_tokens or record.requests_without_usage or is_out
     if record.status == "failed" and not spent:
         return EXIT_USER
     return EXIT_CODES[record.status]

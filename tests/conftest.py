@@ -1,19 +1,22 @@
 """What every test stands on: no key, no network but loopback, no state outside its own folder."""
 
-import functools
+import fcntl
+import gc
 import ipaddress
 import json
 import os
 import socket
-import ssl
 import tempfile
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain as chained
 from itertools import repeat
+from pathlib import Path
 
 import polars as pl
 import pytest
+from certificates import share_certificates
 from hypothesis import settings
 from servers.practice import start_practice
 
@@ -21,20 +24,31 @@ from commands.prefect_setup import prefect_api, prepare_environment
 from labelmill.job.model import LabelJob
 
 # Prefect reads its settings when it is imported, which collecting the tests already does.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="labelmill-tests-")
+# The processes that share out the tests have one folder and one server between them.
+HOMES = "labelmill-tests-"
+if "PYTEST_XDIST_WORKER" not in os.environ or HOMES not in os.environ.get("PREFECT_HOME", ""):
+    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix=HOMES)
 os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("PREFECT_PROFILE", None)
+# Certificates of this machine's own: every run would read them to see that they can be read.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ.pop("SSL_CERT_DIR", None)
 prepare_environment(quiet=True)
 
-# Every HTTP client reads some 140 certificates, 20 ms each time; here none ever needs them.
-ssl.create_default_context = functools.cache(ssl.create_default_context)
+share_certificates()  # here none is ever needed
 
 # A busy machine takes what time it takes; what an example may take is no test's promise.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 KEY_MARKS = ("_API_KEY", "_TOKEN", "_SECRET")
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported and collected: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,12 +84,45 @@ def practice():
 
 @pytest.fixture(scope="session")
 def prefect_server():
-    """One temporary Prefect server for the session; yields its API address."""
+    """One temporary Prefect server for the session, whichever processes share out its tests; yields its API address."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
 
     # A sync flow run waits a second for its heartbeat thread.
-    with prefect_api() as url, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with _shared_api() as url, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield url
+
+
+@contextmanager
+def _shared_api():
+    """The first process that needs the server starts it, and ends it once no other uses it any more."""
+    home = Path(os.environ["PREFECT_HOME"])
+    address = home / "server-of-the-tests.txt"
+    with (home / "users-of-the-server").open("w") as users, (home / "start-of-the-server").open("w") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        is_ours = not address.exists()
+        with prefect_api() if is_ours else _server_of_another(address.read_text()) as url:
+            address.write_text(url)
+            fcntl.flock(start, fcntl.LOCK_UN)
+            yield url
+            if is_ours:
+                # The others go on with it; who comes now waits, and starts one again.
+                fcntl.flock(start, fcntl.LOCK_EX)
+                fcntl.flock(users, fcntl.LOCK_EX)
+                address.unlink()
+
+
+@contextmanager
+def _server_of_another(url):
+    """Use the server of another process; what is to be told to it is told before it may end."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+        APILogHandler().flush()
+        EventsWorker.drain_all()
 
 
 @pytest.fixture

@@ -293,7 +293,8 @@ def test_a_killed_comparison_loses_only_what_was_in_flight(begun, practice, read
     """After kill -9 the next run folds the answers in and asks none of the sample again; no copy of a text stays."""
     begun.kill()
     begun.communicate()
-    time.sleep(0.5)  # what was sent before the kill arrives
+    while practice.totals()["in_flight"]:  # what was sent before the kill arrives, and is answered
+        time.sleep(0.02)
     ledger = tmp_path / "out" / "ledger"
     journals = [attempt for path in ledger.glob("*/*.jsonl") for attempt in read_attempts(path)]
     assert journals

@@ -175,6 +175,35 @@ def test_a_signal_drains_and_the_next_run_goes_on(job_file, write_texts, practic
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_a_signal_leaves_what_is_in_batches_to_the_next_run(
+    job_file, write_texts, practice, prefect_server, tmp_path
+):
+    """After SIGINT a run that waits for its batches ends at once, all rows pending; the next run harvests, and sends nothing."""
+    write_texts([f"足球比赛 {number}" for number in range(5)])
+    practice.configure(PracticeSettings(batch_seconds=3600))
+    practice.reset()
+    job = job_file(more='[run]\nlane = "batch"\npoll_seconds = 0.05')
+    command = [LABELMILL, "run", job, "--json", "--model-base-url", practice.base_url]
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
+    )
+    while not practice.totals()["batch_calls"]["retrieve"]:
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    printed, _ = running.communicate(timeout=60)
+    record = json.loads(printed)
+    assert (running.returncode, record["status"]) == (1, "cancelled")
+    assert (record["rows_pending"], record["texts_out"]) == (5, 5)
+    practice.configure(PracticeSettings())
+    rest = json.loads(
+        subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, check=True).stdout
+    )
+    assert (rest["rows_labeled"], rest["texts_out"], practice.totals()["batches"]) == (5, 0, 1)
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_two_runs_at_once_do_not_pay_twice(
     job_file, write_texts, practice, prefect_server, tmp_path, labelmill
 ):

@@ -230,3 +230,45 @@ def test_nothing_is_asked_again_in_silence(world):
         (notice,) = world.written().notices
         assert "40" in notice
         assert "$" in notice
+
+
+def test_a_wrong_key_is_found_out_by_one_free_request_and_leaves_nothing(world):
+    """Exit code 2, the provider's words, no label asked for, and no folder made."""
+    world.has(TEXTS)
+    with Endpoint() as server:
+        server.models = error(401, "Incorrect API key provided", code="invalid_api_key")
+        done = world.command(server)
+        assert (done.returncode, server.requests) == (2, 0)
+        assert "Incorrect API key provided" in done.stderr
+        assert "OPENAI_API_KEY" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (world.folder / "out").exists()
+
+
+def test_a_servers_default_of_retries_does_not_hide_the_ending(world):
+    """With PREFECT_FLOWS_DEFAULT_RETRIES=1 a run that fails ends once, with its own exit code and the provider's words."""
+    world.has(TEXTS)
+    with Quota(error(402, "Insufficient Balance"), enough=10) as server:
+        done = world.command(server, environment={"PREFECT_FLOWS_DEFAULT_RETRIES": "1"})
+        assert done.returncode == 1
+        assert "Insufficient Balance" in done.stderr
+        assert len(list(world.folder.glob("out/runs/*"))) == 1
+        world.assert_bill_is(server)
+
+
+def test_a_changed_task_says_what_it_asks_again_and_a_moved_address_asks_nothing(world):
+    """A new description asks all known texts anew, and says how many and for how much before; another address is no change."""
+    world.has(TEXTS[:20])
+    with Endpoint() as server, Endpoint() as moved:
+        world.run(server)
+        again = world.run(moved, model={"base_url": moved.base_url})
+        assert (moved.requests, again.rows_reused, again.notices) == (0, 20, [])
+        labels = {"sport": "matches and teams", "money": "bank, market, price"}
+        changed = world.run(moved, labels=labels)
+        assert (moved.requests, changed.rows_labeled) == (20, 20)
+        (notice,) = changed.notices
+        assert "described otherwise: sport" in notice
+        assert "20 texts that have a label will be asked again, for about $" in notice
+        done = world.command(moved, labels={**labels, "other": ""})
+        assert done.returncode == 0
+        assert done.stderr.index("labels added: other") < done.stderr.index("rows in the dataset")

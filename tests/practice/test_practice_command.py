@@ -1,9 +1,10 @@
 """`python -m practice`: what a person at a terminal gets."""
 
+import re
 import signal
 import subprocess
 import sys
-import time
+import urllib.request
 
 
 def test_wrong_settings_end_the_command():
@@ -25,7 +26,8 @@ def test_the_foreground_says_what_it_is_and_stops_on_interrupt():
     command = [sys.executable, "-m", "practice", "--latency-seconds", "0.1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         said = running.stderr.readline()
-        time.sleep(0.5)
+        base_url = re.search(r"http://\S+/v1", said).group()
+        urllib.request.urlopen(f"{base_url}/models").close()
         running.send_signal(signal.SIGINT)
         rest = running.stderr.read()
     assert "not a language model" in said

@@ -1,9 +1,9 @@
-"""Runs `labelmill` in processes that end themselves with SIGKILL at a chosen moment; each line on standard input is a run.
+"""Runs jobs in processes that end themselves with SIGKILL at a chosen moment, or are killed; each line on standard input is a run.
 
-A line is JSON: `folder` to run in, `arguments`, and `death`: null, or "before" or "after" and a number, which counts the
-steps of the batch lane. A step is a file of a batch or of the ledger that is put into its place or taken away, or
-something that the Batch API is asked. Answered with the process's id once it is started, and with its exit code once it
-has ended.
+A line is JSON: `folder` with the `job.toml` to run, `base_url` of the provider, and `death`: null, or "before" or "after"
+and a number, which counts the steps of the batch lane. A step is a file of a batch or of the ledger that is put into its
+place or taken away, or something that the provider is asked. Answered with the process's id once it is started, and with
+its exit code once it has ended.
 
 A run is a fork of this process, which has imported everything: that saves seconds for each.
 """
@@ -14,19 +14,20 @@ import json
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import httpx2
-import imports_of_commands  # noqa: F401
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+import imports_of_runs  # noqa: F401
 
-import commands.progress_bar
-import commands.run  # noqa: F401
-import flows.label  # noqa: F401
-from commands.main import main
+from commands.run import exit_code_of
 from labelmill.batch import outstanding
+from labelmill.check.job import checked_job
+from labelmill.job.file import draft_of_file
+from labelmill.pipeline.label import label
 
 
 def arrange_death(moment, count):
@@ -55,22 +56,17 @@ def arrange_death(moment, count):
 
 
 def run(asked):
-    """Be the command line, in the child."""
+    """Label what the folder's job asks for, in the child; its record goes to `stdout.txt`."""
     os.chdir(asked["folder"])
     for number, name in ((0, os.devnull), (1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = ["labelmill", *asked["arguments"]]
     # What a dead process has sent arrives at once on this machine.
     outstanding.UNDER_WAY_SECONDS = 0.2
     if asked["death"]:
         arrange_death(*asked["death"])
-    try:
-        # A flow run would wait a second for its heartbeat thread, and the end for what Prefect has yet to tell.
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            main()
-    except SystemExit as ended:
-        sys.stdout.flush()
-        os._exit(ended.code)
+    record = label(checked_job(draft_of_file(Path("job.toml")), asked["base_url"]), asked["base_url"])
+    print(record.model_dump_json(), flush=True)  # noqa: T201
+    return exit_code_of(record)
 
 
 def serve():
@@ -79,7 +75,10 @@ def serve():
     for line in iter(sys.stdin.readline, ""):
         pid = os.fork()
         if not pid:
-            run(json.loads(line))
+            with ExitStack() as stack:
+                stack.callback(os._exit, 70)  # whatever breaks, this fork serves nobody
+                stack.callback(sys.stderr.flush)
+                os._exit(run(json.loads(line)))
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
         _, status = os.waitpid(pid, 0)

@@ -7,14 +7,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.label import label_dataset
 from labelmill.batch.session import BatchSession
 from labelmill.errors import JobRefused
+from labelmill.pipeline.label import label
 from labelmill.providers.table import provider_of
 from labelmill.question.task_key import task_key_of
 from practice import PracticeSettings
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.slow
 
 TEXTS = [f"the {word} of day {number}" for number in range(6) for word in ("match", "market", "team")]
 PRICES = {"anthropic": ("claude-haiku-4-5", 0.5, 2.5), "google": ("gemini-2.5-flash-lite", 0.05, 0.2)}
@@ -49,19 +49,18 @@ def job(job_of, provider):
 
 @pytest.fixture
 def run(practice):
-    """Run the flow against the session's practice provider, which speaks the provider's dialect; returns the record."""
+    """Run the job against the session's practice provider, which speaks the provider's dialect; returns the record."""
     practice.configure(PracticeSettings())
     practice.reset()
 
-    def run_flow(job, settings=None):
+    def run_there(job, settings=None):
         if settings is not None:
             practice.configure(settings)
         root = practice.base_url.removesuffix("/v1")
         address = f"{root}/v1beta" if job.model.provider == "google" else root
-        state = label_dataset(job, address, return_state=True)
-        return state.result(raise_on_failure=False)
+        return label(job, address)
 
-    yield run_flow
+    yield run_there
     practice.configure(PracticeSettings())
     practice.reset()
 
@@ -194,7 +193,7 @@ def test_what_the_provider_cannot_do_is_refused_before_anything_is_asked(
     write_texts(TEXTS)
     whole = job().model_dump(mode="json")
     ((section, fields),) = change.items()
-    refused = run(type(job()).model_validate(whole | {section: whole[section] | fields}))
-    assert isinstance(refused, JobRefused)
-    assert [mistake.where for mistake in refused.mistakes] == [f"test, {section}.{next(iter(fields))}"]
+    with pytest.raises(JobRefused) as refused:
+        run(type(job()).model_validate(whole | {section: whole[section] | fields}))
+    assert [mistake.where for mistake in refused.value.mistakes] == [f"test, {section}.{next(iter(fields))}"]
     assert practice.totals()["batches"] == practice.totals()["requests"] == 0

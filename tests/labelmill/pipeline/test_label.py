@@ -1,46 +1,30 @@
-"""The flow, end to end, with a real Prefect server and a real provider on loopback."""
+"""Whole runs, end to end, with a real provider on loopback."""
 
-import asyncio
 import json
-import re
-from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 
-from flows.label import label_dataset
 from labelmill.live import guard
 from labelmill.live.breaker import REFUSALS_IN_A_ROW
+from labelmill.pipeline.label import label
 from practice import PracticeSettings
-from tasks.artifact_keys import artifact_key_of
-
-pytestmark = pytest.mark.usefixtures("prefect_server")
 
 TEXTS = [f"the {word} of day {number}" for number in range(40) for word in ("match", "market", "team")]
 
 
 @pytest.fixture
-def run(practice, left_by):
-    """Run the flow against the session's practice provider and return its state and record."""
+def run(practice):
+    """Run the job against the session's practice provider and return its record."""
 
-    def run_flow(job, settings=None):
+    def run_there(job, settings=None):
         practice.configure(settings or PracticeSettings())
         practice.reset()
-        state = label_dataset(job, practice.base_url, return_state=True)
-        return state, left_by(state)
+        return label(job, practice.base_url)
 
-    return run_flow
-
-
-def figures_in(report):
-    """The charts in a report, each as SVG that an XML parser takes."""
-    images = re.findall(r"\]\(data:image/svg\+xml;base64,([^)]+)\)", report)
-    return [ET.fromstring(b64decode(image)) for image in images]  # noqa: S314  (our own)
+    return run_there
 
 
 def _labeled(record):
@@ -50,8 +34,8 @@ def _labeled(record):
 def test_every_row_comes_back_in_order_and_the_bill_is_the_providers(run, practice, job_of, write_texts):
     """Every row is labeled, in the source's order, each text is asked once, and tokens equal the provider's count."""
     source = write_texts([*TEXTS, *TEXTS[:7]])
-    state, record = run(job_of())
-    assert state.is_completed()
+    record = run(job_of())
+    assert record.status == "completed"
     assert _labeled(record).select(source.columns).equals(source)
     assert _labeled(record)["label_status"].unique().to_list() == ["ok"]
     totals = practice.totals()
@@ -67,11 +51,11 @@ def test_a_second_run_asks_nothing_and_new_rows_cost_only_themselves(run, practi
     """With nothing new no request is sent; three new texts are three requests."""
     write_texts(TEXTS)
     run(job_of())
-    _, again = run(job_of())
+    again = run(job_of())
     assert practice.totals()["requests"] == again.requests == again.texts_asked == 0
     assert (again.rows_reused, again.cost_usd) == (len(TEXTS), 0)
     write_texts([*TEXTS, "a new team", "a new bank", "a new price"])
-    _, third = run(job_of())
+    third = run(job_of())
     assert practice.totals()["requests"] == third.texts_asked == 3
     assert (third.rows_labeled, third.rows_reused) == (len(TEXTS) + 3, len(TEXTS))
 
@@ -94,7 +78,7 @@ def test_failures_asked_again_in_a_batch_are_not_asked_a_third_time_live(
     practice.reset()
     practice.configure(PracticeSettings(stubborn_faults={"too_long": 1.0}))
     for again in (False, True):
-        record = label_dataset(job, practice.base_url, retry_failed=again)
+        record = label(job, practice.base_url, retry_failed=again)
         assert (record.rows_failed, record.requests, record.texts_by_batch) == (4, 4, 4)
     assert practice.totals()["requests"] == 0
 
@@ -110,11 +94,11 @@ def test_failures_asked_again_in_a_batch_are_not_asked_a_third_time_live(
 def test_a_changed_task_relabels(run, practice, job_of, write_texts, change):
     """Another prompt, label set or model is another task: every text is asked anew, and the old ledger stays."""
     write_texts(TEXTS[:5])
-    _, first = run(job_of())
-    _, second = run(job_of(**change))
+    first = run(job_of())
+    second = run(job_of(**change))
     assert practice.totals()["requests"] == 5
     assert second.task_key != first.task_key
-    _, back = run(job_of())
+    back = run(job_of())
     assert practice.totals()["requests"] == 0
     assert back.labels == first.labels
 
@@ -123,7 +107,7 @@ def test_chunks_share_one_limiter(run, practice, job_of, write_texts):
     """Requests in flight reach the job's concurrency and never pass it, however many chunks there are."""
     write_texts(TEXTS)
     job = job_of(run={"max_concurrency": 6, "rows_per_chunk": 10})
-    _, record = run(job, PracticeSettings(latency_seconds=0.05, latency_sigma=1.0))
+    record = run(job, PracticeSettings(latency_seconds=0.05, latency_sigma=1.0))
     assert record.rows_labeled == len(TEXTS)
     assert practice.totals()["peak_in_flight"] == 6
 
@@ -134,7 +118,7 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
     Rows without words are no failures: they are in no file of failed rows.
     """
     write_texts([*TEXTS[:5], None, "  "])
-    state, record = run(job_of(run={"max_failed_fraction": 0}))
+    record = run(job_of(run={"max_failed_fraction": 0}))
     out = tmp_path / "out"
     left = sorted(
         str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != ".lock"
@@ -151,82 +135,17 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
     costs = pl.read_parquet(out / "runs" / record.run_id / "costs.parquet")
     assert costs["cost_usd"].sum() == pytest.approx(record.cost_usd)
     assert costs["input_tokens"].sum() == record.input_tokens
-    assert (state.is_completed(), record.status, record.failures, record.failed_path) == (
-        True,
-        "completed",
-        {},
-        None,
-    )
+    assert (record.status, record.failures, record.failed_path) == ("completed", {}, None)
     assert (record.rows_total, record.rows_labeled, record.rows_empty, record.rows_failed) == (7, 5, 2, 0)
     assert _labeled(record)["label_status"].to_list() == ["ok"] * 5 + ["empty"] * 2
     assert _labeled(record)["label_error"].null_count() == 7
     assert record.texts_labeled == 5
 
 
-def test_the_page_a_person_looks_at(run, job_of, write_texts):
-    """The run is named and tagged, and its report, tables, links and progress are artifacts under the job's key."""
-    write_texts([*TEXTS, None])
-    settings = PracticeSettings(stubborn_faults={"off_label": 0.1})
-    job = job_of(
-        name="daily news", run={"rows_per_chunk": 50, "max_failed_fraction": 1, "max_cost_usd_per_day": 1}
-    )
-    run(job, settings)
-    state, record = run(job, settings)
-
-    async def look():
-        flow_run_id = state.state_details.flow_run_id
-        async with get_client() as client:
-            mine = FlowRunFilter(id={"any_": [flow_run_id]})
-            found = await client.read_artifacts(flow_run_filter=mine)
-            tasks = []
-            for _ in range(50):
-                # Task runs reach the server as events, a moment later.
-                tasks = await client.read_task_runs(flow_run_filter=mine)
-                if {task_run.name for task_run in tasks} >= {"plan", "merge", "publish", "announce"}:
-                    break
-                await asyncio.sleep(0.2)
-            return await client.read_flow_run(flow_run_id), found, tasks
-
-    flow_run, artifacts, task_runs = asyncio.run(look())
-    assert flow_run.name == f"daily news {record.started_at_utc:%Y-%m-%d}"
-    assert set(flow_run.tags) == {"daily news", "labelmill"}
-    assert {task_run.name for task_run in task_runs} == {"plan", "merge", "publish", "announce"}
-    assert set.intersection(*(set(task_run.tags) for task_run in task_runs)) >= {"daily news", "labelmill"}
-    found = {
-        artifact.key.removeprefix(artifact_key_of("daily news") + "-"): artifact for artifact in artifacts
-    }
-    assert found.keys() == {"report", "costs", "labels", "failures", "labeled", "page", "progress"}
-    report = found["report"].data
-    assert f"run `{record.run_id}`" in report
-    assert "Compared with run" in report
-    assert "max\\_cost\\_usd\\_per\\_day" in report
-    assert "| empty \\(no text\\) | 1 |" in report or "| empty (no text) | 1 |" in report
-    assert "not one of the labels" in report
-    assert report.count("](data:image/svg+xml;base64,") == len(figures_in(report)) == 2
-    labels = json.loads(found["labels"].data)
-    assert {row["label"]: row["rows"] for row in labels} == {
-        name: f"{count:,}" for name, count in record.labels.items()
-    }
-    assert {row["kind"] for row in json.loads(found["failures"].data)} == {"off_label"}
-    assert found["progress"].data == 100
-    assert Path(record.labeled_path).as_uri() in found["labeled"].data
-    assert "report.html" in found["page"].data
-
-
-def test_texts_of_customers_are_in_the_report_and_in_no_log_line(run, job_of, write_texts, caplog):
-    """Examples of failures show the beginning of a text where people look for it; log lines and messages don't."""
-    write_texts(["the match of my secret", "the market"])
-    settings = PracticeSettings(stubborn_faults={"off_label": 1.0})
-    state, record = run(job_of(run={"max_failed_fraction": 1}), settings)
-    page = Path(record.labeled_path).parent / "runs" / record.run_id / "report.html"
-    assert "the match of my secret" in page.read_text()
-    assert "my secret" not in (page.parent / "run.json").read_text() + caplog.text + (state.message or "")
-
-
 def test_the_manifest_says_what_is_there(run, job_of, write_texts):
     """It names every file with its rows, the run and its status, and whether anything is left to ask."""
     write_texts([*TEXTS, None])
-    _, record = run(job_of(run={"max_failed_fraction": 1}))
+    record = run(job_of(run={"max_failed_fraction": 1}))
     folder = Path(record.labeled_path)
     manifest = json.loads(folder.with_name("_manifest.json").read_text())
     assert (manifest["run_id"], manifest["status"], manifest["is_complete"]) == (
@@ -244,27 +163,15 @@ def test_the_manifest_says_what_is_there(run, job_of, write_texts):
     assert manifest["labels"] == record.labels
     size = (folder / "source.parquet").stat().st_size
     assert manifest["files"] == [{"path": "source.parquet", "rows": len(TEXTS) + 1, "bytes": size}]
-    _, partial = run(job_of(labels={"sport": "match", "money": "bank"}, run={"max_cost_usd": 0}))
+    partial = run(job_of(labels={"sport": "match", "money": "bank"}, run={"max_cost_usd": 0}))
     manifest = json.loads(folder.with_name("_manifest.json").read_text())
     assert (manifest["run_id"], manifest["is_complete"]) == (partial.run_id, False)
-
-
-def test_a_progress_artifact_that_can_not_be_written_hurts_nothing(run, job_of, write_texts, monkeypatch):
-    """With the artifact API broken from the first update on, every row is labeled all the same."""
-
-    def broken(*_args, **_more):
-        raise ConnectionError("the server is away")
-
-    monkeypatch.setattr("tasks.progress.create_progress_artifact", broken)
-    write_texts(TEXTS[:5])
-    state, record = run(job_of())
-    assert (state.is_completed(), record.rows_labeled) == (True, 5)
 
 
 def test_a_price_nobody_knows_is_null_and_said_so(run, job_of, write_texts):
     """The cost of a model without a listed price is unknown in the record and in the report; it is never 0."""
     write_texts(TEXTS[:3])
-    _, record = run(job_of(model={"name": "home-made-7b"}))
+    record = run(job_of(model={"name": "home-made-7b"}))
     assert record.cost_usd is None
     assert record.price is None
     report = Path(record.labeled_path).parent
@@ -276,12 +183,12 @@ def test_a_budget_stops_the_run_and_the_next_goes_on(run, practice, job_of, writ
     """At the budget the run stops without passing it, publishes what it has, and the next run asks the rest."""
     write_texts(TEXTS)
     limit = 0.0015
-    state, record = run(job_of(run={"max_cost_usd": limit, "max_concurrency": 4}))
-    assert (state.name, record.status) == ("BudgetReached", "budget_reached")
+    record = run(job_of(run={"max_cost_usd": limit, "max_concurrency": 4}))
+    assert record.status == "budget_reached"
     assert 0 < record.cost_usd <= limit
     assert record.rows_pending == len(TEXTS) - record.rows_labeled > 0
     assert _labeled(record)["label_status"].value_counts().height == 2
-    _, rest = run(job_of())
+    rest = run(job_of())
     assert practice.totals()["requests"] == record.rows_pending
     assert (rest.status, rest.rows_labeled) == ("completed", len(TEXTS))
 
@@ -289,16 +196,15 @@ def test_a_budget_stops_the_run_and_the_next_goes_on(run, practice, job_of, writ
 def test_the_days_budget_counts_earlier_runs(run, practice, job_of, write_texts):
     """What earlier runs spent today counts against max_cost_usd_per_day."""
     write_texts(TEXTS)
-    _, first = run(job_of(run={"max_cost_usd": 0.001}))
-    _, second = run(job_of(run={"max_cost_usd_per_day": first.cost_usd}))
+    first = run(job_of(run={"max_cost_usd": 0.001}))
+    second = run(job_of(run={"max_cost_usd_per_day": first.cost_usd}))
     assert (second.status, practice.totals()["requests"]) == ("budget_reached", 0)
 
 
 def test_a_key_that_is_refused_stops_the_run_at_once(run, practice, job_of, write_texts):
     """A key the provider doesn't accept ends the run with the provider's words, with no row marked as failed."""
     write_texts(TEXTS)
-    state, record = run(job_of(run={"max_concurrency": 2}), PracticeSettings(required_key="another"))
-    assert state.is_failed()
+    record = run(job_of(run={"max_concurrency": 2}), PracticeSettings(required_key="another"))
     assert record.status == "failed"
     assert "401" in record.message
     assert (record.rows_failed, record.rows_pending) == (0, len(TEXTS))
@@ -309,13 +215,12 @@ def test_too_many_failures_are_a_failed_run_with_its_labels_published(run, job_o
     """When more rows fail than the job allows the run fails, says with what words, and publishes what was labeled."""
     write_texts(TEXTS)
     settings = PracticeSettings(stubborn_faults={"content_filter": 0.3})
-    state, record = run(job_of(run={"max_failed_fraction": 0.1}), settings)
-    assert (state.is_failed(), record.status) == (True, "too_many_failures")
+    record = run(job_of(run={"max_failed_fraction": 0.1}), settings)
+    assert record.status == "too_many_failures"
     (said,) = record.provider_messages
     assert said.count == record.rows_failed
     assert said.text in record.message
-    assert said.text in state.message
-    _, again = run(job_of(run={"max_failed_fraction": 0.1}), settings)
+    again = run(job_of(run={"max_failed_fraction": 0.1}), settings)
     assert (again.requests, again.provider_messages, again.message) == (0, [said], record.message)
     assert record.rows_failed + record.rows_labeled == len(TEXTS)
     assert _labeled(record).filter(pl.col("label_status") == "ok").height == record.rows_labeled > 0
@@ -333,7 +238,7 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
     write_texts(texts)
     model = {"output": output, "timeout_seconds": 1}
     ignored = {"max_failed_fraction": 1, "max_attempts": 3}
-    _, quiet = run(job_of(model=model, run=ignored))
+    quiet = run(job_of(model=model, run=ignored))
     expected = _labeled(quiet).select("text", "label")
     once = "rate_limited rate_limited_bare server_error unavailable connection_reset hang bad_json cut_off truncated off_label empty refusal"
     settings = PracticeSettings(
@@ -343,7 +248,7 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
         retry_after_seconds=0.1,
         seed=4,
     )
-    _, record = run(
+    record = run(
         job_of(model=model, run=ignored, output={"path": quiet.job.output.path + "-noisy"}), settings
     )
     totals, rows = practice.totals(), _labeled(record)
@@ -363,28 +268,6 @@ def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, wr
     assert record.unseen_usd > 0
 
 
-def test_a_shared_limit_that_does_not_exist_is_a_sentence_before_anything_is_asked(
-    run, practice, job_of, write_texts
-):
-    """A job that names a Prefect limit which isn't there is refused, with the command that makes it."""
-    write_texts(TEXTS[:3])
-    state, refused = run(job_of(run={"shared_limit": "nowhere"}))
-    assert state.is_failed()
-    assert "prefect gcl create nowhere" in str(refused)
-    assert practice.totals()["requests"] == 0
-
-
-def test_chunks_hold_a_shared_limit(run, practice, job_of, write_texts):
-    """With a shared limit of one, one chunk at a time is asked."""
-    with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name("one-at-a-time", 1)
-    write_texts(TEXTS[:30])
-    job = job_of(run={"shared_limit": "one-at-a-time", "rows_per_chunk": 10, "max_concurrency": 100})
-    _, record = run(job, PracticeSettings(latency_seconds=0.2))
-    assert record.rows_labeled == 30
-    assert practice.totals()["peak_in_flight"] <= 10
-
-
 def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(
     run, job_of, write_texts, monkeypatch
 ):
@@ -392,7 +275,7 @@ def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(
     monkeypatch.setattr(guard, "LONGEST_WAIT_SECONDS", 0.05)
     write_texts(TEXTS)
     settings = PracticeSettings(stubborn_faults={"server_error": 0.5}, latency_seconds=0.01)
-    _, record = run(
+    record = run(
         job_of(run={"stop_at_failed_fraction": 0.4, "max_concurrency": 4, "max_attempts": 20}), settings
     )
     assert record.status == "failed"
@@ -404,8 +287,8 @@ def test_a_run_that_stops_in_the_middle_leaves_half_asked_texts_pending(
 def test_a_dataset_without_a_single_word_completes(run, practice, job_of, write_texts):
     """There is nothing to ask and nothing wrong: no request, no failure, every label with no row."""
     write_texts([None, "", " \u200b"])
-    state, record = run(job_of(run={"max_failed_fraction": 0}))
-    assert (state.is_completed(), record.status, record.rows_empty) == (True, "completed", 3)
+    record = run(job_of(run={"max_failed_fraction": 0}))
+    assert (record.status, record.rows_empty) == ("completed", 3)
     assert record.labels == {"sport": 0, "money": 0}
     assert practice.totals()["requests"] == 0
 
@@ -413,13 +296,13 @@ def test_a_dataset_without_a_single_word_completes(run, practice, job_of, write_
 def test_a_rehearsal_into_a_paid_output_leaves_the_paid_labels(
     practice, scripted, completion, job_of, write_texts, tmp_path
 ):
-    """A model's labels stay in labeled/, the rehearsal's stand beside, and an asset of their own tells of them."""
+    """A model's labels stay in labeled/, and the rehearsal's stand beside."""
     write_texts(["the match", "the market"])
     job = job_of(model={"provider": "openai", "base_url": scripted.base_url})
     scripted.reply((200, completion("money")))
-    paid = label_dataset(job)
+    paid = label(job)
     practice.configure(PracticeSettings())
-    rehearsed = label_dataset(job, practice.base_url)
+    rehearsed = label(job, practice.base_url)
     assert (paid.practice, rehearsed.practice) == (False, True)
     assert _labeled(paid)["label"].to_list() == ["money", "money"]
     assert rehearsed.labeled_path == str(tmp_path / "out" / "practice" / "labeled")
@@ -427,7 +310,7 @@ def test_a_rehearsal_into_a_paid_output_leaves_the_paid_labels(
     page = tmp_path / "out" / "runs" / rehearsed.run_id / "report.html"
     assert "a folder of their own" in page.read_text()
     scripted.reply((200, completion("sport")))
-    changed = label_dataset(
+    changed = label(
         job_of(
             model=job.model.model_dump(),
             labels={"sport": "games", "money": "", "art": ""},
@@ -443,7 +326,7 @@ def test_one_text_that_is_dearer_than_the_budget_fails_alone(run, practice, job_
     """A huge first row is left out without a request, run after run, and the others are labeled within the limit."""
     write_texts(["a" * 1_000_000, *TEXTS[:20]])
     for _ in range(2):
-        _, record = run(job_of(run={"max_cost_usd": 0.05}))
+        record = run(job_of(run={"max_cost_usd": 0.05}))
         assert (record.status, record.rows_labeled, record.rows_failed) == ("completed", 20, 1)
         assert record.failures == {"over_budget": 1}
         assert record.requests == practice.totals()["requests"]
@@ -453,5 +336,5 @@ def test_one_text_that_is_dearer_than_the_budget_fails_alone(run, practice, job_
 def test_a_limit_that_no_text_fits_into_is_a_budget_that_is_reached(run, practice, job_of, write_texts):
     """Where not one request fits into the whole limit, nothing is sent, and every row is pending."""
     write_texts(TEXTS[:5])
-    _, record = run(job_of(run={"max_cost_usd": 0.0000001}))
+    record = run(job_of(run={"max_cost_usd": 0.0000001}))
     assert (record.status, record.rows_pending, practice.totals()["requests"]) == ("budget_reached", 5, 0)

@@ -8,6 +8,8 @@ from servers.thinking import FENCES, FORMS, Fenced, Thinking, ThinkingTooLong
 
 from commands.run import exit_code_of
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the {word} of day {number}" for number in range(20) for word in ("match", "market")]
 PREFIXES = [f"text {number}, {label}" for number in range(30) for label in ("sport", "sport news")]
 PREFIX_LABELS = {"sport": "", "sport news": ""}

@@ -1,4 +1,4 @@
-"""The batch lane against a provider with habits of its own, end to end: whole runs, a real Prefect server, real HTTP."""
+"""The batch lane against a provider with habits of its own, end to end: whole runs over real HTTP."""
 
 import threading
 
@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from batch_server import BatchServer, answered, refused
 
-from flows.label import label_dataset
+from labelmill.pipeline.label import label
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.slow
 
 TEXTS = [f"the {word} of day {number}" for number in range(8) for word in ("match", "market", "team")]
 BATCH = {"lane": "batch", "poll_seconds": 0.05, "max_failed_fraction": 1}
@@ -32,15 +32,15 @@ def provider():
 
 
 @pytest.fixture
-def run_at(provider, job_of, left_by):
+def run_at(provider, job_of):
     """Run a job at that server; its answers are taken for a model's. Returns the record."""
 
-    def run_flow(**sections):
+    def run_there(**sections):
         sections["run"] = BATCH | sections.get("run", {})
         job = job_of(model={"provider": "openai"}, **sections)
-        return left_by(label_dataset(job, provider.base_url, return_state=True))
+        return label(job, provider.base_url)
 
-    return run_flow
+    return run_there
 
 
 def failed_rows(record):

@@ -4,10 +4,8 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+import urllib.request
 
 import polars as pl
 import pytest
@@ -15,6 +13,8 @@ from servers.practice import start_practice
 
 from practice import PracticeSettings
 from practice.odd_answers import UNTOLD
+
+pytestmark = pytest.mark.slow
 
 TEXTS = ["the match", "the bank", "a team", "a market", "a football match"]
 FEWEST_STEPS = 12
@@ -51,12 +51,12 @@ def provider():
         yield server
 
 
-class Mortal:
-    """The driver `mortal.py`: starts runs that die when they are told to."""
+class Crashing:
+    """A dataset and a provider, and runs of its job that die when they are told to."""
 
-    def __init__(self, provider, child, folders):
+    def __init__(self, provider, mortals, folders):
         self.provider = provider
-        self._child = child
+        self._mortals = mortals
         self._folders = folders
         self._number = itertools.count()
         self.folder = None
@@ -72,20 +72,22 @@ class Mortal:
 
     def start(self, death=None):
         """Start a run; returns its process id."""
-        arguments = ["run", "job.toml", "--json", "--model-base-url", self.provider.base_url]
-        asked = {"folder": str(self.folder), "arguments": arguments, "death": death}
-        self._child.stdin.write(json.dumps(asked) + "\n")
-        self._child.stdin.flush()
-        return int(self._child.stdout.readline())
+        return self._mortals.start(self.folder, self.provider.base_url, death)
 
     def wait(self):
         """The exit code of the run that was started; -9 where it was killed."""
-        return int(self._child.stdout.readline())
+        return self._mortals.wait()
 
     def run(self, death=None):
         """Run to its end, or to its death."""
         self.start(death)
         return self.wait()
+
+    def is_done(self, step):
+        """Whether the provider has done what it was asked to: a file or a batch is there. A look leaves nothing."""
+        with urllib.request.urlopen(f"{self.provider.base_url}/files") as response:
+            files = json.load(response)["data"]
+        return {"upload": files, "create": self.provider.totals()["batches"]}.get(step, True)
 
     def records(self):
         """All that is kept of batches."""
@@ -132,19 +134,9 @@ class Mortal:
 
 
 @pytest.fixture(scope="module")
-def driver(provider, prefect_server, tmp_path_factory):
-    """The driver's process, for all tests of this file."""
-    child = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("mortal.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PREFECT_API_URL": prefect_server},
-    )
-    yield Mortal(provider, child, tmp_path_factory.mktemp("crash"))
-    child.stdin.close()
-    child.wait(30)
-    child.stdout.close()
+def driver(provider, mortals, tmp_path_factory):
+    """What all tests of this file share: the provider, and the process that its runs are forked from."""
+    return Crashing(provider, mortals, tmp_path_factory.mktemp("crash"))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -177,9 +169,8 @@ def test_a_kill_while_an_answer_is_under_way_is_made_good_by_the_next_run(driver
     """The provider has done what it was asked to, and the one who asked is killed before it hears of that."""
     driver.begin(PracticeSettings(batch_hold_seconds={step: 60}, **ODD))
     pid = driver.start()
-    while not driver.provider.totals()["batch_calls"][step]:
-        time.sleep(0.05)
-    time.sleep(0.2)
+    while not driver.provider.totals()["batch_calls"][step] or not driver.is_done(step):
+        time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL
     driver.provider.configure(PracticeSettings(**ODD))

@@ -1,54 +1,47 @@
-"""The comparison, end to end, with a real Prefect server and a real provider on loopback."""
+"""The comparison, end to end, with a real provider on loopback."""
 
-import asyncio
 import json
-import re
 from pathlib import Path
 
 import polars as pl
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 
-from flows.compare import compare_strategies
-from flows.label import label_dataset
+from labelmill.errors import JobRefused
+from labelmill.pipeline.compare import compare as compare_strategies
+from labelmill.pipeline.label import label
 from labelmill.report.findings import past_runs
 from labelmill.run.history import read_runs
 from labelmill.store.folder import OutputFolder
 from practice import PracticeSettings
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
-
 TEXTS = [f"the {word} of day {number}" for number in range(30) for word in ("match", "market")]
 
 
 @pytest.fixture
-def compare(practice, left_by):
-    """Run the flow against the session's practice provider and return its state and comparison."""
+def compare(practice):
+    """Compare at the session's practice provider and return the comparison."""
 
-    def run_flow(job, settings=None, rows=20, concurrency=(1, 3), batch_wait_minutes=0):
+    def compare_there(job, settings=None, rows=20, concurrency=(1, 3), batch_wait_minutes=0):
         practice.configure(settings or PracticeSettings())
         practice.reset()
-        state = compare_strategies(
-            job, rows, list(concurrency), practice.base_url, batch_wait_minutes, return_state=True
+        return compare_strategies(
+            job,
+            practice.base_url,
+            rows=rows,
+            concurrency=concurrency,
+            batch_wait_minutes=batch_wait_minutes,
         )
-        return state, left_by(state)
 
-    return run_flow
-
-
-def run(job, base_url):
-    """The record of a labeling run."""
-    return label_dataset(job, base_url, return_state=True).result(raise_on_failure=False)
+    return compare_there
 
 
 def test_every_strategy_asks_the_sample_and_the_bill_is_the_providers(compare, practice, job_of, write_texts):
     """The provider counts as many requests and tokens as the record, nothing comes out of the ledger, nor out of a run's."""
     write_texts(TEXTS)
-    run(job_of(), practice.base_url)
-    state, comparison = compare(job_of())
+    label(job_of(), practice.base_url)
+    comparison = compare(job_of())
     totals = practice.totals()
-    assert state.is_completed()
+    assert comparison.status == "completed"
     assert comparison.requests == totals["requests"] == 1 + 4 * 20
     assert (comparison.input_tokens, comparison.cached_input_tokens, comparison.output_tokens) == (
         totals["input_tokens"],
@@ -70,9 +63,9 @@ def test_every_strategy_asks_the_sample_and_the_bill_is_the_providers(compare, p
 def test_a_run_does_not_pay_again_for_what_a_comparison_paid(compare, practice, job_of, write_texts):
     """The answers are in the ledger: the next run asks the other texts only, and its labels name the comparison."""
     write_texts(TEXTS)
-    _, comparison = compare(job_of())
+    comparison = compare(job_of())
     practice.reset()
-    record = run(job_of(), practice.base_url)
+    record = label(job_of(), practice.base_url)
     assert practice.totals()["requests"] == record.texts_asked == len(TEXTS) - 20
     assert record.rows_reused == 20
     labeled = pl.read_parquet(f"{record.labeled_path}/*.parquet")
@@ -82,7 +75,7 @@ def test_a_run_does_not_pay_again_for_what_a_comparison_paid(compare, practice, 
 def test_what_a_comparison_leaves(compare, job_of, write_texts, tmp_path):
     """A ledger part for each strategy's chunks and compare.json; no copy of a text, and nothing that reads as a run."""
     write_texts(TEXTS)
-    _, comparison = compare(job_of(run={"rows_per_chunk": 8}))
+    comparison = compare(job_of(run={"rows_per_chunk": 8}))
     out = tmp_path / "out"
     left = sorted(
         str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.name != ".lock"
@@ -99,10 +92,10 @@ def test_what_a_comparison_leaves(compare, job_of, write_texts, tmp_path):
 def test_those_who_read_runs_are_not_confused(compare, practice, job_of, write_texts):
     """A comparison is no past run to a report, and the next run leaves its record alone; costs know what it was."""
     write_texts(TEXTS)
-    _, comparison = compare(job_of())
+    comparison = compare(job_of())
     path = Path(comparison.job.output.path) / "runs" / comparison.run_id / "compare.json"
     before = path.read_bytes()
-    record = run(job_of(), practice.base_url)
+    record = label(job_of(), practice.base_url)
     folder = OutputFolder.of(comparison.job)
     assert past_runs(folder.runs, record) == ()
     assert path.read_bytes() == before
@@ -116,21 +109,21 @@ def test_those_who_read_runs_are_not_confused(compare, practice, job_of, write_t
 def test_a_budget_stops_the_whole_comparison(compare, practice, job_of, write_texts):
     """All strategies share one budget; at it the comparison stops and keeps what it has, and a run goes on from there."""
     write_texts(TEXTS)
-    state, comparison = compare(job_of(run={"max_cost_usd": 0.0008}))
-    assert (state.is_completed(), state.name, comparison.status) == (True, "BudgetReached", "budget_reached")
+    comparison = compare(job_of(run={"max_cost_usd": 0.0008}))
+    assert comparison.status == "budget_reached"
     assert 0 < comparison.cost_usd <= 0.0008
     assert practice.totals()["requests"] == comparison.requests < comparison.estimate.requests
     assert comparison.strategies[0].labeled == 20
     assert comparison.strategies[-1].pending > 0
     practice.reset()
-    assert run(job_of(), practice.base_url).texts_asked == len(TEXTS) - 20
+    assert label(job_of(), practice.base_url).texts_asked == len(TEXTS) - 20
 
 
 def test_the_days_budget_counts_comparisons(compare, practice, job_of, write_texts):
     """What a comparison cost counts against the day's limit of the next one."""
     write_texts(TEXTS)
-    _, first = compare(job_of())
-    _, second = compare(job_of(run={"max_cost_usd_per_day": first.cost_usd}))
+    first = compare(job_of())
+    second = compare(job_of(run={"max_cost_usd_per_day": first.cost_usd}))
     assert (second.status, practice.totals()["requests"]) == ("budget_reached", 0)
     assert second.strategies == ()
 
@@ -138,8 +131,8 @@ def test_the_days_budget_counts_comparisons(compare, practice, job_of, write_tex
 def test_a_key_that_is_refused_stops_at_the_first_request(compare, practice, job_of, write_texts):
     """The warm-up finds out: one request, the provider's words, and no strategy is tried."""
     write_texts(TEXTS)
-    state, comparison = compare(job_of(), PracticeSettings(required_key="another"))
-    assert (state.is_failed(), comparison.status) == (True, "failed")
+    comparison = compare(job_of(), PracticeSettings(required_key="another"))
+    assert comparison.status == "failed"
     assert "401" in comparison.message
     assert practice.totals()["requests"] == 1
     assert comparison.strategies == ()
@@ -148,57 +141,16 @@ def test_a_key_that_is_refused_stops_at_the_first_request(compare, practice, job
 def test_a_source_without_texts_is_refused(compare, practice, job_of, write_texts):
     """Nothing to ask is a sentence before the first request."""
     write_texts([None, " "])
-    state, refused = compare(job_of())
-    assert state.is_failed()
-    assert "no row has a text" in str(refused)
+    with pytest.raises(JobRefused, match="no row has a text"):
+        compare(job_of())
     assert practice.totals()["requests"] == 0
 
 
-def test_the_page_a_person_looks_at(compare, job_of, write_texts):
-    """The flow run and its task runs are named after what they do, and the artifact has the table and the chart."""
-    write_texts(TEXTS)
-    state, comparison = compare(job_of())
-
-    async def look():
-        flow_run_id = state.state_details.flow_run_id
-        async with get_client() as client:
-            mine = FlowRunFilter(id={"any_": [flow_run_id]})
-            found = await client.read_artifacts(flow_run_filter=mine)
-            tasks = []
-            for _ in range(50):
-                # Task runs reach the server as events, a moment later.
-                tasks = await client.read_task_runs(flow_run_filter=mine)
-                if len(tasks) >= 7:
-                    break
-                await asyncio.sleep(0.2)
-            return await client.read_flow_run(flow_run_id), found, tasks
-
-    flow_run, artifacts, task_runs = asyncio.run(look())
-    assert flow_run.name == f"test compare {comparison.started_at_utc:%Y-%m-%d}"
-    assert set(flow_run.tags) == {"test", "labelmill"}
-    assert {task_run.name for task_run in task_runs} == {
-        "sample",
-        "compare warm-up",
-        "compare sequential",
-        "compare batch, 1 at once",
-        "compare batch, 3 at once",
-        "compare chunks, up to 32 at once",
-        "publish",
-    }
-    found = {artifact.key: artifact.data for artifact in artifacts}
-    assert found.keys() == {"test-compare", "test-progress"}
-    report = found["test-compare"]
-    assert f"comparison `{comparison.run_id}`" in report
-    assert len(re.findall(r"^\| (sequential|batch|chunks)", report, flags=re.MULTILINE)) == 4 * 2
-    assert report.count("](data:image/svg+xml;base64,") == 1
-    assert found["test-progress"] == 100
-
-
-def test_the_flow_says_what_it_will_cost_before_it_asks(compare, job_of, write_texts, caplog):
+def test_a_comparison_says_what_it_will_cost_before_it_asks(compare, job_of, write_texts, caplog):
     """The sentence with requests and cost stands in the log before the first strategy's line, and shows no text."""
     write_texts(TEXTS)
     with caplog.at_level("INFO", logger="labelmill"):
-        _, comparison = compare(job_of(run={"max_cost_usd": 1}))
+        comparison = compare(job_of(run={"max_cost_usd": 1}))
     lines = [line.getMessage() for line in caplog.records]
     told = next(index for index, line in enumerate(lines) if "20 texts, 81 requests: about $" in line)
     done = next(index for index, line in enumerate(lines) if "by 4 strategies in" in line)
@@ -211,8 +163,8 @@ def test_the_flow_says_what_it_will_cost_before_it_asks(compare, job_of, write_t
 def test_the_batch_lane_is_a_strategy_at_its_own_price(compare, practice, job_of, write_texts):
     """One batch with the whole sample: the same labels at half the price, and its answers are in the ledger."""
     write_texts(TEXTS)
-    state, comparison = compare(job_of(), concurrency=[2], batch_wait_minutes=1)
-    assert state.is_completed()
+    comparison = compare(job_of(), concurrency=[2], batch_wait_minutes=1)
+    assert comparison.status == "completed"
     *live, lane = comparison.strategies
     assert (lane.strategy, lane.name, lane.concurrency) == ("batch_lane", "batch lane", None)
     assert (lane.labeled, lane.requests, lane.agreement_fraction) == (20, 20, 1.0)
@@ -225,7 +177,7 @@ def test_the_batch_lane_is_a_strategy_at_its_own_price(compare, practice, job_of
         sum(figures.cost_usd for figures in comparison.strategies) + live[0].cost_usd / 20, rel=0.1
     )
     practice.reset()
-    assert run(job_of(), practice.base_url).texts_asked == len(TEXTS) - 20
+    assert label(job_of(), practice.base_url).texts_asked == len(TEXTS) - 20
 
 
 def test_failures_on_the_batch_lane_are_not_asked_again(compare, job_of, write_texts):
@@ -233,7 +185,7 @@ def test_failures_on_the_batch_lane_are_not_asked_again(compare, job_of, write_t
     write_texts(TEXTS)
     job = job_of(model={"max_tokens": 20})
     settings = PracticeSettings(stubborn_faults={"off_label": 0.2})
-    _, comparison = compare(job, settings, concurrency=[2], batch_wait_minutes=1)
+    comparison = compare(job, settings, concurrency=[2], batch_wait_minutes=1)
     sequential, *_, lane = comparison.strategies
     assert lane.requests == 20
     assert lane.failures == sequential.failures == {"off_label": lane.failed}
@@ -246,8 +198,8 @@ def test_a_batch_that_is_late_is_left_to_the_next_run(compare, practice, job_of,
     write_texts(TEXTS)
     job = job_of(run={"lane": "batch", "poll_seconds": 0.2})
     late = PracticeSettings(batch_seconds=3600)
-    state, comparison = compare(job, late, concurrency=[2], batch_wait_minutes=0.01)
-    assert (state.is_completed(), state.name, comparison.status) == (True, "Waiting", "waiting")
+    comparison = compare(job, late, concurrency=[2], batch_wait_minutes=0.01)
+    assert comparison.status == "waiting"
     assert "20 texts are in a batch" in comparison.message
     *live, lane = comparison.strategies
     assert (lane.pending, lane.seconds, lane.speed_up) == (20, None, None)
@@ -255,7 +207,7 @@ def test_a_batch_that_is_late_is_left_to_the_next_run(compare, practice, job_of,
 
     # A second comparison has a batch of its own, whatever becomes of the first one's.
     practice.configure(PracticeSettings())
-    second = compare_strategies(job, 20, [2], practice.base_url, 1, return_state=True).result()
+    second = compare_strategies(job, practice.base_url, rows=20, concurrency=[2], batch_wait_minutes=1)
     assert second.status == "completed"
     assert (second.strategies[-1].requests, second.strategies[-1].labeled) == (20, 20)
 
@@ -264,6 +216,6 @@ def test_without_a_price_for_batches_the_batch_lane_is_left_out(compare, job_of,
     """Nobody knows of a Batch API for a home-made model, so that none is tried."""
     write_texts(TEXTS)
     price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
-    _, comparison = compare(job_of(model={"name": "home-made-7b"}, price=price), batch_wait_minutes=1)
+    comparison = compare(job_of(model={"name": "home-made-7b"}, price=price), batch_wait_minutes=1)
     assert comparison.status == "completed"
     assert [figures.strategy for figures in comparison.strategies][-1] == "chunks"

@@ -3,13 +3,13 @@
 import polars as pl
 import pytest
 
-from flows.label import label_dataset
+from labelmill.pipeline.label import label
 from labelmill.question.failures import POLICY_OF_KIND
 from practice import FaultKind, PracticeSettings
 from practice.odd_answers import UNTOLD
 from practice.scorer import score_labels
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.slow
 
 LABELS = {"sport": "football, match, team", "sport news": "league", "money": "bank, market, price"}
 WORDS = ("match", "market", "team", "bank", "league")
@@ -53,13 +53,13 @@ def job_for(job_of, **run):
 def assert_no_wrong_label(record):
     """Every row has the label that is right for it, or has failed with a kind, or is pending."""
     labeled = pl.read_parquet(f"{record.labeled_path}/**/*.parquet")
-    for text, label, status, error in labeled.select(
+    for text, given, status, error in labeled.select(
         "text", "label", "label_status", "label_error"
     ).iter_rows():
         if status == "ok":
-            assert label == score_labels(text, tuple(LABELS.items()))[0]
+            assert given == score_labels(text, tuple(LABELS.items()))[0]
         else:
-            assert label is None
+            assert given is None
             assert status in {"failed", "pending"}
             assert status == "pending" or error in POLICY_OF_KIND
 
@@ -109,7 +109,7 @@ def test_a_live_run_keeps_the_providers_books(practice, job_of, write_texts, see
     practice.reset()
     practice.configure(chaos(seed))
     job = job_for(job_of)
-    record = label_dataset(job, practice.base_url)
+    record = label(job, practice.base_url)
     totals = practice.totals()
     assert record.status == "completed"
     assert_live_bill(job, totals, record)
@@ -119,7 +119,7 @@ def test_a_live_run_keeps_the_providers_books(practice, job_of, write_texts, see
     assert totals["texts_paid_twice"] == 0
     assert sum(totals["odd_answers"].values()) > len(TEXTS) / 4
     practice.configure(PracticeSettings())
-    after = label_dataset(job, practice.base_url)
+    after = label(job, practice.base_url)
     assert_live_bill(job, practice.totals(), record, after)
     assert_no_wrong_label(after)
     assert set(after.failures) <= {kind for kind, policy in POLICY_OF_KIND.items() if policy.name != "RETRY"}
@@ -133,7 +133,7 @@ def test_a_budget_holds_whatever_comes_back(practice, job_of, write_texts, seed)
     practice.configure(chaos(seed))
     limit = 0.003
     job = job_for(job_of, max_cost_usd=limit)
-    record = label_dataset(job, practice.base_url)
+    record = label(job, practice.base_url)
     totals = practice.totals()
     assert record.status == "budget_reached"
     assert record.rows_pending
@@ -152,10 +152,11 @@ def test_batches_keep_the_providers_books(practice, job_of, write_texts, seed):
     job = job_of(
         labels=LABELS,
         model={"max_tokens": 100},
-        run={"max_failed_fraction": 1.0, "lane": "batch", "poll_seconds": 0.05},
+        # What never comes is waited for a moment, and looked for a few times.
+        run={"max_failed_fraction": 1.0, "lane": "batch", "poll_seconds": 0.05, "patience_minutes": 0.2},
         batch={"max_requests": 110},
     )
-    record = label_dataset(job, practice.base_url)
+    record = label(job, practice.base_url)
     totals = practice.totals()
     assert record.status == "completed"
     assert totals["requests"] == totals["batch_texts_paid_twice"] == 0

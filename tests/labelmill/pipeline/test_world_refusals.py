@@ -7,6 +7,8 @@ from servers.quota import Quota, exhausted
 
 from commands.run import exit_code_of
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [f"the {word} of day {number}" for number in range(30) for word in ("match", "market")]
 
 

@@ -6,6 +6,8 @@ from servers.odd import Odd
 
 from commands.run import exit_code_of
 
+pytestmark = pytest.mark.slow
+
 
 def _texts(count):
     return [f"the {word} of day {number}" for number in range(count // 2) for word in ("match", "market")]
