@@ -130,8 +130,7 @@ class Ledger:
         """
         part = journal.path.with_suffix(".parquet")
         attempts = self._after_earlier_runs(journal.settled, part)
-        # What a compacted part holds already comes of a backup.
-        if attempts and (part.exists() or not self.holds(part.name)):
+        if attempts:
             write_part(part, frame_of(outcomes_of(attempts, run), _run_id_of(journal.path)))
         if journal.unread_lines:
             log.warning(

@@ -1,8 +1,8 @@
 """Runs `labelmill` in processes that end themselves with SIGKILL at a chosen moment; each line on standard input is a run.
 
 A line is JSON: `folder` to run in, `arguments`, and `death`: null, or "before" or "after" and a number, which counts the
-steps of the batch lane. A step is a file of a batch or of the ledger that is put into its place or taken away, or
-something that the Batch API is asked. Answered with the process's id once it is started, and with its exit code once it
+steps of the batch lane, or with "compaction" as the third those of putting a ledger's parts together. A step is a file of
+a batch or of the ledger that is put into its place or taken away, or something that the Batch API is asked. Answered with the process's id once it is started, and with its exit code once it
 has ended.
 
 A run is a fork of this process, which has imported everything: that saves seconds for each.
@@ -29,7 +29,7 @@ from commands.main import main
 from labelmill.batch import outstanding
 
 
-def arrange_death(moment, count):
+def arrange_death(moment, count, what="batches"):
     """Let this process die before or after its `count`-th step."""
     left = [count]
 
@@ -49,6 +49,10 @@ def arrange_death(moment, count):
 
         setattr(owner, name, mortal)
 
+    if what == "compaction":
+        make_mortal(Path, "replace", lambda path: path.parts[1] == "ledger" and ".." in path.name)
+        make_mortal(Path, "unlink", lambda path: path.parts[1] == "ledger" and path.suffix == ".parquet")
+        return
     make_mortal(Path, "replace", lambda path: path.parts[1] in {"batches", "ledger"})
     make_mortal(Path, "unlink", lambda path: path.parts[1] == "batches" and path.suffix != ".tmp")
     make_mortal(httpx2.Client, "send", lambda _: True)
