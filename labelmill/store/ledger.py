@@ -160,7 +160,7 @@ class Ledger:
         return are_holding(parts_in(self.folder), part_name)
 
     def state(self) -> dict[str, int]:
-        """The parts as they stand: names that are good for `state_now`, and bytes. One listing tells."""
+        """The parts as they stand: the bytes of each by its path below the folder of all ledgers. One listing tells."""
         return state_of((self.folder, *self.also))
 
     def state_now(self, state: Mapping[str, int]) -> dict[str, int] | None:

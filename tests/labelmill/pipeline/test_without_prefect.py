@@ -166,26 +166,34 @@ def test_strategies_are_compared_without_prefect_too(practice, job_of, write_tex
     assert "compare.json" in in_output(tmp_path)
 
 
-@pytest.mark.parametrize("is_broken", [False, True])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, ""),
+        (OSError(28, "No space left on device"), "No space left"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
 def test_runs_and_comparisons_leave_a_ledger_of_few_parts(
-    practice, job_of, write_texts, tmp_path, monkeypatch, caplog, is_broken
+    practice, job_of, write_texts, tmp_path, monkeypatch, caplog, error, words
 ):
-    """Bills by chunk, earlier runs' sums and the labels are as ever; where it fails, a line says so and the run has ended well."""
+    """Bills by chunk, earlier runs' sums and labels are as ever; where it fails or is ended, a line says so and the run ends well."""
     chunks = len(TEXTS) // 4
-    if is_broken:
+    if error:
 
-        def full(*_, **__):
-            raise OSError(28, "No space left on device")
+        def fail(*_):
+            raise error
 
-        monkeypatch.setattr("labelmill.store.compaction.footer_of_compacted", full)
+        monkeypatch.setattr("labelmill.store.compaction.footer_of_compacted", fail)
     job = job_of(run={"rows_per_chunk": 4})
     write_texts(TEXTS)
     records = [label(job, practice.base_url)]
     write_texts([*TEXTS, *(f"the next {text}" for text in TEXTS)])
     records.append(label(job, practice.base_url))
     parts = parts_in(OutputFolder.of(job).ledger(records[0].task_key))
-    assert len(parts) == (2 * chunks if is_broken else 1)
-    assert ("No space left" in caplog.text) == is_broken
+    assert len(parts) == (2 * chunks if error else 1)
+    assert words in caplog.text
+    assert ("as many parts" in caplog.text) == bool(error)
     for record in records:
         work = work_of_run(OutputFolder.of(job).ledgers, record.run_id, record.task_key)
         assert {name: getattr(record, name) for name in Bill.model_fields} == {
@@ -197,4 +205,4 @@ def test_runs_and_comparisons_leave_a_ledger_of_few_parts(
     assert (again.status, again.requests, again.rows_reused) == ("completed", 0, 2 * len(TEXTS))
     comparison = compare(job, practice.base_url, rows=8, concurrency=range(1, 8), batch_wait_minutes=0)
     assert [strategy.labeled for strategy in comparison.strategies] == [8] * len(comparison.strategies)
-    assert is_broken or len(parts_in(parts[0].parent)) == 1
+    assert error or len(parts_in(parts[0].parent)) == 1
