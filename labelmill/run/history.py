@@ -125,15 +125,16 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
         live_unknown=LIVE_COST_USD.is_null().sum(),
     )
     keys = ("task_key", "run_id", "row_key")
-    # By time: how rows are parted among files must not tell which of a text's rows counts.
-    open_rows = rows.filter(~pl.col("final")).sort("answered_at_utc")
-    # Texts are told apart only where a run has left one open: keeping every key of ten million rows takes gigabytes.
+    open_rows = rows.filter(~pl.col("final"))
+    # By time: how rows are parted among files must not tell which of a text's rows counts. Texts are told
+    # apart only where a run has left one open: keeping every key of ten million rows takes gigabytes.
     asked_twice = pl.concat(
         [
             open_rows.with_columns(copy=pl.int_range(pl.len()).over(keys, order_by="answered_at_utc"))
             .filter(pl.col("copy") > 0)
             .select(*CELL, *per_text),
             open_rows.join(rows.filter("final"), on=keys, how="semi")
+            .sort("answered_at_utc")
             .unique(keys, keep="first", maintain_order=True)
             .select(*CELL, *per_text),
         ]

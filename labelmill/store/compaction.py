@@ -38,7 +38,7 @@ _GROWTH = 2
 def compact_ledgers(ledgers: Path, own: Ledger) -> None:
     """Compact all ledgers in an output folder; `own` is the one that a run has just written, with those read as one with it.
 
-    Whatever goes wrong is said in the log, and no more: what was paid for stays as it is.
+    Whatever goes wrong is said in the log, and no more, and Ctrl-C ends it: what was paid for stays as it is.
     """
     read_as_one = {own.folder, *own.also}
     others = set(ledgers.glob("*/")) - read_as_one
@@ -47,6 +47,10 @@ def compact_ledgers(ledgers: Path, own: Ledger) -> None:
             try:
                 # In which order the rows of several ledgers are read, their parts' names tell.
                 compact(folder, {part.name for other in together - {folder} for part in parts_in(other)})
+            except KeyboardInterrupt:
+                # The run has ended, and whoever wants it to end gets that at once.
+                log.warning("%s stays in as many parts as it is for now: it was interrupted", folder)
+                return
             except (Exception, PanicException) as error:  # noqa: BLE001  (the run has done what it was asked for)
                 reason = str(error).partition("\n")[0]
                 log.warning("%s stays in as many parts as it is for now: %s", folder, reason)

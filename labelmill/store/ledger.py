@@ -131,8 +131,7 @@ class Ledger:
         """
         part = journal.path.with_suffix(".parquet")
         attempts = self._after_earlier_runs(journal.settled, part)
-        # What a compacted part holds already comes of a backup.
-        if attempts and (part.exists() or not self.holds(part.name)):
+        if attempts:
             write_part(part, frame_of(outcomes_of(attempts, run), _run_id_of(journal.path)))
         if journal.unread_lines:
             log.warning(
@@ -162,7 +161,7 @@ class Ledger:
         return are_holding(parts_in(self.folder), part_name)
 
     def state(self) -> dict[str, int]:
-        """The parts as they stand: names that are good for `state_now`, and bytes. One listing tells."""
+        """The parts as they stand: the bytes of each by its path below the folder of all ledgers. One listing tells."""
         return state_of((self.folder, *self.also))
 
     def state_now(self, state: Mapping[str, int]) -> dict[str, int] | None:

@@ -1,6 +1,7 @@
 """`labelmill costs`: through the command line, on what a run has left."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +13,8 @@ from commands.main import app
 from labelmill.job.model import Run
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt, outcomes_of
+from labelmill.run import history
+from labelmill.store.compaction import FEWEST_PARTS, compact
 from labelmill.store.ledger import frame_of, start_of_day
 
 JOB = """
@@ -155,3 +158,21 @@ def test_a_broken_ledger_part_is_named(job_file, tmp_path):
     shown = _costs(job_file)
     assert shown.exit_code == 2
     assert broken.name in shown.output
+
+
+def test_costs_are_right_while_a_run_puts_its_parts_together(job_file, past_run, tmp_path, monkeypatch):
+    """Parts that were found and are gone when they are read stand in another one: it is looked for again."""
+    folder = tmp_path / "out" / "ledger" / "0123456789abcdef"
+    (part,) = folder.iterdir()
+    for chunk in range(1, FEWEST_PARTS):
+        shutil.copyfile(part, folder / f"{past_run}-{chunk:05d}.parquet")
+    read = history.read_work
+
+    def read_late(rows, **options):
+        compact(folder)
+        return read(rows, **options)
+
+    before = json.loads(_costs(job_file, "--json").stdout)
+    monkeypatch.setattr("commands.costs.read_work", read_late)
+    assert json.loads(_costs(job_file, "--json").stdout) == before
+    assert len(list(folder.iterdir())) == 1

@@ -88,7 +88,7 @@ def test_nothing_is_deleted_while_answers_are_missing_or_the_ledger_can_not_be_w
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("labelmill.batch.session.written_whole", full)
+        patch.setattr("labelmill.batch.session.write_part", full)
         session.poll()
         with pytest.raises(OSError, match="No space"):
             session.harvest(session.ready()[0])

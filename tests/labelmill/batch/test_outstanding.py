@@ -7,7 +7,9 @@ import pytest
 
 from labelmill.batch.record import BatchFolder
 from labelmill.errors import JobRefused
+from labelmill.store.compaction import FEWEST_PARTS, compact
 from labelmill.store.folder import OutputFolder
+from labelmill.store.ledger import Ledger, frame_of, write_part
 
 NAME = "20260228-120000-0000-000"
 
@@ -65,6 +67,21 @@ def test_a_harvest_whose_part_is_in_the_ledger_is_done(left, outstanding_of):
     assert outstanding.run.budget.left_usd == Decimal("0.1")
     # Settled for good: the next run sees nothing of it.
     assert outstanding_of(record.job).settled == []
+
+
+def test_a_harvest_whose_part_was_put_together_with_others_is_done(left, outstanding_of):
+    """A rehearsal into the same output may do so before a run looks at what was paid: nothing is harvested twice."""
+    record = left(step="harvesting", harvest_part="20260228-120000-0000-00007.parquet")
+    ledger = Ledger(OutputFolder.of(record.job).ledger(record.task_key))
+    ledger.folder.mkdir(parents=True)
+    for chunk in range(2 * FEWEST_PARTS):
+        write_part(ledger.part_path("20260228-120000-0000", chunk), frame_of([], "any"))
+    compact(ledger.folder)
+    assert not (ledger.folder / record.harvest_part).exists()
+    outstanding = outstanding_of(record.job)
+    assert [one.step for one in outstanding.settled] == ["harvested"]
+    missing = left(step="harvesting", harvest_part=f"20260228-120000-0000-{2 * FEWEST_PARTS:05}.parquet")
+    assert outstanding_of(missing.job).out == {NAME: missing}
 
 
 @pytest.mark.parametrize("step", ["harvested", "dropped"])

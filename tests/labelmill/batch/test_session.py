@@ -123,7 +123,7 @@ def test_a_full_disk_keeps_the_answers_at_the_provider(session_of, job_of, plan,
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("labelmill.batch.session.written_whole", full)
+        patch.setattr("labelmill.batch.session.write_part", full)
         with pytest.raises(OSError, match="No space"):
             session.harvest(name)
     assert rows_of(session).is_empty()

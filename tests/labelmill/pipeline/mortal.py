@@ -1,9 +1,9 @@
 """Runs jobs in processes that end themselves with SIGKILL at a chosen moment, or are killed; each line on standard input is a run.
 
-A line is JSON: `folder` with the `job.toml` to run, `base_url` of the provider, and `death`: null, or "before" or "after"
-and a number, which counts the steps of the batch lane. A step is a file of a batch or of the ledger that is put into its
-place or taken away, or something that the provider is asked. Answered with the process's id once it is started, and with
-its exit code once it has ended.
+A line is JSON: `folder` with the `job.toml` to run, `base_url` of the provider, and `death`: null, or "before" or "after" and
+a number, which counts the steps of the batch lane, or with "compaction" as the third those of putting a ledger's parts
+together. A step is a file of a batch or of the ledger that is put into its place or taken away, or something that the
+provider is asked. Answered with the process's id once it is started, and with its exit code once it has ended.
 
 A run is a fork of this process, which has imported everything: that saves seconds for each.
 """
@@ -30,7 +30,7 @@ from labelmill.job.file import draft_of_file
 from labelmill.pipeline.label import label
 
 
-def arrange_death(moment, count):
+def arrange_death(moment, count, what="batches"):
     """Let this process die before or after its `count`-th step."""
     left = [count]
 
@@ -50,6 +50,10 @@ def arrange_death(moment, count):
 
         setattr(owner, name, mortal)
 
+    if what == "compaction":
+        make_mortal(Path, "replace", lambda path: path.parts[1] == "ledger" and ".." in path.name)
+        make_mortal(Path, "unlink", lambda path: path.parts[1] == "ledger" and path.suffix == ".parquet")
+        return
     make_mortal(Path, "replace", lambda path: path.parts[1] in {"batches", "ledger"})
     make_mortal(Path, "unlink", lambda path: path.parts[1] == "batches" and path.suffix != ".tmp")
     make_mortal(httpx2.Client, "send", lambda _: True)

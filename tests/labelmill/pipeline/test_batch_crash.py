@@ -11,6 +11,9 @@ import polars as pl
 import pytest
 from servers.practice import start_practice
 
+from commands.costs import costs_of
+from labelmill.job.file import draft_of_file
+from labelmill.store.row_key import row_key_of
 from practice import PracticeSettings
 from practice.odd_answers import UNTOLD
 
@@ -22,6 +25,8 @@ ODD = {"odd_answers": 0.6, "seed": 2500}
 """Two labels behind thoughts, one with an end mark, two answers whose tokens are text or zeros: all of them are right."""
 ODD_AND_ASKED_AGAIN = {"odd_answers": 0.6, "seed": 179}
 """One answer without choices, whose text goes into a second batch; one that tells no tokens, two labels in odd forms."""
+CHUNKS = 9
+"""Enough that their parts are put together when a run ends."""
 JOB = """
 name = "crash"
 [source]
@@ -35,7 +40,8 @@ provider = "practice"
 name = "gpt-4o-mini"
 max_tokens = 100
 [run]
-lane = "batch"
+lane = "{}"
+rows_per_chunk = 1
 poll_seconds = 0.05
 [batch]
 max_requests = {}
@@ -61,14 +67,14 @@ class Crashing:
         self._number = itertools.count()
         self.folder = None
 
-    def begin(self, settings=None, rows_per_batch=100):
+    def begin(self, settings=None, rows_per_batch=100, texts=TEXTS, lane="batch"):
         """A new dataset, and a provider that knows nothing of it."""
         self.provider.configure(settings or PracticeSettings(**ODD))
         self.provider.reset()
         self.folder = self._folders / str(next(self._number))
         self.folder.mkdir()
-        pl.DataFrame({"id": range(len(TEXTS)), "text": TEXTS}).write_parquet(self.folder / "source.parquet")
-        (self.folder / "job.toml").write_text(JOB.format(rows_per_batch))
+        pl.DataFrame({"id": range(len(texts)), "text": texts}).write_parquet(self.folder / "source.parquet")
+        (self.folder / "job.toml").write_text(JOB.format(lane, rows_per_batch))
 
     def start(self, death=None):
         """Start a run; returns its process id."""
@@ -196,3 +202,26 @@ def test_ctrl_c_while_it_waits_publishes_and_leaves_the_batches_to_the_next_run(
     assert driver.run() == 0
     assert driver.provider.totals()["batches"] == 1
     driver.assert_paid_once_and_all_labeled()
+
+
+@pytest.mark.parametrize(
+    "death", [("before", 1), ("after", 1), ("after", 2), ("after", 1 + CHUNKS), ("before", 2 + CHUNKS)]
+)
+def test_a_kill_while_the_ledger_is_compacted_leaves_it_whole(driver, monkeypatch, death):
+    """Before and after the rename, with one part taken away, with all, and alive: the run has ended, each answer is there once."""
+    texts = [f"match {number}" for number in range(CHUNKS)]
+    driver.begin(PracticeSettings(), texts=texts, lane="live")
+    assert driver.run((*death, "compaction")) == (0 if death[1] > 1 + CHUNKS else -signal.SIGKILL)
+    monkeypatch.chdir(driver.folder)
+    job = draft_of_file(Path("job.toml")).job
+    costs = costs_of(job, "job.toml")["practice"]
+    (run,) = (json.loads(path.read_bytes()) for path in Path("out/runs").glob("*/run.json"))
+    assert (run["status"], run["rows_labeled"], run["requests"]) == ("completed", len(texts), len(texts))
+    assert costs["total"]["requests"] == driver.provider.totals()["requests"] == len(texts)
+    assert costs["total"]["cost_usd"] == pytest.approx(run["cost_usd"])
+    assert driver.run() == 0
+    assert driver.provider.totals()["requests"] == len(texts)
+    after = costs_of(job, "job.toml")["practice"]
+    assert [after[name] for name in ("total", "days")] == [costs[name] for name in ("total", "days")]
+    (part,) = Path("out/ledger").glob("*/*")
+    assert sorted(pl.read_parquet(part)["row_key"]) == sorted(row_key_of(text) for text in texts)

@@ -12,7 +12,10 @@ from labelmill.errors import CannotWrite, JobRefused, RunStopped
 from labelmill.live.progress import viewer
 from labelmill.pipeline.compare import compare
 from labelmill.pipeline.label import label
+from labelmill.run.counts import Bill, work_of_run
 from labelmill.run.runner import Runner
+from labelmill.store.folder import OutputFolder
+from labelmill.store.parts import parts_in
 from practice import FaultKind, PracticeSettings
 
 ROOT = Path(__file__).parents[3]
@@ -161,3 +164,45 @@ def test_strategies_are_compared_without_prefect_too(practice, job_of, write_tex
     assert [one.strategy for one in comparison.strategies] == ["sequential", "batch", "chunks", "batch_lane"]
     assert {one.labeled for one in comparison.strategies} == {8}
     assert "compare.json" in in_output(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, ""),
+        (OSError(28, "No space left on device"), "No space left"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_runs_and_comparisons_leave_a_ledger_of_few_parts(
+    practice, job_of, write_texts, tmp_path, monkeypatch, caplog, error, words
+):
+    """Bills by chunk, earlier runs' sums and labels are as ever; where it fails or is ended, a line says so and the run ends well."""
+    chunks = len(TEXTS) // 4
+    if error:
+
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr("labelmill.store.compaction.footer_of_compacted", fail)
+    job = job_of(run={"rows_per_chunk": 4})
+    write_texts(TEXTS)
+    records = [label(job, practice.base_url)]
+    write_texts([*TEXTS, *(f"the next {text}" for text in TEXTS)])
+    records.append(label(job, practice.base_url))
+    parts = parts_in(OutputFolder.of(job).ledger(records[0].task_key))
+    assert len(parts) == (2 * chunks if error else 1)
+    assert words in caplog.text
+    assert ("as many parts" in caplog.text) == bool(error)
+    for record in records:
+        work = work_of_run(OutputFolder.of(job).ledgers, record.run_id, record.task_key)
+        assert {name: getattr(record, name) for name in Bill.model_fields} == {
+            name: getattr(work, name) for name in Bill.model_fields
+        }
+        costs = pl.read_parquet(tmp_path / "out" / "runs" / record.run_id / "costs.parquet")
+        assert costs.sort("chunk")["chunk"].to_list() == list(range(chunks))
+    again = label(job, practice.base_url)
+    assert (again.status, again.requests, again.rows_reused) == ("completed", 0, 2 * len(TEXTS))
+    comparison = compare(job, practice.base_url, rows=8, concurrency=range(1, 8), batch_wait_minutes=0)
+    assert [strategy.labeled for strategy in comparison.strategies] == [8] * len(comparison.strategies)
+    assert error or len(parts_in(parts[0].parent)) == 1

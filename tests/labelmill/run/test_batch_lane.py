@@ -232,7 +232,7 @@ def test_a_ledger_that_can_not_be_written_stops_the_run(batch_job, practice, mon
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("labelmill.batch.session.written_whole", full)
+        monkeypatch.setattr("labelmill.batch.session.write_part", full)
         with pytest.raises(OSError, match="No space"):
             batch_lane.harvest(context, steps[-1].names[0])
         assert context.stop_signal.stopped.message.endswith("out can't be written: No space left on device")
