@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from labelmill.dataset.merge import LABEL_COLUMNS
-from labelmill.dataset.source import SourceFile, is_url, root_of, source_files
+from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.job.file import nearest
 from labelmill.job.model import Output, Source
@@ -20,26 +20,64 @@ _MOST_DIGITS = 38
 """The widest decimal that Polars can write; it reads wider ones."""
 
 
-def source_mistakes(source: Source) -> list[tuple[str, str]]:
-    """What is wrong with a source's files and columns, as (place, sentence)."""
+def dataset_mistakes(source: Source | None, output: Output | None) -> list[tuple[str, str]]:
+    """What is wrong with a source's files and columns and with an output folder, as (place, sentence).
+
+    A section that is None is not looked at.
+    """
     found: list[tuple[str, str]] = []
-    template: TextTemplate | None = None
+    listing: SourceListing | None = None
+    if source is not None:
+        template, mistakes = _template_of(source)
+        found += mistakes
+        listing, mistakes = _listing_of(source)
+        found += mistakes
+        if listing is not None:
+            found += _file_mistakes(listing.files, template)
+    if output is not None:
+        found += _output_mistakes(output, listing)
+    return found
+
+
+def _template_of(source: Source) -> tuple[TextTemplate | None, list[tuple[str, str]]]:
     try:
-        template = read_template(source.text)
+        return read_template(source.text), []
     except TemplateError as error:
-        found.append(("source.text", f"the template can't be read: {error}"))
+        return None, [("source.text", f"the template can't be read: {error}")]
+
+
+def _listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, str]]]:
+    """A source's files, and what is wrong with where they lie."""
     if is_url(source.path):
-        url = f"object-store addresses can't be read by this version; found {source.path!r}"
-        return [*found, ("source.path", url)]
+        sentence = f"object-store addresses can't be read by this version; found {source.path!r}"
+        return None, [("source.path", sentence)]
     try:
-        files = source_files(source.path)
-        nothing = "" if files else _nothing_at(source.path)
+        listing = list_source(source.path)
+        sentences = _first_few(listing.mistakes)
+        if not listing.files and not sentences:
+            sentences = [_nothing_at(listing)]
     except OSError as error:
-        return [*found, ("source.path", f"{source.path!r} can't be read: {error.strerror}")]
-    if nothing:
-        found.append(("source.path", nothing))
-    readable, unreadable = _schemas_of(files)
-    found += [("source.path", sentence) for sentence in _first_few(unreadable)]
+        sentence = f"{str(error.filename or source.path)!r} can't be read: {error.strerror}"
+        return None, [("source.path", sentence)]
+    return listing, [("source.path", sentence) for sentence in sentences]
+
+
+def _nothing_at(listing: SourceListing) -> str:
+    path, passed_over = listing.path, listing.notice()
+    if Path(path).is_dir():
+        sentence = f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
+    elif Path(path).exists():
+        return f"{str(Path(path).absolute())!r} is no regular file"
+    elif any(mark in path for mark in "*?["):
+        sentence = f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
+    else:
+        sentence = f"there is no file or folder {str(Path(path).absolute())!r}"
+    return f"{sentence}; {passed_over}" if passed_over else sentence
+
+
+def _file_mistakes(files: Sequence[SourceFile], template: TextTemplate | None) -> list[tuple[str, str]]:
+    readable, unreadable = read_schemas(files)
+    found = [("source.path", sentence) for sentence in _first_few(unreadable)]
     if template is not None:
         found += [("source.text", sentence) for sentence in _first_few(_column_mistakes(readable, template))]
     for sentences in (_taken_names(readable), _unwritable(readable), _clashes(readable)):
@@ -47,15 +85,8 @@ def source_mistakes(source: Source) -> list[tuple[str, str]]:
     return found
 
 
-def _nothing_at(path: str) -> str:
-    if Path(path).is_dir():
-        return f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
-    if any(mark in path for mark in "*?["):
-        return f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
-    return f"there is no file or folder {str(Path(path).absolute())!r}"
-
-
-def _schemas_of(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schema], list[str]]:
+def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schema], list[str]]:
+    """The columns of each file that is Parquet, and a sentence on each that isn't or can't be read."""
     schemas, unreadable = {}, []
     for file in files:
         try:
@@ -160,7 +191,7 @@ def _first_few(sentences: Sequence[str]) -> list[str]:
     return [*shown, f"and {more} more files like these"] if more else shown
 
 
-def output_mistakes(output: Output, source: Source | None) -> list[tuple[str, str]]:
+def _output_mistakes(output: Output, listing: SourceListing | None) -> list[tuple[str, str]]:
     """What is wrong with an output folder, as (place, sentence)."""
     if is_url(output.path):
         return [
@@ -168,21 +199,25 @@ def output_mistakes(output: Output, source: Source | None) -> list[tuple[str, st
         ]
     try:
         folder = Path(output.path).resolve()
-        found = [] if source is None or is_url(source.path) else _overlap(folder, source.path)
+        found = [] if listing is None else _overlap(folder, listing)
         found += _obstacle(folder)
     except OSError as error:
         return [("output.path", f"{output.path!r} can't be written: {error.strerror}")]
     return [("output.path", sentence) for sentence in found]
 
 
-def _overlap(folder: Path, source_path: str) -> list[str]:
-    root = root_of(source_path).resolve()
+def _overlap(folder: Path, listing: SourceListing) -> list[str]:
+    root = root_of(listing.path).resolve()
     if folder == root:
         return [f"{str(folder)!r} is the source's own folder; choose a folder outside"]
-    if folder.is_relative_to(root) and _reaches_below(source_path, folder.relative_to(root)):
+    if folder.is_relative_to(root) and _reaches_below(listing.path, folder.relative_to(root)):
         return [f"{str(folder)!r} is inside the source {str(root)!r}; choose a folder outside"]
     if root.is_relative_to(folder):
         return [f"the source {str(root)!r} is inside it; choose another folder"]
+    # By way of a link, whose own place says nothing.
+    places = {file.path if file.path.is_symlink() else file.path.parent for file in listing.files}
+    if any(place.resolve().is_relative_to(folder) for place in places):
+        return [f"files of the source are links into {str(folder)!r}; choose another folder"]
     return []
 
 

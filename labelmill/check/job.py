@@ -6,7 +6,7 @@ Everything here reads; nothing writes and nothing asks a model.
 import os
 from collections.abc import Iterable
 
-from labelmill.check.dataset import output_mistakes, source_mistakes
+from labelmill.check.dataset import dataset_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
 from labelmill.check.prompt import label_mistakes, prompt_mistakes
 from labelmill.errors import JobRefused, Mistake
@@ -63,10 +63,7 @@ def _section_mistakes(sections: Sections) -> Found:
         yield from label_mistakes(sections.labels)
     if sections.prompt is not None:
         yield from prompt_mistakes(sections.prompt)
-    if sections.source is not None:
-        yield from source_mistakes(sections.source)
-    if sections.output is not None:
-        yield from output_mistakes(sections.output, sections.source)
+    yield from dataset_mistakes(sections.source, sections.output)
     if sections.run is not None:
         yield from lane_mistakes(sections.run)
 

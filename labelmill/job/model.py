@@ -73,8 +73,8 @@ class Source(Section):
     """The Parquet dataset to label, and the text of each row."""
 
     path: FilePath
-    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Relative paths start at
-    the folder the command runs in."""
+    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Names that begin with `.` or
+    `_` are passed over, but for partitions such as `_year=2026`. Relative paths start at the folder the command runs in."""
     text: str = Field(min_length=1)
     """The column that holds the text, or a template over several: `"{title}\\n{body}"`."""
 

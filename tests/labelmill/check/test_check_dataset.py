@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelmill.check.dataset import output_mistakes, source_mistakes
+from labelmill.check.dataset import dataset_mistakes
 from labelmill.check.job import checked_job
 from labelmill.dataset.merge import LABEL_COLUMNS
 from labelmill.job.file import draft_of_file
@@ -17,13 +17,13 @@ from labelmill.job.model import Output, Source
 
 
 def _source(path, text="text"):
-    return source_mistakes(Source(path=str(path), text=text))
+    return dataset_mistakes(Source(path=str(path), text=text), None)
 
 
 def _output(path, source=None, text="text"):
-    return output_mistakes(
-        Output(path=str(path)), None if source is None else Source(path=str(source), text=text)
-    )
+    source = None if source is None else Source(path=str(source), text=text)
+    found = dataset_mistakes(source, Output(path=str(path)))
+    return [(place, sentence) for place, sentence in found if place.startswith("output")]
 
 
 @pytest.fixture
@@ -60,6 +60,31 @@ def test_a_folder_without_parquet(tmp_path):
     """A folder with other files only is said so."""
     (tmp_path / "a.csv").touch()
     assert _source(tmp_path) == [("source.path", f"there is no *.parquet file in the folder '{tmp_path}'")]
+
+
+def test_nothing_but_what_is_passed_over(tmp_path):
+    """Where there is no file, what looks like one is named: most likely it was meant."""
+    (tmp_path / "a.parquet").mkdir()
+    pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "a.parquet" / "_x.parquet")
+    looked = f"no file matches '{tmp_path}/*.parquet'; looked in '{tmp_path}'"
+    passed_over = "folders, which the pattern doesn't look into: 1 ('a.parquet')"
+    ((_, sentence),) = _source(tmp_path / "*.parquet")
+    assert sentence == f"{looked}; not labeled from '{tmp_path}/*.parquet': {passed_over}"
+    ((_, sentence),) = _source(tmp_path)
+    assert sentence.startswith(f"there is no *.parquet file in the folder '{tmp_path}'; not labeled from ")
+
+
+def test_a_pipe_is_no_source(tmp_path):
+    """What is neither file nor folder is said to be so."""
+    os.mkfifo(tmp_path / "x.parquet")
+    assert _source(tmp_path / "x.parquet") == [("source.path", f"'{tmp_path}/x.parquet' is no regular file")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_folder_that_cannot_be_read_is_named(folder):
+    """Its rows would be left out without a word."""
+    (folder / "sub").mkdir(mode=0)
+    assert _source(folder) == [("source.path", f"'{folder}/sub' can't be read: Permission denied")]
 
 
 def test_a_path_that_no_system_takes(tmp_path):
@@ -319,6 +344,22 @@ def test_links_are_seen_through(folder):
     (folder.parent / "link").symlink_to(folder)
     assert "choose a folder outside" in _output(folder.parent / "link" / "out", folder)[0][1]
     assert "choose a folder outside" in _output(folder / "out", folder.parent / "link")[0][1]
+
+
+@pytest.mark.parametrize("path", ["in", "in/**/*.parquet", "in/*/*.parquet"])
+def test_files_that_are_links_into_the_output(folder, path):
+    """A run's own labeled files are not its source, whatever way leads to them."""
+    out = folder.parent / "out"
+    (out / "labeled").mkdir(parents=True)
+    pl.DataFrame({"text": ["a"]}).write_parquet(out / "labeled" / "x.parquet")
+    (folder / "elsewhere").symlink_to(out / "labeled")
+    assert _output(out, folder.parent / path) == [
+        ("output.path", f"files of the source are links into '{out}'; choose another folder")
+    ]
+    (folder / "elsewhere").unlink()
+    (folder / "y").mkdir()
+    (folder / "y/x.parquet").symlink_to(out / "labeled" / "x.parquet")
+    assert len(_output(out, folder.parent / path)) == 1
 
 
 def test_relative_paths_are_seen_through(folder, monkeypatch):

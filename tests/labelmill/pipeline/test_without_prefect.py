@@ -1,6 +1,7 @@
 """Whole jobs without Prefect: what a run leaves, how it is stopped, and that nothing of Prefect is needed for it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,20 @@ def test_a_second_run_asks_nothing(practice, job_of, write_texts):
     asked = practice.totals()["requests"]
     record = label(job_of(), practice.base_url)
     assert (record.status, record.rows_reused, practice.totals()["requests"]) == ("completed", 40, asked)
+
+
+def test_a_run_says_once_what_it_passed_over(practice, job_of, write_texts, tmp_path, caplog):
+    """A file that is hidden is not labeled, and that stands in the log and beside the run's numbers."""
+    write_texts(TEXTS)
+    (tmp_path / "in" / "_old").mkdir(parents=True)
+    for name in ("a.parquet", "_old/b.parquet"):
+        shutil.copy(tmp_path / "source.parquet", tmp_path / "in" / name)
+    record = label(job_of(source={"path": str(tmp_path / "in")}), practice.base_url)
+    sentence = (
+        f"not labeled from '{tmp_path}/in': hidden by a name that begins with . or _: 1 ('_old/b.parquet')"
+    )
+    assert (record.rows_total, record.notices) == (len(TEXTS), [sentence])
+    assert [said.message for said in caplog.records].count(sentence) == 1
 
 
 def test_what_the_provider_failed_at_is_asked_once_more_at_the_end(practice, job_of, write_texts):
