@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from labelmill.dataset.merge import LABEL_COLUMNS
+from labelmill.dataset.columns import free_prefix, names_in_the_way
 from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.job.file import nearest
@@ -33,7 +33,8 @@ def dataset_mistakes(source: Source | None, output: Output | None) -> list[tuple
         listing, mistakes = _listing_of(source)
         found += mistakes
         if listing is not None:
-            found += _file_mistakes(listing.files, template)
+            prefix = output.column_prefix if output is not None else ""
+            found += _file_mistakes(listing.files, template, prefix)
     if output is not None:
         found += _output_mistakes(output, listing)
     return found
@@ -75,12 +76,14 @@ def _nothing_at(listing: SourceListing) -> str:
     return f"{sentence}; {passed_over}" if passed_over else sentence
 
 
-def _file_mistakes(files: Sequence[SourceFile], template: TextTemplate | None) -> list[tuple[str, str]]:
+def _file_mistakes(
+    files: Sequence[SourceFile], template: TextTemplate | None, prefix: str
+) -> list[tuple[str, str]]:
     readable, unreadable = read_schemas(files)
     found = [("source.path", sentence) for sentence in _first_few(unreadable)]
     if template is not None:
         found += [("source.text", sentence) for sentence in _first_few(_column_mistakes(readable, template))]
-    for sentences in (_taken_names(readable), _unwritable(readable), _clashes(readable)):
+    for sentences in (_taken_names(readable, prefix), _unwritable(readable), _clashes(readable)):
         found += [("source.path", sentence) for sentence in _first_few(sentences)]
     return found
 
@@ -133,13 +136,22 @@ def _is_readable_as_text(dtype: Any, *, alone: bool) -> bool:
     return not alone and written_out and not isinstance(dtype, pl.Duration)
 
 
-def _taken_names(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
-    return [
-        f"{str(file.path)!r} has a column {name!r}, which is the name of a column that Labelmill adds; rename it"
-        for file, schema in schemas.items()
-        for name in dict.fromkeys([*schema, *file.partitions])
-        if name in LABEL_COLUMNS
+def _taken_names(schemas: Mapping[SourceFile, pl.Schema], prefix: str) -> list[str]:
+    """Columns and partitions that are called like one of ours, and what to do, which the first sentence says."""
+    columns_of = {file: [*schema, *file.partitions] for file, schema in schemas.items()}
+    found = [
+        f"{str(file.path)!r} has a column {name!r}, "
+        + ("which is the name" if name == ours else f"which many programs take for {ours!r}, the name")
+        + " of a column that Labelmill adds"
+        for file, columns in columns_of.items()
+        for name, ours in names_in_the_way(columns, prefix).items()
     ]
+    if found:
+        free = free_prefix([name for columns in columns_of.values() for name in columns])
+        found[0] += (
+            f'; rename it, or have ours begin with another prefix: column_prefix = "{free}" under [output]'
+        )
+    return found
 
 
 def _unwritable(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:

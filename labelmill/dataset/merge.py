@@ -7,23 +7,12 @@ from pathlib import Path
 
 import polars as pl
 
+from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS, failure_columns, label_columns
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
 from labelmill.errors import CannotWrite
 from labelmill.store.files import written_whole
 from labelmill.store.ledger import Ledger
-
-LABEL_COLUMNS = pl.Schema(
-    {
-        "label": pl.String,
-        "label_status": pl.String,
-        "label_error": pl.String,
-        "label_confidence": pl.Float64,
-        "label_model": pl.String,
-        "label_run_id": pl.String,
-    }
-)
-"""What `labeled/` adds to the source's columns, whether or not anything failed."""
 
 MANIFEST = "_manifest.json"
 """The file beside `labeled/` that says what is there."""
@@ -31,15 +20,6 @@ MANIFEST = "_manifest.json"
 SCRATCH = ".writing"
 """The folder beside `labeled/` where its files are written before they take their place."""
 
-FAILURE_COLUMNS = pl.Schema(
-    {
-        "failure_kind": pl.String,
-        "failure_message": pl.String,
-        "failure_requests": pl.Int64,
-        "failure_cost_usd": pl.Float64,
-    }
-)
-"""What `failed/` adds to the source's columns."""
 _MOST_MERGES = 3
 """Times that a file is merged which is replaced meanwhile."""
 _NAMED_FILES = 5
@@ -47,17 +27,19 @@ _NAMED_FILES = 5
 
 @dataclass(frozen=True)
 class Merger:
-    """Joins one ledger's answers to the rows of a source, by row key."""
+    """Joins one ledger's answers to the rows of a source, by row key. Files get our columns under the prefix."""
 
     ledger: Ledger
     template: TextTemplate
+    prefix: str = ""
 
     def labeled(self, file: SourceFile) -> pl.LazyFrame:
         """The file's rows in their order, all its columns, then `LABEL_COLUMNS`."""
-        return _beside(file.scan(), self.label_columns(file))
+        ours = dict(zip(LABEL_COLUMNS, label_columns(self.prefix), strict=True))
+        return _beside(file.scan(), self.label_columns(file).rename(ours))
 
     def label_columns(self, file: SourceFile) -> pl.LazyFrame:
-        """`LABEL_COLUMNS` of the file's rows, in their order."""
+        """`LABEL_COLUMNS` of the file's rows, in their order and under their plain names."""
         is_empty = pl.col("digest").is_null()
         has_label, has_failed = pl.col("label").is_not_null(), pl.col("error").is_not_null()
         columns = {
@@ -88,9 +70,10 @@ class Merger:
             "failure_requests": pl.col("requests"),
             "failure_cost_usd": pl.col("cost_usd"),
         }
-        own = file.scan_with_partitions().drop(FAILURE_COLUMNS.names(), strict=False)
-        failures = self._answers(file).select(**_typed(columns, FAILURE_COLUMNS))
-        return _beside(own, failures).filter(pl.col("failure_kind").is_not_null())
+        ours = dict(zip(FAILURE_COLUMNS, failure_columns(self.prefix), strict=True))
+        own = file.scan_with_partitions().drop(ours.values(), strict=False)
+        failures = self._answers(file).select(**_typed(columns, FAILURE_COLUMNS)).rename(ours)
+        return _beside(own, failures).filter(pl.col(ours["failure_kind"]).is_not_null())
 
     def _answers(self, file: SourceFile) -> pl.LazyFrame:
         """What the ledger knows of each row of the file, in order, without the file's own columns.

@@ -248,6 +248,9 @@ class Output(Section):
 
     path: FilePath
     """A folder outside the source. It gets `labeled/`, `failed/`, `ledger/` and `runs/`."""
+    column_prefix: str = Field(default="", max_length=40, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    """What the names of the columns begin with that Labelmill adds, where the source has a `label` already: `lm_` gives
+    `lm_label`, `lm_label_status` and so on."""
 
 
 class LabelJob(Section):

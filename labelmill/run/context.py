@@ -124,7 +124,7 @@ class RunContext:
     @property
     def merger(self) -> Merger:
         """Joins the ledger's answers to the source."""
-        return Merger(self.ledger, self.template)
+        return Merger(self.ledger, self.template, self.job.output.column_prefix)
 
     @cached_property
     def listing(self) -> SourceListing:

@@ -112,20 +112,32 @@ BILL = {
 """How ledger rows add up to a `Bill`, exactly: money in the ledger's decimals."""
 
 
-def count_rows(labeled: Sequence[Path], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
-    """Count the rows of labeled files by what became of them; `labels` are the job's, in its order."""
-    scans = [pl.scan_parquet(file, hive_partitioning=False, glob=False) for file in labeled]
+_COUNTED = ("label", "label_status", "label_error", "label_run_id")
+
+
+def count_rows(
+    labeled: Sequence[Path], run_id: str, labels: Iterable[str] = (), prefix: str = ""
+) -> RowCounts:
+    """Count the rows of labeled files by what became of them.
+
+    Args:
+        labeled: the files.
+        run_id: the run that counts; labels of others are `reused`.
+        labels: the job's, in its order.
+        prefix: what the label columns' names begin with.
+    """
+    plain = [pl.col(prefix + name).alias(name) for name in _COUNTED]
+    scans = [pl.scan_parquet(file, hive_partitioning=False, glob=False).select(plain) for file in labeled]
     return count_statuses(scans, run_id, labels)
 
 
 def count_statuses(rows: Sequence[pl.LazyFrame], run_id: str, labels: Iterable[str] = ()) -> RowCounts:
-    """The same of frames that hold the label columns."""
+    """The same of frames that hold the label columns under their plain names."""
     labels = list(labels)
     if not rows:
         return RowCounts(labels=dict.fromkeys(labels, 0))
-    columns = ("label", "label_status", "label_error", "label_run_id")
     groups = (
-        pl.concat([frame.select(columns) for frame in rows])
+        pl.concat([frame.select(_COUNTED) for frame in rows])
         .with_columns(reused=(pl.col("label_status") == "ok") & (pl.col("label_run_id") != run_id))
         .group_by("label", "label_status", "label_error", "reused")
         .len()

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from labelmill.dataset.merge import LABEL_COLUMNS, MANIFEST
+from labelmill.dataset.columns import label_columns
+from labelmill.dataset.merge import MANIFEST
 from labelmill.run.record import RunRecord
 from labelmill.store.files import write_text_whole
 
@@ -19,6 +20,7 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
 
     `files` are the published files as (`path`, relative to `labeled/`; `rows`; `bytes`).
     """
+    prefix = record.job.output.column_prefix
     return {
         "job": record.job.name,
         "run_id": record.run_id,
@@ -35,7 +37,8 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
             "empty": record.rows_empty,
         },
         "labels": record.labels,
-        "label_columns": {name: str(kind) for name, kind in LABEL_COLUMNS.items()},
+        "column_prefix": prefix,
+        "label_columns": {name: str(kind) for name, kind in label_columns(prefix).items()},
         "files": files,
     }
 

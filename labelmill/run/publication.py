@@ -59,7 +59,7 @@ def publish_labels(context: RunContext) -> Merged:
         kept = None if may_replace(rows, context.job.run.max_failed_fraction) else published
     if kept is None:
         files = write_labeled(context.files, context.merger, labeled)
-        rows = count_rows(files, context.run_id, context.job.labels)
+        rows = count_rows(files, context.run_id, context.job.labels, context.job.output.column_prefix)
     if rows.failed:
         write_failed(context.files, context.merger, context.folder.failed(context.run_id))
     return Merged(rows=rows, labeled=labeled, kept=kept)

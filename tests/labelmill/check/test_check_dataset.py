@@ -11,7 +11,7 @@ import pytest
 
 from labelmill.check.dataset import dataset_mistakes
 from labelmill.check.job import checked_job
-from labelmill.dataset.merge import LABEL_COLUMNS
+from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import Output, Source
 
@@ -238,20 +238,70 @@ def test_a_template_that_cannot_be_read(folder, text):
     assert [place for place, _ in _source(folder / "nowhere", text)] == ["source.text", "source.path"]
 
 
-@pytest.mark.parametrize("name", LABEL_COLUMNS)
+WAY_OUT = 'rename it, or have ours begin with another prefix: column_prefix = "lm_" under [output]'
+
+
+@pytest.mark.parametrize("name", [*LABEL_COLUMNS, "failure_kind"])
 def test_a_column_of_ours_in_the_source(tmp_path, name):
-    """A source column with a label column's name would be written over, and is refused; so is such a partition."""
+    """A source column with the name of one of ours is refused, in any case; so is such a partition."""
     pl.DataFrame({"text": ["a"], name: ["x"]}).write_parquet(tmp_path / "a.parquet")
-    partitioned = tmp_path / "folder" / f"{name}=x" / "b.parquet"
+    partitioned = tmp_path / "folder" / f"{name.upper()}=x" / "b.parquet"
     partitioned.parent.mkdir(parents=True)
     pl.DataFrame({"text": ["a"]}).write_parquet(partitioned)
-    words = f"has a column '{name}', which is the name of a column that Labelmill adds; rename it"
+    words = f"has a column '{name}', which is the name of a column that Labelmill adds; {WAY_OUT}"
     assert _source(tmp_path / "a.parquet") == [("source.path", f"'{tmp_path}/a.parquet' {words}")]
+    words = (
+        f"has a column '{name.upper()}', which many programs take for '{name}', the name of a column that Labelmill adds; "
+        + WAY_OUT
+    )
     assert _source(tmp_path / "folder") == [("source.path", f"'{partitioned}' {words}")]
 
 
+def test_a_prefix_lets_a_dataset_with_a_label_be_labeled(tmp_path):
+    """The prefix that the sentence offers is free; one that is taken too is refused with another."""
+    pl.DataFrame({"text": ["a"], "label": ["x"], "LM_Label": ["x"]}).write_parquet(tmp_path / "a.parquet")
+
+    def found(prefix):
+        output = Output(path=str(tmp_path / "out"), column_prefix=prefix)
+        return dataset_mistakes(Source(path=str(tmp_path / "a.parquet"), text="text"), output)
+
+    ((place, sentence),) = found("")
+    assert place == "source.path"
+    assert sentence.endswith('column_prefix = "lm2_" under [output]')
+    ((_, sentence),) = found("lm_")
+    assert "has a column 'LM_Label', which many programs take for 'lm_label', the name of" in sentence
+    assert found("lm2_") == []
+
+
+def test_failed_rows_are_a_source(tmp_path):
+    """A file of `failed/` has all our failure columns, which give way; a column of that name alone is a person's."""
+    pl.DataFrame({"text": ["a"], **dict.fromkeys(FAILURE_COLUMNS, "x")}).write_parquet(tmp_path / "a.parquet")
+    assert _source(tmp_path) == []
+    pl.DataFrame({"text": ["a"], "Failure_Message": ["x"]}).write_parquet(tmp_path / "a.parquet")
+    ((_, sentence),) = _source(tmp_path)
+    assert "'Failure_Message', which many programs take for 'failure_message'" in sentence
+
+
+@pytest.mark.parametrize("prefix", ["lm", "lm_", "_", "Q7_"])
+def test_a_sane_prefix(job_file, prefix):
+    """Letters, digits and underscores, which every engine takes without quotes."""
+    path = job_file(('/out"', f'/out"\ncolumn_prefix = "{prefix}"'))
+    assert checked_job(draft_of_file(path)).output.column_prefix == prefix
+
+
+@pytest.mark.parametrize("prefix", ["1", "a-", "a b", "标", "a.", "`"])
+def test_a_prefix_that_needs_quotes_is_refused(job_file, mistakes_in, prefix):
+    """The sentence says what was expected."""
+    path = job_file(('/out"', f'/out"\ncolumn_prefix = "{prefix}"'))
+    assert mistakes_in(path) == {
+        "output.column_prefix": (
+            f'found {prefix!r}, expected a prefix such as "lm_": letters, digits and _, and no digit first'
+        )
+    }
+
+
 def test_labeled_files_are_not_labeled_again_unawares(tmp_path):
-    """Pointing a job at an earlier job's `labeled/` is refused with every column in question."""
+    """Pointing a job at an earlier job's `labeled/` is refused with the columns in question."""
     pl.DataFrame({"text": ["a"], **dict.fromkeys(LABEL_COLUMNS, "x")}).write_parquet(tmp_path / "a.parquet")
     assert len(_source(tmp_path)) == len(LABEL_COLUMNS)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from labelmill.dataset.columns import failure_columns, label_columns
 from labelmill.errors import CannotWrite, JobRefused, RunStopped
 from labelmill.live.progress import viewer
 from labelmill.pipeline.compare import compare
@@ -80,6 +81,39 @@ def test_a_run_says_once_what_it_passed_over(practice, job_of, write_texts, tmp_
     )
     assert (record.rows_total, record.notices) == (len(TEXTS), [sentence])
     assert [said.message for said in caplog.records].count(sentence) == 1
+
+
+def test_a_dataset_that_has_a_label_is_labeled_under_a_prefix(practice, job_of, tmp_path):
+    """Its own columns stay, ours begin with the prefix, wherever they are written, counted and shown; another prefix costs nothing."""
+    practice.configure(PracticeSettings(faults={FaultKind.TOO_LONG: 0.4}))
+    own = pl.DataFrame({"text": TEXTS, "Label": ["own"] * 40, "failure_kind": ["own"] * 40})
+    own.write_parquet(tmp_path / "source.parquet")
+    asked = None
+    for prefix in ("lm_", "x"):
+        job = job_of(
+            output={"path": str(tmp_path / "out"), "column_prefix": prefix}, run={"max_failed_fraction": 1.0}
+        )
+        record = label(job, practice.base_url)
+        labeled = pl.read_parquet(record.labeled_path + "/*.parquet")
+        assert labeled.columns == [*own.columns, *label_columns(prefix)]
+        assert labeled.select(own.columns).equals(own)
+        counts = dict(labeled.group_by(f"{prefix}label_status").len().iter_rows())
+        assert counts == {"ok": record.rows_labeled, "failed": record.rows_failed}
+        assert len(counts) == 2
+        assert record.labels == dict(labeled[f"{prefix}label"].drop_nulls().value_counts().iter_rows())
+        failed = pl.read_parquet(record.failed_path)
+        assert failed.columns == [*own.columns, *failure_columns(prefix)]
+        assert failed["failure_kind"].unique().to_list() == ["own"]
+        assert failed[f"{prefix}failure_kind"].unique().to_list() == ["too_long"]
+        manifest = json.loads((tmp_path / "out" / "_manifest.json").read_bytes())
+        assert (manifest["column_prefix"], list(manifest["label_columns"])) == (
+            prefix,
+            [*label_columns(prefix)],
+        )
+        page = (tmp_path / "out" / "runs" / record.run_id / "report.html").read_text()
+        assert failed["text"][0] in page
+        asked = asked or practice.totals()["requests"]
+    assert practice.totals()["requests"] == asked
 
 
 def test_what_the_provider_failed_at_is_asked_once_more_at_the_end(practice, job_of, write_texts):
