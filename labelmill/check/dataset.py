@@ -1,7 +1,5 @@
-"""What can be wrong with a job's source and output, as (place, sentence). Files are looked at, nothing is written."""
+"""What can be wrong with a job's source, as (place, sentence). Files are looked at, nothing is written."""
 
-import fnmatch
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from labelmill.dataset.columns import free_prefix, names_in_the_way
 from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.job.file import nearest
-from labelmill.job.model import Output, Source
+from labelmill.job.model import Source
 
 _NAMED_FILES = 5
 _NAMED_COLUMNS = 30
@@ -20,24 +18,19 @@ _MOST_DIGITS = 38
 """The widest decimal that Polars can write; it reads wider ones."""
 
 
-def dataset_mistakes(source: Source | None, output: Output | None) -> list[tuple[str, str]]:
-    """What is wrong with a source's files and columns and with an output folder, as (place, sentence).
+def source_mistakes(
+    source: Source, column_prefix: str = ""
+) -> tuple[SourceListing | None, list[tuple[str, str]]]:
+    """A source's files, and what is wrong with them and their columns, as (place, sentence).
 
-    A section that is None is not looked at.
+    The files are None where none can be looked for. `column_prefix` is what our columns' names begin with.
     """
-    found: list[tuple[str, str]] = []
-    listing: SourceListing | None = None
-    if source is not None:
-        template, mistakes = _template_of(source)
-        found += mistakes
-        listing, mistakes = _listing_of(source)
-        found += mistakes
-        if listing is not None:
-            prefix = output.column_prefix if output is not None else ""
-            found += _file_mistakes(listing.files, template, prefix)
-    if output is not None:
-        found += _output_mistakes(output, listing)
-    return found
+    template, found = _template_of(source)
+    listing, mistakes = _listing_of(source)
+    found += mistakes
+    if listing is not None:
+        found += _file_mistakes(listing.files, template, column_prefix)
+    return listing, found
 
 
 def _template_of(source: Source) -> tuple[TextTemplate | None, list[tuple[str, str]]]:
@@ -54,7 +47,7 @@ def _listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, s
         return None, [("source.path", sentence)]
     try:
         listing = list_source(source.path)
-        sentences = _first_few(listing.mistakes)
+        sentences = first_few(listing.mistakes)
         if not listing.files and not sentences:
             sentences = [_nothing_at(listing)]
     except OSError as error:
@@ -80,11 +73,11 @@ def _file_mistakes(
     files: Sequence[SourceFile], template: TextTemplate | None, prefix: str
 ) -> list[tuple[str, str]]:
     readable, unreadable = read_schemas(files)
-    found = [("source.path", sentence) for sentence in _first_few(unreadable)]
+    found = [("source.path", sentence) for sentence in first_few(unreadable)]
     if template is not None:
-        found += [("source.text", sentence) for sentence in _first_few(_column_mistakes(readable, template))]
+        found += [("source.text", sentence) for sentence in first_few(_column_mistakes(readable, template))]
     for sentences in (_taken_names(readable, prefix), _unwritable(readable), _clashes(readable)):
-        found += [("source.path", sentence) for sentence in _first_few(sentences)]
+        found += [("source.path", sentence) for sentence in first_few(sentences)]
     return found
 
 
@@ -197,57 +190,8 @@ def _go_together(one: Any, other: Any) -> bool:
     return True
 
 
-def _first_few(sentences: Sequence[str]) -> list[str]:
+def first_few(sentences: Sequence[str]) -> list[str]:
+    """The first of many sentences of one kind, and how many more there are."""
     shown = list(sentences[:_NAMED_FILES])
     more = len(sentences) - len(shown)
     return [*shown, f"and {more} more files like these"] if more else shown
-
-
-def _output_mistakes(output: Output, listing: SourceListing | None) -> list[tuple[str, str]]:
-    """What is wrong with an output folder, as (place, sentence)."""
-    if is_url(output.path):
-        return [
-            ("output.path", f"results can be written to folders only by this version; found {output.path!r}")
-        ]
-    try:
-        folder = Path(output.path).resolve()
-        found = [] if listing is None else _overlap(folder, listing)
-        found += _obstacle(folder)
-    except OSError as error:
-        return [("output.path", f"{output.path!r} can't be written: {error.strerror}")]
-    return [("output.path", sentence) for sentence in found]
-
-
-def _overlap(folder: Path, listing: SourceListing) -> list[str]:
-    root = root_of(listing.path).resolve()
-    if folder == root:
-        return [f"{str(folder)!r} is the source's own folder; choose a folder outside"]
-    if folder.is_relative_to(root) and _reaches_below(listing.path, folder.relative_to(root)):
-        return [f"{str(folder)!r} is inside the source {str(root)!r}; choose a folder outside"]
-    if root.is_relative_to(folder):
-        return [f"the source {str(root)!r} is inside it; choose another folder"]
-    # By way of a link, whose own place says nothing.
-    places = {file.path if file.path.is_symlink() else file.path.parent for file in listing.files}
-    if any(place.resolve().is_relative_to(folder) for place in places):
-        return [f"files of the source are links into {str(folder)!r}; choose another folder"]
-    return []
-
-
-def _reaches_below(source_path: str, relative: Path) -> bool:
-    """Whether a source finds files below a folder of its root."""
-    path = Path(source_path)
-    if path.exists():
-        return path.is_dir()
-    folders = path.parts[len(root_of(source_path).parts) : -1]
-    return "**" in folders or (
-        len(folders) >= len(relative.parts) and all(map(fnmatch.fnmatch, relative.parts, folders))
-    )
-
-
-def _obstacle(folder: Path) -> list[str]:
-    nearest_there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not nearest_there.is_dir():
-        return [f"{str(nearest_there)!r} is a file, so there can be no folder {str(folder)!r}"]
-    if not os.access(nearest_there, os.W_OK | os.X_OK):
-        return [f"{str(nearest_there)!r} is not writable"]
-    return []

@@ -182,7 +182,8 @@ def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_endin
     taken, again = _told_from_links(root, taken)
     if again:
         passed.setdefault(PassedOver.AGAIN, []).extend(again)
-    files, mistakes = [], {}
+    files: list[SourceFile] = []
+    mistakes: dict[str, None] = {}
     lakes = LakeTables()
     for entry in taken:
         file = root / entry.relative

@@ -1,4 +1,4 @@
-"""What is said of a source and an output before anything is spent."""
+"""What is said of a source before anything is spent."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -9,21 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelmill.check.dataset import dataset_mistakes
+from labelmill.check.dataset import source_mistakes
 from labelmill.check.job import checked_job
 from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
 from labelmill.job.file import draft_of_file
-from labelmill.job.model import Output, Source
+from labelmill.job.model import Source
 
 
 def _source(path, text="text"):
-    return dataset_mistakes(Source(path=str(path), text=text), None)
-
-
-def _output(path, source=None, text="text"):
-    source = None if source is None else Source(path=str(source), text=text)
-    found = dataset_mistakes(source, Output(path=str(path)))
-    return [(place, sentence) for place, sentence in found if place.startswith("output")]
+    return source_mistakes(Source(path=str(path), text=text))[1]
 
 
 @pytest.fixture
@@ -39,7 +33,6 @@ def test_a_good_dataset_has_no_mistake(folder):
     for path in (folder, folder / "good.parquet", folder / "*.parquet", folder / "**/*"):
         assert _source(path) == []
         assert _source(path, "{text} {n}") == []
-    assert _output(folder.parent / "out", folder) == []
 
 
 def test_no_such_path(tmp_path):
@@ -93,19 +86,13 @@ def test_a_path_that_no_system_takes(tmp_path):
     assert _source(tmp_path / name) == [
         ("source.path", f"'{tmp_path}/{name}' can't be read: File name too long")
     ]
-    assert _output(tmp_path / name) == [
-        ("output.path", f"'{tmp_path}/{name}' can't be written: File name too long")
-    ]
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x.parquet", "gs://b/*.parquet", "https://host/x.parquet"])
 def test_addresses_are_not_supported_yet(url):
-    """An object-store address is refused in so many words, for the source and for the output."""
+    """An object-store address is refused in so many words."""
     assert _source(url) == [
         ("source.path", f"object-store addresses can't be read by this version; found '{url}'")
-    ]
-    assert _output(url) == [
-        ("output.path", f"results can be written to folders only by this version; found '{url}'")
     ]
 
 
@@ -262,8 +249,7 @@ def test_a_prefix_lets_a_dataset_with_a_label_be_labeled(tmp_path):
     pl.DataFrame({"text": ["a"], "label": ["x"], "LM_Label": ["x"]}).write_parquet(tmp_path / "a.parquet")
 
     def found(prefix):
-        output = Output(path=str(tmp_path / "out"), column_prefix=prefix)
-        return dataset_mistakes(Source(path=str(tmp_path / "a.parquet"), text="text"), output)
+        return source_mistakes(Source(path=str(tmp_path / "a.parquet"), text="text"), prefix)[1]
 
     ((place, sentence),) = found("")
     assert place == "source.path"
@@ -352,96 +338,9 @@ def test_columns_that_go_together_are_fine(folder):
     assert _source(folder) == []
 
 
-@pytest.mark.parametrize("out", ["in", "in/out", "in/deep/er"])
-@pytest.mark.parametrize("path", ["in", "in/", "in/**/*.parquet"])
-def test_an_output_inside_the_source(folder, path, out):
-    """An output that the next run would take for its source is refused."""
-    ((place, sentence),) = _output(folder.parent / out, f"{folder.parent}/{path}")
-    assert place == "output.path"
-    assert "choose a folder outside" in sentence
-
-
-@pytest.mark.parametrize(
-    ("path", "out", "refused"),
-    [
-        ("in/*.parquet", "in/out", False),
-        ("in/*/*.parquet", "in/out", True),
-        ("in/*/*/*.parquet", "in/out", True),
-        ("in/date=*/*.parquet", "in/out", False),
-        ("in/date=*/*.parquet", "in/date=2026", True),
-        ("in/date=*/*.parquet", "in/out/date=2026", False),
-        ("in/good.parquet", "in/out", False),
-        ("in/good.parquet", "in", True),
-        ("in/*.parquet", "in", True),
-        ("in/good.parquet", "in/../in", True),
-        ("in", "inside", False),
-    ],
-)
-def test_an_output_beside_the_source_files(folder, path, out, refused):
-    """A folder below a glob's root is fine where the glob doesn't reach into it."""
-    assert bool(_output(folder.parent / out, folder.parent / path)) == refused
-
-
-def test_a_source_inside_the_output(folder):
-    """An output around the source is refused: what a run leaves must not mix with what it reads."""
-    assert _output(folder.parent, folder) == [
-        ("output.path", f"the source '{folder}' is inside it; choose another folder")
-    ]
-
-
-def test_links_are_seen_through(folder):
-    """An output that is inside the source by way of a link is refused, and so is a source by way of one."""
-    (folder.parent / "link").symlink_to(folder)
-    assert "choose a folder outside" in _output(folder.parent / "link" / "out", folder)[0][1]
-    assert "choose a folder outside" in _output(folder / "out", folder.parent / "link")[0][1]
-
-
-@pytest.mark.parametrize("path", ["in", "in/**/*.parquet", "in/*/*.parquet"])
-def test_files_that_are_links_into_the_output(folder, path):
-    """A run's own labeled files are not its source, whatever way leads to them."""
-    out = folder.parent / "out"
-    (out / "labeled").mkdir(parents=True)
-    pl.DataFrame({"text": ["a"]}).write_parquet(out / "labeled" / "x.parquet")
-    (folder / "elsewhere").symlink_to(out / "labeled")
-    assert _output(out, folder.parent / path) == [
-        ("output.path", f"files of the source are links into '{out}'; choose another folder")
-    ]
-    (folder / "elsewhere").unlink()
-    (folder / "y").mkdir()
-    (folder / "y/x.parquet").symlink_to(out / "labeled" / "x.parquet")
-    assert len(_output(out, folder.parent / path)) == 1
-
-
-def test_relative_paths_are_seen_through(folder, monkeypatch):
-    """Relative paths are compared as what they mean."""
-    monkeypatch.chdir(folder)
-    assert "choose a folder outside" in _output("out", ".")[0][1]
-    assert "choose a folder outside" in _output("../in/out", "**/*.parquet")[0][1]
-    assert _output("../out", ".") == []
-
-
-def test_an_output_that_is_a_file(tmp_path):
-    """A file where the folder, or one above it, should be is named."""
-    (tmp_path / "file").touch()
-    assert _output(tmp_path / "file" / "out") == [
-        ("output.path", f"'{tmp_path}/file' is a file, so there can be no folder '{tmp_path}/file/out'")
-    ]
-    assert "is a file" in _output(tmp_path / "file")[0][1]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_output_that_cannot_be_written(tmp_path):
-    """The nearest folder there is must be writable."""
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert _output(tmp_path / "closed" / "a" / "b") == [
-        ("output.path", f"'{tmp_path}/closed' is not writable")
-    ]
-
-
 def test_checking_writes_nothing(folder):
     """The check leaves no folder and no file behind."""
     before = sorted(folder.parent.rglob("*"))
-    _output(folder.parent / "out" / "deep", folder)
     _source(folder)
     assert sorted(folder.parent.rglob("*")) == before
 

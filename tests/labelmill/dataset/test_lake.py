@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.check.dataset import dataset_mistakes
+from labelmill.check.dataset import source_mistakes
 from labelmill.dataset.lake import LakeTables
 from labelmill.dataset.source import list_source
 from labelmill.job.model import Source
@@ -102,7 +102,7 @@ def test_a_lake_table_is_refused_from_wherever_it_is_reached(tmp_path, write_tab
 def test_the_sentence_says_which_table_why_and_what_to_do(write_table, kind):
     """A line that can be copied exports a snapshot."""
     table = write_table(kind)
-    ((place, sentence),) = dataset_mistakes(Source(path=str(table), text="text"), None)
+    _, ((place, sentence),) = source_mistakes(Source(path=str(table), text="text"))
     log = MARKS[kind][0].split("/")[0]
     assert place == "source.path"
     assert sentence.startswith(
