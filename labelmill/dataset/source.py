@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
+import polars.selectors as cs
 
 from labelmill.dataset.lake import LakeTables
 from labelmill.dataset.template import TextTemplate, text_of
@@ -70,6 +71,11 @@ class SourceFile:
         """One row per row of the file, in order: its `text` (null where there is none) and its `digest` (UInt128)."""
         texts = self.scan_with_partitions().select(text=text_of(template))
         return texts.with_columns(digest=text_digest(pl.col("text")))
+
+    def first_not_utf8(self, column: str, rows: int) -> int | None:
+        """The first row, counted from 1, whose bytes in a Binary column are not UTF-8; None where the first `rows` are."""
+        values = self.scan().select(cs.by_name(column)).head(rows).collect()[column]
+        return next((number for number, value in enumerate(values, 1) if value and not _is_utf8(value)), None)
 
     def count(self) -> int:
         """How many rows the file has, from its footer."""
@@ -189,7 +195,7 @@ def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_endin
         file = root / entry.relative
         if (table := lakes.table_of(str(file))) is not None:
             mistakes[table.sentence()] = None
-        elif not _is_utf8(entry.relative):
+        elif not _is_utf8(os.fsencode(entry.relative)):
             mistakes[
                 f"the name {quoted(str(file))} is not UTF-8, so that few programs can read it; rename it"
             ] = None
@@ -246,9 +252,9 @@ def _told_from_links(root: Path, taken: Sequence[Entry]) -> tuple[list[Entry], l
     return kept, again
 
 
-def _is_utf8(name: str) -> bool:
+def _is_utf8(raw: bytes) -> bool:
     try:
-        name.encode()
-    except UnicodeEncodeError:
+        raw.decode()
+    except UnicodeDecodeError:
         return False
     return True

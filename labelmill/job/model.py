@@ -76,7 +76,8 @@ class Source(Section):
     """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Names that begin with `.` or
     `_` are passed over, but for partitions such as `_year=2026`. Relative paths start at the folder the command runs in."""
     text: str = Field(min_length=1)
-    """The column that holds the text, or a template over several: `"{title}\\n{body}"`."""
+    """The column that holds the text, or a template over several: `"{title}\\n{body}"`. JSON and bytes in UTF-8 are text
+    too."""
 
 
 _offered_providers: list[str] = []

@@ -12,6 +12,8 @@ import pytest
 from labelmill.check.dataset import source_mistakes
 from labelmill.check.job import checked_job
 from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
+from labelmill.dataset.source import source_files
+from labelmill.dataset.template import read_template
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import Source
 
@@ -163,7 +165,6 @@ NOT_TEXT = {
     "Int64": [1],
     "Boolean": [True],
     "List(String)": [["a"]],
-    "Binary": [b"a"],
     "Struct": [{"a": 1}],
     "Null": [None],
     "Datetime": [datetime(2026, 1, 1, tzinfo=UTC)],
@@ -193,7 +194,8 @@ def test_a_text_column_that_is_not_text(tmp_path, dtype):
         (timedelta(1), False),
         ([1], False),
         ({"a": 1}, False),
-        (b"a", False),
+        (b"a", True),
+        (b"\xff", False),
         (None, False),
     ],
 )
@@ -210,6 +212,42 @@ def test_a_column_that_is_null_in_one_file_is_no_mistake(folder):
     pl.DataFrame({"text": [None, None], "n": [1, 2]}).write_parquet(folder / "empty-day.parquet")
     assert _source(folder) == []
     assert _source(folder, "{n}: {text}") == []
+
+
+PAYLOADS = ['{"a": "é"}', None, "[]"]
+UNNAMED_TEXTS = {
+    "json, as Arrow writes it": (pa.array(PAYLOADS, pa.json_()), True),
+    "json, as others write it": (pa.array(PAYLOADS, pa.json_()), False),
+    "binary": (pa.array(["é".encode(), None, b""]), True),
+    "large binary": (pa.array(["é".encode(), None, b""], pa.large_binary()), True),
+    "binary of one size": (pa.array([b"abcd", None, b"efgh"], pa.binary(4)), False),
+}
+
+
+@pytest.mark.parametrize("kind", UNNAMED_TEXTS)
+def test_text_that_is_not_called_text_is_text(tmp_path, kind):
+    """JSON, and the strings of old writers that know no UTF-8: each is read as the text that PyArrow reads."""
+    values, store_schema = UNNAMED_TEXTS[kind]
+    pq.write_table(pa.table({"x": values}), tmp_path / "a.parquet", store_schema=store_schema)
+    assert _source(tmp_path, "x") == []
+    assert _source(tmp_path, "{x}!") == []
+    (file,) = source_files(str(tmp_path))
+    storage = values.storage if isinstance(values, pa.ExtensionArray) else values
+    expected = [value.decode() if isinstance(value, bytes) else value for value in storage.to_pylist()]
+    texts = file.scan_texts(read_template("x")).collect()["text"].to_list()
+    assert texts == [text or None for text in expected]
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    """The first row is named: pictures and digests are no text, and one of them tells."""
+    for number in range(100):
+        pl.DataFrame({"x": [b"a", None, b"caf\xe9"]}).write_parquet(tmp_path / f"{number:02}.parquet")
+    assert _source(tmp_path, "x") == [
+        (
+            "source.text",
+            f"the column 'x' of '{tmp_path}/00.parquet' is Binary, and row 3 of it is not text in UTF-8",
+        )
+    ]
 
 
 def test_categorical_text_is_text(tmp_path):
@@ -292,24 +330,6 @@ def test_labeled_files_are_not_labeled_again_unawares(tmp_path):
     assert len(_source(tmp_path)) == len(LABEL_COLUMNS)
 
 
-def test_a_type_that_cannot_be_written_again_is_refused(tmp_path):
-    """Decimals wider than Polars can write, also nested ones, are found before anything is paid."""
-    wide = pa.decimal256(50, 2)
-    table = pa.table(
-        {
-            "text": ["a"],
-            "plain": pa.array([None], wide),
-            "nested": pa.array([None], pa.list_(pa.struct([("x", wide)]))),
-            "map": pa.array([None], pa.map_(pa.string(), wide)),
-            "fine": pa.array([None], pa.decimal256(38, 2)),
-        }
-    )
-    pq.write_table(table, tmp_path / "a.parquet")
-    found = [sentence for _, sentence in _source(tmp_path)]
-    assert [sentence.split("'")[1] for sentence in found] == ["plain", "nested", "map"]
-    assert all("a decimal of more than 38 digits" in sentence for sentence in found)
-
-
 def test_a_column_that_polars_cannot_read_is_refused(tmp_path):
     """A time zone without a name, which Polars gives up on, is a sentence."""
     table = pa.table({"text": ["a"], "at": pa.array([1], pa.timestamp("us", "+05:30"))})
@@ -320,17 +340,11 @@ def test_a_column_that_polars_cannot_read_is_refused(tmp_path):
     assert "+05:30" in sentence
 
 
-def test_columns_that_do_not_go_together_are_refused(folder):
-    """One file of failed rows must hold the rows of all files, so that types which share nothing are a mistake."""
+def test_columns_that_do_not_go_together_are_fine(folder):
+    """Each file keeps its own columns: what is a number in one may be a list, wide or null in another."""
     pl.DataFrame({"text": ["a"], "n": [[1]]}).write_parquet(folder / "list.parquet")
-    ((place, sentence),) = _source(folder)
-    types = f"Int64 in '{folder}/good.parquet' and List(Int64) in '{folder}/list.parquet'"
-    assert place == "source.path"
-    assert sentence == f"the column 'n' is {types}, which don't go together; cast one of them"
-
-
-def test_columns_that_go_together_are_fine(folder):
-    """Numbers of several widths, null columns and columns that only one file has are no mistake."""
+    wide = pa.table({"text": ["a"], "n": pa.array([None], pa.decimal256(50, 2))})
+    pq.write_table(wide, folder / "wide.parquet")
     pl.DataFrame({"text": ["a"], "n": [1.5], "more": [b"x"]}).write_parquet(folder / "float.parquet")
     pl.DataFrame({"text": pl.Series(["a"], dtype=pl.Categorical), "n": [None]}).write_parquet(
         folder / "z.parquet"

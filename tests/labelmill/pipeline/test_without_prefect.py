@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from labelmill.dataset.columns import failure_columns, label_columns
@@ -81,6 +83,21 @@ def test_a_run_says_once_what_it_passed_over(practice, job_of, write_texts, tmp_
     )
     assert (record.rows_total, record.notices) == (len(TEXTS), [sentence])
     assert [said.message for said in caplog.records].count(sentence) == 1
+
+
+def test_texts_that_are_json_are_labeled(practice, job_of, tmp_path):
+    """A payload is sent as it stands, whether its writer calls it JSON or just bytes."""
+    payloads = [json.dumps({"title": text}) for text in TEXTS]
+    columns = {
+        "json": pa.array(payloads, pa.json_()),
+        "bytes": pa.array([text.encode() for text in payloads]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "source.parquet", store_schema=False)
+    for column in columns:
+        record = label(job_of(source={"text": column}), practice.base_url)
+        assert (record.status, record.rows_labeled) == ("completed", 40)
+    # Both are the same texts.
+    assert practice.totals()["requests"] == 40
 
 
 def test_a_dataset_that_has_a_label_is_labeled_under_a_prefix(practice, job_of, tmp_path):
