@@ -43,6 +43,7 @@ class LakeTables:
     """Tells which table a file or a folder belongs to, also by way of links. Each folder is looked at once."""
 
     def __init__(self) -> None:
+        self._asked: dict[str, LakeTable | None] = {}
         self._known: dict[str, LakeTable | None] = {}
 
     def table_of(self, path: str) -> LakeTable | None:
@@ -51,11 +52,14 @@ class LakeTables:
         Raises:
             OSError: a folder that may be a table's can't be looked at.
         """
-        path = os.path.abspath(path)
         folder, name = os.path.split(path)
         if _DUCKLAKE_FILE.fullmatch(name):
-            return LakeTable("DuckLake", folder, "a database")
-        return self._around(path if os.path.islink(path) or os.path.isdir(path) else folder)
+            return LakeTable("DuckLake", os.path.abspath(folder), "a database")
+        asked = path if os.path.islink(path) or os.path.isdir(path) else folder
+        if asked not in self._asked:
+            # The latter too: a .. behind a link leads elsewhere than its words do.
+            self._asked[asked] = self._around(os.path.abspath(asked)) or self._around(os.path.realpath(asked))
+        return self._asked[asked]
 
     def _around(self, path: str) -> LakeTable | None:
         if path not in self._known:

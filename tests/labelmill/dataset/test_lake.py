@@ -125,6 +125,16 @@ def test_a_data_folder_that_is_a_link_belongs_to_its_table(tmp_path, write_table
     assert len(list_source(str(tmp_path / "disk")).files) == 1
 
 
+@pytest.mark.parametrize("end", ["table", "table/*.parquet", "table/data/day=1/part-0.parquet"])
+def test_a_way_back_from_a_link_leads_where_the_system_says(tmp_path, write_table, end):
+    """A .. behind a link is the folder around what it leads to, whatever the words look like."""
+    write_table("Delta")
+    (tmp_path / "lake/other").mkdir()
+    (tmp_path / "jump").symlink_to("lake/other")
+    listing = list_source(f"{tmp_path}/jump/../{end}")
+    assert (listing.files, len(listing.mistakes)) == ((), 1)
+
+
 def test_other_files_beside_a_table_are_found_and_the_table_refused(tmp_path, write_table):
     """A folder that holds a table somewhere below is refused for it, and each table is named once."""
     table, other = write_table("Delta"), write_table("Iceberg", "lake/deep/er")
