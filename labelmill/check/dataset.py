@@ -11,6 +11,7 @@ from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_sou
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.job.file import nearest
 from labelmill.job.model import Source
+from labelmill.store.files import fault_of_parquet
 
 _NAMED_FILES = 5
 _NAMED_COLUMNS = 30
@@ -86,12 +87,21 @@ def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schem
         try:
             schemas[file] = file.schema()
         except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            unreadable.append(f"{str(file.path)!r} is not a Parquet file, or it is truncated ({reason})")
+            unreadable.append(
+                f"{str(file.path)!r} {_why_unreadable(file.path)} ({str(error).splitlines()[0]})"
+            )
         except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
             reason = str(error).splitlines()[0]
             unreadable.append(f"{str(file.path)!r} has a column that Polars can't read ({reason})")
     return schemas, unreadable
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        is_whole = fault_of_parquet(path) is None
+    except OSError:
+        return "can't be read"
+    return "can't be read" if is_whole else "is not a Parquet file, or it is truncated"
 
 
 def _column_mistakes(schemas: Mapping[SourceFile, pl.Schema], template: TextTemplate) -> list[str]:

@@ -112,6 +112,16 @@ def test_files_that_are_not_parquet_are_named(folder):
     assert not any("good.parquet" in sentence for _, sentence in found)
 
 
+def test_a_whole_file_that_cannot_be_read_is_not_called_truncated(tmp_path):
+    """Two columns of one name are said to be so."""
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    ((_, sentence),) = _source(tmp_path)
+    assert sentence.startswith(
+        f"'{tmp_path}/a.parquet' can't be read (column with name 'text' has more than one"
+    )
+
+
 def test_many_broken_files_are_counted(folder):
     """Of a thousand mistakes of one kind, a few are shown and the rest counted."""
     for number in range(12):
