@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from prefect import flow
@@ -37,14 +38,18 @@ def count_labels(labeled: Path) -> pl.DataFrame:
 
     Labels that no row has are known from the manifest beside the folder, where there is one.
     """
+    manifest = _manifest(labeled.with_name(MANIFEST))
+    prefix = manifest.get("column_prefix") or ""
     counted_rows = (
         pl.scan_parquet(labeled / "**/*.parquet", hive_partitioning=False)
+        .select(label=f"{prefix}label", label_status=f"{prefix}label_status")
         .filter(label_status="ok")
         .group_by("label")
         .agg(rows=pl.len().cast(pl.Int64))
         .collect()
     )
-    names = pl.Series("label", _labels_in(labeled.with_name(MANIFEST)), dtype=pl.String)
+    labels = manifest.get("labels")
+    names = pl.Series("label", list(labels) if isinstance(labels, dict) else [], dtype=pl.String)
     unused = (
         names.to_frame().join(counted_rows, on="label", how="anti").with_columns(rows=pl.lit(0, pl.Int64))
     )
@@ -55,9 +60,10 @@ def count_labels(labeled: Path) -> pl.DataFrame:
     )
 
 
-def _labels_in(manifest: Path) -> list[str]:
+def _manifest(path: Path) -> dict[str, Any]:
+    """What the manifest says; nothing where there is none."""
     try:
-        labels = json.loads(manifest.read_bytes()).get("labels")
-    except (OSError, ValueError, AttributeError):
-        return []
-    return list(labels) if isinstance(labels, dict) else []
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}

@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from commands.main import app
-from labelmill.dataset.merge import FAILURE_COLUMNS, LABEL_COLUMNS, MANIFEST
+from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
+from labelmill.dataset.merge import MANIFEST
 from labelmill.job.file import draft_of
 from labelmill.question.failures import POLICY_OF_KIND
 from labelmill.run.record import RunRecord

@@ -1,90 +1,146 @@
-"""What can be wrong with a job's source and output, as (place, sentence). Files are looked at, nothing is written."""
+"""What can be wrong with a job's source, as (place, sentence). Files are looked at, nothing is written."""
 
-import fnmatch
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from labelmill.dataset.merge import LABEL_COLUMNS
-from labelmill.dataset.source import SourceFile, is_url, root_of, source_files
+from labelmill.dataset.columns import free_prefix, names_in_the_way
+from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.job.file import nearest
-from labelmill.job.model import Output, Source
+from labelmill.job.model import Source
+from labelmill.store.files import fault_of_parquet
 
 _NAMED_FILES = 5
 _NAMED_COLUMNS = 30
-_MOST_DIGITS = 38
-"""The widest decimal that Polars can write; it reads wider ones."""
+_SAMPLED_FILES = 10
+_SAMPLED_ROWS = 1000
 
 
-def source_mistakes(source: Source) -> list[tuple[str, str]]:
-    """What is wrong with a source's files and columns, as (place, sentence)."""
-    found: list[tuple[str, str]] = []
-    template: TextTemplate | None = None
+def source_mistakes(
+    source: Source, column_prefix: str = ""
+) -> tuple[SourceListing | None, list[tuple[str, str]]]:
+    """A source's files, and what is wrong with them and their columns, as (place, sentence).
+
+    The files are None where none can be looked for. `column_prefix` is what our columns' names begin with.
+    """
+    template, found = _template_of(source)
+    listing, mistakes = _listing_of(source)
+    found += mistakes
+    if listing is not None:
+        found += _file_mistakes(listing.files, template, column_prefix)
+    return listing, found
+
+
+def _template_of(source: Source) -> tuple[TextTemplate | None, list[tuple[str, str]]]:
     try:
-        template = read_template(source.text)
+        return read_template(source.text), []
     except TemplateError as error:
-        found.append(("source.text", f"the template can't be read: {error}"))
+        return None, [("source.text", f"the template can't be read: {error}")]
+
+
+def _listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, str]]]:
+    """A source's files, and what is wrong with where they lie."""
     if is_url(source.path):
-        url = f"object-store addresses can't be read by this version; found {source.path!r}"
-        return [*found, ("source.path", url)]
+        sentence = f"object-store addresses can't be read by this version; found {source.path!r}"
+        return None, [("source.path", sentence)]
     try:
-        files = source_files(source.path)
-        nothing = "" if files else _nothing_at(source.path)
+        listing = list_source(source.path)
+        sentences = first_few(listing.mistakes)
+        if not listing.files and not sentences:
+            sentences = [_nothing_at(listing)]
     except OSError as error:
-        return [*found, ("source.path", f"{source.path!r} can't be read: {error.strerror}")]
-    if nothing:
-        found.append(("source.path", nothing))
-    readable, unreadable = _schemas_of(files)
-    found += [("source.path", sentence) for sentence in _first_few(unreadable)]
-    if template is not None:
-        found += [("source.text", sentence) for sentence in _first_few(_column_mistakes(readable, template))]
-    for sentences in (_taken_names(readable), _unwritable(readable), _clashes(readable)):
-        found += [("source.path", sentence) for sentence in _first_few(sentences)]
-    return found
+        sentence = f"{str(error.filename or source.path)!r} can't be read: {error.strerror}"
+        return None, [("source.path", sentence)]
+    return listing, [("source.path", sentence) for sentence in sentences]
 
 
-def _nothing_at(path: str) -> str:
+def _nothing_at(listing: SourceListing) -> str:
+    path, passed_over = listing.path, listing.notice()
     if Path(path).is_dir():
-        return f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
-    if any(mark in path for mark in "*?["):
-        return f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
-    return f"there is no file or folder {str(Path(path).absolute())!r}"
+        sentence = f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
+    elif Path(path).exists():
+        return f"{str(Path(path).absolute())!r} is no regular file"
+    elif any(mark in path for mark in "*?["):
+        sentence = f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
+    else:
+        sentence = f"there is no file or folder {str(Path(path).absolute())!r}"
+    return f"{sentence}; {passed_over}" if passed_over else sentence
 
 
-def _schemas_of(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schema], list[str]]:
+def _file_mistakes(
+    files: Sequence[SourceFile], template: TextTemplate | None, prefix: str
+) -> list[tuple[str, str]]:
+    readable, unreadable = read_schemas(files)
+    found = [("source.path", sentence) for sentence in first_few(unreadable)]
+    if template is not None:
+        found += [("source.text", sentence) for sentence in first_few(_column_mistakes(readable, template))]
+    return [*found, *(("source.path", sentence) for sentence in first_few(_taken_names(readable, prefix)))]
+
+
+def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schema], list[str]]:
+    """The columns of each file that is Parquet, and a sentence on each that isn't or can't be read."""
     schemas, unreadable = {}, []
     for file in files:
         try:
             schemas[file] = file.schema()
         except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            unreadable.append(f"{str(file.path)!r} is not a Parquet file, or it is truncated ({reason})")
+            unreadable.append(
+                f"{str(file.path)!r} {_why_unreadable(file.path)} ({str(error).splitlines()[0]})"
+            )
         except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
             reason = str(error).splitlines()[0]
             unreadable.append(f"{str(file.path)!r} has a column that Polars can't read ({reason})")
     return schemas, unreadable
 
 
+def _why_unreadable(path: Path) -> str:
+    try:
+        is_whole = fault_of_parquet(path) is None
+    except OSError:
+        return "can't be read"
+    return "can't be read" if is_whole else "is not a Parquet file, or it is truncated"
+
+
 def _column_mistakes(schemas: Mapping[SourceFile, pl.Schema], template: TextTemplate) -> list[str]:
-    found = []
     columns_of = {
         file: {**dict.fromkeys(file.partitions, pl.String()), **schema} for file, schema in schemas.items()
     }
+    found, binary = [], []
+    wanted = list(dict.fromkeys(template.columns))
+    typed = {column for columns in columns_of.values() for column in wanted if columns.get(column) != pl.Null}
     for file, columns in columns_of.items():
-        for column in dict.fromkeys(template.columns):
+        for column in wanted:
             if column not in columns:
                 found.append(f"{str(file.path)!r} has no column {column!r}{_columns_hint(column, columns)}")
+            elif columns[column] == pl.Binary:
+                binary.append((file, column))
+            # Writers give a column that is null throughout the type Null: no text in this file, but in others.
             elif not _is_readable_as_text(columns[column], alone=template.is_column) and not (
-                # Writers give a column that is null throughout the type Null: no text in this file, but in others.
-                columns[column] == pl.Null
-                and any(other.get(column) != pl.Null for other in columns_of.values())
+                columns[column] == pl.Null and column in typed
             ):
                 found.append(f"the column {column!r} of {str(file.path)!r} is {columns[column]}, not text")
-    return found
+    return [*found, *_binary_mistakes(binary)]
+
+
+def _binary_mistakes(columns: Sequence[tuple[SourceFile, str]]) -> list[str]:
+    """The first binary column found that holds no text; some files and some rows of each are looked at.
+
+    JSON and what old writers leave are text in UTF-8 that isn't called so; pictures and digests are none.
+    """
+    for file, column in columns[:: max(1, len(columns) // _SAMPLED_FILES)]:
+        try:
+            row = file.first_not_utf8(column, _SAMPLED_ROWS)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            return [f"the column {column!r} of {str(file.path)!r} can't be read ({reason})"]
+        if row is not None:
+            return [
+                f"the column {column!r} of {str(file.path)!r} is Binary, and row {row:,} of it is not text in UTF-8"
+            ]
+    return []
 
 
 def _columns_hint(name: str, columns: Mapping[str, Any]) -> str:
@@ -96,111 +152,34 @@ def _columns_hint(name: str, columns: Mapping[str, Any]) -> str:
 
 
 def _is_readable_as_text(dtype: Any, *, alone: bool) -> bool:
+    if isinstance(dtype, pl.BaseExtension):
+        return _is_readable_as_text(dtype.ext_storage(), alone=alone)
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return True
     written_out = dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, pl.Boolean)
     return not alone and written_out and not isinstance(dtype, pl.Duration)
 
 
-def _taken_names(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
-    return [
-        f"{str(file.path)!r} has a column {name!r}, which is the name of a column that Labelmill adds; rename it"
-        for file, schema in schemas.items()
-        for name in dict.fromkeys([*schema, *file.partitions])
-        if name in LABEL_COLUMNS
+def _taken_names(schemas: Mapping[SourceFile, pl.Schema], prefix: str) -> list[str]:
+    """Columns and partitions that are called like one of ours, and what to do, which the first sentence says."""
+    columns_of = {file: [*schema, *file.partitions] for file, schema in schemas.items()}
+    found = [
+        f"{str(file.path)!r} has a column {name!r}, "
+        + ("which is the name" if name == ours else f"which many programs take for {ours!r}, the name")
+        + " of a column that Labelmill adds"
+        for file, columns in columns_of.items()
+        for name, ours in names_in_the_way(columns, prefix).items()
     ]
-
-
-def _unwritable(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
-    return [
-        f"the column {name!r} of {str(file.path)!r} is a decimal of more than {_MOST_DIGITS} digits, "
-        "which can be read but not written again; cast or drop it"
-        for file, schema in schemas.items()
-        for name, dtype in schema.items()
-        if any(isinstance(part, pl.Decimal) and part.precision > _MOST_DIGITS for part in _parts_of(dtype))
-    ]
-
-
-def _parts_of(dtype: Any) -> Iterator[Any]:
-    """A type and all that is nested in it."""
-    yield dtype
-    inner = [getattr(dtype, name, None) for name in ("inner", "key", "value")]
-    for part in [*inner, *(field.dtype for field in getattr(dtype, "fields", ()))]:
-        if part is not None:
-            yield from _parts_of(part)
-
-
-def _clashes(schemas: Mapping[SourceFile, pl.Schema]) -> list[str]:
-    """Columns whose types in two files have none in common, so that one file can't hold the failed rows of both."""
-    found = []
-    first: dict[str, tuple[SourceFile, Any]] = {}
-    for file, schema in schemas.items():
-        for name, dtype in schema.items():
-            before, known = first.setdefault(name, (file, dtype))
-            if known != dtype and not _go_together(known, dtype):
-                found.append(
-                    f"the column {name!r} is {known} in {str(before.path)!r} and {dtype} in {str(file.path)!r}, "
-                    "which don't go together; cast one of them"
-                )
+    if found:
+        free = free_prefix([name for columns in columns_of.values() for name in columns])
+        found[0] += (
+            f'; rename it, or have ours begin with another prefix: column_prefix = "{free}" under [output]'
+        )
     return found
 
 
-def _go_together(one: Any, other: Any) -> bool:
-    try:
-        frames = [pl.LazyFrame(schema={"column": dtype}) for dtype in (one, other)]
-        pl.concat(frames, how="vertical_relaxed").collect()
-    except pl.exceptions.PolarsError:
-        return False
-    return True
-
-
-def _first_few(sentences: Sequence[str]) -> list[str]:
+def first_few(sentences: Sequence[str]) -> list[str]:
+    """The first of many sentences of one kind, and how many more there are."""
     shown = list(sentences[:_NAMED_FILES])
     more = len(sentences) - len(shown)
     return [*shown, f"and {more} more files like these"] if more else shown
-
-
-def output_mistakes(output: Output, source: Source | None) -> list[tuple[str, str]]:
-    """What is wrong with an output folder, as (place, sentence)."""
-    if is_url(output.path):
-        return [
-            ("output.path", f"results can be written to folders only by this version; found {output.path!r}")
-        ]
-    try:
-        folder = Path(output.path).resolve()
-        found = [] if source is None or is_url(source.path) else _overlap(folder, source.path)
-        found += _obstacle(folder)
-    except OSError as error:
-        return [("output.path", f"{output.path!r} can't be written: {error.strerror}")]
-    return [("output.path", sentence) for sentence in found]
-
-
-def _overlap(folder: Path, source_path: str) -> list[str]:
-    root = root_of(source_path).resolve()
-    if folder == root:
-        return [f"{str(folder)!r} is the source's own folder; choose a folder outside"]
-    if folder.is_relative_to(root) and _reaches_below(source_path, folder.relative_to(root)):
-        return [f"{str(folder)!r} is inside the source {str(root)!r}; choose a folder outside"]
-    if root.is_relative_to(folder):
-        return [f"the source {str(root)!r} is inside it; choose another folder"]
-    return []
-
-
-def _reaches_below(source_path: str, relative: Path) -> bool:
-    """Whether a source finds files below a folder of its root."""
-    path = Path(source_path)
-    if path.exists():
-        return path.is_dir()
-    folders = path.parts[len(root_of(source_path).parts) : -1]
-    return "**" in folders or (
-        len(folders) >= len(relative.parts) and all(map(fnmatch.fnmatch, relative.parts, folders))
-    )
-
-
-def _obstacle(folder: Path) -> list[str]:
-    nearest_there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not nearest_there.is_dir():
-        return [f"{str(nearest_there)!r} is a file, so there can be no folder {str(folder)!r}"]
-    if not os.access(nearest_there, os.W_OK | os.X_OK):
-        return [f"{str(nearest_there)!r} is not writable"]
-    return []

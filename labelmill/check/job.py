@@ -6,8 +6,9 @@ Everything here reads; nothing writes and nothing asks a model.
 import os
 from collections.abc import Iterable
 
-from labelmill.check.dataset import output_mistakes, source_mistakes
+from labelmill.check.dataset import source_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
+from labelmill.check.output import output_mistakes
 from labelmill.check.prompt import label_mistakes, prompt_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import JobDraft, Sections
@@ -33,7 +34,7 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     address = _address_of(sections.model, provider, model_base_url)
     mistakes = [
         *draft.mistakes,
-        *_at(draft, [*unknown, *_section_mistakes(sections)]),
+        *_at(draft, [*unknown, *_section_mistakes(sections, draft.values.get("name"))]),
         *environment_mistakes(os.environ, address),
         *_at(draft, _asked_mistakes(sections, provider)),
     ]
@@ -57,16 +58,19 @@ def check_job(job: LabelJob, model_base_url: str | None = None) -> None:
     checked_job(JobDraft.of(job), model_base_url)
 
 
-def _section_mistakes(sections: Sections) -> Found:
+def _section_mistakes(sections: Sections, name: str | None) -> Found:
     """What is wrong with the sections that no provider has a word in."""
     if sections.labels is not None:
         yield from label_mistakes(sections.labels)
     if sections.prompt is not None:
         yield from prompt_mistakes(sections.prompt)
+    listing = None
     if sections.source is not None:
-        yield from source_mistakes(sections.source)
+        prefix = sections.output.column_prefix if sections.output is not None else ""
+        listing, mistakes = source_mistakes(sections.source, prefix)
+        yield from mistakes
     if sections.output is not None:
-        yield from output_mistakes(sections.output, sections.source)
+        yield from output_mistakes(sections.output, listing, name)
     if sections.run is not None:
         yield from lane_mistakes(sections.run)
 

@@ -1,14 +1,14 @@
 """A folder of labeled files: what in it is to be written anew, and what may go."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from labelmill.dataset.columns import label_columns
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.merge import (
-    LABEL_COLUMNS,
     MANIFEST,
     RowAnswers,
     join_answers,
@@ -19,10 +19,10 @@ from labelmill.dataset.merge_state import (
     FileState,
     MergeState,
     RowGroup,
-    is_within,
     row_groups_of,
     text_key_of,
 )
+from labelmill.dataset.ownership import foreign_files
 from labelmill.dataset.source import SourceFile
 from labelmill.errors import CannotWrite
 from labelmill.store.files import FileStamp
@@ -32,6 +32,7 @@ _MOST_MERGES = 3
 """Times that a file is merged which is replaced meanwhile."""
 
 
+@dataclass(eq=False)
 class LabeledFolder:
     """A folder of labeled files, and the merge of a source into it.
 
@@ -42,15 +43,23 @@ class LabeledFolder:
         digests: the source's files, and what was read of them. What the ledger says of their rows is kept in its folder.
         ledger: the answers of one task.
         run_id: the run that merges.
+        prefix: what the names of our columns begin with.
+        ours: the files in the folder that Labelmill has written, as `names_of_ours` has them.
     """
 
-    def __init__(self, folder: Path, digests: SourceDigests, ledger: Ledger, run_id: str) -> None:
-        self.folder = folder
-        self._digests, self._ledger, self._run_id = digests, ledger, run_id
+    folder: Path
+    digests: SourceDigests
+    ledger: Ledger
+    run_id: str
+    prefix: str = ""
+    ours: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        digests, ledger = self.digests, self.ledger
         self._files = digests.files
         self._ledger_state = ledger.state()
-        self._before = MergeState.beside(folder)
-        self._ours = {*self._before.files, *named_by_manifest(folder)}
+        self._before = MergeState.beside(self.folder)
+        self._columns_named = label_columns(self.prefix).names()
         is_mine = self._before.is_of(ledger, digests.template)
         self._known = {
             number: state
@@ -68,8 +77,8 @@ class LabeledFolder:
 
     def to_merge(self) -> list[int]:
         """The files whose labels may not be what stands beside their rows."""
-        has_revived = self._ledger.has_revived(self._before.ledger)
-        asked = self._digests.stamps.keys()
+        has_revived = self.ledger.has_revived(self._before.ledger)
+        asked = self.digests.stamps.keys()
         return [
             number
             for number, file in enumerate(self._files)
@@ -82,13 +91,13 @@ class LabeledFolder:
 
     def join(self, numbers: Iterable[int]) -> None:
         """Join the ledger's answers to the rows of some files, and count them."""
-        readable = self._digests.read(numbers)
+        readable = self.digests.read(numbers)
         if not readable:
             return
         self._joins += 1
-        folder = self._digests.folder / f"answers-{self._joins}"
-        answers = join_answers(self._digests, readable, self._ledger, folder)
-        counts = answers.counts(self._run_id)
+        folder = self.digests.folder / f"answers-{self._joins}"
+        answers = join_answers(self.digests, readable, self.ledger, folder)
+        counts = answers.counts(self.run_id)
         groups = row_groups_of(counts)
         open_rows = dict(counts.filter("is_open").group_by("number").agg(pl.col("rows").sum()).iter_rows())
         self._columns |= answers.fingerprints()
@@ -120,15 +129,16 @@ class LabeledFolder:
                 were, and all others are published.
         """
         outdated = {number for number in self.answers if not self._is_up_to_date(number)}
-        gone = self._ours - {self._name(number) for number in range(len(self._files))}
+        planned = {self._name(number) for number in range(len(self._files))}
+        gone, _ = foreign_files(self.folder, self.ours, planned)
         if outdated or gone:
             self.folder.with_name(MANIFEST).unlink(missing_ok=True)
-            noted = dict.fromkeys(self._ours) | self._before.files | dict.fromkeys(map(self._name, outdated))
+            noted = dict.fromkeys(self.ours) | self._before.files | dict.fromkeys(map(self._name, outdated))
             self._before.model_copy(update={"files": noted}).write_beside(self.folder)
-        stamps = self._write(outdated)
-        self.written = set(stamps)
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
+        stamps = self._write(outdated)
+        self.written = set(stamps)
         after = self._state_after(outdated, stamps)
         if after != self._before or outdated or gone:
             after.write_beside(self.folder)
@@ -147,11 +157,11 @@ class LabeledFolder:
             for number in missing & self.answers.keys():
                 together.setdefault(self.answers[number].folder, []).append(number)
             for numbers in together.values():
-                stamps |= write_labeled(self.answers[numbers[0]], numbers, self.folder)
+                stamps |= write_labeled(self.answers[numbers[0]], numbers, self.folder, self.prefix)
         return stamps
 
     def _state_after(self, outdated: set[int], stamps: Mapping[int, FileStamp]) -> MergeState:
-        digests = self._digests
+        digests = self.digests
         files: dict[str, FileState | None] = {}
         for number in range(len(self._files)):
             name = self._name(number)
@@ -163,19 +173,19 @@ class LabeledFolder:
                     source=source,
                     labeled=labeled,
                     columns=self._columns[number],
-                    run_id=self._run_id if number in stamps or known is None else known.run_id,
+                    run_id=self.run_id if number in stamps or known is None else known.run_id,
                     rows=digests.rows[number],
                     open_rows=self._open[number],
                     groups=self._groups[number],
                 )
             elif known is not None and number not in outdated:
                 files[name] = known
-            elif name in self._ours:
+            elif name in self.ours:
                 files[name] = None
         return MergeState(
-            task_key=self._ledger.folder.name,
-            text=text_key_of(self._digests.template),
-            column_names=tuple(LABEL_COLUMNS.names()),
+            task_key=self.ledger.folder.name,
+            text=text_key_of(self.digests.template),
+            column_names=tuple(self._columns_named),
             ledger=self._ledger_state,
             files=files,
         )
@@ -189,16 +199,7 @@ class LabeledFolder:
         )
 
     def _is_intact(self, file: SourceFile) -> bool:
-        return self._before.is_intact(file.relative, self.folder, LABEL_COLUMNS.names())
+        return self._before.is_intact(file.relative, self.folder, self._columns_named)
 
     def _name(self, number: int) -> str:
         return self._files[number].relative.as_posix()
-
-
-def named_by_manifest(labeled: Path) -> set[str]:
-    """The files that the manifest beside a folder names."""
-    try:
-        manifest = json.loads(labeled.with_name(MANIFEST).read_bytes())
-        return {name for file in manifest["files"] if is_within(name := str(file["path"]))}
-    except (OSError, ValueError, TypeError, KeyError):
-        return set()

@@ -8,23 +8,12 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS, label_columns
 from labelmill.dataset.digests import SourceDigests, first_place, is_in_files, number_at, row_at
 from labelmill.dataset.parquet import ParquetError, append_columns, read_footer
 from labelmill.dataset.source import SourceFile
 from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
 from labelmill.store.ledger import Ledger, answers_to
-
-LABEL_COLUMNS = pl.Schema(
-    {
-        "label": pl.String,
-        "label_status": pl.String,
-        "label_error": pl.String,
-        "label_confidence": pl.Float64,
-        "label_model": pl.String,
-        "label_run_id": pl.String,
-    }
-)
-"""What `labeled/` adds to the source's columns, whether or not anything failed."""
 
 MANIFEST = "_manifest.json"
 """The file beside `labeled/` that says what is there."""
@@ -32,15 +21,6 @@ MANIFEST = "_manifest.json"
 SCRATCH = ".writing"
 """The folder beside `labeled/` where its files are written before they take their place."""
 
-FAILURE_COLUMNS = pl.Schema(
-    {
-        "failure_kind": pl.String,
-        "failure_message": pl.String,
-        "failure_requests": pl.Int64,
-        "failure_cost_usd": pl.Float64,
-    }
-)
-"""What `failed/` adds to the source's columns."""
 _ROWS_AT_ONCE = 500_000
 _FILES_AT_ONCE = 200
 _NAMED_FILES = 5
@@ -199,8 +179,10 @@ def _typed(columns: Mapping[str, pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
     return [expr.cast(schema[name]).alias(name) for name, expr in columns.items()]
 
 
-def write_labeled(answers: RowAnswers, numbers: Iterable[int], folder: Path) -> dict[int, FileStamp]:
-    """Publish some labeled files, each one whole under its source's relative name.
+def write_labeled(
+    answers: RowAnswers, numbers: Iterable[int], folder: Path, prefix: str = ""
+) -> dict[int, FileStamp]:
+    """Publish some labeled files, each one whole under its source's relative name; our columns get the prefix.
 
     Returns:
         the stamps of those that were published, by the file's number. The others have changed since their rows were read:
@@ -219,6 +201,7 @@ def write_labeled(answers: RowAnswers, numbers: Iterable[int], folder: Path) -> 
                 rows = digests.rows[number]
                 columns = answers.reader(number) if held is None else held.slice(begin, rows)
                 begin += rows
+                columns = _named(columns, label_columns(prefix).names())
                 temporary = together.temporary_of(path)
                 if not _is_written(digests, number, columns, temporary):
                     together.leave_out(path)
@@ -259,6 +242,15 @@ def _groups(numbers: Iterable[int], rows: Mapping[int, int]) -> Iterator[list[in
         held += rows[number]
     if group:
         yield group
+
+
+def _named(columns: pa.Table | pa.RecordBatchReader, names: list[str]) -> pa.Table | pa.RecordBatchReader:
+    """The same columns under other names."""
+    if isinstance(columns, pa.Table):
+        return columns.rename_columns(names)
+    schema = pa.schema([field.with_name(name) for field, name in zip(columns.schema, names, strict=True)])
+    batches = (batch.rename_columns(names) for batch in columns)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _arrow_of(rows: pl.DataFrame) -> pa.Table:

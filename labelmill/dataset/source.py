@@ -1,20 +1,32 @@
 """The source: which Parquet files a job labels, and their rows' texts."""
 
-import glob
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
+import polars.selectors as cs
 
+from labelmill.dataset.lake import LakeTables
 from labelmill.dataset.template import TextTemplate, text_of
+from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, walk
 from labelmill.store.row_key import text_digest
 
 _WILDCARD = re.compile(r"[*?\[]")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _PARTITION = re.compile(r"^([^=/]+)=(.*)$")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_ENDING = ".parquet"
+_LIKE_PARQUET = re.compile(
+    r"\.(parquet|pq|parq)(\.(gz|gzip|snappy|zst|zstd|br|lz4|_copying_))?$", re.IGNORECASE
+)
+_STRAY_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+"""How a byte that is not UTF-8 stands in the `repr` of a name."""
+_NAMED_ENTRIES = 3
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,11 @@ class SourceFile:
         texts = self.scan_with_partitions().select(text=text_of(template))
         return texts.with_columns(digest=text_digest(pl.col("text")))
 
+    def first_not_utf8(self, column: str, rows: int) -> int | None:
+        """The first row, counted from 1, whose bytes in a Binary column are not UTF-8; None where the first `rows` are."""
+        values = self.scan().select(cs.by_name(column)).head(rows).collect()[column]
+        return next((number for number, value in enumerate(values, 1) if value and not _is_utf8(value)), None)
+
     def count(self) -> int:
         """How many rows the file has, from its footer."""
         return int(self.scan().select(pl.len()).collect().item())
@@ -79,27 +96,165 @@ def root_of(path: str) -> Path:
     return Path(path) if Path(path).is_dir() else Path(path).parent
 
 
-def source_files(path: str) -> list[SourceFile]:
-    """The files that a path names, sorted by name; an empty list where nothing matches.
+class PassedOver(Enum):
+    """Why something that looks like a file of the source is none."""
 
-    A folder means every `*.parquet` below it. Hidden files and folders, and those whose name begins with `_`, are left
-    out unless a glob names them.
+    HIDDEN = "hidden by a name that begins with . or _"
+    OTHER_ENDING = "not named *.parquet"
+    FOLDER = "folders, which the pattern doesn't look into"
+    AGAIN = "links to what is in the source already"
+    DANGLING = "links that lead nowhere"
+    SPECIAL = "no regular files"
+
+
+@dataclass(frozen=True)
+class SourceListing:
+    """What a source's path names.
+
+    Attributes:
+        path: the path.
+        files: the files to label, sorted by name. None of a lake table is among them.
+        passed_over: what looks like a file of it and is none, by why: names from the root.
+        mistakes: why the source can't be labeled as it is, in sentences.
+    """
+
+    path: str
+    files: tuple[SourceFile, ...] = ()
+    passed_over: Mapping[PassedOver, Sequence[str]] = field(default_factory=dict)
+    mistakes: tuple[str, ...] = ()
+
+    def notice(self) -> str | None:
+        """What was passed over, in a sentence; None where nothing was."""
+        if not self.passed_over:
+            return None
+        said = (f"{why.value}: {_some_of(names)}" for why, names in self.passed_over.items())
+        return f"not labeled from {self.path!r}: {'; '.join(said)}"
+
+
+def _some_of(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_ENTRIES
+    shown = ", ".join(map(quoted, names[:_NAMED_ENTRIES]))
+    return f"{len(names):,} ({shown}{f' and {more:,} more' if more > 0 else ''})"
+
+
+def quoted(name: str) -> str:
+    """A file's name for people, in quotes; bytes of it that are not UTF-8 are written out."""
+    return _STRAY_BYTE.sub(r"\\x\1", repr(name))
+
+
+def list_source(path: str) -> SourceListing:
+    """Find the files that a path names.
+
+    - A file is itself, whatever it is called.
+    - A folder means every file below it that is named `*.parquet` in any case, but for hidden ones by Spark's rule (see
+      `is_hidden`). A folder called `x.parquet` is a folder.
+    - A glob means the files that it matches, but for hidden ones that it doesn't spell.
+    - Links are followed, to files and to folders. A link to what is in the source under its own name is passed over; two
+      links to one file elsewhere are two files, as in a store of files by their content.
+    - Files of a lake table are left out, and the table is a mistake.
+
+    Raises:
+        OSError: a folder can't be read.
     """
     root = root_of(path)
     if Path(path).is_file():
-        found = [Path(path)]
-    elif Path(path).is_dir():
-        found = [file for file in root.rglob("*.parquet") if not _is_hidden(file.relative_to(root))]
-    else:
-        found = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207  (Path.glob refuses absolute)
-        if not _is_hidden(Path(path).relative_to(root)):
-            found = [file for file in found if not _is_hidden(file.relative_to(root))]
-    # A glob with several ** finds a file more than once.
-    return sorted(
-        {SourceFile(file, file.relative_to(root)) for file in found if file.is_file()},
-        key=lambda f: f.relative,
+        entry = Entry(Path(path).name, Kind.FILE, is_hidden=False, is_linked=Path(path).is_symlink())
+        return _listing(path, root, [entry], takes_any_ending=True)
+    if Path(path).is_dir():
+        return _listing(path, root, walk(str(root), [ANY_FOLDERS, "*"]), takes_any_ending=False)
+    pattern = Path(path).parts[len(root.parts) :]
+    if ".." in pattern:
+        sentence = f"{path!r} has a .. behind a wildcard, which leads out of the folder {str(root)!r}; write it without"
+        return SourceListing(path, mistakes=(sentence,))
+    if not root.is_dir():
+        return SourceListing(path)
+    return _listing(path, root, walk(str(root), pattern), takes_any_ending=True)
+
+
+def source_files(path: str) -> list[SourceFile]:
+    """The files of `list_source` alone."""
+    return list(list_source(path).files)
+
+
+def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_ending: bool) -> SourceListing:
+    taken: list[Entry] = []
+    passed: dict[PassedOver, list[str]] = {}
+    for entry in entries:
+        why = _why_not(entry, takes_any_ending=takes_any_ending)
+        if why is None:
+            taken.append(entry)
+        elif _is_worth_a_word(entry, why, takes_any_ending=takes_any_ending):
+            passed.setdefault(why, []).append(entry.relative)
+    taken, again = _told_from_links(root, taken)
+    if again:
+        passed.setdefault(PassedOver.AGAIN, []).extend(again)
+    files: list[SourceFile] = []
+    mistakes: dict[str, None] = {}
+    lakes = LakeTables()
+    for entry in taken:
+        file = root / entry.relative
+        if (table := lakes.table_of(str(file))) is not None:
+            mistakes[table.sentence()] = None
+        elif not _is_utf8(os.fsencode(entry.relative)):
+            mistakes[
+                f"the name {quoted(str(file))} is not UTF-8, so that few programs can read it; rename it"
+            ] = None
+        else:
+            files.append(SourceFile(file, Path(entry.relative)))
+    return SourceListing(
+        path,
+        tuple(sorted(files, key=lambda file: file.relative)),
+        {why: sorted(passed[why]) for why in PassedOver if why in passed},
+        tuple(mistakes),
     )
 
 
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in relative.parts)
+_WHY_NOT_OF_KIND = {
+    Kind.FOLDER: PassedOver.FOLDER,
+    Kind.AGAIN: PassedOver.AGAIN,
+    Kind.DANGLING: PassedOver.DANGLING,
+    Kind.SPECIAL: PassedOver.SPECIAL,
+}
+
+
+def _why_not(entry: Entry, *, takes_any_ending: bool) -> PassedOver | None:
+    """Why an entry is no file of the source; None where it is one."""
+    if entry.is_hidden:
+        return PassedOver.HIDDEN
+    if entry.kind is Kind.FILE:
+        named_so = takes_any_ending or entry.relative.lower().endswith(_ENDING)
+        return None if named_so else PassedOver.OTHER_ENDING
+    return _WHY_NOT_OF_KIND[entry.kind]
+
+
+def _is_worth_a_word(entry: Entry, why: PassedOver, *, takes_any_ending: bool) -> bool:
+    """Whether someone may have meant an entry that is passed over to be labeled."""
+    if why is PassedOver.AGAIN:
+        return True
+    if why is PassedOver.HIDDEN and entry.kind is not Kind.FILE:
+        return False
+    if why is PassedOver.FOLDER:
+        # A folder is gone through where the whole of its parent is.
+        return takes_any_ending and entry.relative.lower().endswith(_ENDING)
+    return bool(_LIKE_PARQUET.search(entry.relative))
+
+
+def _told_from_links(root: Path, taken: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The entries without links to what is among them under its own name, and the names of those links."""
+    own, real_root = {entry.relative for entry in taken if not entry.is_linked}, os.path.realpath(root)
+    own_files = {f"{real_root}/{name}" for name in own}
+    kept, again = [], []
+    for entry in taken:
+        if entry.is_linked and os.path.realpath(root / entry.relative) in own_files:
+            again.append(entry.relative)
+        else:
+            kept.append(entry)
+    return kept, again
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -66,10 +66,12 @@ def text_of(template: TextTemplate) -> pl.Expr:
     """The row's text as the model sees it: String, null where no column has anything to read.
 
     That is where each is null or holds nothing that can be seen. A number, a mark or an emoji is worth asking about. A null
-    among several columns counts as an empty string.
+    among several columns counts as an empty string. Bytes are read as UTF-8; where they are none, reading them raises a
+    `polars.exceptions.ComputeError`.
     """
     # A selector takes a name as it is; pl.col would read "*" and "^...$" as patterns.
-    values = [cs.by_name(column).as_expr().cast(pl.String) for column in template.columns]
+    # JSON comes as an extension of String, or as Binary; what is no extension is its own storage.
+    values = [cs.by_name(column).as_expr().ext.storage().cast(pl.String) for column in template.columns]
     has_words = pl.any_horizontal(value.str.contains(_SEEN).fill_null(value=False) for value in values)
     if template.is_column:
         text = values[0]

@@ -150,6 +150,7 @@ def _expected(place: str, details: ErrorDetails) -> str:
 _PATTERN_WORDS = {
     "name": "a name without /, %, &, <, > and control characters",
     "run.deadline": 'a time of day such as "08:00"',
+    "output.column_prefix": 'a prefix such as "lm_": letters, digits and _, and no digit first',
     "model.api_key_env": "the name of an environment variable: letters, digits and _",
 }
 

@@ -73,10 +73,11 @@ class Source(Section):
     """The Parquet dataset to label, and the text of each row."""
 
     path: FilePath
-    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Relative paths start at
-    the folder the command runs in."""
+    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Names that begin with `.` or
+    `_` are passed over, but for partitions such as `_year=2026`. Relative paths start at the folder the command runs in."""
     text: str = Field(min_length=1)
-    """The column that holds the text, or a template over several: `"{title}\\n{body}"`."""
+    """The column that holds the text, or a template over several: `"{title}\\n{body}"`. JSON and bytes in UTF-8 are text
+    too."""
 
 
 _offered_providers: list[str] = []
@@ -248,6 +249,9 @@ class Output(Section):
 
     path: FilePath
     """A folder outside the source. It gets `labeled/`, `failed/`, `ledger/` and `runs/`."""
+    column_prefix: str = Field(default="", max_length=40, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    """What the names of the columns begin with that Labelmill adds, where the source has a `label` already: `lm_` gives
+    `lm_label`, `lm_label_status` and so on."""
 
 
 class LabelJob(Section):

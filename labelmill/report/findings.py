@@ -87,7 +87,9 @@ def findings_of(run: RunContext, record: RunRecord) -> Findings:
     return Findings(
         past=past_runs(run.folder.runs, record),
         limits=tuple(uses),
-        examples=failure_examples(failed, run.template) if failed and failed.exists() else {},
+        examples=failure_examples(failed, run.template, run.job.output.column_prefix)
+        if failed and failed.exists()
+        else {},
         seconds_bins=seconds_bins_of(seconds),
     )
 
@@ -114,14 +116,17 @@ def past_runs(folder: Path, record: RunRecord) -> tuple[PastRun, ...]:
     return tuple(reversed(found))
 
 
-def failure_examples(path: Path, template: TextTemplate) -> dict[str, tuple[Example, ...]]:
-    """A few rows of each kind of failure from a file in `failed/`, with the beginning of their texts."""
+def failure_examples(path: Path, template: TextTemplate, prefix: str = "") -> dict[str, tuple[Example, ...]]:
+    """A few rows of each kind of failure from a file in `failed/`, with the beginning of their texts.
+
+    `prefix` is what the names of its failure columns begin with.
+    """
     rows = (
         pl.scan_parquet(path, glob=False, hive_partitioning=False)
         .select(
-            kind=pl.col("failure_kind"),
+            kind=pl.col(f"{prefix}failure_kind"),
             text=text_of(template).str.slice(0, _TEXT_CHARACTERS),
-            message=pl.col("failure_message").fill_null("").str.slice(0, _TEXT_CHARACTERS),
+            message=pl.col(f"{prefix}failure_message").fill_null("").str.slice(0, _TEXT_CHARACTERS),
         )
         .unique(["kind", "text"], keep="first", maintain_order=True)
         .group_by("kind", maintain_order=True)

@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable
 from labelmill.batch.session import BatchSession
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.merge import RowAnswers
-from labelmill.dataset.source import SourceFile, source_files
+from labelmill.dataset.source import SourceFile, SourceListing, list_source
 from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.job.model import LabelJob, Run
 from labelmill.live.breaker import CircuitBreaker
@@ -127,9 +127,14 @@ class RunContext:
         return read_template(self.job.source.text)
 
     @cached_property
+    def listing(self) -> SourceListing:
+        """The source's files, and what was passed over."""
+        return list_source(self.job.source.path)
+
+    @cached_property
     def files(self) -> list[SourceFile]:
         """The source's files."""
-        return source_files(self.job.source.path)
+        return list(self.listing.files)
 
     @cached_property
     def digests(self) -> SourceDigests:

@@ -5,7 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from labelmill.dataset.merge import LABEL_COLUMNS, MANIFEST
+from labelmill.dataset.columns import label_columns
+from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.merge_state import FileState, MergeState
 from labelmill.dataset.parquet import read_footer
 from labelmill.run.record import RunRecord
@@ -19,6 +20,7 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
 
     `files` are the published files as (`path`, relative to `labeled/`; `rows`; `bytes`).
     """
+    prefix = record.job.output.column_prefix
     return {
         "job": record.job.name,
         "run_id": record.run_id,
@@ -35,7 +37,8 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
             "empty": record.rows_empty,
         },
         "labels": record.labels,
-        "label_columns": {name: str(kind) for name, kind in LABEL_COLUMNS.items()},
+        "column_prefix": prefix,
+        "label_columns": {name: str(kind) for name, kind in label_columns(prefix).items()},
         "files": files,
     }
 

@@ -51,6 +51,8 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         recover_dead_runs(context)
         # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
         _ = context.guard, context.batch_session
+        if passed_over := context.listing.notice():
+            context.notice(passed_over)
         try:
             yield context
         finally:

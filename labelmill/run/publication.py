@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from labelmill.dataset.labeled_folder import LabeledFolder
 from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.merge_state import MergeState
+from labelmill.dataset.ownership import names_of_ours
 from labelmill.dataset.source import SourceFile
 from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, rows_of
@@ -69,7 +70,14 @@ def publish_labels(context: RunContext) -> Merged:
     published = published_in(context.folder.labeled)
     has_paid = has_paid_answers(context.folder)
     labeled = destination_of(context.folder, published, practice=context.practice, has_paid_answers=has_paid)
-    merge = LabeledFolder(labeled, context.digests, context.ledger, context.run_id)
+    merge = LabeledFolder(
+        labeled,
+        context.digests,
+        context.ledger,
+        context.run_id,
+        prefix=context.job.output.column_prefix,
+        ours=frozenset(names_of_ours(labeled, labeled.with_name(MANIFEST), context.folder.runs)),
+    )
     merge.join(merge.to_merge())
     kept = None
     if published is not None and is_worth_keeping(published, context):

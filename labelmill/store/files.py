@@ -1,5 +1,6 @@
 """Files that are whole or not there: written under a temporary name, synced, renamed."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from polars.exceptions import PolarsError
 _PARQUET = b"PAR1"
 _SYNCS_AT_ONCE = 32
 _SECOND_NS = 1_000_000_000
+_LONGEST_NAME = 100
+"""Bytes. The shortest limit in use is 143, where names are encrypted."""
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -54,7 +57,7 @@ def written_whole(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    temporary = (scratch / path.name if scratch else path).with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = (scratch or path.parent) / f".{_short(path.name)}.{os.getpid()}.tmp"
     try:
         with disk_errors():
             yield temporary
@@ -116,6 +119,12 @@ def written_together(scratch: Path) -> Iterator[WholeFiles]:
         files.put_in_place()
     finally:
         files.drop()
+
+
+def _short(name: str) -> str:
+    """A name with room for more in it: what stands around a temporary name must fit where the file's own name does."""
+    raw = os.fsencode(name)
+    return name if len(raw) <= _LONGEST_NAME else hashlib.sha256(raw).hexdigest()
 
 
 @contextmanager

@@ -57,3 +57,16 @@ def test_labels_that_no_row_has_are_counted_too(labeled):
     manifest = {"labels": {"a": 2, "b": 1, "unused": 0}}
     (labeled.parent / "_manifest.json").write_text(json.dumps(manifest))
     assert count_labels(labeled).rows() == [("a", 2, 3), ("b", 1, 3), ("unused", 0, 3)]
+
+
+def test_labels_under_a_prefix_are_counted(labeled):
+    """The manifest says what the columns' names begin with."""
+    plain = count_labels(labeled).rows()
+    (path,) = labeled.rglob("*.parquet")
+    frame = pl.read_parquet(path)
+    frame.rename({name: f"lm_{name}" for name in frame.columns}).write_parquet(path)
+    (labeled.parent / "_manifest.json").write_text(json.dumps({"labels": {}, "column_prefix": "lm_"}))
+    assert count_labels(labeled).rows() == plain
+    (labeled.parent / "_manifest.json").write_text("[]")
+    frame.write_parquet(path)
+    assert count_labels(labeled).rows() == plain

@@ -1,4 +1,4 @@
-"""What is said of a source and an output before anything is spent."""
+"""What is said of a source before anything is spent."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -9,21 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelmill.check.dataset import output_mistakes, source_mistakes
+from labelmill.check.dataset import source_mistakes
 from labelmill.check.job import checked_job
-from labelmill.dataset.merge import LABEL_COLUMNS
+from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
+from labelmill.dataset.source import source_files
+from labelmill.dataset.template import read_template
 from labelmill.job.file import draft_of_file
-from labelmill.job.model import Output, Source
+from labelmill.job.model import Source
 
 
 def _source(path, text="text"):
-    return source_mistakes(Source(path=str(path), text=text))
-
-
-def _output(path, source=None, text="text"):
-    return output_mistakes(
-        Output(path=str(path)), None if source is None else Source(path=str(source), text=text)
-    )
+    return source_mistakes(Source(path=str(path), text=text))[1]
 
 
 @pytest.fixture
@@ -39,7 +35,6 @@ def test_a_good_dataset_has_no_mistake(folder):
     for path in (folder, folder / "good.parquet", folder / "*.parquet", folder / "**/*"):
         assert _source(path) == []
         assert _source(path, "{text} {n}") == []
-    assert _output(folder.parent / "out", folder) == []
 
 
 def test_no_such_path(tmp_path):
@@ -62,25 +57,44 @@ def test_a_folder_without_parquet(tmp_path):
     assert _source(tmp_path) == [("source.path", f"there is no *.parquet file in the folder '{tmp_path}'")]
 
 
+def test_nothing_but_what_is_passed_over(tmp_path):
+    """Where there is no file, what looks like one is named: most likely it was meant."""
+    (tmp_path / "a.parquet").mkdir()
+    pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "a.parquet" / "_x.parquet")
+    looked = f"no file matches '{tmp_path}/*.parquet'; looked in '{tmp_path}'"
+    passed_over = "folders, which the pattern doesn't look into: 1 ('a.parquet')"
+    ((_, sentence),) = _source(tmp_path / "*.parquet")
+    assert sentence == f"{looked}; not labeled from '{tmp_path}/*.parquet': {passed_over}"
+    ((_, sentence),) = _source(tmp_path)
+    assert sentence.startswith(f"there is no *.parquet file in the folder '{tmp_path}'; not labeled from ")
+
+
+def test_a_pipe_is_no_source(tmp_path):
+    """What is neither file nor folder is said to be so."""
+    os.mkfifo(tmp_path / "x.parquet")
+    assert _source(tmp_path / "x.parquet") == [("source.path", f"'{tmp_path}/x.parquet' is no regular file")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_folder_that_cannot_be_read_is_named(folder):
+    """Its rows would be left out without a word."""
+    (folder / "sub").mkdir(mode=0)
+    assert _source(folder) == [("source.path", f"'{folder}/sub' can't be read: Permission denied")]
+
+
 def test_a_path_that_no_system_takes(tmp_path):
     """A name too long for the file system is a sentence and not a traceback."""
     name = "x" * 300
     assert _source(tmp_path / name) == [
         ("source.path", f"'{tmp_path}/{name}' can't be read: File name too long")
     ]
-    assert _output(tmp_path / name) == [
-        ("output.path", f"'{tmp_path}/{name}' can't be written: File name too long")
-    ]
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x.parquet", "gs://b/*.parquet", "https://host/x.parquet"])
 def test_addresses_are_not_supported_yet(url):
-    """An object-store address is refused in so many words, for the source and for the output."""
+    """An object-store address is refused in so many words."""
     assert _source(url) == [
         ("source.path", f"object-store addresses can't be read by this version; found '{url}'")
-    ]
-    assert _output(url) == [
-        ("output.path", f"results can be written to folders only by this version; found '{url}'")
     ]
 
 
@@ -96,6 +110,16 @@ def test_files_that_are_not_parquet_are_named(folder):
         said = f"'{folder}/{name}.parquet' is not a Parquet file, or it is truncated ("
         assert sum(sentence.startswith(said) for _, sentence in found) == 1
     assert not any("good.parquet" in sentence for _, sentence in found)
+
+
+def test_a_whole_file_that_cannot_be_read_is_not_called_truncated(tmp_path):
+    """Two columns of one name are said to be so."""
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    ((_, sentence),) = _source(tmp_path)
+    assert sentence.startswith(
+        f"'{tmp_path}/a.parquet' can't be read (column with name 'text' has more than one"
+    )
 
 
 def test_many_broken_files_are_counted(folder):
@@ -151,7 +175,6 @@ NOT_TEXT = {
     "Int64": [1],
     "Boolean": [True],
     "List(String)": [["a"]],
-    "Binary": [b"a"],
     "Struct": [{"a": 1}],
     "Null": [None],
     "Datetime": [datetime(2026, 1, 1, tzinfo=UTC)],
@@ -181,7 +204,8 @@ def test_a_text_column_that_is_not_text(tmp_path, dtype):
         (timedelta(1), False),
         ([1], False),
         ({"a": 1}, False),
-        (b"a", False),
+        (b"a", True),
+        (b"\xff", False),
         (None, False),
     ],
 )
@@ -200,6 +224,42 @@ def test_a_column_that_is_null_in_one_file_is_no_mistake(folder):
     assert _source(folder, "{n}: {text}") == []
 
 
+PAYLOADS = ['{"a": "é"}', None, "[]"]
+UNNAMED_TEXTS = {
+    "json, as Arrow writes it": (pa.array(PAYLOADS, pa.json_()), True),
+    "json, as others write it": (pa.array(PAYLOADS, pa.json_()), False),
+    "binary": (pa.array(["é".encode(), None, b""]), True),
+    "large binary": (pa.array(["é".encode(), None, b""], pa.large_binary()), True),
+    "binary of one size": (pa.array([b"abcd", None, b"efgh"], pa.binary(4)), False),
+}
+
+
+@pytest.mark.parametrize("kind", UNNAMED_TEXTS)
+def test_text_that_is_not_called_text_is_text(tmp_path, kind):
+    """JSON, and the strings of old writers that know no UTF-8: each is read as the text that PyArrow reads."""
+    values, store_schema = UNNAMED_TEXTS[kind]
+    pq.write_table(pa.table({"x": values}), tmp_path / "a.parquet", store_schema=store_schema)
+    assert _source(tmp_path, "x") == []
+    assert _source(tmp_path, "{x}!") == []
+    (file,) = source_files(str(tmp_path))
+    storage = values.storage if isinstance(values, pa.ExtensionArray) else values
+    expected = [value.decode() if isinstance(value, bytes) else value for value in storage.to_pylist()]
+    texts = file.scan_texts(read_template("x")).collect()["text"].to_list()
+    assert texts == [text or None for text in expected]
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    """The first row is named: pictures and digests are no text, and one of them tells."""
+    for number in range(100):
+        pl.DataFrame({"x": [b"a", None, b"caf\xe9"]}).write_parquet(tmp_path / f"{number:02}.parquet")
+    assert _source(tmp_path, "x") == [
+        (
+            "source.text",
+            f"the column 'x' of '{tmp_path}/00.parquet' is Binary, and row 3 of it is not text in UTF-8",
+        )
+    ]
+
+
 def test_categorical_text_is_text(tmp_path):
     """Dictionary-encoded strings, as pandas and Arrow write them, are text."""
     pq.write_table(pa.table({"text": pa.array(["a", "b"]).dictionary_encode()}), tmp_path / "a.parquet")
@@ -213,40 +273,71 @@ def test_a_template_that_cannot_be_read(folder, text):
     assert [place for place, _ in _source(folder / "nowhere", text)] == ["source.text", "source.path"]
 
 
-@pytest.mark.parametrize("name", LABEL_COLUMNS)
+WAY_OUT = 'rename it, or have ours begin with another prefix: column_prefix = "lm_" under [output]'
+
+
+@pytest.mark.parametrize("name", [*LABEL_COLUMNS, "failure_kind"])
 def test_a_column_of_ours_in_the_source(tmp_path, name):
-    """A source column with a label column's name would be written over, and is refused; so is such a partition."""
+    """A source column with the name of one of ours is refused, in any case; so is such a partition."""
     pl.DataFrame({"text": ["a"], name: ["x"]}).write_parquet(tmp_path / "a.parquet")
-    partitioned = tmp_path / "folder" / f"{name}=x" / "b.parquet"
+    partitioned = tmp_path / "folder" / f"{name.upper()}=x" / "b.parquet"
     partitioned.parent.mkdir(parents=True)
     pl.DataFrame({"text": ["a"]}).write_parquet(partitioned)
-    words = f"has a column '{name}', which is the name of a column that Labelmill adds; rename it"
+    words = f"has a column '{name}', which is the name of a column that Labelmill adds; {WAY_OUT}"
     assert _source(tmp_path / "a.parquet") == [("source.path", f"'{tmp_path}/a.parquet' {words}")]
+    words = (
+        f"has a column '{name.upper()}', which many programs take for '{name}', the name of a column that Labelmill adds; "
+        + WAY_OUT
+    )
     assert _source(tmp_path / "folder") == [("source.path", f"'{partitioned}' {words}")]
 
 
+def test_a_prefix_lets_a_dataset_with_a_label_be_labeled(tmp_path):
+    """The prefix that the sentence offers is free; one that is taken too is refused with another."""
+    pl.DataFrame({"text": ["a"], "label": ["x"], "LM_Label": ["x"]}).write_parquet(tmp_path / "a.parquet")
+
+    def found(prefix):
+        return source_mistakes(Source(path=str(tmp_path / "a.parquet"), text="text"), prefix)[1]
+
+    ((place, sentence),) = found("")
+    assert place == "source.path"
+    assert sentence.endswith('column_prefix = "lm2_" under [output]')
+    ((_, sentence),) = found("lm_")
+    assert "has a column 'LM_Label', which many programs take for 'lm_label', the name of" in sentence
+    assert found("lm2_") == []
+
+
+def test_failed_rows_are_a_source(tmp_path):
+    """A file of `failed/` has all our failure columns, which give way; a column of that name alone is a person's."""
+    pl.DataFrame({"text": ["a"], **dict.fromkeys(FAILURE_COLUMNS, "x")}).write_parquet(tmp_path / "a.parquet")
+    assert _source(tmp_path) == []
+    pl.DataFrame({"text": ["a"], "Failure_Message": ["x"]}).write_parquet(tmp_path / "a.parquet")
+    ((_, sentence),) = _source(tmp_path)
+    assert "'Failure_Message', which many programs take for 'failure_message'" in sentence
+
+
+@pytest.mark.parametrize("prefix", ["lm", "lm_", "_", "Q7_"])
+def test_a_sane_prefix(job_file, prefix):
+    """Letters, digits and underscores, which every engine takes without quotes."""
+    path = job_file(('/out"', f'/out"\ncolumn_prefix = "{prefix}"'))
+    assert checked_job(draft_of_file(path)).output.column_prefix == prefix
+
+
+@pytest.mark.parametrize("prefix", ["1", "a-", "a b", "标", "a.", "`"])
+def test_a_prefix_that_needs_quotes_is_refused(job_file, mistakes_in, prefix):
+    """The sentence says what was expected."""
+    path = job_file(('/out"', f'/out"\ncolumn_prefix = "{prefix}"'))
+    assert mistakes_in(path) == {
+        "output.column_prefix": (
+            f'found {prefix!r}, expected a prefix such as "lm_": letters, digits and _, and no digit first'
+        )
+    }
+
+
 def test_labeled_files_are_not_labeled_again_unawares(tmp_path):
-    """Pointing a job at an earlier job's `labeled/` is refused with every column in question."""
+    """Pointing a job at an earlier job's `labeled/` is refused with the columns in question."""
     pl.DataFrame({"text": ["a"], **dict.fromkeys(LABEL_COLUMNS, "x")}).write_parquet(tmp_path / "a.parquet")
     assert len(_source(tmp_path)) == len(LABEL_COLUMNS)
-
-
-def test_a_type_that_cannot_be_written_again_is_refused(tmp_path):
-    """Decimals wider than Polars can write, also nested ones, are found before anything is paid."""
-    wide = pa.decimal256(50, 2)
-    table = pa.table(
-        {
-            "text": ["a"],
-            "plain": pa.array([None], wide),
-            "nested": pa.array([None], pa.list_(pa.struct([("x", wide)]))),
-            "map": pa.array([None], pa.map_(pa.string(), wide)),
-            "fine": pa.array([None], pa.decimal256(38, 2)),
-        }
-    )
-    pq.write_table(table, tmp_path / "a.parquet")
-    found = [sentence for _, sentence in _source(tmp_path)]
-    assert [sentence.split("'")[1] for sentence in found] == ["plain", "nested", "map"]
-    assert all("a decimal of more than 38 digits" in sentence for sentence in found)
 
 
 def test_a_column_that_polars_cannot_read_is_refused(tmp_path):
@@ -259,17 +350,11 @@ def test_a_column_that_polars_cannot_read_is_refused(tmp_path):
     assert "+05:30" in sentence
 
 
-def test_columns_that_do_not_go_together_are_refused(folder):
-    """One file of failed rows must hold the rows of all files, so that types which share nothing are a mistake."""
+def test_columns_that_do_not_go_together_are_fine(folder):
+    """Each file keeps its own columns: what is a number in one may be a list, wide or null in another."""
     pl.DataFrame({"text": ["a"], "n": [[1]]}).write_parquet(folder / "list.parquet")
-    ((place, sentence),) = _source(folder)
-    types = f"Int64 in '{folder}/good.parquet' and List(Int64) in '{folder}/list.parquet'"
-    assert place == "source.path"
-    assert sentence == f"the column 'n' is {types}, which don't go together; cast one of them"
-
-
-def test_columns_that_go_together_are_fine(folder):
-    """Numbers of several widths, null columns and columns that only one file has are no mistake."""
+    wide = pa.table({"text": ["a"], "n": pa.array([None], pa.decimal256(50, 2))})
+    pq.write_table(wide, folder / "wide.parquet")
     pl.DataFrame({"text": ["a"], "n": [1.5], "more": [b"x"]}).write_parquet(folder / "float.parquet")
     pl.DataFrame({"text": pl.Series(["a"], dtype=pl.Categorical), "n": [None]}).write_parquet(
         folder / "z.parquet"
@@ -277,80 +362,9 @@ def test_columns_that_go_together_are_fine(folder):
     assert _source(folder) == []
 
 
-@pytest.mark.parametrize("out", ["in", "in/out", "in/deep/er"])
-@pytest.mark.parametrize("path", ["in", "in/", "in/**/*.parquet"])
-def test_an_output_inside_the_source(folder, path, out):
-    """An output that the next run would take for its source is refused."""
-    ((place, sentence),) = _output(folder.parent / out, f"{folder.parent}/{path}")
-    assert place == "output.path"
-    assert "choose a folder outside" in sentence
-
-
-@pytest.mark.parametrize(
-    ("path", "out", "refused"),
-    [
-        ("in/*.parquet", "in/out", False),
-        ("in/*/*.parquet", "in/out", True),
-        ("in/*/*/*.parquet", "in/out", True),
-        ("in/date=*/*.parquet", "in/out", False),
-        ("in/date=*/*.parquet", "in/date=2026", True),
-        ("in/date=*/*.parquet", "in/out/date=2026", False),
-        ("in/good.parquet", "in/out", False),
-        ("in/good.parquet", "in", True),
-        ("in/*.parquet", "in", True),
-        ("in/good.parquet", "in/../in", True),
-        ("in", "inside", False),
-    ],
-)
-def test_an_output_beside_the_source_files(folder, path, out, refused):
-    """A folder below a glob's root is fine where the glob doesn't reach into it."""
-    assert bool(_output(folder.parent / out, folder.parent / path)) == refused
-
-
-def test_a_source_inside_the_output(folder):
-    """An output around the source is refused: what a run leaves must not mix with what it reads."""
-    assert _output(folder.parent, folder) == [
-        ("output.path", f"the source '{folder}' is inside it; choose another folder")
-    ]
-
-
-def test_links_are_seen_through(folder):
-    """An output that is inside the source by way of a link is refused, and so is a source by way of one."""
-    (folder.parent / "link").symlink_to(folder)
-    assert "choose a folder outside" in _output(folder.parent / "link" / "out", folder)[0][1]
-    assert "choose a folder outside" in _output(folder / "out", folder.parent / "link")[0][1]
-
-
-def test_relative_paths_are_seen_through(folder, monkeypatch):
-    """Relative paths are compared as what they mean."""
-    monkeypatch.chdir(folder)
-    assert "choose a folder outside" in _output("out", ".")[0][1]
-    assert "choose a folder outside" in _output("../in/out", "**/*.parquet")[0][1]
-    assert _output("../out", ".") == []
-
-
-def test_an_output_that_is_a_file(tmp_path):
-    """A file where the folder, or one above it, should be is named."""
-    (tmp_path / "file").touch()
-    assert _output(tmp_path / "file" / "out") == [
-        ("output.path", f"'{tmp_path}/file' is a file, so there can be no folder '{tmp_path}/file/out'")
-    ]
-    assert "is a file" in _output(tmp_path / "file")[0][1]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_output_that_cannot_be_written(tmp_path):
-    """The nearest folder there is must be writable."""
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert _output(tmp_path / "closed" / "a" / "b") == [
-        ("output.path", f"'{tmp_path}/closed' is not writable")
-    ]
-
-
 def test_checking_writes_nothing(folder):
     """The check leaves no folder and no file behind."""
     before = sorted(folder.parent.rglob("*"))
-    _output(folder.parent / "out" / "deep", folder)
     _source(folder)
     assert sorted(folder.parent.rglob("*")) == before
 

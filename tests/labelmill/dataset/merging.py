@@ -7,6 +7,8 @@ from pathlib import Path
 
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.labeled_folder import LabeledFolder
+from labelmill.dataset.merge import MANIFEST
+from labelmill.dataset.ownership import names_of_ours
 from labelmill.dataset.template import TextTemplate
 from labelmill.store.ledger import Ledger
 
@@ -17,13 +19,15 @@ class Merger:
 
     ledger: Ledger
     template: TextTemplate
+    prefix: str = ""
 
     @contextmanager
     def into(self, files, folder, run_id="run"):
         """The folder that files are merged into, joined and not yet written."""
         with tempfile.TemporaryDirectory() as scratch:
             digests = SourceDigests(files, self.template, Path(scratch) / "digests")
-            merge = LabeledFolder(folder, digests, self.ledger, run_id)
+            ours = frozenset(names_of_ours(folder, folder.with_name(MANIFEST), Path(scratch) / "runs"))
+            merge = LabeledFolder(folder, digests, self.ledger, run_id, self.prefix, ours)
             merge.join(merge.to_merge())
             yield merge
 

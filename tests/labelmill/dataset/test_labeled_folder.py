@@ -202,7 +202,7 @@ def test_a_file_that_cannot_be_read_is_left_out_and_the_others_are_merged(
     record_answers(tmp_path / "ledger", {"b": "money", "c": "money"}, run_id="run-2")
     with merger.into(files, tmp_path / "labeled") as merge:
         merge.write()
-        assert set(merge._digests.faults) == {1}
+        assert set(merge.digests.faults) == {1}
     assert (tmp_path / "labeled" / "1.parquet").read_bytes() == before
     assert set(pl.read_parquet(tmp_path / "labeled" / "2.parquet")["label"]) == {"money"}
     files[1].path.write_bytes(whole)

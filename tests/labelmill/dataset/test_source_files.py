@@ -5,8 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from labelmill.dataset.source import SourceFile, is_url, root_of, source_files
+from labelmill.dataset.source import PassedOver, SourceFile, is_url, list_source, root_of, source_files
 from labelmill.dataset.template import read_template
 
 FRAME = pl.DataFrame({"text": ["a", "b"]})
@@ -73,7 +75,7 @@ def test_a_folder_means_every_parquet_file_below(touch):
 @pytest.mark.parametrize("path", ["", "**/*.parquet", "*/*"])
 def test_hidden_files_are_left_out(touch, path):
     """Names that begin with a dot or an underscore are bookkeeping of other programs."""
-    folder = touch("x/a.parquet", "x/.b.parquet", "x/_c.parquet", ".git/d.parquet", "_delta_log/e.parquet")
+    folder = touch("x/a.parquet", "x/.b.parquet", "x/_c.parquet", ".git/d.parquet", "_temporary/e.parquet")
     assert _names(folder / path) == ["x/a.parquet"]
 
 
@@ -114,13 +116,157 @@ def test_nothing_is_an_empty_list(touch, path):
     assert source_files(str(touch("a.parquet") / path)) == []
 
 
+def test_any_case_of_the_ending_is_parquet(touch):
+    """A folder's `A.PARQUET` is a file of it; a glob takes what it says."""
+    folder = touch("A.PARQUET", "b.Parquet", "c.parquet")
+    assert _names(folder) == ["A.PARQUET", "b.Parquet", "c.parquet"]
+    assert _names(folder / "*.parquet") == ["c.parquet"]
+    assert _names(folder / "*.PARQUET") == ["A.PARQUET"]
+
+
+def test_a_partition_may_begin_with_an_underscore(touch):
+    """`_year=2026/` is a partition, by Spark's rule, and is read as one; `._year=2026/` is hidden."""
+    folder = touch("_year=2026/a.parquet", "_year/b.parquet", "._year=2026/c.parquet")
+    for path in (folder, folder / "*/*.parquet", folder / "**/*.parquet"):
+        (file,) = source_files(str(path))
+        assert str(file.relative) == "_year=2026/a.parquet"
+        assert file.partitions == {"_year": "2026"}
+
+
 def test_a_link_is_followed(touch):
-    """A link to a file is a file, and a link that leads nowhere is none."""
-    folder = touch("real/a.parquet")
+    """A link to a file is a file, a link to a folder a folder, and a link that leads nowhere is none."""
+    folder = touch("real/a.parquet", "more/x/b.parquet")
     (folder / "links").mkdir()
     (folder / "links/b.parquet").symlink_to(folder / "real/a.parquet")
     (folder / "links/c.parquet").symlink_to(folder / "real/gone.parquet")
-    assert _names(folder / "links") == ["b.parquet"]
+    (folder / "links/day=1").symlink_to(folder / "more")
+    listing = list_source(str(folder / "links"))
+    assert [str(file.relative) for file in listing.files] == ["b.parquet", "day=1/x/b.parquet"]
+    assert listing.passed_over == {PassedOver.DANGLING: ["c.parquet"]}
+    assert _names(folder / "links/*/*/*.parquet") == ["day=1/x/b.parquet"]
+
+
+def test_a_link_to_a_file_of_the_source_is_no_second_file(touch):
+    """`latest` is another name of what is there under its own; it is passed over, for files and folders, and said."""
+    folder = touch("day=1/a.parquet", "day=2/a.parquet")
+    (folder / "latest").symlink_to("day=2")
+    (folder / "a-link.parquet").symlink_to("day=1/a.parquet")
+    (folder / "day=1/round").symlink_to("..")
+    for path in (folder, folder / "**/*.parquet"):
+        listing = list_source(str(path))
+        assert [str(file.relative) for file in listing.files] == ["day=1/a.parquet", "day=2/a.parquet"]
+        passed = {name for names in listing.passed_over.values() for name in names}
+        assert passed == {"a-link.parquet", "latest", "day=1/round"}
+    # Reached by the link alone, it is a file.
+    assert _names(folder / "latest/*.parquet") == ["a.parquet"]
+    assert _names(folder / "lat*/*.parquet") == ["latest/a.parquet"]
+
+
+def test_files_of_one_content_are_files_each(touch):
+    """A store that keeps files by their content links two files that are the same to one: no row of either is lost."""
+    folder = touch("blobs/0f3a")
+    (folder / "data/b").mkdir(parents=True)
+    for name in ("data/a.parquet", "data/b/a.parquet"):
+        (folder / name).symlink_to(folder / "blobs/0f3a")
+    assert _names(folder / "data") == ["a.parquet", "b/a.parquet"]
+
+
+def test_a_folder_that_is_named_like_a_file_is_a_folder(touch):
+    """It is gone through; a glob that matches it and not its files says so."""
+    folder = touch("spark.parquet/part-0.parquet", "spark.parquet/_SUCCESS", "b.parquet")
+    assert _names(folder) == ["b.parquet", "spark.parquet/part-0.parquet"]
+    listing = list_source(str(folder / "*.parquet"))
+    assert [str(file.relative) for file in listing.files] == ["b.parquet"]
+    assert listing.notice() == (
+        f"not labeled from '{folder}/*.parquet': folders, which the pattern doesn't look into: 1 ('spark.parquet')"
+    )
+
+
+def test_a_glob_does_not_lead_out_of_its_folder(touch):
+    """A .. behind a wildcard is a mistake; in the fixed part it is a way like any other."""
+    folder = touch("src/a/0.parquet", "src/b/0.parquet", "x.parquet")
+    listing = list_source(str(folder / "src/*/../../x.parquet"))
+    assert listing.files == ()
+    assert listing.mistakes == (
+        (
+            f"'{folder}/src/*/../../x.parquet' has a .. behind a wildcard, which leads out of the folder '{folder}/src'; "
+            "write it without"
+        ),
+    )
+    assert _names(folder / "src/a/../*.parquet") == []
+    assert _names(folder / "src/a/../*/*.parquet") == ["a/0.parquet", "b/0.parquet"]
+
+
+def test_a_name_that_is_not_utf8_is_a_sentence(touch):
+    """It is named with its bytes written out, and the other files are found."""
+    folder = touch("主题/a.parquet")
+    raw = os.fsencode(folder) + b"/\xe4\xb8\xbb/caf\xe9.parquet"
+    os.makedirs(os.path.dirname(raw))  # noqa: PTH103, PTH120
+    os.link(folder / "主题/a.parquet", raw)
+    listing = list_source(str(folder))
+    assert [str(file.relative) for file in listing.files] == ["主题/a.parquet"]
+    assert listing.mistakes == (
+        rf"the name '{folder}/主/caf\xe9.parquet' is not UTF-8, so that few programs can read it; rename it",
+    )
+
+
+def test_what_was_passed_over_is_said_in_one_sentence(touch):
+    """How many, why, and a few names; what other programs leave beside their files needs no word."""
+    folder = touch(
+        "a.parquet",
+        "b.pq",
+        "c.parquet.gz",
+        *(f"_old/{number}.parquet" for number in range(1000)),
+        "x/.hidden.parquet",
+        "x/_SUCCESS",
+        "x/_metadata",
+        "x/_common_metadata",
+        "x/.a.parquet.crc",
+        "x/a.parquet.dvc",
+        ".git/index",
+        "notes.txt",
+    )
+    (folder / "gone.parquet").symlink_to("nowhere")
+    listing = list_source(str(folder))
+    assert [str(file.relative) for file in listing.files] == ["a.parquet"]
+    assert listing.notice() == (
+        f"not labeled from '{folder}': hidden by a name that begins with . or _: 1,001 ('_old/0.parquet', "
+        "'_old/1.parquet', '_old/10.parquet' and 998 more); not named *.parquet: 2 ('b.pq', 'c.parquet.gz'); "
+        "links that lead nowhere: 1 ('gone.parquet')"
+    )
+    assert list_source(str(folder / "*.parquet")).notice() == (
+        f"not labeled from '{folder}/*.parquet': links that lead nowhere: 1 ('gone.parquet')"
+    )
+    assert list_source(str(folder / "a.parquet")).notice() is None
+
+
+PIECES = st.sampled_from(
+    ["a", "_a", ".a", "_k=v", "k=1", "x.parquet", "y.PARQUET", "_z.parquet", "w.pq", "n.txt"]
+)
+TREES = st.sets(st.lists(PIECES, min_size=1, max_size=4).map("/".join), max_size=12)
+
+
+@given(names=TREES)
+def test_no_parquet_file_is_left_out_without_a_word(tmp_path_factory, names):
+    """Each file below a folder that is named like Parquet is labeled or said to be passed over, and no other is."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in sorted(names):
+        try:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        except OSError:  # a file stands where a folder would be
+            continue
+    listing = list_source(str(folder))
+    labeled = [str(file.relative) for file in listing.files]
+    passed = [name for names in listing.passed_over.values() for name in names]
+    expected = [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix.lower() in {".parquet", ".pq"}
+    ]
+    assert sorted(labeled + passed) == sorted(expected)
+    assert labeled == [str(path) for path in sorted(map(Path, labeled))]
+    assert (listing.notice() is None) == (not passed)
 
 
 @pytest.mark.parametrize(
@@ -212,4 +358,8 @@ def test_rows_are_counted_and_numbered_in_order(tmp_path):
 def test_what_is_no_file_is_passed_over(tmp_path):
     """A named pipe that ends in .parquet is no file, and is never opened."""
     os.mkfifo(tmp_path / "pipe.parquet")
-    assert source_files(str(tmp_path)) == []
+    for path in (tmp_path, tmp_path / "*"):
+        listing = list_source(str(path))
+        assert listing.files == ()
+        assert listing.passed_over == {PassedOver.SPECIAL: ["pipe.parquet"]}
+    assert source_files(str(tmp_path / "pipe.parquet")) == []

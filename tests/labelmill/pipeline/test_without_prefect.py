@@ -1,13 +1,17 @@
 """Whole jobs without Prefect: what a run leaves, how it is stopped, and that nothing of Prefect is needed for it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from labelmill.dataset.columns import failure_columns, label_columns
 from labelmill.errors import CannotWrite, JobRefused, RunStopped
 from labelmill.live.progress import viewer
 from labelmill.pipeline.compare import compare
@@ -68,6 +72,68 @@ def test_a_second_run_asks_nothing(practice, job_of, write_texts):
     asked = practice.totals()["requests"]
     record = label(job_of(), practice.base_url)
     assert (record.status, record.rows_reused, practice.totals()["requests"]) == ("completed", 40, asked)
+
+
+def test_a_run_says_once_what_it_passed_over(practice, job_of, write_texts, tmp_path, caplog):
+    """A file that is hidden is not labeled, and that stands in the log and beside the run's numbers."""
+    write_texts(TEXTS)
+    (tmp_path / "in" / "_old").mkdir(parents=True)
+    for name in ("a.parquet", "_old/b.parquet"):
+        shutil.copy(tmp_path / "source.parquet", tmp_path / "in" / name)
+    record = label(job_of(source={"path": str(tmp_path / "in")}), practice.base_url)
+    sentence = (
+        f"not labeled from '{tmp_path}/in': hidden by a name that begins with . or _: 1 ('_old/b.parquet')"
+    )
+    assert (record.rows_total, record.notices) == (len(TEXTS), [sentence])
+    assert [said.message for said in caplog.records].count(sentence) == 1
+
+
+def test_texts_that_are_json_are_labeled(practice, job_of, tmp_path):
+    """A payload is sent as it stands, whether its writer calls it JSON or just bytes."""
+    payloads = [json.dumps({"title": text}) for text in TEXTS]
+    columns = {
+        "json": pa.array(payloads, pa.json_()),
+        "bytes": pa.array([text.encode() for text in payloads]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "source.parquet", store_schema=False)
+    for column in columns:
+        record = label(job_of(source={"text": column}), practice.base_url)
+        assert (record.status, record.rows_labeled) == ("completed", 40)
+    # Both are the same texts.
+    assert practice.totals()["requests"] == 40
+
+
+def test_a_dataset_that_has_a_label_is_labeled_under_a_prefix(practice, job_of, tmp_path):
+    """Its own columns stay, ours begin with the prefix, wherever they are written, counted and shown; another prefix costs nothing."""
+    practice.configure(PracticeSettings(faults={FaultKind.TOO_LONG: 0.4}))
+    own = pl.DataFrame({"text": TEXTS, "Label": ["own"] * 40, "failure_kind": ["own"] * 40})
+    own.write_parquet(tmp_path / "source.parquet")
+    asked = None
+    for prefix in ("lm_", "x"):
+        job = job_of(
+            output={"path": str(tmp_path / "out"), "column_prefix": prefix}, run={"max_failed_fraction": 1.0}
+        )
+        record = label(job, practice.base_url)
+        labeled = pl.read_parquet(record.labeled_path + "/*.parquet")
+        assert labeled.columns == [*own.columns, *label_columns(prefix)]
+        assert labeled.select(own.columns).equals(own)
+        counts = dict(labeled.group_by(f"{prefix}label_status").len().iter_rows())
+        assert counts == {"ok": record.rows_labeled, "failed": record.rows_failed}
+        assert len(counts) == 2
+        assert record.labels == dict(labeled[f"{prefix}label"].drop_nulls().value_counts().iter_rows())
+        failed = pl.read_parquet(record.failed_path)
+        assert failed.columns == [*own.columns, *failure_columns(prefix)]
+        assert failed["failure_kind"].unique().to_list() == ["own"]
+        assert failed[f"{prefix}failure_kind"].unique().to_list() == ["too_long"]
+        manifest = json.loads((tmp_path / "out" / "_manifest.json").read_bytes())
+        assert (manifest["column_prefix"], list(manifest["label_columns"])) == (
+            prefix,
+            [*label_columns(prefix)],
+        )
+        page = (tmp_path / "out" / "runs" / record.run_id / "report.html").read_text()
+        assert failed["text"][0] in page
+        asked = asked or practice.totals()["requests"]
+    assert practice.totals()["requests"] == asked
 
 
 def test_what_the_provider_failed_at_is_asked_once_more_at_the_end(practice, job_of, write_texts):

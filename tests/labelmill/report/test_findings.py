@@ -80,6 +80,19 @@ def test_at_most_three_examples_of_each_kind(tmp_path):
     assert found["empty_text"] == (Example(None, "the row has no text"),)
 
 
+def test_examples_are_read_under_the_columns_prefix(tmp_path):
+    """A source's own `failure_kind` is not taken for ours."""
+    columns = {
+        "lm_failure_kind": ["refused"],
+        "lm_failure_message": ["no"],
+        "failure_kind": ["own"],
+        "text": ["a"],
+    }
+    pl.DataFrame(columns).write_parquet(tmp_path / "f.parquet")
+    found = failure_examples(tmp_path / "f.parquet", read_template("text"), "lm_")
+    assert found == {"refused": (Example("a", "no"),)}
+
+
 def test_every_answer_is_in_one_bin():
     """The few that took very long are in the last bin and don't squeeze the others together."""
     seconds = pl.Series([None, 0.0, *(number / 1000 for number in range(1, 1001)), 600.0])

@@ -146,6 +146,18 @@ def test_a_dead_process_own_temporary_files_are_found_and_no_one_elses(tmp_path)
     assert temporaries_in(tmp_path / "none") == []
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "技" * 85, "é" * 120 + ".parquet"])
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path, name):
+    """The temporary file's name is no longer for it, beside the file and elsewhere, and is known for one of ours."""
+    write_text_whole(tmp_path / name, "whole")
+    assert names_in(tmp_path) == [name]
+    with written_whole(tmp_path / name, tmp_path / "scratch") as temporary:
+        temporary.write_text("new")
+        assert temporaries_in(tmp_path / "scratch") == [temporary]
+        assert len(os.fsencode(temporary.name)) < 143
+    assert (tmp_path / name).read_text() == "new"
+
+
 @pytest.mark.parametrize(
     ("kept", "fault"),
     [
