@@ -115,10 +115,13 @@ def _beside(left: pl.LazyFrame, right: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([left, right], how="horizontal")
 
 
-def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> list[Path]:
+def write_labeled(
+    files: Sequence[SourceFile], merger: Merger, folder: Path, left: Sequence[Path] = ()
+) -> list[Path]:
     """Publish the labeled files, each one whole under its source's relative name, and return them.
 
-    Files that the source no longer has are removed from the folder, and so is what a killed run had half written.
+    Files that the source no longer has are removed from the folder, and so is what a killed run had half written. Those
+    that are `left`, by their relative names, stay as they are.
     The manifest goes first, before any file is replaced, and is written anew by the run's end: where there is one, it
     is true of every file there, and where there is none, a run is writing or was killed.
 
@@ -141,7 +144,7 @@ def write_labeled(files: Sequence[SourceFile], merger: Merger, folder: Path) -> 
         raise CannotWrite(_restless_words(restless))
     ours = {folder / file.relative for file in files}
     suffixes = {".parquet", ".tmp", *(path.suffix for path in ours)}
-    for stale in set(folder.rglob("*")) - ours:
+    for stale in set(folder.rglob("*")) - ours - {folder / relative for relative in left}:
         if stale.suffix in suffixes and not stale.is_dir():
             stale.unlink()
     return sorted(ours)

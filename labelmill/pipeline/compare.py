@@ -16,7 +16,9 @@ from labelmill.job.model import LabelJob
 from labelmill.report.comparison import estimate_sentence, total_sentence
 from labelmill.run.context import RunContext
 from labelmill.run.open_run import open_output
+from labelmill.run.optional import OptionalSteps, kept
 from labelmill.run.runner import Runner
+from labelmill.run.unreadable import over_readable
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,7 @@ def compare(  # noqa: PLR0913  (an option each)
                 if way is WARM_UP or context.stop_signal.stopped is None
             ]
         comparison = comparison_of(context, sample.rows, estimate, receipts[1:], datetime.now(UTC))
-        runner.step("publish", partial(publish, context, runner, comparison))
-    return comparison
+        return runner.step("publish", partial(publish, context, runner, comparison))
 
 
 def plan(context: RunContext, strategies: Sequence[Strategy], rows: int) -> tuple[Sample, Estimate]:
@@ -70,7 +71,7 @@ def plan(context: RunContext, strategies: Sequence[Strategy], rows: int) -> tupl
     Raises:
         JobRefused: the source has no text.
     """
-    drawn = draw_sample(context.files, context.template, rows)
+    drawn = over_readable(context, lambda files: draw_sample(files, context.template, rows))
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
     texts = drawn["text"].to_list()
@@ -80,8 +81,15 @@ def plan(context: RunContext, strategies: Sequence[Strategy], rows: int) -> tupl
     return write_sample(drawn, context.record_folder), estimate
 
 
-def publish(context: RunContext, runner: Runner, comparison: Comparison) -> None:
-    """Write `compare.json`, then let the comparison be shown."""
-    write_comparison(comparison, context.record_folder)
-    runner.show(comparison)
+def publish(context: RunContext, runner: Runner, comparison: Comparison) -> Comparison:
+    """Write `compare.json`, then let the comparison be shown, which costs nothing of it.
+
+    Returns:
+        the record as it is on the disk.
+    """
+    folder, optional = context.record_folder, OptionalSteps()
+    write_comparison(comparison, folder)
+    for thing, show in runner.shows(comparison).items():
+        optional.take(thing, show, None, "shown")
     log.info("Compared %s", total_sentence(comparison))
+    return kept(comparison, comparison, optional, partial(write_comparison, folder=folder))

@@ -31,6 +31,7 @@ from labelmill.money.prices import surcharge_of
 from labelmill.providers.table import provider_of
 from labelmill.run.context import RunContext
 from labelmill.run.runner import Runner
+from labelmill.run.unreadable import pending_over_readable
 from labelmill.store.ledger import faults_named
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,9 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
         known.append(tries.select("digest"))
     path = context.record_folder / f"pending-batches-{len(session.outstanding.settled)}.parquet"
     with faults_named(context.folder.ledgers):
-        texts = write_pending(context.files, context.template, pl.concat(known), path)
+        texts = pending_over_readable(
+            context, lambda files: write_pending(files, context.template, pl.concat(known), path), path
+        )
     context.notice_task_change(path, "batch")
     has_schemas = provider_of(context.job.model).has_schemas
     session.planned(Unsent(write_groups(path, tries, has_schemas=has_schemas)))

@@ -16,6 +16,7 @@ from labelmill.batch.session import BatchSession
 from labelmill.dataset.merge import Merger
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import TextTemplate, read_template
+from labelmill.dataset.unreadable import Fault
 from labelmill.job.model import LabelJob, Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
@@ -68,6 +69,8 @@ class RunContext:
         self.throttle = Throttle(self.job.run, stop_signal=self.stop_signal)
         self.progress = Progress(self.throttle.pause)
         self.notices: list[str] = []
+        self.unreadable: dict[SourceFile, Fault] = {}
+        """Files whose texts can't be read, which are left out, and why."""
         self.next_number = 0
         self._numbers = threading.Lock()
 
@@ -130,6 +133,11 @@ class RunContext:
     def files(self) -> list[SourceFile]:
         """The source's files."""
         return source_files(self.job.source.path)
+
+    @property
+    def readable_files(self) -> list[SourceFile]:
+        """Those of them that are labeled: all but the `unreadable`."""
+        return [file for file in self.files if file not in self.unreadable]
 
     @property
     def endpoint(self) -> Endpoint:

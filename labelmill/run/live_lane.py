@@ -12,6 +12,7 @@ from labelmill.run.batch_lane import digests_out
 from labelmill.run.classify import classify_chunk
 from labelmill.run.context import RunContext
 from labelmill.run.runner import Runner
+from labelmill.run.unreadable import pending_over_readable
 from labelmill.store.ledger import faults_named
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,9 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
     )
     among = ledger.tries(context.run_id).select("digest") if job.run.lane == "batch" else None
     with faults_named(context.folder.ledgers):
-        texts = write_pending(context.files, context.template, known, path, among)
+        texts = pending_over_readable(
+            context, lambda files: write_pending(files, context.template, known, path, among), path
+        )
         if not retry_failed:
             write_tried(path, ledger.tries(context.run_id))
     if after:

@@ -1,6 +1,7 @@
 """`_manifest.json`, beside `labeled/`: says to readers that know nothing of Prefect what is there, and that it is whole."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ from labelmill.run.record import RunRecord
 from labelmill.store.files import write_text_whole
 
 
-def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetime) -> dict[str, Any]:
-    """What the manifest says. `is_complete` is whether every row with a text was asked: none is `pending`.
+def manifest_of(
+    record: RunRecord, files: list[dict[str, Any]], created: datetime, unreadable: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the manifest says. `is_complete` is whether every row with a text was asked: none is `pending` or `unreadable`.
 
     `labels` are the rows by label, also of those labels that no row has.
 
-    `files` are the published files as (`path`, relative to `labeled/`; `rows`; `bytes`).
+    `files` are the published files as (`path`, relative to `labeled/`; `rows`; `bytes`). `unreadable` are the paths of those
+    whose source could not be read: where they are among the `files`, an earlier run has written them.
     """
     return {
         "job": record.job.name,
         "run_id": record.run_id,
         "status": record.status,
-        "is_complete": not record.rows_pending,
+        "is_complete": not (record.rows_pending or unreadable),
         "practice": record.practice,
         "task_key": record.task_key,
         "created_at_utc": created.isoformat(),
@@ -33,15 +37,21 @@ def manifest_of(record: RunRecord, files: list[dict[str, Any]], created: datetim
             "failed": record.rows_failed,
             "pending": record.rows_pending,
             "empty": record.rows_empty,
+            "unreadable": record.rows_unreadable,
         },
         "labels": record.labels,
         "label_columns": {name: str(kind) for name, kind in LABEL_COLUMNS.items()},
         "files": files,
+        "unreadable_files": list(unreadable),
     }
 
 
-def write_manifest(record: RunRecord, relative: list[Path], created: datetime) -> None:
+def write_manifest(
+    record: RunRecord, relative: list[Path], created: datetime, unreadable: Sequence[Path] = ()
+) -> None:
     """Write the manifest of what was published, after its last file, whole or not at all.
+
+    Of the files whose source is `unreadable` it names those that an earlier run has left.
 
     It stands beside `labeled/` rather than in it: Polars refuses to read a folder that holds anything but Parquet.
     """
@@ -55,7 +65,7 @@ def write_manifest(record: RunRecord, relative: list[Path], created: datetime) -
             .item(),
             "bytes": (folder / path).stat().st_size,
         }
-        for path in relative
+        for path in [*relative, *(path for path in unreadable if (folder / path).exists())]
     ]
-    manifest = manifest_of(record, files, created)
+    manifest = manifest_of(record, files, created, [path.as_posix() for path in unreadable])
     write_text_whole(folder.with_name(MANIFEST), json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")

@@ -1,5 +1,6 @@
 """Opening a run: the lock, the endpoint, what a dead run left; and whatever happens, a record at the end."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,9 +16,20 @@ from labelmill.run.causes import causes_of
 from labelmill.run.context import RunContext, new_run_id
 from labelmill.run.counts import Work, work_of_run
 from labelmill.run.publication import Merged
-from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
+from labelmill.run.record import (
+    NO_CAUSES,
+    Prices,
+    RunRecord,
+    read_record,
+    record_of,
+    status_of,
+    unreadable_of,
+    write_record,
+)
 from labelmill.run.recovery import recover_dead_runs
 from labelmill.store.folder import LockedError, OutputFolder, locked
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -54,8 +66,16 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         try:
             yield context
         finally:
-            for plan in context.record_folder.glob("pending*"):
-                plan.unlink()
+            _remove_plans(context)
+
+
+def _remove_plans(context: RunContext) -> None:
+    """Take the copies of texts away that the run has asked; where one can't be removed, the next run does it."""
+    for plan in context.record_folder.glob("pending*"):
+        try:
+            plan.unlink()
+        except OSError as error:
+            log.warning("%s can't be removed: %s; the next run tries again", plan, error.strerror or error)
 
 
 @contextmanager
@@ -94,6 +114,7 @@ def finished_record(context: RunContext, merged: Merged | None) -> RunRecord:
         context.stop_signal.stopped,
         context.batch_session.outstanding.mine,
         causes,
+        unreadable_of(context),
     )
     prices = Prices(context.price, context.batch_price)
     batches, finished = context.batch_session.records, datetime.now(UTC)

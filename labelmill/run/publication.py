@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labelmill.dataset.merge import MANIFEST, write_failed, write_labeled
+from labelmill.dataset.merge import MANIFEST, write_labeled
 from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, count_rows, count_statuses
 from labelmill.store.folder import OutputFolder
@@ -42,7 +42,9 @@ class Merged(BaseModel):
 
 
 def publish_labels(context: RunContext) -> Merged:
-    """Put the labels beside their rows and publish what this run may replace; write down the rows that failed.
+    """Put the labels beside their rows and publish what this run may replace.
+
+    A file that can't be read is left out: what an earlier run has published of it, for the same task, stays as it was.
 
     Raises:
         CannotWrite: the source changes all the time.
@@ -51,17 +53,19 @@ def publish_labels(context: RunContext) -> Merged:
     published = published_in(context.folder.labeled)
     has_paid = has_paid_answers(context.folder)
     labeled = destination_of(context.folder, published, practice=context.practice, has_paid_answers=has_paid)
-    kept = None
+    files, kept = context.readable_files, None
+    unreadable = sum(fault.rows or 0 for fault in context.unreadable.values())
     if published is not None and is_worth_keeping(published, context):
         rows = count_statuses(
-            [context.merger.label_columns(file) for file in context.files], context.run_id, context.job.labels
-        )
+            [context.merger.label_columns(file) for file in files], context.run_id, context.job.labels
+        ).and_unreadable(unreadable)
         kept = None if may_replace(rows, context.job.run.max_failed_fraction) else published
     if kept is None:
-        files = write_labeled(context.files, context.merger, labeled)
-        rows = count_rows(files, context.run_id, context.job.labels)
-    if rows.failed:
-        write_failed(context.files, context.merger, context.folder.failed(context.run_id))
+        there = published if labeled == context.folder.labeled else published_in(labeled)
+        is_ours = there is None or there.task_key == context.task_key
+        left = [file.relative for file in context.unreadable] if is_ours else []
+        written = write_labeled(files, context.merger, labeled, left)
+        rows = count_rows(written, context.run_id, context.job.labels).and_unreadable(unreadable)
     return Merged(rows=rows, labeled=labeled, kept=kept)
 
 
@@ -88,8 +92,11 @@ def is_worth_keeping(published: Published, context: RunContext) -> bool:
 
 
 def may_replace(rows: RowCounts, max_failed_fraction: float) -> bool:
-    """Whether a task's labels may take another task's place: none is missing, and no more rows failed than allowed."""
-    return not rows.pending and not too_many_failed(rows, max_failed_fraction)
+    """Whether a task's labels may take another task's place: none is missing, and no more rows failed than allowed.
+
+    A row that can't be read has no label of this task, and the other's would stay beside the new ones.
+    """
+    return not rows.pending and not rows.unreadable and not too_many_failed(rows, max_failed_fraction)
 
 
 def too_many_failed(rows: RowCounts, max_failed_fraction: float) -> bool:

@@ -17,6 +17,7 @@ from labelmill.report.findings import (
     seconds_bins_of,
 )
 from labelmill.run.context import RunContext
+from labelmill.run.optional import OptionalSteps
 
 
 def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job_of):
@@ -74,7 +75,7 @@ def test_at_most_three_examples_of_each_kind(tmp_path):
     ]
     frame = pl.DataFrame(rows, schema=["failure_kind", "text", "failure_message"], orient="row")
     frame.write_parquet(tmp_path / "f.parquet")
-    found = failure_examples(tmp_path / "f.parquet", read_template("text"))
+    found = failure_examples([tmp_path / "f.parquet"], read_template("text"))
     assert [example.text[:2] for example in found["off_label"]] == ["0 ", "1 ", "2 "]
     assert {len(example.text) for example in found["off_label"]} == {200}
     assert found["empty_text"] == (Example(None, "the row has no text"),)
@@ -107,5 +108,5 @@ def test_what_is_known_of_an_unknown_cost_counts_for_the_limit(record_of, job_of
     run = RunContext(
         job=job, run_id=record.run_id, base_url="", practice=False, started_at_utc=record.started_at_utc
     )
-    (use,) = findings_of(run, record).limits
+    (use,) = findings_of(run, record, OptionalSteps()).limits
     assert (use.field, use.spent_usd) == ("max_cost_usd", Decimal(spent))
