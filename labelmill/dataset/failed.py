@@ -278,7 +278,6 @@ class _Reader:
             [rows[name].to_arrow().cast(_FAILURES.field(name).type) for name in _FAILURES.names],
             schema=_FAILURES,
         )
-
         try:
             self._file = pq.ParquetFile(
                 self._failed.file.path, pre_buffer=False, buffer_size=2**20, coerce_int96_timestamp_unit="us"

@@ -86,7 +86,9 @@ def faults_in(path: Path) -> list[Fault]:
     are no UTF-8 can't be read either.
     """
     try:
-        with pq.ParquetFile(path, pre_buffer=False, coerce_int96_timestamp_unit="us") as file:
+        with pq.ParquetFile(
+            path, pre_buffer=False, buffer_size=2**20, coerce_int96_timestamp_unit="us"
+        ) as file:
             found: list[Fault] = []
             for index, name in enumerate(_leaf_names(file)):
                 reason = _fault_of_leaf(file, index)

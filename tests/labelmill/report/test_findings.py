@@ -81,6 +81,41 @@ def test_at_most_three_examples_of_each_kind(tmp_path):
     assert found["empty_text"] == (Example(None, "the row has no text"),)
 
 
+def test_examples_come_from_all_files_of_a_run(tmp_path):
+    """Those of a kind are three in all; a file whose text could not be read has messages without texts."""
+    names = ["failure_kind", "text", "failure_message"]
+    parts = {
+        "1": [("off_label", "a", "no"), ("off_label", "b", "no")],
+        "2": [
+            ("off_label", "a", "no"),
+            ("off_label", "c", "no"),
+            ("off_label", "d", "no"),
+            ("too_long", "e", "no"),
+        ],
+    }
+    for name, rows in parts.items():
+        pl.DataFrame(rows, schema=names, orient="row").write_parquet(tmp_path / f"{name}.parquet")
+    rest = pl.DataFrame([("refused", "no")], schema=["failure_kind", "failure_message"], orient="row")
+    rest.write_parquet(tmp_path / "3.parquet")
+    found = failure_examples([tmp_path / f"{name}.parquet" for name in "123"], read_template("text"))
+    texts = {kind: [example.text for example in examples] for kind, examples in found.items()}
+    assert texts == {"off_label": ["a", "b", "c"], "too_long": ["e"], "refused": [None]}
+
+
+def test_what_can_not_be_read_is_left_out_and_said(record_of, job_of, tmp_path):
+    """A file of failed rows that somebody took away costs the examples and nothing else."""
+    job = job_of(run={"max_cost_usd": 1.0})
+    record = record_of(job, failed_path=str(tmp_path / "gone.parquet"))
+    run = RunContext(
+        job=job, run_id=record.run_id, base_url="", practice=False, started_at_utc=record.started_at_utc
+    )
+    optional = OptionalSteps()
+    found = findings_of(run, record, optional)
+    assert (found.examples, len(found.limits), found.past) == ({}, 1, ())
+    (sentence,) = optional.sentences
+    assert sentence.startswith("the examples of failures could not be read: ")
+
+
 def test_every_answer_is_in_one_bin():
     """The few that took very long are in the last bin and don't squeeze the others together."""
     seconds = pl.Series([None, 0.0, *(number / 1000 for number in range(1, 1001)), 600.0])
