@@ -89,7 +89,6 @@ def publish(context: RunContext, runner: Runner, comparison: Comparison) -> Comp
     """
     folder, optional = context.record_folder, OptionalSteps()
     write_comparison(comparison, folder)
-    for thing, show in runner.shows(comparison).items():
-        optional.take(thing, show, None, "shown")
+    optional.take_all("the comparison", partial(runner.shows, comparison), "shown")
     log.info("Compared %s", total_sentence(comparison))
     return kept(comparison, comparison, optional, partial(write_comparison, folder=folder))

@@ -84,7 +84,7 @@ def merge(context: RunContext) -> Merged:
     )
     counts = ", ".join(f"{getattr(rows, name):,} {name}" for name in names)
     if merged.kept is None:
-        log.info("Published %s in %s: %s", counted(rows.total, "row"), files, counts)
+        log.info("Published %s in %s: %s", counted(rows.total - rows.unreadable, "row"), files, counts)
     else:
         where = visible(str(merged.labeled))
         log.info("%s stays as run %s left it; this task so far: %s", where, merged.kept.run_id, counts)
@@ -120,8 +120,8 @@ def publish(context: RunContext, runner: Runner, record: RunRecord, optional: Op
     page = optional.take(
         "the report", partial(_write_page, optional.told_in(record), findings, figures, folder), None
     )
-    for thing, show in runner.shows(optional.told_in(record), findings, costs, page).items():
-        optional.take(thing, show, None, "shown")
+    shows = partial(runner.shows, optional.told_in(record), findings, costs, page)
+    optional.take_all("the run", shows, "shown")
     optional.take("the last lines", partial(_log_ending, record, page), None, "logged")
     return kept(record, written, optional, partial(write_record, folder=folder))
 
@@ -142,6 +142,5 @@ def _log_ending(record: RunRecord, page: Path | None) -> None:
 
 def announced(context: RunContext, runner: Runner, record: RunRecord, optional: OptionalSteps) -> RunRecord:
     """Let others be told of a run that has ended, and return its record as it is on the disk then."""
-    for thing, announce in runner.announces(record).items():
-        optional.take(thing, announce, None, "announced")
+    optional.take_all("the run's end", partial(runner.announces, record), "announced")
     return kept(record, record, optional, partial(write_record, folder=context.record_folder))

@@ -3,7 +3,7 @@
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -57,6 +57,14 @@ class OptionalSteps:
             self.omissions.append(Omission(thing, done, reason_of(error)))
             return otherwise
 
+    def take_all(
+        self, thing: str, steps: Callable[[], Mapping[str, Callable[[], object]]], done: str
+    ) -> None:
+        """Take several steps, each by its own thing; `thing` is what comes to nothing where they can't even be told."""
+        nothing: Mapping[str, Callable[[], object]] = {}
+        for each, do in self.take(thing, steps, nothing, done).items():
+            self.take(each, do, None, done)
+
     @property
     def sentences(self) -> list[str]:
         """What came to nothing, in a sentence for each reason: a full disk is named once, whatever it kept from being written."""
@@ -94,9 +102,14 @@ def is_fault(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
+def is_whole_disk(error: BaseException) -> bool:
+    """Whether it is the disk that is full or read-only, and not a file that is at fault."""
+    return isinstance(error, OSError) and error.errno in _WHOLE_DISK
+
+
 def reason_of(error: BaseException) -> str:
     """Why something went wrong, on one line; the same for all that one fault of the disk has kept from being done."""
-    if isinstance(error, OSError) and error.errno in _WHOLE_DISK:
+    if isinstance(error, OSError) and error.errno is not None and is_whole_disk(error):
         return os.strerror(error.errno)
     if isinstance(error, OSError) and error.strerror:
         words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -12,6 +12,7 @@ from labelmill.dataset.source import SourceFile
 from labelmill.dataset.unreadable import Fault, read_texts
 from labelmill.errors import JobRefused, Mistake
 from labelmill.run.context import RunContext
+from labelmill.run.optional import is_whole_disk
 
 T = TypeVar("T")
 
@@ -28,8 +29,8 @@ def over_readable(context: RunContext, do: Callable[[Sequence[SourceFile]], T]) 
     """
     try:
         return do(_some_readable(context))
-    except (PolarsError, PanicException, OSError):
-        if not find_unreadable(context):
+    except (PolarsError, PanicException, OSError) as error:
+        if is_whole_disk(error) or not find_unreadable(context):
             raise
         return do(_some_readable(context))
 

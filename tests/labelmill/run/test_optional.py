@@ -89,6 +89,19 @@ def test_what_ends_the_process_passes(error):
     assert optional.sentences == []
 
 
+def test_each_of_several_steps_costs_only_itself():
+    """Also where one fails, the others are taken; where nobody can tell them, that is said."""
+    optional, done = OptionalSteps(), []
+
+    def broken():
+        raise ValueError("no")
+
+    optional.take_all("the run", lambda: {"a": broken, "b": lambda: done.append("b")}, "shown")
+    optional.take_all("the run", broken, "announced")
+    assert done == ["b"]
+    assert optional.sentences == ["a could not be shown, the run could not be announced: ValueError: no"]
+
+
 def test_what_goes_well_is_handed_on():
     """The step's own result, and nothing to say."""
     optional = OptionalSteps()
