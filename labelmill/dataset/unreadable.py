@@ -116,7 +116,7 @@ def _fault_of_leaf(file: pq.ParquetFile, index: int) -> str | None:
                 ),
             )
             for batch in file.reader.iter_batches(size, [group], [index]):
-                batch.validate(full=True)
+                batch.column(0).validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         return _reason_of(error)
     return None

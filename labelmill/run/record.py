@@ -197,13 +197,12 @@ def status_of(  # noqa: PLR0913, PLR0917  (an ending depends on all of these)
     """
     rows, kept = (merged.rows, merged.kept) if merged else (RowCounts(), None)
     status, sentence = _ending_of(rows, max_failed_fraction, stopped, out)
-    left_out = _unreadable_words(unreadable) if unreadable else None
+    is_published = merged is not None and kept is None
+    left_out = _unreadable_words(unreadable, is_published=is_published) if unreadable else None
     if sentence is None:
         if left_out is None:
             return status, None
         status, sentence, left_out = "files_unreadable", left_out, None
-        if merged is not None and kept is None:
-            sentence += "; all others are published"
     sentences = [sentence]
     if kept is not None:
         sentences.append(_kept_words(kept))
@@ -241,7 +240,7 @@ def _ending_of(
     return "completed", None
 
 
-def _unreadable_words(unreadable: Sequence[UnreadableFile]) -> str:
+def _unreadable_words(unreadable: Sequence[UnreadableFile], *, is_published: bool) -> str:
     named = [
         f"{one.path!r} ({one.reason})"
         if one.column is None
@@ -251,9 +250,11 @@ def _unreadable_words(unreadable: Sequence[UnreadableFile]) -> str:
     more = len(unreadable) - len(named)
     files = "1 file" if len(unreadable) == 1 else f"{len(unreadable):,} files"
     was, it = ("was", "it") if len(unreadable) == 1 else ("were", "them")
+    rest = f" and {more:,} more" if more else ""
+    others = "; all others are published" if is_published else ""
     return (
-        f"{files} can't be read and {was} left out: {', '.join(named)}{f' and {more:,} more' if more else ''}; mend {it} or take "
-        f"{it} out of the source, and run it again"
+        f"{files} can't be read and {was} left out: {', '.join(named)}{rest}{others}; "
+        f"mend {it} or take {it} out of the source, and run it again"
     )
 
 
