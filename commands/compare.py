@@ -1,6 +1,7 @@
 """`labelmill compare`: the same texts sequentially, in batches and as a run asks them, side by side."""
 
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from labelmill.compare.estimate import Estimate, estimate_of
 from labelmill.compare.record import Comparison
 from labelmill.compare.sample import draw_sample
 from labelmill.compare.strategies import strategies_of
+from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.errors import JobRefused, Mistake
@@ -128,7 +130,9 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
         JobRefused: there is no text to ask, or nobody to ask for a yes.
     """
     endpoint = endpoint_of(job.model, wanted.model_base_url)
-    drawn = draw_sample(source_files(job.source.path), read_template(job.source.text), wanted.rows)
+    files, template = source_files(job.source.path), read_template(job.source.text)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = draw_sample(SourceDigests(files, template, Path(folder)), wanted.rows)
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
     price = price_of(job.model, job.price, endpoint.base_url)

@@ -34,7 +34,7 @@ def labelmill(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917  (an option each)
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json to standard output.")] = False,
     max_cost_usd: Annotated[
@@ -46,6 +46,12 @@ def run(
     model_base_url: Annotated[
         str | None, typer.Option(help="Send this run's requests to another address.", show_default=False)
     ] = None,
+    check_files: Annotated[
+        bool,
+        typer.Option(
+            "--check-files", help="Read all columns of all files first, and ask nothing if one can't be read."
+        ),
+    ] = False,
 ) -> None:
     """Label what is not labeled yet. Running it again is safe and, with nothing new, free."""
     from commands.run import run_job  # noqa: PLC0415  (the help should not wait for Polars and LangChain)
@@ -56,6 +62,7 @@ def run(
             max_cost_usd=max_cost_usd,
             model_base_url=model_base_url,
             retry_failed=retry_failed,
+            check_files=check_files,
             as_json=as_json,
         )
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.terminal import console, print_json, shown
+from labelmill.check.columns import check_columns
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
 from labelmill.compare.record import Comparison
@@ -19,13 +21,16 @@ from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
+from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
+from labelmill.store.folder import OutputFolder
 
 EXIT_CODES = {
     "completed": 0,
     "waiting": 5,
     "budget_reached": 4,
     "too_many_failures": 3,
+    "files_unreadable": 6,
     "failed": 1,
     "cancelled": 1,
 }
@@ -68,12 +73,20 @@ def ending_in_a_sentence() -> Iterator[None]:
         raise typer.Exit(EXIT_OTHER) from None
 
 
-def run_job(
-    path: Path, *, max_cost_usd: float | None, model_base_url: str | None, retry_failed: bool, as_json: bool
+def run_job(  # noqa: PLR0913  (an option each)
+    path: Path,
+    *,
+    max_cost_usd: float | None,
+    model_base_url: str | None,
+    retry_failed: bool,
+    check_files: bool,
+    as_json: bool,
 ) -> int:
     """Run a job file and print its record; returns the exit code."""
     with ending_in_a_sentence():
         job = read_job(path, max_cost_usd, model_base_url)
+        if check_files:
+            check_columns(job, str(path))
         answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
     if as_json:
@@ -115,11 +128,19 @@ def refuse(refused: JobRefused) -> int:
 
 
 def show(record: RunRecord) -> None:
-    """Print a run's summary to the terminal. What comes from outside moves no cursor and opens no link."""
+    """Print a run's summary to the terminal, and at its end what the run could not leave; no trouble with it ends the command."""
+    optional = OptionalSteps()
+    optional.take("the summary", partial(_show_summary, record), None, "shown")
+    for sentence in [*record.omissions, *optional.sentences]:
+        optional.take("the last notices", partial(_say, f"[yellow]{shown(sentence)}.[/]"), None, "shown")
+
+
+def _show_summary(record: RunRecord) -> None:
+    """What comes from outside moves no cursor and opens no link."""
     console.print(
         f"\n[bold]{shown(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
     )
-    for notice in notices(record):
+    for notice in notices(record.model_copy(update={"notices": _known_before_the_end(record)})):
         _say(f"[yellow]{shown(notice)}[/]")
     facts = Table.grid(padding=(0, 2))
     for what, value in [*rows_of(record), *bill_of(record)]:
@@ -139,11 +160,13 @@ def show(record: RunRecord) -> None:
     for whose, often, words in said_of(record):
         if words not in (record.message or ""):
             _say(f"{whose}, {often}: {shown(words)}")
-    folder = Path(record.job.output.path) / "runs" / record.run_id
-    console.print(
-        f"\nlabels  {shown(record.labeled_path)}\nreport  {shown(str(folder / 'report.html'))}",
-        soft_wrap=True,
-    )
+    page = OutputFolder.of(record.job).run(record.run_id) / "report.html"
+    report = f"\nreport  {shown(str(page))}" if page.exists() else ""
+    console.print(f"\nlabels  {shown(record.labeled_path)}{report}", soft_wrap=True)
+
+
+def _known_before_the_end(record: RunRecord) -> list[str]:
+    return [notice for notice in record.notices if notice not in record.omissions]
 
 
 def _say(words: str) -> None:

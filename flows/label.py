@@ -9,7 +9,6 @@ from labelmill.job.model import LabelJob
 from labelmill.pipeline.label import label
 from labelmill.run.record import RunRecord
 from labelmill.run.runner import CHUNKS_IN_FLIGHT
-from tasks.asset import announce
 from tasks.limits import check_shared_limit
 from tasks.log_lines import forward_logs
 from tasks.runner import PrefectRunner
@@ -45,7 +44,6 @@ def label_dataset(
         check_shared_limit(job)
         with job_tags(job.name):
             record = label(job, model_base_url, retry_failed=retry_failed, runner=PrefectRunner(job))
-            announce(record)
     except (JobRefused, CannotWrite, OSError) as error:
         return state_without_record(error, job.output.path)
     message = f"{record.rows_labeled} of {record.rows_total} rows labeled. {record.message or ''}"

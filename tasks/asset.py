@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +19,42 @@ from labelmill.run.record import RunRecord
 from labelmill.store.folder import OutputFolder
 from tasks.artifact_keys import artifact_key_of
 
-ALERTING = ("budget_reached", "too_many_failures", "failed")
+ANNOUNCED = ("completed", "waiting", "budget_reached", "files_unreadable")
+ALERTING = ("budget_reached", "too_many_failures", "files_unreadable", "failed")
 LONGEST_KEY = 512
 _NOT_IN_A_KEY = re.compile(r"[\s#?&%\"'<>\[\]{}|\\^`\x00]")
 
 
-def announce(record: RunRecord) -> None:
-    """Tell the server what came of a run: the labeled dataset as an asset, and an event where a person should look.
+def announcements_of(record: RunRecord) -> dict[str, Callable[[], object]]:
+    """What the server is told of a run: the labeled dataset as an asset, and an event where a person should look.
 
-    A dataset is announced as labeled by a run that ends well or at its budget; not by one that failed or was stopped, nor
-    by one that left the labels of an earlier one where they were.
+    A dataset is announced as labeled by a run that ends well, at its budget or without some unreadable files; not by one that
+    failed or was stopped, nor by one that left the labels of an earlier one where they were.
     """
-    if record.status in {"completed", "waiting", "budget_reached"} and record.is_published:
-        labeled = Path(record.labeled_path)
-        key = asset_key_of(labeled)
-        properties = AssetProperties(name=f"{record.job.name}, labeled", url=labeled.absolute().as_uri())
-        task = materialize(
-            Asset(key=key, properties=properties),
-            name="materialize",
-            task_run_name="announce",
-            by="labelmill",
-            cache_policy=NO_CACHE,
-        )(_materialize)
-        task(key, asset_metadata_of(record))
+    told: dict[str, Callable[[], object]] = {}
+    if record.status in ANNOUNCED and record.is_published:
+        told["the labeled dataset"] = partial(_announce_asset, record)
     if record.status in ALERTING:
-        event = alert_of(record)
-        emit_event(**event)
+        told["the run's end"] = partial(_announce_end, record)
+    return told
+
+
+def _announce_asset(record: RunRecord) -> None:
+    labeled = Path(record.labeled_path)
+    key = asset_key_of(labeled)
+    properties = AssetProperties(name=f"{record.job.name}, labeled", url=labeled.absolute().as_uri())
+    task = materialize(
+        Asset(key=key, properties=properties),
+        name="materialize",
+        task_run_name="announce",
+        by="labelmill",
+        cache_policy=NO_CACHE,
+    )(_materialize)
+    task(key, asset_metadata_of(record))
+
+
+def _announce_end(record: RunRecord) -> None:
+    emit_event(**alert_of(record))
 
 
 def _materialize(key: str, metadata: dict[str, Any]) -> None:
@@ -67,7 +79,8 @@ def asset_key_of(labeled: Path) -> str:
 def asset_metadata_of(record: RunRecord) -> dict[str, Any]:
     """What the event's payload tells: counts, cost in USD (null where unknown), schema, and absolute paths."""
     labeled = Path(record.labeled_path).absolute()
-    first = next(iter(source_files(record.job.source.path)), None)
+    files = source_files(record.job.source.path)
+    first = next((file for file in files if (labeled / file.relative).exists()), None)
     schema = {} if first is None else pl.scan_parquet(labeled / first.relative, glob=False).collect_schema()
     folder = OutputFolder.of(record.job).run(record.run_id)
     return {
@@ -80,6 +93,7 @@ def asset_metadata_of(record: RunRecord) -> dict[str, Any]:
         "rows_failed": record.rows_failed,
         "rows_pending": record.rows_pending,
         "rows_empty": record.rows_empty,
+        "rows_unreadable": record.rows_unreadable,
         "labels": record.labels,
         "cost_usd": record.cost_usd,
         "schema": {name: str(dtype) for name, dtype in schema.items()},
@@ -110,6 +124,8 @@ def alert_of(record: RunRecord) -> dict[str, Any]:
             "rows_failed": record.rows_failed,
             "rows_pending": record.rows_pending,
             "rows_empty": record.rows_empty,
+            "rows_unreadable": record.rows_unreadable,
+            "unreadable_files": [file.model_dump() for file in record.unreadable_files],
             "failures": record.failures,
             "provider_messages": [said.model_dump() for said in record.provider_messages],
             "wrong_answers": [said.model_dump() for said in record.wrong_answers],

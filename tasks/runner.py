@@ -1,7 +1,7 @@
 """The runner through which Prefect sees a run: each step is a task run, and what is published becomes artifacts."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -13,7 +13,8 @@ from prefect.futures import wait
 from labelmill.errors import LabelmillError
 from labelmill.run.context import RunContext
 from labelmill.run.runner import Item, Runner, T
-from tasks.artifacts import show
+from tasks.artifacts import artifacts_of
+from tasks.asset import announcements_of
 from tasks.limits import shared_slot
 from tasks.progress import progress_lines
 
@@ -61,9 +62,13 @@ class PrefectRunner(Runner):
         with progress_lines(context), super().watch(context):
             yield
 
-    def show(self, record: Any, *parts: Any) -> None:
-        """Leave the artifacts of a record."""
-        show(record, *parts)
+    def shows(self, record: Any, *parts: Any) -> Mapping[str, Callable[[], object]]:
+        """By the artifacts of a record."""
+        return artifacts_of(record, *parts)
+
+    def announces(self, record: Any) -> Mapping[str, Callable[[], object]]:
+        """By an asset and an event."""
+        return announcements_of(record)
 
     def _slot(self, *, asks: bool) -> AbstractContextManager[None]:
         return shared_slot(self.job) if asks else nullcontext()

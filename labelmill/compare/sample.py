@@ -1,7 +1,5 @@
 """The sample: which texts of a source a comparison asks."""
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +7,6 @@ import polars as pl
 
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.plan import Chunk, read_chunk
-from labelmill.dataset.source import SourceFile
-from labelmill.dataset.template import TextTemplate
 from labelmill.live.rounds import Question
 from labelmill.store.files import disk_errors
 
@@ -27,19 +23,18 @@ class Sample:
         return [Question(key, text) for key, text in read_chunk(self.path, Chunk(0, 0, self.rows))]
 
 
-def draw_sample(files: Sequence[SourceFile], template: TextTemplate, rows: int) -> pl.DataFrame:
+def draw_sample(digests: SourceDigests, rows: int) -> pl.DataFrame:
     """So many distinct texts of a source, in its order (`row_key`, `text`); all of them where there are fewer.
 
     They are those whose digests are the smallest. A digest is a cryptographic hash of the text, so that this is a random
-    choice which doesn't depend on how the source is sorted, and the same one each time. Rows without a text are left out.
+    choice which doesn't depend on how the source is sorted, and the same one each time. Rows without a text are left out, and
+    so are files that can't be read: `digests` tells of them.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        digests = SourceDigests(files, template, Path(folder))
-        readable = digests.read(range(len(files)))
-        smallest = digests.first_places(readable, lambda texts, _: texts).bottom_k(rows, by="digest")
-        drawn = [pl.DataFrame(schema={"row_key": pl.String, "text": pl.String})]
-        drawn.extend(digests.texts_at(smallest["place"].sort()))
-        return pl.concat(drawn)
+    readable = digests.read(range(len(digests.files)))
+    smallest = digests.first_places(readable, lambda texts, _: texts).bottom_k(rows, by="digest")
+    drawn = [pl.DataFrame(schema={"row_key": pl.String, "text": pl.String})]
+    drawn.extend(digests.texts_at(smallest["place"].sort()))
+    return pl.concat(drawn)
 
 
 def write_sample(drawn: pl.DataFrame, folder: Path) -> Sample:

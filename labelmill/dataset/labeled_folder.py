@@ -45,6 +45,7 @@ class LabeledFolder:
         run_id: the run that merges.
         prefix: what the names of our columns begin with.
         ours: the files in the folder that Labelmill has written, as `names_of_ours` has them.
+        is_same_task: whether they may be of the ledger's task. If not, that of a file that can't be read goes.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class LabeledFolder:
     run_id: str
     prefix: str = ""
     ours: frozenset[str] = frozenset()
+    is_same_task: bool = True
 
     def __post_init__(self) -> None:
         digests, ledger = self.digests, self.ledger
@@ -129,7 +131,8 @@ class LabeledFolder:
                 were, and all others are published.
         """
         outdated = {number for number in self.answers if not self._is_up_to_date(number)}
-        planned = {self._name(number) for number in range(len(self._files))}
+        left_out = () if self.is_same_task else self.digests.faults
+        planned = {self._name(number) for number in range(len(self._files)) if number not in left_out}
         gone, _ = foreign_files(self.folder, self.ours, planned)
         if outdated or gone:
             self.folder.with_name(MANIFEST).unlink(missing_ok=True)

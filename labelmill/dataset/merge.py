@@ -103,7 +103,7 @@ class RowAnswers:
             .sort("place")
             .select(
                 pl.col(FAILURE_COLUMNS.names()),
-                row=row_at(pl.col("place")),
+                row=row_at(pl.col("place")).cast(pl.Int64),
                 number=number_at(pl.col("place")),
             )
         )

@@ -16,7 +16,9 @@ from labelmill.job.model import LabelJob
 from labelmill.report.comparison import estimate_sentence, total_sentence
 from labelmill.run.context import RunContext
 from labelmill.run.open_run import open_output
+from labelmill.run.optional import OptionalSteps, kept
 from labelmill.run.runner import Runner
+from labelmill.run.unreadable import name_unreadable, unreadable_mistakes
 from labelmill.store.compaction import compact_ledgers
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ def compare(  # noqa: PLR0913  (an option each)
                 if way is WARM_UP or context.stop_signal.stopped is None
             ]
         comparison = comparison_of(context, sample.rows, estimate, receipts[1:], datetime.now(UTC))
-        runner.step("publish", partial(publish, context, runner, comparison))
+        comparison = runner.step("publish", partial(publish, context, runner, comparison))
         compact_ledgers(context.folder.ledgers, context.ledger)
     return comparison
 
@@ -72,7 +74,10 @@ def plan(context: RunContext, strategies: Sequence[Strategy], rows: int) -> tupl
     Raises:
         JobRefused: the source has no text.
     """
-    drawn = draw_sample(context.files, context.template, rows)
+    drawn = draw_sample(context.digests, rows)
+    name_unreadable(context)
+    if context.files and not context.readable_files:
+        raise JobRefused(unreadable_mistakes(context))
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
     texts = drawn["text"].to_list()
@@ -82,8 +87,14 @@ def plan(context: RunContext, strategies: Sequence[Strategy], rows: int) -> tupl
     return write_sample(drawn, context.record_folder), estimate
 
 
-def publish(context: RunContext, runner: Runner, comparison: Comparison) -> None:
-    """Write `compare.json`, then let the comparison be shown."""
-    write_comparison(comparison, context.record_folder)
-    runner.show(comparison)
+def publish(context: RunContext, runner: Runner, comparison: Comparison) -> Comparison:
+    """Write `compare.json`, then let the comparison be shown, which costs nothing of it.
+
+    Returns:
+        the record as it is on the disk.
+    """
+    folder, optional = context.record_folder, OptionalSteps()
+    write_comparison(comparison, folder)
+    optional.take_all("the comparison", partial(runner.shows, comparison), "shown")
     log.info("Compared %s", total_sentence(comparison))
+    return kept(comparison, comparison, optional, partial(write_comparison, folder=folder))

@@ -3,19 +3,22 @@
 import logging
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from labelmill.batch.steps import asks_live
 from labelmill.check.job import check_job
 from labelmill.job.model import LabelJob
-from labelmill.report.findings import findings_of
+from labelmill.report.findings import Findings, findings_of
 from labelmill.report.formatting import STATUS_WORDS, counted, labeled_words, percent, usd, visible
-from labelmill.report.page import report_page
+from labelmill.report.page import Figures, page_figures, report_page
 from labelmill.run.batch_lane import harvest_late, plan_batches, settle_batches
 from labelmill.run.context import RunContext
-from labelmill.run.costs import write_costs
+from labelmill.run.costs import costs_of, write_costs
+from labelmill.run.failed_rows import NO_FAILED_FILES, with_failed, write_failed_rows
 from labelmill.run.live_lane import ask_live
 from labelmill.run.manifest import write_manifest
 from labelmill.run.open_run import finished_record, open_run
+from labelmill.run.optional import OptionalSteps, kept
 from labelmill.run.publication import Merged, publish_labels
 from labelmill.run.record import RunRecord, write_record
 from labelmill.run.runner import Runner
@@ -56,9 +59,10 @@ def label(
             context.progress.enter("merging")
             merged = runner.step("merge", partial(merge, context))
         record = finished_record(context, merged)
-        runner.step("publish", partial(publish, context, runner, record))
+        optional = OptionalSteps()
+        record = runner.step("publish", partial(publish, context, runner, record, optional))
         compact_ledgers(context.folder.ledgers, context.ledger)
-    return record
+    return announced(context, runner, record, optional)
 
 
 def _plan(context: RunContext, runner: Runner, *, retry_failed: bool) -> bool:
@@ -69,33 +73,72 @@ def _plan(context: RunContext, runner: Runner, *, retry_failed: bool) -> bool:
 def merge(context: RunContext) -> Merged:
     """Put the labels back into the dataset, where this run may, and say how many there are."""
     merged = publish_labels(context)
-    rows, files = merged.rows, counted(len(context.files), "file")
-    names = ("labeled", "failed", "pending", *(["empty"] if rows.empty else []))
+    rows, files = merged.rows, counted(len(context.readable_files), "file")
+    names = (
+        "labeled",
+        "failed",
+        "pending",
+        *(name for name in ("empty", "unreadable") if getattr(rows, name)),
+    )
     counts = ", ".join(f"{getattr(rows, name):,} {name}" for name in names)
     if merged.kept is None:
-        log.info("Published %s in %s: %s", counted(rows.total, "row"), files, counts)
+        log.info("Published %s in %s: %s", counted(rows.total - rows.unreadable, "row"), files, counts)
     else:
         where = visible(str(merged.labeled))
         log.info("%s stays as run %s left it; this task so far: %s", where, merged.kept.run_id, counts)
     return merged
 
 
-def publish(context: RunContext, runner: Runner, record: RunRecord) -> None:
-    """Write what the run leaves for programs, then its report, then let it be shown.
+def publish(context: RunContext, runner: Runner, record: RunRecord, optional: OptionalSteps) -> RunRecord:
+    """Write what the run leaves for programs, then what it can do without, then let it be shown.
 
-    `run.json`, `costs.parquet` and the manifest of the labels come first: they are there whatever becomes of the rest. A run
-    that left the labels of an earlier one where they were leaves their manifest too.
+    The manifest of the labels and `run.json` come first: they are there whatever becomes of the rest. A run that left the
+    labels of an earlier one where they were leaves their manifest too. Of the rest nothing costs the run: what can't be had
+    is a sentence in the record, which is written again with it.
+
+    Returns:
+        the record as it is on the disk.
     """
-    write_record(record, context.record_folder)
-    costs = write_costs(context, record)
+    folder = context.record_folder
     if record.is_published:
-        write_manifest(record, [file.relative for file in context.files], datetime.now(UTC))
-    findings = findings_of(context, record)
-    page = context.record_folder / "report.html"
-    write_text_whole(page, report_page(record, findings))
-    runner.show(record, findings, costs, page)
+        files, left_out = (
+            [file.relative for file in group] for group in (context.readable_files, context.unreadable)
+        )
+        write_manifest(record, files, datetime.now(UTC), left_out)
+    write_record(record, folder)
+    written = record
+    costs = optional.take("the costs", partial(costs_of, context, record), None, "added up")
+    if costs is not None:
+        optional.take("costs.parquet", partial(write_costs, costs, folder), None)
+    if record.rows_failed:
+        failed = optional.take("the failed rows", partial(write_failed_rows, context), NO_FAILED_FILES)
+        record = with_failed(record, failed, context)
+    findings = findings_of(context, record, optional)
+    figures: Figures = optional.take("the charts", partial(page_figures, record, findings), [], "drawn")
+    page = optional.take(
+        "the report", partial(_write_page, optional.told_in(record), findings, figures, folder), None
+    )
+    shows = partial(runner.shows, optional.told_in(record), findings, costs, page)
+    optional.take_all("the run", shows, "shown")
+    optional.take("the last lines", partial(_log_ending, record, page), None, "logged")
+    return kept(record, written, optional, partial(write_record, folder=folder))
+
+
+def _write_page(record: RunRecord, findings: Findings, figures: Figures, folder: Path) -> Path:
+    page = folder / "report.html"
+    write_text_whole(page, report_page(record, findings, figures))
+    return page
+
+
+def _log_ending(record: RunRecord, page: Path | None) -> None:
     status, words, cost = STATUS_WORDS[record.status], labeled_words(record), usd(record.cost_usd)
     share = percent(record.rows_labeled, record.rows_with_text)
     log.info("%s: %s (%s), cost of this run %s", status, words, share, cost)
-    where, pages = visible(record.labeled_path), visible(str(page))
-    log.info("Labels in %s; the report is in %s", where, pages)
+    where = visible(record.labeled_path)
+    log.info("Labels in %s%s", where, f"; the report is in {visible(str(page))}" if page else "")
+
+
+def announced(context: RunContext, runner: Runner, record: RunRecord, optional: OptionalSteps) -> RunRecord:
+    """Let others be told of a run that has ended, and return its record as it is on the disk then."""
+    optional.take_all("the run's end", partial(runner.announces, record), "announced")
+    return kept(record, record, optional, partial(write_record, folder=context.record_folder))

@@ -24,6 +24,8 @@ def changes_of(record: RunRecord, last: PastRun) -> list[tuple[str, str, str, st
         ("failed", last.rows_failed, record.rows_failed),
         ("empty (no text)", last.rows_empty, record.rows_empty),
     ]
+    if last.rows_unreadable or record.rows_unreadable:
+        counts.append(("unreadable", last.rows_unreadable, record.rows_unreadable))
     rows = [(what, count(was), count(now), _count_change(was, now)) for what, was, now in counts]
     return [
         *rows,

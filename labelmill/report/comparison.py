@@ -113,7 +113,7 @@ def estimate_sentence(estimate: Estimate, rows: int, run: Run, *, practice: bool
 def notices(comparison: Comparison) -> list[str]:
     """What must be said beside the numbers so that nobody takes them for more than they are."""
     model = comparison.job.model.name
-    said = ending_notice(comparison)
+    said = [*ending_notice(comparison), *(f"{omission}." for omission in comparison.omissions)]
     if comparison.practice:
         said.append(
             "Practice: the answers come from Labelmill's practice provider, as fast as its settings make it. Nothing was "

@@ -1,9 +1,10 @@
 """What a report tells beside the record: earlier runs, the limits' use, examples of failures, how long answers took."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.money.budget import LimitUse, limit_uses
 from labelmill.run.context import RunContext, spent_of_limits
+from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
 from labelmill.store.ledger import scan_run
 
 _EXAMPLES = 3
+_LOOKED_INTO = 20
 _TEXT_CHARACTERS = 200
 _BINS = 20
 _RUNNING = "running"
@@ -37,6 +40,7 @@ class PastRun(BaseModel):
     rows_labeled: int | None
     rows_failed: int | None
     rows_empty: int | None = 0
+    rows_unreadable: int | None = 0
     cost_usd: float | None
     labels: dict[str, int] | None
     started_at_utc: datetime
@@ -62,9 +66,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report tells beside the record. `past` is the job's earlier runs, the oldest first."""
+    """What a report tells beside the record.
 
-    past: tuple[PastRun, ...] = ()
+    `past` is the job's earlier runs, the oldest first; None where they could not be read.
+    """
+
+    past: tuple[PastRun, ...] | None = ()
     limits: tuple[LimitUse, ...] = ()
     examples: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     seconds_bins: tuple[tuple[float, int], ...] = ()
@@ -72,26 +79,35 @@ class Findings:
     @property
     def last(self) -> PastRun | None:
         """The latest run before this one that published; one that failed before has no rows to compare with."""
-        return next((past for past in reversed(self.past) if past.labels is not None), None)
+        return next((past for past in reversed(self.past or ()) if past.labels is not None), None)
 
 
-def findings_of(run: RunContext, record: RunRecord) -> Findings:
-    """Read what a run's report tells beside its record. The texts in it go into the report and nowhere else."""
-    settings, ledgers = run.job.run, run.folder.ledgers
-    spent = spent_of_limits(settings, ledgers, run.started_at_utc, practice=run.practice)
+def findings_of(run: RunContext, record: RunRecord, optional: OptionalSteps) -> Findings:
+    """Read what a run's report tells beside its record. The texts in it go into the report and nowhere else.
+
+    What can't be read is left out, and `optional` says so.
+    """
+    return Findings(
+        past=optional.take("the earlier runs", partial(past_runs, run.folder.runs, record), None, "read"),
+        limits=optional.take("the limits on cost", partial(_limits_of, run, record), (), "added up"),
+        examples=optional.take("the examples of failures", partial(_examples_of, run, record), {}, "read"),
+        seconds_bins=optional.take("the answers' times", partial(_bins_of, run), (), "read"),
+    )
+
+
+def _limits_of(run: RunContext, record: RunRecord) -> tuple[LimitUse, ...]:
+    spent = spent_of_limits(run.job.run, run.folder.ledgers, run.started_at_utc, practice=run.practice)
     # Of a cost that is partly unknown the known part was spent all the same.
     known_usd = record.cost_known_usd or 0
-    uses = limit_uses(settings, Decimal(str(known_usd + record.unseen_usd)), *spent)
-    seconds = scan_run(run.folder.ledgers, run.run_id).select("seconds").collect()["seconds"]
-    failed = Path(record.failed_path) if record.failed_path else None
-    return Findings(
-        past=past_runs(run.folder.runs, record),
-        limits=tuple(uses),
-        examples=failure_examples(failed, run.template, run.job.output.column_prefix)
-        if failed and failed.exists()
-        else {},
-        seconds_bins=seconds_bins_of(seconds),
-    )
+    return tuple(limit_uses(run.job.run, Decimal(str(known_usd + record.unseen_usd)), *spent))
+
+
+def _examples_of(run: RunContext, record: RunRecord) -> dict[str, tuple[Example, ...]]:
+    return failure_examples(record.failed_files, run.template, run.job.output.column_prefix)
+
+
+def _bins_of(run: RunContext) -> tuple[tuple[float, int], ...]:
+    return seconds_bins_of(scan_run(run.folder.ledgers, run.run_id).select("seconds").collect()["seconds"])
 
 
 def past_runs(folder: Path, record: RunRecord) -> tuple[PastRun, ...]:
@@ -116,16 +132,31 @@ def past_runs(folder: Path, record: RunRecord) -> tuple[PastRun, ...]:
     return tuple(reversed(found))
 
 
-def failure_examples(path: Path, template: TextTemplate, prefix: str = "") -> dict[str, tuple[Example, ...]]:
-    """A few rows of each kind of failure from a file in `failed/`, with the beginning of their texts.
+def failure_examples(
+    paths: Sequence[Path], template: TextTemplate, prefix: str = ""
+) -> dict[str, tuple[Example, ...]]:
+    """A few rows of each kind of failure from files in `failed/`, with the beginning of their texts.
 
-    `prefix` is what the names of its failure columns begin with.
+    Of very many files the first are looked into. `prefix` is what the names of their failure columns begin with.
     """
-    rows = (
-        pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        .select(
+    examples: dict[str, tuple[Example, ...]] = {}
+    for path in paths[:_LOOKED_INTO]:
+        for kind, example in _examples_in(path, template, prefix):
+            known = examples.get(kind, ())
+            if len(known) < _EXAMPLES and example.text not in {other.text for other in known}:
+                examples[kind] = (*known, example)
+    return examples
+
+
+def _examples_in(path: Path, template: TextTemplate, prefix: str) -> list[tuple[str, Example]]:
+    rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    # A text that can't be read is no column of the file.
+    has_text = set(template.columns) <= set(rows.collect_schema())
+    text = text_of(template) if has_text else pl.lit(None, dtype=pl.String)
+    found = (
+        rows.select(
             kind=pl.col(f"{prefix}failure_kind"),
-            text=text_of(template).str.slice(0, _TEXT_CHARACTERS),
+            text=text.str.slice(0, _TEXT_CHARACTERS),
             message=pl.col(f"{prefix}failure_message").fill_null("").str.slice(0, _TEXT_CHARACTERS),
         )
         .unique(["kind", "text"], keep="first", maintain_order=True)
@@ -133,10 +164,7 @@ def failure_examples(path: Path, template: TextTemplate, prefix: str = "") -> di
         .head(_EXAMPLES)
         .collect()
     )
-    examples: dict[str, tuple[Example, ...]] = {}
-    for kind, text, message in rows.select("kind", "text", "message").iter_rows():
-        examples[kind] = (*examples.get(kind, ()), Example(text, message))
-    return examples
+    return [(kind, Example(text, message)) for kind, text, message in found.iter_rows()]
 
 
 def seconds_bins_of(seconds: pl.Series) -> tuple[tuple[float, int], ...]:

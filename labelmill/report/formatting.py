@@ -26,6 +26,7 @@ STATUS_WORDS = {
     "waiting": "waiting for batches",
     "budget_reached": "stopped at the budget",
     "too_many_failures": "too many failures",
+    "files_unreadable": "some files can't be read",
     "failed": "failed",
     "cancelled": "cancelled",
 }
@@ -198,23 +199,36 @@ def price_words(price: Mapping[str, Any] | None) -> str:
 def rows_of(record: RunRecord) -> list[tuple[str, str]]:
     """A run's rows, as (what, how many)."""
     share = percent(record.rows_labeled, record.rows_with_text)
+    unreadable = (
+        [("unreadable (in files left out)", count(record.rows_unreadable))] if record.unreadable_files else []
+    )
     return [
         ("rows in the dataset", count(record.rows_total)),
         (
             "labeled",
-            f"{count(record.rows_labeled)} ({share}{' of those with a text' if record.rows_empty else ''})",
+            f"{count(record.rows_labeled)} ({share}{_whole_words(record)})",
         ),
         ("of these from earlier runs", count(record.rows_reused)),
         ("failed", count(record.rows_failed)),
         ("pending", count(record.rows_pending)),
         ("empty (no text)", count(record.rows_empty)),
+        *unreadable,
     ]
+
+
+def _whole_words(record: RunRecord) -> str:
+    """What a share of the labeled rows is of, where it isn't all rows."""
+    with_text = " with a text" if record.rows_empty else ""
+    if record.rows_unreadable:
+        return f" of the readable rows{with_text}"
+    return f" of those{with_text}" if with_text else ""
 
 
 def labeled_words(record: RunRecord) -> str:
     """How many rows have a label, in a few words: `87 of 100 rows labeled, 13 empty`."""
-    empty = f", {record.rows_empty:,} empty" if record.rows_empty else ""
-    return f"{count(record.rows_labeled)} of {count(record.rows_total)} rows labeled{empty}"
+    others = {"empty": record.rows_empty, "unreadable": record.rows_unreadable}
+    words = "".join(f", {rows:,} {name}" for name, rows in others.items() if rows)
+    return f"{count(record.rows_labeled)} of {count(record.rows_total)} rows labeled{words}"
 
 
 def bill_of(record: RunRecord) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
         parts += ["## Batches", table(BATCH_COLUMNS, escape_all(batches_of(record)), numbers=False)]
     if record.labels:
         parts += ["## Labels", label_distribution(record, findings.last)]
-    parts += ["## Since the last run", *_changes(record, findings.last)]
+    parts += ["## Since the last run", *_changes(record, findings)]
     for words, svg in figures_of(record, findings):
         parts += [f"## {words}", image(words, svg)]
     if record.failures:
@@ -123,7 +123,10 @@ def _label_rows(record: RunRecord, last: PastRun | None, most: int) -> list[tupl
     return rows
 
 
-def _changes(record: RunRecord, last: PastRun | None) -> list[str]:
+def _changes(record: RunRecord, findings: Findings) -> list[str]:
+    if findings.past is None:
+        return ["The earlier runs could not be read."]
+    last = findings.last
     if last is None:
         return ["This is the first run of this job in this folder."]
     compared = table(("", "last run", "this run", "change"), changes_of(record, last))

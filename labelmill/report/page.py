@@ -1,5 +1,6 @@
 """`report.html`: the report of a run as one page that opens without a network."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,22 @@ from labelmill.run.record import RunRecord
 NOTHING_MORE = Findings()
 
 
-def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
-    """A run's report as a self-contained HTML page. Everything from outside is escaped."""
+Figures = Sequence[tuple[str, str]]
+"""Charts as (title, SVG)."""
+
+
+def page_figures(record: RunRecord, findings: Findings = NOTHING_MORE) -> Figures:
+    """The charts of the page."""
+    return changes.figures_of(record, findings, has_bars=True)
+
+
+def report_page(record: RunRecord, findings: Findings = NOTHING_MORE, figures: Figures | None = None) -> str:
+    """A run's report as a self-contained HTML page. Everything from outside is escaped.
+
+    `figures` are `page_figures`, for who has drawn them already.
+    """
+    if figures is None:
+        figures = page_figures(record, findings)
     return _template().render(
         record=record,
         findings=findings,
@@ -26,10 +41,7 @@ def report_page(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
         # The bill without its one long line, which stands below it.
         bill=[(what, value) for what, value in formatting.bill_of(record) if what != "price"],
         # In a page an SVG needs no namespace, and its words take the page's colour.
-        figures=[
-            (words, svg.replace(XMLNS, ""))
-            for words, svg in changes.figures_of(record, findings, has_bars=True)
-        ],
+        figures=[(words, svg.replace(XMLNS, "")) for words, svg in figures],
     )
 
 
@@ -38,12 +50,18 @@ def _tiles(record: RunRecord) -> list[tuple[str, str]]:
     return [
         (
             percent(record.rows_labeled, record.rows_with_text),
-            "of the rows with a text labeled" if record.rows_empty else "of the rows labeled",
+            f"of the rows{_which(record)} labeled",
         ),
         (f"{record.texts_asked:,}", "texts asked"),
         (usd(record.cost_usd), "cost, had it been paid" if record.practice else "cost of this run"),
         (duration(record.seconds), "time"),
     ]
+
+
+def _which(record: RunRecord) -> str:
+    if record.rows_unreadable:
+        return " that can be read"
+    return " with a text" if record.rows_empty else ""
 
 
 @cache

@@ -32,6 +32,7 @@ from labelmill.providers.table import provider_of
 from labelmill.run.context import RunContext
 from labelmill.run.publication import files_to_plan
 from labelmill.run.runner import Runner
+from labelmill.run.unreadable import read_digests
 from labelmill.store.ledger import faults_named
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
     path = context.record_folder / f"pending-batches-{len(session.outstanding.settled)}.parquet"
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
+        read_digests(context, numbers)
         texts = write_pending(context.digests, numbers, pl.concat(known), path)
     context.notice_task_change(path, "batch")
     has_schemas = provider_of(context.job.model).has_schemas

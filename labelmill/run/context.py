@@ -17,6 +17,7 @@ from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.merge import RowAnswers
 from labelmill.dataset.source import SourceFile, SourceListing, list_source
 from labelmill.dataset.template import TextTemplate, read_template
+from labelmill.dataset.unreadable import Fault
 from labelmill.job.model import LabelJob, Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
@@ -73,6 +74,8 @@ class RunContext:
         """What the ledger says of the rows of each file that was written, by the file's number."""
         self.failed_runs: set[str] = set()
         """The earlier runs that have left the failed rows of all other files."""
+        self.unreadable: dict[SourceFile, Fault] = {}
+        """Files whose texts can't be read, which are left out, and why."""
         self.next_number = 0
         self._numbers = threading.Lock()
 
@@ -141,6 +144,11 @@ class RunContext:
         """The digests of their texts, as far as the run has read them."""
         # By this name a dead run's copies are found and taken away.
         return SourceDigests(self.files, self.template, self.record_folder / "pending-digests")
+
+    @property
+    def readable_files(self) -> list[SourceFile]:
+        """Those of them that are labeled: all but the `unreadable`."""
+        return [file for file in self.files if file not in self.unreadable]
 
     @property
     def endpoint(self) -> Endpoint:

@@ -1,5 +1,7 @@
 """`costs.parquet`: a run's cost by chunk and model."""
 
+from pathlib import Path
+
 import polars as pl
 
 from labelmill.run.context import RunContext
@@ -9,8 +11,8 @@ from labelmill.store.files import written_whole
 from labelmill.store.ledger import scan_run
 
 
-def write_costs(run: RunContext, record: RunRecord) -> pl.DataFrame:
-    """Write a run's costs beside its record, and return them.
+def costs_of(run: RunContext, record: RunRecord) -> pl.DataFrame:
+    """A run's costs, from the ledger.
 
     One row per chunk (on the batch lane a batch) and model as the provider names it: `lane`, `texts`, `labeled`, `failed`,
     the fields of a `Bill`, and the prices used, in USD per million tokens.
@@ -23,7 +25,7 @@ def write_costs(run: RunContext, record: RunRecord) -> pl.DataFrame:
         .otherwise(pl.lit((record.price or {}).get(name), dtype=pl.Float64))
         for name in ("input_usd_per_mtok", "cached_input_usd_per_mtok", "output_usd_per_mtok")
     }
-    costs = (
+    return (
         scan_run(run.folder.ledgers, run.run_id, "part")
         .group_by(
             lane=lane,
@@ -48,6 +50,9 @@ def write_costs(run: RunContext, record: RunRecord) -> pl.DataFrame:
         )
         .collect()
     )
-    with written_whole(run.record_folder / "costs.parquet") as temporary:
+
+
+def write_costs(costs: pl.DataFrame, folder: Path) -> None:
+    """Write `costs.parquet`, whole or not at all."""
+    with written_whole(folder / "costs.parquet") as temporary:
         costs.write_parquet(temporary)
-    return costs

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -21,7 +21,7 @@ from labelmill.store.ledger import (
 
 
 class RowCounts(BaseModel):
-    """Rows of the whole dataset. `labeled + failed + pending + empty` is `total`.
+    """Rows of the whole dataset. `labeled + failed + pending + empty + unreadable` is `total`.
 
     `labels` has all of the job's labels, also those that no row has.
     """
@@ -34,13 +34,18 @@ class RowCounts(BaseModel):
     failed: int = 0
     pending: int = 0
     empty: int = 0
+    unreadable: int = 0
     labels: dict[str, int] = {}
     failures: dict[str, int] = {}
 
     @property
     def with_text(self) -> int:
         """Rows that there is something to ask about: what shares of labeled and of failed rows are of."""
-        return self.total - self.empty
+        return self.total - self.empty - self.unreadable
+
+    def and_unreadable(self, rows: int) -> Self:
+        """The same with rows of files that could not be read."""
+        return self.model_copy(update={"total": self.total + rows, "unreadable": self.unreadable + rows})
 
 
 class AnswerSeconds(BaseModel):

@@ -13,6 +13,7 @@ from labelmill.run.classify import classify_chunk
 from labelmill.run.context import RunContext
 from labelmill.run.publication import files_to_plan
 from labelmill.run.runner import Runner
+from labelmill.run.unreadable import read_digests
 from labelmill.store.ledger import faults_named
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
     among = ledger.tries(context.run_id).select("digest") if job.run.lane == "batch" else None
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
+        read_digests(context, numbers)
         texts = write_pending(context.digests, numbers, known, path, among)
         if not retry_failed:
             write_tried(path, ledger.tries(context.run_id))

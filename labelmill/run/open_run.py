@@ -1,5 +1,6 @@
 """Opening a run: the lock, the endpoint, what a dead run left; and whatever happens, a record at the end."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,9 +16,20 @@ from labelmill.run.causes import causes_of
 from labelmill.run.context import RunContext, new_run_id
 from labelmill.run.counts import Work, work_of_run
 from labelmill.run.publication import Merged
-from labelmill.run.record import NO_CAUSES, Prices, RunRecord, read_record, record_of, status_of, write_record
+from labelmill.run.record import (
+    NO_CAUSES,
+    Prices,
+    RunRecord,
+    read_record,
+    record_of,
+    status_of,
+    unreadable_of,
+    write_record,
+)
 from labelmill.run.recovery import recover_dead_runs, remove_plans
 from labelmill.store.folder import LockedError, OutputFolder, locked
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -95,6 +107,7 @@ def finished_record(context: RunContext, merged: Merged | None) -> RunRecord:
         context.stop_signal.stopped,
         context.batch_session.outstanding.mine,
         causes,
+        unreadable_of(context),
     )
     prices = Prices(context.price, context.batch_price)
     batches, finished = context.batch_session.records, datetime.now(UTC)

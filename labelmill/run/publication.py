@@ -16,6 +16,7 @@ from labelmill.dataset.ownership import names_of_ours
 from labelmill.dataset.source import SourceFile
 from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, rows_of
+from labelmill.run.unreadable import name_unreadable
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX
 
@@ -62,6 +63,7 @@ def publish_labels(context: RunContext) -> Merged:
     """Put the labels beside their rows and publish what this run may replace.
 
     A file whose rows are all settled, and that has not changed since it was merged, is neither read nor written.
+    A file that can't be read is left out: what an earlier run has published of it, for the same task, stays as it was.
 
     Raises:
         CannotWrite: the source changes all the time.
@@ -70,6 +72,7 @@ def publish_labels(context: RunContext) -> Merged:
     published = published_in(context.folder.labeled)
     has_paid = has_paid_answers(context.folder)
     labeled = destination_of(context.folder, published, practice=context.practice, has_paid_answers=has_paid)
+    there = published if labeled == context.folder.labeled else published_in(labeled)
     merge = LabeledFolder(
         labeled,
         context.digests,
@@ -77,23 +80,29 @@ def publish_labels(context: RunContext) -> Merged:
         context.run_id,
         prefix=context.job.output.column_prefix,
         ours=frozenset(names_of_ours(labeled, labeled.with_name(MANIFEST), context.folder.runs)),
+        is_same_task=there is None or there.task_key == context.task_key,
     )
     merge.join(merge.to_merge())
+    name_unreadable(context)
     kept = None
     if published is not None and is_worth_keeping(published, context):
         kept = (
-            None
-            if may_replace(rows_of(merge.row_groups()), context.job.run.max_failed_fraction)
-            else published
+            None if may_replace(_rows_of(merge, context), context.job.run.max_failed_fraction) else published
         )
     if kept is None:
         merge.write()
+        name_unreadable(context)
         context.failed_runs = merge.failed_runs()
     context.row_answers = {
         number: answers for number, answers in merge.answers.items() if kept or number in merge.written
     }
-    rows = rows_of(merge.row_groups(), context.job.labels)
+    rows = _rows_of(merge, context)
     return Merged(rows=rows, labeled=labeled, kept=kept)
+
+
+def _rows_of(merge: LabeledFolder, context: RunContext) -> RowCounts:
+    unreadable = sum(fault.rows or 0 for fault in context.unreadable.values())
+    return rows_of(merge.row_groups(), context.job.labels).and_unreadable(unreadable)
 
 
 def destination_of(
@@ -119,8 +128,11 @@ def is_worth_keeping(published: Published, context: RunContext) -> bool:
 
 
 def may_replace(rows: RowCounts, max_failed_fraction: float) -> bool:
-    """Whether a task's labels may take another task's place: none is missing, and no more rows failed than allowed."""
-    return not rows.pending and not too_many_failed(rows, max_failed_fraction)
+    """Whether a task's labels may take another task's place: none is missing, and no more rows failed than allowed.
+
+    A row that can't be read has no label of this task, and the other's would stay beside the new ones.
+    """
+    return not rows.pending and not rows.unreadable and not too_many_failed(rows, max_failed_fraction)
 
 
 def too_many_failed(rows: RowCounts, max_failed_fraction: float) -> bool:

@@ -20,9 +20,17 @@ from labelmill.run.publication import Merged, Published, too_many_failed
 from labelmill.store.files import write_text_whole
 
 Status = Literal[
-    "running", "completed", "waiting", "budget_reached", "too_many_failures", "failed", "cancelled"
+    "running",
+    "completed",
+    "waiting",
+    "budget_reached",
+    "too_many_failures",
+    "files_unreadable",
+    "failed",
+    "cancelled",
 ]
 NO_CAUSES = Causes()
+_NAMED_FILES = 3
 
 
 class BatchFacts(BaseModel):
@@ -45,6 +53,21 @@ class BatchFacts(BaseModel):
     """The run that sent it."""
     message: str | None = None
     """What went wrong with it, in the provider's words."""
+
+
+class UnreadableFile(BaseModel):
+    """A file of the source that could not be read and was left out."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    path: str
+    """Where it is."""
+    column: str | None
+    """Its column that can't be read; null where it is none in particular."""
+    reason: str
+    """A reader's words."""
+    rows: int | None = None
+    """How many rows it has; null where its footer can't be read either."""
 
 
 class Record(BaseModel):
@@ -73,6 +96,9 @@ class Record(BaseModel):
     """When it ended; null while it goes on, and where its process died."""
     seconds: float | None
     """How long it took; null like `finished_at_utc`."""
+    omissions: list[str] = []
+    """What could not be left or shown beside the labels, their manifest and this record, in a sentence for each reason; a run
+    has them among its `notices` too."""
     labelmill_version: str = __version__
     """The version that wrote the record."""
 
@@ -93,7 +119,7 @@ class RunRecord(Work, Record):
     """
 
     rows_total: int | None
-    """All rows: `rows_labeled + rows_failed + rows_pending + rows_empty`."""
+    """All rows: `rows_labeled + rows_failed + rows_pending + rows_empty + rows_unreadable`."""
     rows_labeled: int | None
     """Rows that have a label."""
     rows_reused: int | None
@@ -104,6 +130,8 @@ class RunRecord(Work, Record):
     """Rows whose text is still to be asked."""
     rows_empty: int | None = 0
     """Rows that have no text to ask about."""
+    rows_unreadable: int | None = 0
+    """Rows of `unreadable_files`, as their footers count them. What `labeled/` has of them is an earlier run's."""
     labels: dict[str, int] | None
     """Rows by label, the most frequent first; all of the job's labels, also those that no row has."""
     failures: dict[str, int] | None
@@ -123,17 +151,29 @@ class RunRecord(Work, Record):
     """What the model answered most often to the same texts, a few answers."""
     notices: list[str] = []
     """Sentences that must stand beside the numbers, such as what of the task has changed since the run before."""
+    unreadable_files: list[UnreadableFile] = []
+    """The files that could not be read. They are left out, and all others are labeled and published."""
     labeled_path: str
     """Where the labels are."""
     labeled_run_id: str | None = None
     """The run whose labels are there: this one, or an earlier one whose labels this one was not to replace."""
     failed_path: str | None
-    """The file of the rows that failed; null where none did."""
+    """The file of the rows that failed, the first where they are in several; null where there is none."""
+    failed_paths: list[str] = []
+    """All files of the rows that failed; several where the source's files have columns of different types. Empty in an older
+    record, whose `failed_path` is the only one."""
 
     @property
     def rows_with_text(self) -> int | None:
         """Rows that there was something to ask about; shares of labeled and of failed rows are of these."""
-        return None if self.rows_total is None else self.rows_total - (self.rows_empty or 0)
+        if self.rows_total is None:
+            return None
+        return self.rows_total - (self.rows_empty or 0) - (self.rows_unreadable or 0)
+
+    @property
+    def failed_files(self) -> list[Path]:
+        """The files of the rows that failed, also of an older record."""
+        return [Path(path) for path in self.failed_paths or ([self.failed_path] if self.failed_path else [])]
 
     @property
     def is_published(self) -> bool:
@@ -141,27 +181,35 @@ class RunRecord(Work, Record):
         return self.labeled_run_id == self.run_id
 
 
-def status_of(
+def status_of(  # noqa: PLR0913, PLR0917  (an ending depends on all of these)
     merged: Merged | None,
     max_failed_fraction: float,
     stopped: RunStopped | None,
     out: Sequence[BatchRecord] = (),
     causes: Causes = NO_CAUSES,
+    unreadable: Sequence[UnreadableFile] = (),
 ) -> tuple[Status, str | None]:
     """How a run ends, and what is to be said of it unless it completed: what stopped it, else too many failures.
 
     A run that was cancelled when nothing was left to ask has completed all the same. One that ends with texts in batches is
-    waiting for them. What was said to texts that got no label stands at the end, where it is why the run ended so.
+    waiting for them. One that has nothing left to do but has left out files is `files_unreadable`; however a run ends, its
+    sentence names them. What was said to texts that got no label stands at the end, where it is why the run ended so.
     """
     rows, kept = (merged.rows, merged.kept) if merged else (RowCounts(), None)
     status, sentence = _ending_of(rows, max_failed_fraction, stopped, out)
+    is_published = merged is not None and kept is None
+    left_out = _unreadable_words(unreadable, is_published=is_published) if unreadable else None
     if sentence is None:
-        return status, None
+        if left_out is None:
+            return status, None
+        status, sentence, left_out = "files_unreadable", left_out, None
     sentences = [sentence]
     if kept is not None:
         sentences.append(_kept_words(kept))
     elif status == "too_many_failures":
         sentences[0] += "; what was labeled is published"
+    if left_out is not None:
+        sentences.append(left_out)
     if status in {"too_many_failures", "failed"}:
         sentences.append(causes_sentence(causes, besides=sentence))
     return status, ". ".join(said.rstrip(".") for said in sentences if said)
@@ -190,6 +238,24 @@ def _ending_of(
         pending = "1 row" if rows.pending == 1 else f"{rows.pending:,} rows"
         return "waiting", f"{pending} could not be sent yet; the next run goes on from there"
     return "completed", None
+
+
+def _unreadable_words(unreadable: Sequence[UnreadableFile], *, is_published: bool) -> str:
+    named = [
+        f"{one.path!r} ({one.reason})"
+        if one.column is None
+        else f"the column {one.column!r} of {one.path!r} ({one.reason})"
+        for one in unreadable[:_NAMED_FILES]
+    ]
+    more = len(unreadable) - len(named)
+    files = "1 file" if len(unreadable) == 1 else f"{len(unreadable):,} files"
+    was, it = ("was", "it") if len(unreadable) == 1 else ("were", "them")
+    rest = f" and {more:,} more" if more else ""
+    others = "; all others are published" if is_published else ""
+    return (
+        f"{files} can't be read and {was} left out: {', '.join(named)}{rest}{others}; "
+        f"mend {it} or take {it} out of the source, and run it again"
+    )
 
 
 def _kept_words(kept: Published) -> str:
@@ -231,7 +297,7 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         task_key=run.task_key,
         **{
             f"rows_{name}": counts[name]
-            for name in ("total", "labeled", "reused", "failed", "pending", "empty")
+            for name in ("total", "labeled", "reused", "failed", "pending", "empty", "unreadable")
         },
         **dict(work),
         price=prices.live.entry if prices.live else None,
@@ -246,10 +312,21 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         started_at_utc=run.started_at_utc,
         finished_at_utc=finished,
         notices=list(notices),
+        unreadable_files=unreadable_of(run),
         labeled_path=str((merged.labeled if merged else run.folder.labeled).absolute()),
         labeled_run_id=by_whom,
-        failed_path=str(run.folder.failed(run.run_id).absolute()) if counts["failed"] else None,
+        failed_path=None,
     )
+
+
+def unreadable_of(run: RunContext) -> list[UnreadableFile]:
+    """The files that a run has left out, in the source's order."""
+    found = (
+        [(file, run.unreadable[file]) for file in run.files if file in run.unreadable]
+        if run.unreadable
+        else []
+    )
+    return [UnreadableFile(path=str(file.path.absolute()), **vars(fault)) for file, fault in found]
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

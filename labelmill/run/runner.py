@@ -1,7 +1,7 @@
 """How the steps of a run are taken, and who sees them: the one seam between a run and whatever shows it."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -70,8 +70,18 @@ class Runner:
             show(context.progress)
         return draining_signals(context.stop_signal, log.warning)
 
-    def show(self, record: Any, *parts: Any) -> None:
-        """Show what has been published: a record, and what of its report is not in it."""
+    def shows(self, record: Any, *parts: Any) -> Mapping[str, Callable[[], object]]:  # noqa: ARG002  (for who shows it)
+        """How what has been published is shown: by what is shown, what is to be done for it.
+
+        Args:
+            record: a record.
+            parts: what of its report is not in it; None for a part that there isn't.
+        """
+        return {}
+
+    def announces(self, record: Any) -> Mapping[str, Callable[[], object]]:  # noqa: ARG002  (for who announces it)
+        """How others are told that a run has ended: by what is announced, what is to be done for it."""
+        return {}
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:

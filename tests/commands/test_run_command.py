@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from rich.console import Console
@@ -312,6 +314,56 @@ RECORD = {
     "labeled_path": "/out/labeled",
     "failed_path": None,
 }
+
+
+def test_what_could_not_be_left_is_said_at_the_end(shown):
+    """After the numbers and the paths, once; a report that isn't there is not pointed to."""
+    omission = "the report could not be written: No space left on device"
+    printed = " ".join(shown(notices=["the prompt has changed", omission], omissions=[omission]).split())
+    assert printed.endswith(f"labels /out/labeled {omission}.")
+    assert (printed.count(omission), printed.count("the prompt has changed.")) == (1, 1)
+
+
+def test_a_summary_that_can_not_be_shown_ends_no_command(shown, monkeypatch):
+    """The run is over and paid; what could not be shown is a sentence."""
+
+    def broken(_):
+        raise TypeError("no")
+
+    monkeypatch.setattr(commands.run, "bill_of", broken)
+    assert "the summary could not be shown: TypeError: no." in shown()
+
+
+def test_files_that_were_left_out_are_in_the_summary(shown):
+    """With their rows, of which no share is taken."""
+    file = {"path": "/in/b.parquet", "column": "text", "reason": "no UTF-8", "rows": 2}
+    printed = shown(
+        status="files_unreadable",
+        rows_total=3,
+        rows_unreadable=2,
+        unreadable_files=[file],
+        rows_failed=0,
+        rows_pending=0,
+    )
+    assert "some files can't be read" in printed
+    assert "1 (100.0% of the readable rows)" in printed
+    assert re.search(r"unreadable \(in files left out\) +2", printed)
+
+
+def test_a_file_is_checked_before_anything_is_asked(labelmill, job_file, tmp_path, practice):
+    """`--check-files` reads columns that no run needs; without it the file is labeled, and with it refused, for nothing."""
+    practice.configure(PracticeSettings())
+    practice.reset()
+    source = tmp_path / "source.parquet"
+    table = pa.table({"text": ["足球比赛"], "note": ["a first note"]})
+    pq.write_table(table, source, use_dictionary=False, compression="none")
+    source.write_bytes(source.read_bytes().replace(b"a first note", b"\xff" * 12))
+    job = job_file()
+    done = labelmill("run", job, "--check-files", "--model-base-url", practice.base_url)
+    assert (done.returncode, practice.totals()["requests"]) == (2, 0)
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"error {job}, source.path: the column 'note' of {str(source)!r} can't be read (")
+    assert not (tmp_path / "out").exists()
 
 
 def test_prose_is_broken_between_words(shown):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelmill.dataset.digests import SourceDigests
+from labelmill.dataset.failed import FailedRows, write_failed
 from labelmill.dataset.labeled_folder import LabeledFolder
 from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.ownership import names_of_ours
@@ -40,4 +41,9 @@ class Merger:
     def write_failed(self, files, path):
         """Write the rows without a label; returns how many."""
         with self.into(files, path.parent / "labeled-of-failed") as merge:
-            return write_failed(merge.failed_rows(), path).rows
+            failed = [
+                FailedRows(files[number], rows)
+                for answers in set(merge.answers.values())
+                for number, rows in answers.failures(merge.answers)
+            ]
+            return write_failed(failed, path, self.prefix).rows

@@ -159,7 +159,9 @@ def test_the_manifest_says_what_is_there(run, job_of, write_texts):
         "failed": 0,
         "pending": 0,
         "empty": 1,
+        "unreadable": 0,
     }
+    assert manifest["unreadable_files"] == []
     assert manifest["labels"] == record.labels
     size = (folder / "source.parquet").stat().st_size
     assert manifest["files"] == [{"path": "source.parquet", "rows": len(TEXTS) + 1, "bytes": size}]

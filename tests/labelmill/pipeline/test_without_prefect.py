@@ -203,7 +203,7 @@ def test_a_full_disk_is_a_sentence(practice, job_of, write_texts, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("labelmill.pipeline.label.write_text_whole", full)
+    monkeypatch.setattr("labelmill.pipeline.label.write_record", full)
     with pytest.raises(CannotWrite, match="can't be written: No space left on device"):
         label(job_of(), practice.base_url)
 

@@ -17,6 +17,7 @@ from labelmill.report.findings import (
     seconds_bins_of,
 )
 from labelmill.run.context import RunContext
+from labelmill.run.optional import OptionalSteps
 
 
 def test_past_runs_are_the_jobs_own_that_came_to_an_end(tmp_path, record_of, job_of):
@@ -74,7 +75,7 @@ def test_at_most_three_examples_of_each_kind(tmp_path):
     ]
     frame = pl.DataFrame(rows, schema=["failure_kind", "text", "failure_message"], orient="row")
     frame.write_parquet(tmp_path / "f.parquet")
-    found = failure_examples(tmp_path / "f.parquet", read_template("text"))
+    found = failure_examples([tmp_path / "f.parquet"], read_template("text"))
     assert [example.text[:2] for example in found["off_label"]] == ["0 ", "1 ", "2 "]
     assert {len(example.text) for example in found["off_label"]} == {200}
     assert found["empty_text"] == (Example(None, "the row has no text"),)
@@ -89,8 +90,43 @@ def test_examples_are_read_under_the_columns_prefix(tmp_path):
         "text": ["a"],
     }
     pl.DataFrame(columns).write_parquet(tmp_path / "f.parquet")
-    found = failure_examples(tmp_path / "f.parquet", read_template("text"), "lm_")
+    found = failure_examples([tmp_path / "f.parquet"], read_template("text"), "lm_")
     assert found == {"refused": (Example("a", "no"),)}
+
+
+def test_examples_come_from_all_files_of_a_run(tmp_path):
+    """Those of a kind are three in all; a file whose text could not be read has messages without texts."""
+    names = ["failure_kind", "text", "failure_message"]
+    parts = {
+        "1": [("off_label", "a", "no"), ("off_label", "b", "no")],
+        "2": [
+            ("off_label", "a", "no"),
+            ("off_label", "c", "no"),
+            ("off_label", "d", "no"),
+            ("too_long", "e", "no"),
+        ],
+    }
+    for name, rows in parts.items():
+        pl.DataFrame(rows, schema=names, orient="row").write_parquet(tmp_path / f"{name}.parquet")
+    rest = pl.DataFrame([("refused", "no")], schema=["failure_kind", "failure_message"], orient="row")
+    rest.write_parquet(tmp_path / "3.parquet")
+    found = failure_examples([tmp_path / f"{name}.parquet" for name in "123"], read_template("text"))
+    texts = {kind: [example.text for example in examples] for kind, examples in found.items()}
+    assert texts == {"off_label": ["a", "b", "c"], "too_long": ["e"], "refused": [None]}
+
+
+def test_what_can_not_be_read_is_left_out_and_said(record_of, job_of, tmp_path):
+    """A file of failed rows that somebody took away costs the examples and nothing else."""
+    job = job_of(run={"max_cost_usd": 1.0})
+    record = record_of(job, failed_path=str(tmp_path / "gone.parquet"))
+    run = RunContext(
+        job=job, run_id=record.run_id, base_url="", practice=False, started_at_utc=record.started_at_utc
+    )
+    optional = OptionalSteps()
+    found = findings_of(run, record, optional)
+    assert (found.examples, len(found.limits), found.past) == ({}, 1, ())
+    (sentence,) = optional.sentences
+    assert sentence.startswith("the examples of failures could not be read: ")
 
 
 def test_every_answer_is_in_one_bin():
@@ -120,5 +156,5 @@ def test_what_is_known_of_an_unknown_cost_counts_for_the_limit(record_of, job_of
     run = RunContext(
         job=job, run_id=record.run_id, base_url="", practice=False, started_at_utc=record.started_at_utc
     )
-    (use,) = findings_of(run, record).limits
+    (use,) = findings_of(run, record, OptionalSteps()).limits
     assert (use.field, use.spent_usd) == ("max_cost_usd", Decimal(spent))

@@ -15,6 +15,7 @@ from labelmill.report.changes import gone_labels
 from labelmill.report.findings import Example, Findings, PastRun
 from labelmill.report.formatting import visible
 from labelmill.report.markdown import cost_report, escaped, label_distribution
+from labelmill.report.page import report_page
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 PLAIN = {"text", "text_special", "softbreak"}
@@ -206,6 +207,28 @@ def test_empty_rows_are_told_and_count_in_no_share(record_of):
     tables, _ = parsed(cost_report(record_of(rows_empty=50, rows_failed=0, rows_pending=0)))
     assert ["empty (no text)", "50"] in tables[0]
     assert ["labeled", "950 (100.0% of those with a text)"] in tables[0]
+
+
+def test_rows_that_can_not_be_read_are_counted_by_themselves(record_of):
+    """In the rows, in what has changed and in the page's first number, whose share leaves them out; else not at all."""
+    file = {"path": "/in/b.parquet", "column": "text", "reason": "no UTF-8", "rows": 50}
+    facts = {"rows_failed": 0, "rows_pending": 0, "rows_unreadable": 50, "unreadable_files": [file]}
+    record = record_of(status="files_unreadable", **facts)
+    past = PastRun.model_validate({**record_of().model_dump(mode="json"), "run_id": "20260228-120000-ab12"})
+    markdown = cost_report(record, Findings(past=(past,)))
+    tables, _ = parsed(markdown)
+    assert ["unreadable (in files left out)", "50"] in tables[0]
+    assert ["labeled", "950 (100.0% of the readable rows)"] in tables[0]
+    assert "| unreadable | 0 | 50 | +50 |" in markdown
+    assert "of the rows that can be read labeled" in report_page(record)
+    assert "unreadable" not in cost_report(record_of(), Findings(past=(past,)))
+
+
+def test_earlier_runs_that_can_not_be_read_are_not_taken_for_none(record_of):
+    """A report that can't look back says so, and calls no run the first."""
+    markdown = cost_report(record_of(), Findings(past=None))
+    assert "The earlier runs could not be read." in markdown
+    assert "first run" not in markdown
 
 
 def test_a_long_list_of_labels_that_are_gone_is_cut_and_says_so(record_of):

@@ -12,7 +12,7 @@ from labelmill.errors import RunStopped
 from labelmill.providers.protocol import BatchStatus
 from labelmill.run import batch_lane
 from labelmill.run.batch_lane import settle_batches, situation_of
-from labelmill.run.costs import write_costs
+from labelmill.run.costs import costs_of, write_costs
 from labelmill.run.open_run import finished_record, open_run
 from labelmill.run.runner import Runner
 from practice import FaultKind, PracticeSettings
@@ -264,7 +264,8 @@ def test_costs_are_told_by_lane(batch_job, practice, job_of):
     with open_run(batch_job(batch={"max_requests": 4}), practice.base_url) as context:
         taken(context)
         record = finished_record(context, None)
-        costs = write_costs(context, record)
+        costs = costs_of(context, record)
+        write_costs(costs, context.record_folder)
     assert costs["lane"].to_list() == ["batch", "batch"]
     assert sorted(costs["texts"]) == [2, 4]
     assert costs["input_usd_per_mtok"].unique().to_list() == [0.075]
@@ -275,7 +276,7 @@ def test_costs_are_told_by_lane(batch_job, practice, job_of):
     assert (record.price["input_usd_per_mtok"], record.batch_price["input_usd_per_mtok"]) == (0.15, 0.075)
     assert [batch.step for batch in record.batches] == ["harvested", "harvested"]
     with open_run(job_of(), practice.base_url) as context:
-        assert write_costs(context, finished_record(context, None)).is_empty()
+        assert costs_of(context, finished_record(context, None)).is_empty()
 
 
 def test_a_budget_counts_what_is_out(batch_job, practice):

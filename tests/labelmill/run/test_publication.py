@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelmill.dataset.unreadable import Fault
 from labelmill.errors import RunStopped
 from labelmill.providers.table import price_of
 from labelmill.question.attempts import Attempt
@@ -22,7 +23,8 @@ from labelmill.run.publication import (
     publish_labels,
     published_in,
 )
-from labelmill.run.record import Prices, record_of, status_of
+from labelmill.run.record import Prices, record_of, status_of, unreadable_of
+from labelmill.run.unreadable import leave_out
 from labelmill.store.folder import OutputFolder
 from labelmill.store.journal import Journal
 from labelmill.store.row_key import row_key_of
@@ -36,7 +38,7 @@ OTHER_WORDS = {"sport": "games", "money": "finance"}
 def publish(job_of):
     """Publish as a run does that knows some labels and failures: `publish("r1", {text: label}, practice=True)`."""
 
-    def publish_as(run_id, answers=(), failures=(), practice=False, **sections):
+    def publish_as(run_id, answers=(), failures=(), practice=False, unreadable=(), **sections):
         job = job_of(**sections)
         run = RunContext(
             job=job, run_id=run_id, base_url="", practice=practice, started_at_utc=datetime.now(UTC)
@@ -49,16 +51,23 @@ def publish(job_of):
             for text in failures:
                 journal.append(Attempt(row_key_of(text), datetime.now(UTC), failure="too_long", message="no"))
             run.ledger.add(journal, job.run)
+        for file in run.files:
+            if file.path.name in unreadable:
+                leave_out(run, file, Fault("text", "no UTF-8", file.count()))
         merged = publish_labels(run)
         ending = status_of(
             merged,
             job.run.max_failed_fraction,
             RunStopped("budget_reached", "no") if merged.rows.pending else None,
+            unreadable=unreadable_of(run),
         )
         price = price_of(job.model, job.price, "")
         record = record_of(run, merged, Work(), Prices(price), ending, datetime.now(UTC))
         if record.is_published:
-            write_manifest(record, [file.relative for file in run.files], datetime.now(UTC))
+            files, left = (
+                [file.relative for file in group] for group in (run.readable_files, run.unreadable)
+            )
+            write_manifest(record, files, datetime.now(UTC), left)
         return record
 
     return publish_as
@@ -232,3 +241,54 @@ def test_where_no_row_had_a_label_any_task_may_publish(publish, labeled, write_t
     publish("r1")
     publish("r2", {"a": "money"}, labels=OTHER_WORDS)
     assert labeled() == ["money", None]
+
+
+@pytest.fixture
+def two_files(write_texts, tmp_path):
+    """A source of two files, and the sections of a job over them: `two_files()`; `labels()` reads what is published."""
+    (tmp_path / "source").mkdir()
+    write_texts(["a"], "source/1.parquet")
+    write_texts(["b"], "source/2.parquet")
+    return {"source": {"path": str(tmp_path / "source")}}
+
+
+def published_labels(tmp_path):
+    """The labels of each published file."""
+    paths = sorted((tmp_path / "out" / "labeled").iterdir())
+    return {path.name: pl.read_parquet(path)["label"].to_list() for path in paths}
+
+
+def test_what_is_published_of_a_file_that_can_not_be_read_stays(publish, two_files, tmp_path):
+    """It is of the same task, and the manifest goes on naming it, though its rows are counted as unreadable."""
+    publish("r1", {"a": "sport", "b": "money"}, **two_files)
+    record = publish("r2", unreadable={"2.parquet"}, **two_files)
+    assert published_labels(tmp_path) == {"1.parquet": ["sport"], "2.parquet": ["money"]}
+    assert (record.status, record.rows_total, record.rows_labeled, record.rows_unreadable) == (
+        "files_unreadable",
+        2,
+        1,
+        1,
+    )
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert [file["path"] for file in manifest["files"]] == ["1.parquet", "2.parquet"]
+    assert (manifest["unreadable_files"], manifest["is_complete"]) == (["2.parquet"], False)
+
+
+def test_labels_of_two_tasks_are_never_beside_each_other(publish, two_files, tmp_path):
+    """A changed task waits until the file is mended or gone: half of each would be labels that look right."""
+    publish("r1", {"a": "sport", "b": "money"}, **two_files)
+    record = publish("r2", {"a": "money"}, unreadable={"2.parquet"}, labels=OTHER_WORDS, **two_files)
+    assert published_labels(tmp_path) == {"1.parquet": ["sport"], "2.parquet": ["money"]}
+    assert (record.status, record.labeled_run_id) == ("files_unreadable", "r1")
+    assert "labeled/ still holds the labels of run r1" in record.message
+    assert "all others are published" not in record.message
+    (tmp_path / "source" / "2.parquet").unlink()
+    assert publish("r3", labels=OTHER_WORDS, **two_files).status == "completed"
+    assert published_labels(tmp_path) == {"1.parquet": ["money"]}
+
+
+def test_made_up_labels_do_not_stay_beside_a_models(publish, two_files, tmp_path):
+    """What a rehearsal has published of a file that can't be read any more goes when a model's labels come."""
+    publish("r1", {"a": "money", "b": "money"}, practice=True, **two_files)
+    publish("r2", {"a": "sport"}, unreadable={"2.parquet"}, **two_files)
+    assert published_labels(tmp_path) == {"1.parquet": ["sport"]}

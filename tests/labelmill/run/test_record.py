@@ -6,13 +6,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labelmill.errors import RunStopped
 from labelmill.run.causes import Causes, Said
 from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, Work
 from labelmill.run.publication import Merged, Published
-from labelmill.run.record import Prices, RunRecord, read_record, record_of, status_of, write_record
+from labelmill.run.record import (
+    Prices,
+    RunRecord,
+    UnreadableFile,
+    read_record,
+    record_of,
+    status_of,
+    write_record,
+)
 
 EARLIER = Published(run_id="r1", task_key="another", practice=False, ok=90)
 CAUSES = Causes(
@@ -156,7 +166,7 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path, job_of):
         "started_at_utc": "2026-03-01T12:00:00Z",
         "finished_at_utc": "2026-03-01T12:00:01Z",
         "labeled_path": "out/labeled",
-        "failed_path": None,
+        "failed_path": "out/failed/r1.parquet",
     }
     (tmp_path / "run.json").write_text(json.dumps(old))
     record = read_record(tmp_path)
@@ -164,7 +174,60 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path, job_of):
     assert (record.rows_empty, record.texts_labeled, record.labeled_run_id) == (0, None, None)
     assert (record.provider_messages, record.wrong_answers, record.rows_with_text) == ([], [], 1)
     assert (record.requests_without_usage, record.cost_known_usd) == (1, 0.5)
+    assert (record.rows_unreadable, record.unreadable_files, record.omissions) == (0, [], [])
+    assert record.failed_files == [Path("out/failed/r1.parquet")]
     assert "requests_unseen" not in json.loads(record.model_dump_json())
+
+
+UNREADABLE = [
+    UnreadableFile(path=f"/in/{number}.parquet", column=column, reason="no UTF-8", rows=5)
+    for number, column in enumerate(["text", "text", None, "text", "text"])
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "stopped", "batches", "status"),
+    [
+        (RowCounts(total=15, labeled=10, unreadable=5), None, (), "files_unreadable"),
+        (
+            RowCounts(total=15, labeled=10, unreadable=5),
+            RunStopped("cancelled", "no"),
+            (),
+            "files_unreadable",
+        ),
+        (RowCounts(total=15, labeled=5, failed=5, unreadable=5), None, (), "too_many_failures"),
+        (RowCounts(total=15, labeled=5, pending=5, unreadable=5), None, out(5), "waiting"),
+        (
+            RowCounts(total=15, pending=10, unreadable=5),
+            RunStopped("budget_reached", "no"),
+            (),
+            "budget_reached",
+        ),
+        (RowCounts(total=15, pending=10, unreadable=5), RunStopped("failed", "no"), (), "failed"),
+        (RowCounts(), None, (), "files_unreadable"),
+    ],
+)
+def test_files_that_were_left_out_are_named_however_a_run_ends(rows, stopped, batches, status):
+    """They are its status where nothing else is; three are named, each with its column where it has one."""
+    found, message = status_of(merged(rows), 0.05, stopped, batches, unreadable=UNREADABLE)
+    assert found == status
+    assert (
+        "5 files can't be read and were left out: the column 'text' of '/in/0.parquet' (no UTF-8), the column 'text' of "
+        "'/in/1.parquet' (no UTF-8), '/in/2.parquet' (no UTF-8) and 2 more; all others are published; mend them or take them out of the source"
+    ) in message
+    assert "published" not in status_of(None, 0.05, stopped, batches, unreadable=UNREADABLE)[1]
+
+
+@given(rows=st.lists(st.integers(0, 50), min_size=6, max_size=6))
+def test_shares_are_of_the_rows_that_could_be_read_and_have_a_text(rows):
+    """Rows add up, and what is in a file that can't be read neither raises nor lowers the share that failed."""
+    labeled, failed, pending, empty, unreadable, more = rows
+    counts = RowCounts(
+        total=labeled + failed + pending + empty, labeled=labeled, failed=failed, pending=pending, empty=empty
+    )
+    found = counts.and_unreadable(unreadable).and_unreadable(more)
+    assert found.total == labeled + failed + pending + found.empty + found.unreadable
+    assert (found.with_text, found.unreadable) == (counts.with_text, unreadable + more)
 
 
 @pytest.mark.parametrize(
