@@ -72,6 +72,8 @@ class LabeledFolder:
         """What the ledger says of the rows of those files that were joined, by the file's number."""
         self.written: set[int] = set()
         """The files that were replaced."""
+        self.told_anew: set[int] = set()
+        """Files of which this run tells the failed rows anew, though they are what they were."""
         self._joins = 0
         self._groups: dict[int, tuple[RowGroup, ...]] = {}
         self._open: dict[int, int] = {}
@@ -114,10 +116,13 @@ class LabeledFolder:
             state = self._known.get(number)
             yield from self._groups.get(number, state.groups if state else ())
 
-    def failed_runs(self) -> set[str]:
-        """The runs that have left the failed rows of files which were not replaced."""
-        untouched = (state for number, state in self._known.items() if number not in self.written)
-        return {state.run_id for state in untouched if state.failed_rows}
+    def failed_runs(self) -> dict[str, list[int]]:
+        """The runs that have left the failed rows of files which were not written since, and the files' numbers."""
+        runs: dict[str, list[int]] = {}
+        for number, state in self._known.items():
+            if state.failed_rows and number not in self.written | self.told_anew:
+                runs.setdefault(state.run_id, []).append(number)
+        return runs
 
     def write(self) -> None:
         """Replace what has changed, and remove what the source no longer has; what others put there stays.
@@ -176,7 +181,9 @@ class LabeledFolder:
                     source=source,
                     labeled=labeled,
                     columns=self._columns[number],
-                    run_id=self.run_id if number in stamps or known is None else known.run_id,
+                    run_id=known.run_id
+                    if known and number not in stamps.keys() | self.told_anew
+                    else self.run_id,
                     rows=digests.rows[number],
                     open_rows=self._open[number],
                     groups=self._groups[number],

@@ -71,9 +71,9 @@ class RunContext:
         self.progress = Progress(self.throttle.pause)
         self.notices: list[str] = []
         self.row_answers: dict[int, RowAnswers] = {}
-        """What the ledger says of the rows of each file that was written, by the file's number."""
-        self.failed_runs: set[str] = set()
-        """The earlier runs that have left the failed rows of all other files."""
+        """What the ledger says of the rows of each file whose failed rows this run tells, by the file's number."""
+        self.failed_files: list[Path] = []
+        """Where earlier runs have left the failed rows of all other files."""
         self.unreadable: dict[SourceFile, Fault] = {}
         """Files whose texts can't be read, which are left out, and why."""
         self.next_number = 0

@@ -11,7 +11,7 @@ NO_FAILED_FILES = FailedFiles()
 
 
 def write_failed_rows(context: RunContext) -> FailedFiles:
-    """Write the rows that were tried and have no label into `failed/`: those of the files that the run has written.
+    """Write the rows that were tried and have no label into `failed/`: those of the files that this run tells of.
 
     Raises:
         OSError: the disk is full or read-only.
@@ -25,15 +25,9 @@ def with_failed(record: RunRecord, failed: FailedFiles, context: RunContext) -> 
 
     The failed rows of all other files stand where earlier runs have left them.
     """
-    paths = [str(path.absolute()) for path in (*failed.paths, *_earlier(context))]
+    paths = [str(path.absolute()) for path in (*failed.paths, *context.failed_files)]
     named = {"failed_path": paths[0] if paths else None, "failed_paths": paths}
     return record.model_copy(update={**named, "notices": [*record.notices, *failed.sentences]})
-
-
-def _earlier(context: RunContext) -> Iterator[Path]:
-    for run_id in sorted(context.failed_runs):
-        path = context.folder.failed(run_id)
-        yield from sorted(path.parent.glob(f"{path.stem}*.parquet"))
 
 
 def failed_rows_of(context: RunContext) -> Iterator[FailedRows]:

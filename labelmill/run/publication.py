@@ -82,7 +82,12 @@ def publish_labels(context: RunContext) -> Merged:
         ours=frozenset(names_of_ours(labeled, labeled.with_name(MANIFEST), context.folder.runs)),
         is_same_task=there is None or there.task_key == context.task_key,
     )
-    merge.join(merge.to_merge())
+    # Where failed/ has lost what an earlier run left there, or it could not be written, this run writes it.
+    lost = [
+        numbers for run_id, numbers in merge.failed_runs().items() if not failed_files(context.folder, run_id)
+    ]
+    merge.told_anew = {number for numbers in lost for number in numbers}
+    merge.join({*merge.to_merge(), *merge.told_anew})
     name_unreadable(context)
     kept = None
     if published is not None and is_worth_keeping(published, context):
@@ -92,12 +97,19 @@ def publish_labels(context: RunContext) -> Merged:
     if kept is None:
         merge.write()
         name_unreadable(context)
-        context.failed_runs = merge.failed_runs()
-    context.row_answers = {
-        number: answers for number, answers in merge.answers.items() if kept or number in merge.written
-    }
+        context.failed_files = [
+            path for run_id in sorted(merge.failed_runs()) for path in failed_files(context.folder, run_id)
+        ]
+    told = merge.answers.keys() if kept else merge.written | merge.told_anew
+    context.row_answers = {number: merge.answers[number] for number in told & merge.answers.keys()}
     rows = _rows_of(merge, context)
     return Merged(rows=rows, labeled=labeled, kept=kept)
+
+
+def failed_files(folder: OutputFolder, run_id: str) -> list[Path]:
+    """The files of failed rows that a run has left."""
+    path = folder.failed(run_id)
+    return sorted(path.parent.glob(f"{path.stem}*{path.suffix}"))
 
 
 def _rows_of(merge: LabeledFolder, context: RunContext) -> RowCounts:

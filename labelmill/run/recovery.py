@@ -1,5 +1,6 @@
 """Recovery of what dead runs left: their answers, their copies of texts, their temporary files, their bill."""
 
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from labelmill.store.files import temporaries_in
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
 from labelmill.store.parts import parts_in
+
+log = logging.getLogger(__name__)
 
 
 def recover_dead_runs(context: RunContext) -> None:
@@ -43,12 +46,15 @@ def recover_dead_runs(context: RunContext) -> None:
 
 
 def remove_plans(record_folder: Path) -> None:
-    """Take away what a run had planned and joined: its copies of texts and digests."""
+    """Take away what a run had planned and joined, its copies of texts and digests; where one can't be removed, the next run does it."""
     for left in record_folder.glob("pending*"):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+        try:
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        except OSError as error:
+            log.warning("%s can't be removed: %s; the next run tries again", left, error.strerror or error)
 
 
 def _temporaries(folder: OutputFolder) -> list[Path]:

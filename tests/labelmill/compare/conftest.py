@@ -32,7 +32,7 @@ def opened(write_texts):
     def open_sample(job, base_url, rows=1000, texts=TEXTS):
         write_texts(texts)
         with open_output(job, base_url) as context:
-            drawn = draw_sample(context.files, context.template, rows)
+            drawn = draw_sample(context.digests, rows)
             yield context, write_sample(drawn, context.record_folder)
 
     return open_sample

@@ -1,11 +1,14 @@
 """The sample of a comparison."""
 
 import random
+import tempfile
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from labelmill.compare.sample import draw_sample, write_sample
+from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.store.row_key import row_key_of
@@ -24,7 +27,8 @@ def draw(tmp_path):
         for number, texts in enumerate(files):
             frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
             frame.write_parquet(folder / f"{number}.parquet")
-        return draw_sample(source_files(str(folder)), TEMPLATE, rows)
+        with tempfile.TemporaryDirectory() as scratch:
+            return draw_sample(SourceDigests(source_files(str(folder)), TEMPLATE, Path(scratch)), rows)
 
     return draw_from
 

@@ -40,10 +40,12 @@ class Merger:
 
     def write_failed(self, files, path):
         """Write the rows without a label; returns how many."""
-        with self.into(files, path.parent / "labeled-of-failed") as merge:
+        with tempfile.TemporaryDirectory() as folder, self.into(files, Path(folder) / "labeled") as merge:
+            merge.write()
+            joined = {answers.folder: answers for answers in merge.answers.values()}
             failed = [
                 FailedRows(files[number], rows)
-                for answers in set(merge.answers.values())
+                for answers in joined.values()
                 for number, rows in answers.failures(merge.answers)
             ]
             return write_failed(failed, path, self.prefix).rows

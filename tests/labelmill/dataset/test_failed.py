@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelmill.dataset import failed as module
-from labelmill.dataset.failed import FailedRows, groups_of, state_of, write_failed
+from labelmill.dataset.failed import FailedRows, groups_of, write_failed
 from labelmill.dataset.merge import FAILURE_COLUMNS
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import read_template
+from labelmill.store.files import stamp_of
 
 BIG = 2**53 + 1
 FIRST, SOME, LAST = (
@@ -122,7 +123,7 @@ def test_every_failed_row_is_there_exactly_as_it_was(schemas, failing):
         for index, table in enumerate(tables):
             path = folder / f"{index}.parquet"
             pq.write_table(table, path, row_group_size=2)
-            found.append(FailedRows(SourceFile(path, Path(path.name)), rows_of(numbers), state_of(path)))
+            found.append(FailedRows(SourceFile(path, Path(path.name)), rows_of(numbers), stamp_of(path)))
         written = write_failed(found, folder / "failed" / "r1.parquet")
         as_written = [pq.ParquetFile(folder / f"{index}.parquet").read() for index in range(len(tables))]
         results = [pq.ParquetFile(path).read() for path in written.paths]
@@ -319,7 +320,7 @@ def test_a_file_that_can_not_be_read_costs_its_own_rows(write, target):
     """And those of a file that is gone or was replaced meanwhile: the others are there."""
     whole = write("0.parquet", pa.table({"text": ["x", "y"]}))
     cut, gone, replaced = (write(f"{name}.parquet", pa.table({"text": ["x", "y"]})) for name in "123")
-    state = state_of(replaced.path)
+    state = stamp_of(replaced.path)
     write("3.parquet", pa.table({"text": ["other", "rows", "here"]}))
     cut.path.write_bytes(cut.path.read_bytes()[:-10])
     gone.path.unlink()

@@ -174,15 +174,17 @@ def test_failed_rows_are_a_source(tmp_path, record_answers, write_source):
 
 
 def test_failed_rows_of_files_with_other_columns_stand_together(tmp_path, record_answers, write_source):
-    """Columns that only some files have are null for the others, and related types become one."""
+    """Columns that only some files have are null for the others; where types differ, none is widened for another."""
     files = write_source(
         tmp_path / "source",
-        {"text": ["a"], "n": pl.Series([1], dtype=pl.Int8)},
+        {"text": ["a"], "n": [1.0]},
         {"text": ["b"], "n": [2.5], "extra": [[1, 2]]},
-        {"text": pl.Series(["c"], dtype=pl.Categorical), "n": [None]},
+        {"text": ["c"], "n": [None]},
+        {"text": ["d"], "n": pl.Series([2**53 + 1], dtype=pl.Int64)},
     )
-    merger = Merger(record_answers(tmp_path / "ledger", failures=dict.fromkeys("abc", "off_label")), TEXT)
-    assert merger.write_failed(files, tmp_path / "failed.parquet") == 3
+    merger = Merger(record_answers(tmp_path / "ledger", failures=dict.fromkeys("abcd", "off_label")), TEXT)
+    assert merger.write_failed(files, tmp_path / "failed.parquet") == 4
+    assert pl.read_parquet(tmp_path / "failed-2.parquet").select("text", "n").rows() == [("d", 2**53 + 1)]
     frame = pl.read_parquet(tmp_path / "failed.parquet")
     assert frame.select("text", "n", "extra").rows() == [
         ("a", 1.0, None),

@@ -125,6 +125,7 @@ def test_what_a_run_leaves(run, job_of, write_texts, tmp_path):
     )
     assert left == [
         "_manifest.json",
+        "_merge_state.json",
         "labeled/source.parquet",
         f"ledger/{record.task_key}/{record.run_id}-00000.parquet",
         *(f"runs/{record.run_id}/{name}" for name in ("costs.parquet", "report.html", "run.json")),

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import pathlib
+import shutil
 
 import polars as pl
 import pytest
@@ -125,6 +126,7 @@ def test_whatever_goes_wrong_the_run_ends_as_without_it(run_broken, tmp_path, br
             broken.pop(second, None)
     run_broken()
     whole, _ = run_broken()
+    shutil.rmtree(tmp_path / "out" / "failed")
     expected, manifest = counts_of(whole), manifest_in(tmp_path)
     record, runner = run_broken(broken)
     assert counts_of(record) == expected

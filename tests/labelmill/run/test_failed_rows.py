@@ -6,11 +6,10 @@ import polars as pl
 import pytest
 
 from labelmill.dataset.merge import FAILURE_COLUMNS
-from labelmill.dataset.unreadable import Fault
 from labelmill.question.attempts import Attempt
-from labelmill.run import failed_rows
 from labelmill.run.context import RunContext
 from labelmill.run.failed_rows import failed_rows_of, write_failed_rows
+from labelmill.run.publication import publish_labels
 from labelmill.store.journal import Journal
 from labelmill.store.row_key import row_key_of
 
@@ -39,25 +38,25 @@ def run_over(job_of, tmp_path):
     return build
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 100])
-def test_failed_rows_are_found_by_their_numbers_in_their_files(run_over, monkeypatch, at_once):
-    """However many files are looked at together: rows of the source's order, none with a label, none without a text."""
-    monkeypatch.setattr(failed_rows, "_FILES_AT_ONCE", at_once)
+def test_failed_rows_are_found_by_their_numbers_in_their_files(run_over):
+    """In the source's order; none has a label, none is without a text."""
     files = [["a", "x", None, "y"], ["a", "b"], ["y", "x", "x"], []]
     run = run_over(files, labels=["a", "y"], failures=["x", "y", "nowhere"])
+    publish_labels(run)
     found = {one.file.path.name: one.rows for one in failed_rows_of(run)}
     assert {name: rows["row"].to_list() for name, rows in found.items()} == {
         "0.parquet": [1],
         "2.parquet": [1, 2],
     }
     for rows in found.values():
-        assert rows.schema == pl.Schema({"row": pl.Int64, **FAILURE_COLUMNS})
+        assert dict(rows.schema) == {"row": pl.Int64, **FAILURE_COLUMNS}
         assert set(rows["failure_message"]) == {"x!"}
 
 
 def test_a_file_that_can_not_be_read_has_no_failed_rows(run_over):
     """It is left out here as everywhere."""
     run = run_over([["x"], ["x"]], failures=["x"])
-    run.unreadable[run.files[0]] = Fault("text", "no UTF-8", 1)
+    run.files[0].path.write_bytes(b"no Parquet")
+    publish_labels(run)
     written = write_failed_rows(run)
     assert (written.rows, written.paths) == (1, (run.folder.failed("r1"),))

@@ -5,11 +5,11 @@ import shutil
 from datetime import UTC, datetime
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.dataset.unreadable import Fault
 from labelmill.errors import RunStopped
 from labelmill.providers.table import price_of
 from labelmill.question.attempts import Attempt
@@ -24,7 +24,6 @@ from labelmill.run.publication import (
     published_in,
 )
 from labelmill.run.record import Prices, record_of, status_of, unreadable_of
-from labelmill.run.unreadable import leave_out
 from labelmill.store.folder import OutputFolder
 from labelmill.store.journal import Journal
 from labelmill.store.row_key import row_key_of
@@ -51,9 +50,12 @@ def publish(job_of):
             for text in failures:
                 journal.append(Attempt(row_key_of(text), datetime.now(UTC), failure="too_long", message="no"))
             run.ledger.add(journal, job.run)
-        for file in run.files:
-            if file.path.name in unreadable:
-                leave_out(run, file, Fault("text", "no UTF-8", file.count()))
+        broken = {file.path: file.path.read_bytes() for file in run.files if file.path.name in unreadable}
+        for path, content in broken.items():
+            told = pq.ParquetFile(path).metadata.row_group(0).column(1)
+            assert told.path_in_schema == "text"
+            begin = told.dictionary_page_offset or told.data_page_offset
+            path.write_bytes(content[:begin] + b"\xff" * 8 + content[begin + 8 :])
         merged = publish_labels(run)
         ending = status_of(
             merged,
