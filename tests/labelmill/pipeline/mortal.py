@@ -2,7 +2,7 @@
 
 A line is JSON: `folder` with the `job.toml` to run, `base_url` of the provider, and `death`: null, or "before" or "after" and
 a number, which counts the steps of the batch lane, or with "compaction" as the third those of putting a ledger's parts
-together. A step is a file of a batch or of the ledger that is put into its place or taken away, or something that the
+together, with "publication" those of merging and publishing. A step is a file of a batch or of the ledger that is put into its place or taken away, or something that the
 provider is asked. Answered with the process's id once it is started, and with its exit code once it has ended.
 
 A run is a fork of this process, which has imported everything: that saves seconds for each.
@@ -25,6 +25,7 @@ import imports_of_runs  # noqa: F401
 
 from commands.run import exit_code_of
 from labelmill.batch import outstanding
+from labelmill.dataset import merge
 from labelmill.check.job import checked_job
 from labelmill.job.file import draft_of_file
 from labelmill.pipeline.label import label
@@ -50,6 +51,13 @@ def arrange_death(moment, count, what="batches"):
 
         setattr(owner, name, mortal)
 
+    if what == "publication":
+        make_mortal(
+            Path, "replace", lambda path: path.parts[1] == ".writing" or path.name[:3] in {"._m", ".ru"}
+        )
+        make_mortal(Path, "unlink", lambda path: path.parts[1] in {"labeled", "_manifest.json"})
+        make_mortal(merge, "append_columns", lambda _: True)
+        return
     if what == "compaction":
         make_mortal(Path, "replace", lambda path: path.parts[1] == "ledger" and ".." in path.name)
         make_mortal(Path, "unlink", lambda path: path.parts[1] == "ledger" and path.suffix == ".parquet")
