@@ -24,6 +24,7 @@ _FILES_AT_ONCE = 200
 _BYTES_AT_ONCE = 4 * 2**20
 """Compressed bytes of small files that are read together; a file of more is read piece by piece."""
 _ROWS_AT_ONCE = 1_000_000
+_FEW_ROWS = 200_000
 _HASHED_AT_ONCE = 100_000
 Places = TypeVar("Places", pl.Expr, pl.Series)
 _FAULTS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -109,6 +110,15 @@ class SourceDigests:
             schema = rows.schema
             self._write_parted(rows, folder, number)
         return lambda bucket: _scan_bucket(folder, bucket, schema)
+
+    def few(self, numbers: Iterable[int]) -> pl.Series | None:
+        """The digests of some files that were read; None where they are many."""
+        chosen = list(numbers)
+        if sum(self.rows[number] for number in chosen) > _FEW_ROWS:
+            return None
+        found = [pl.Series("digest", dtype=pl.UInt128)]
+        found += [self.scan(bucket, chosen).select("digest").collect()["digest"] for bucket in self.buckets]
+        return pl.concat(found).drop_nulls().unique()
 
     def scan(self, bucket: int, numbers: Iterable[int]) -> pl.LazyFrame:
         """The rows of some files that were read and fall into a bucket: `place` (UInt64) and `digest` (UInt128), by place.

@@ -128,7 +128,7 @@ def join_answers(digests: SourceDigests, numbers: Iterable[int], ledger: Ledger,
     numbers = tuple(numbers)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    known = digests.parted(ledger.pieces(), "ledger")
+    known = digests.parted(ledger.pieces(digests.few(numbers)), "ledger")
     for bucket in digests.buckets:
         rows = digests.scan(bucket, numbers)
         answers = answers_to(rows.select("digest"), known(bucket))

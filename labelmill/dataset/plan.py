@@ -1,7 +1,7 @@
 """The plan: which texts of a source still need a request, cut into chunks."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -67,13 +67,13 @@ def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, .
 def write_pending(
     digests: SourceDigests,
     numbers: Iterable[int],
-    known: pl.LazyFrame,
+    known: Callable[[pl.Series | None], pl.LazyFrame],
     path: Path,
     among: pl.LazyFrame | None = None,
 ) -> int:
     """Write the texts of some files that need a request to a Parquet file (`row_key`, `text`), in the source's order.
 
-    Those are the texts whose `digest` is not known, and among the given ones where some are given. Each text once, however
+    Those are the texts whose `digest` is not among those that `known` tells, asked about some digests or about all, and among the given ones where some are given. Each text once, however
     many rows have it. First the digests alone are compared, bucket by bucket, then the texts are fetched by their place.
 
     Returns:
@@ -83,7 +83,7 @@ def write_pending(
 
     with disk_errors():
         readable = digests.read(numbers)
-        known_in = digests.parted([known], "known")
+        known_in = digests.parted([known(digests.few(readable))], "known")
         among_in = digests.parted([among], "among") if among is not None else None
 
         def pending(rows: pl.LazyFrame, bucket: int) -> pl.LazyFrame:

@@ -148,19 +148,18 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
     Where the job has failed texts asked again live, those that were tried stay out.
     """
     ledger, session = context.ledger, context.batch_session
-    known = [
-        ledger.known_digests(retry_failed=retry_failed),
-        digests_out(context),
-        ledger.ended_in(context.run_id),
-    ]
     tries = ledger.tries(context.run_id)
-    if context.job.run.retry_lane == "live":
-        known.append(tries.select("digest"))
+
+    def known(about: pl.Series | None) -> pl.LazyFrame:
+        answered = ledger.known_digests(about, retry_failed=retry_failed)
+        tried = [tries.select("digest")] if context.job.run.retry_lane == "live" else []
+        return pl.concat([answered, digests_out(context), ledger.ended_in(context.run_id), *tried])
+
     path = context.record_folder / f"pending-batches-{len(session.outstanding.settled)}.parquet"
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
         read_digests(context, numbers)
-        texts = write_pending(context.digests, numbers, pl.concat(known), path)
+        texts = write_pending(context.digests, numbers, known, path)
     context.notice_task_change(path, "batch")
     has_schemas = provider_of(context.job.model).has_schemas
     session.planned(Unsent(write_groups(path, tries, has_schemas=has_schemas)))

@@ -52,9 +52,11 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
     job, ledger, settings = context.job, context.ledger, context.job.run
     context.progress.enter("planning")
     path = context.record_folder / f"pending-{context.next_number}.parquet"
-    known = pl.concat(
-        [ledger.known_digests(retry_failed=retry_failed, run_id=context.run_id), digests_out(context)]
-    )
+
+    def known(about: pl.Series | None) -> pl.LazyFrame:
+        answered = ledger.known_digests(about, retry_failed=retry_failed, run_id=context.run_id)
+        return pl.concat([answered, digests_out(context)])
+
     among = ledger.tries(context.run_id).select("digest") if job.run.lane == "batch" else None
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)

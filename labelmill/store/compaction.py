@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PanicException
 
+from labelmill.store.digest_index import FEWEST_ROWS, index_of, write_index
 from labelmill.store.files import disk_errors, fault_of_parquet, written_whole
 from labelmill.store.ledger import SCHEMA, Ledger, scan_parts, usd_by_day_in
 from labelmill.store.parts import (
@@ -87,7 +88,12 @@ def remove_replaced_parts(folder: Path) -> None:
         OSError: the disk can't be written.
     """
     for part in replaced_parts_in(folder):
-        part.unlink()
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    index_of(part).unlink(missing_ok=True)
+    part.unlink()
 
 
 def groups_to_compact(sizes: Mapping[str, int], apart: Collection[str] = ()) -> list[tuple[str, ...]]:
@@ -139,10 +145,13 @@ def _put_together(parts: list[Path]) -> None:
     # The rename is the moment from which the new part counts, and the others no more.
     with written_whole(target) as temporary, disk_errors():
         rows.sink_parquet(temporary, maintain_order=True, metadata=footer)
-        if _rows_in([temporary]) != _rows_in(parts):
+        count = _rows_in([temporary])
+        if count != _rows_in(parts):
             raise OSError(f"{temporary} has not taken all rows")
+        if count >= FEWEST_ROWS:
+            write_index(target, scan_parts([temporary]), temporary.stat().st_size)
     for part in parts:
-        part.unlink()
+        _remove(part)
 
 
 def _rows_in(parts: list[Path]) -> int:

@@ -27,6 +27,7 @@ from labelmill.job.model import Run
 from labelmill.money.prices import Lane
 from labelmill.question.attempts import Attempt, Outcome, outcomes_of
 from labelmill.question.failures import ASK_AGAIN_KINDS
+from labelmill.store.digest_index import ranges_about
 from labelmill.store.files import fault_of_parquet, written_whole
 from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
 from labelmill.store.parts import (
@@ -183,15 +184,20 @@ class Ledger:
         """
         return _scan_run([self.folder], run_id, path_column)
 
-    def known_digests(self, *, retry_failed: bool = False, run_id: str | None = None) -> pl.LazyFrame:
+    def known_digests(
+        self, about: pl.Series | None = None, *, retry_failed: bool = False, run_id: str | None = None
+    ) -> pl.LazyFrame:
         """The digests of the texts that need no request: one column `digest` (UInt128), possibly repeated.
 
-        With `retry_failed` the texts that failed for good are asked again, but for those that the run `run_id` has seen fail.
+        Where only some are asked `about`, more than those may be told. With `retry_failed` the texts that failed for good are asked again, but for those that the run `run_id` has seen fail.
         """
         settled = pl.col("final")
         if retry_failed:
             settled &= pl.col("label").is_not_null() | (pl.col("run_id") == (run_id or ""))
-        return self.scan().filter(settled).select(digest=key_digest(pl.col("row_key")))
+        rows = pl.concat(
+            [scan_parts([]), *(rows for part in self._parts() for rows in _scan_about(part, about))]
+        )
+        return rows.filter(settled).select(digest=key_digest(pl.col("row_key")))
 
     def ended_in(self, run_id: str) -> pl.LazyFrame:
         """The digests of the texts that one run has tried to the end, in vain for now: one column `digest` (UInt128)."""
@@ -211,12 +217,14 @@ class Ledger:
         """
         return _labels_of(_with_digests(self.scan()))
 
-    def pieces(self) -> Iterator[pl.LazyFrame]:
-        """Everything in the ledger piece by piece as `answers_to` takes it: with the `digest` of each row's text and its `order`."""
+    def pieces(self, about: pl.Series | None = None) -> Iterator[pl.LazyFrame]:
+        """Everything in the ledger piece by piece as `answers_to` takes it: with the `digest` of each row's text and its `order`.
+
+        Where only some digests are asked `about`, what tells of none of them may be left out.
+        """
         order = 0
         yield _told(scan_parts([])).with_row_index("order")
-        for part in self._parts():
-            rows = _told(scan_parts([part]))
+        for rows in (_told(rows) for part in self._parts() for rows in _scan_about(part, about)):
             count = int(rows.select(pl.len()).collect().item())
             for first in range(0, count, _ROWS_IN_A_PIECE):
                 yield rows.slice(first, _ROWS_IN_A_PIECE).with_row_index("order", offset=order + first)
@@ -302,6 +310,13 @@ def answers_to(digests: pl.LazyFrame, rows: pl.LazyFrame) -> pl.LazyFrame:
         .join(_labels_of(found), on="digest", how="left")
         .join(failures, on="digest", how="left")
     )
+
+
+def _scan_about(part: Path, about: pl.Series | None) -> list[pl.LazyFrame]:
+    """A part's rows in their order, of a large one those ranges alone in which any of some digests may be."""
+    ranges = ranges_about(part, about) if about is not None and is_compacted(part) else None
+    rows = scan_parts([part])
+    return [rows] if ranges is None else [rows.slice(first, count) for first, count in ranges]
 
 
 def _told(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -9,6 +9,7 @@ from typing import get_args
 from xml.etree import ElementTree as ET
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
@@ -61,10 +62,20 @@ ENDINGS = {
         StateType.FAILED,
         "Failed",
     ),
+    "files_unreadable": (PracticeSettings(), {}, StateType.FAILED, "Failed"),
     "failed": (PracticeSettings(required_key="another"), {}, StateType.FAILED, "Failed"),
     "cancelled": (PracticeSettings(), {}, StateType.CANCELLED, "Cancelled"),
 }
 """What makes a run end with each status: what the provider does, what the job says, and the state of the flow run."""
+
+
+def spoil(write_texts, path):
+    """Write a file whose text column can't be read."""
+    write_texts(["the match of a spoilt file"] * 50, path.name)
+    told = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    begin = told.dictionary_page_offset or told.data_page_offset
+    content = path.read_bytes()
+    path.write_bytes(content[:begin] + b"\xff" * 8 + content[begin + 8 :])
 
 
 class Cancelled(PrefectRunner):
@@ -86,15 +97,21 @@ def test_each_ending_is_a_state_of_its_own_and_holds_the_record(
     settings, asked, kind, name = ENDINGS[status]
     if status == "cancelled":
         monkeypatch.setattr("flows.label.PrefectRunner", Cancelled)
-    state, record = run(job_of(run=asked), settings)
+    job = job_of(run=asked)
+    if status == "files_unreadable":
+        spoil(write_texts, Path(job.source.path).with_name("spoilt.parquet"))
+        job = job_of(run=asked, source={"path": str(Path(job.source.path).with_name("*.parquet"))})
+    state, record = run(job, settings)
     assert (record.status, state.type, state.name) == (status, kind, name)
-    assert state.message.startswith(f"{record.rows_labeled} of 4 rows labeled.")
+    assert state.message.startswith(f"{record.rows_labeled} of {record.rows_with_text} rows labeled.")
     assert (record.message or "") in state.message
     if kind is StateType.FAILED:
         with pytest.raises(RunFailed) as failed:
             state.result()
         assert failed.value.record == record
-        assert record.provider_messages[0].text in state.message
+        assert [said.text in state.message for said in record.provider_messages[:1]] == (
+            [] if status == "files_unreadable" else [True]
+        )
     elif kind is StateType.COMPLETED:
         assert state.result() == record
 
@@ -110,7 +127,9 @@ def test_a_run_on_the_batch_lane_labels_every_row(run, practice, job_of, write_t
     assert practice.totals()["requests"] == 0
 
 
-@pytest.mark.parametrize("broken", ["labelmill.pipeline.label.write_text_whole", "flows.label.announce"])
+@pytest.mark.parametrize(
+    "broken", ["labelmill.pipeline.label.write_manifest", "labelmill.run.open_run.write_record"]
+)
 def test_a_file_that_can_not_be_written_is_a_failed_state_in_a_sentence(
     run, job_of, write_texts, monkeypatch, broken
 ):

@@ -1,5 +1,6 @@
 """Planning: what is pending, each text once, and how it is cut."""
 
+import functools
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ def _digests(files, folder):
 
 def _pending(files, ledger, folder, *, retry_failed=False):
     path = folder / "run" / "pending.parquet"
-    known = ledger.known_digests(retry_failed=retry_failed)
+    known = functools.partial(ledger.known_digests, retry_failed=retry_failed)
     count = write_pending(_digests(files, folder), range(len(files)), known, path)
     frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
     assert count == frame.height
@@ -129,7 +130,7 @@ def test_chunks_read_back_every_text_once(write_source, texts):
         folder = Path(name)
         files = write_source(folder / "source", _column(asked))
         path = folder / "pending.parquet"
-        known = Ledger(folder / "ledger").known_digests()
+        known = Ledger(folder / "ledger").known_digests
         count = write_pending(_digests(files, folder), range(len(files)), known, path)
         read = [row for chunk in chunks_of(count, 3) for row in read_chunk(path, chunk)]
     assert read == [(row_key_of(text), text) for text in asked]
@@ -165,7 +166,7 @@ def test_what_went_wrong_leaves_no_plan_behind(tmp_path, write_source):
     files = write_source(tmp_path / "source", _column(["a"]))
     broken = pl.LazyFrame({"digest": ["not a digest"]})
     with pytest.raises(pl.exceptions.PolarsError):
-        write_pending(_digests(files, tmp_path), [0], broken, tmp_path / "run" / "pending.parquet")
+        write_pending(_digests(files, tmp_path), [0], lambda _: broken, tmp_path / "run" / "pending.parquet")
     assert list((tmp_path / "run").iterdir()) == []
 
 

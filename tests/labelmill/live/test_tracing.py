@@ -131,7 +131,7 @@ def label_texts(practice, job_of, write_texts, tmp_path):
         with open_run(job, practice.base_url) as context:
             path = tmp_path / "pending.parquet"
             count = write_pending(
-                context.digests, range(len(context.files)), context.ledger.known_digests(), path
+                context.digests, range(len(context.files)), context.ledger.known_digests, path
             )
             receipt = classify_chunk(context, path, chunks_of(count, 100)[0])
             run_id = context.run_id

@@ -25,8 +25,8 @@ import imports_of_runs  # noqa: F401
 
 from commands.run import exit_code_of
 from labelmill.batch import outstanding
-from labelmill.dataset import merge
 from labelmill.check.job import checked_job
+from labelmill.dataset import merge
 from labelmill.job.file import draft_of_file
 from labelmill.pipeline.label import label
 

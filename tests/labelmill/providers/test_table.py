@@ -70,9 +70,7 @@ def test_a_new_provider_labels_a_dataset_from_the_check_to_the_ledger(
     job = checked_job(draft_of(job.model_dump(mode="json"), "job"), scripted.base_url)
     with open_run(job, scripted.base_url) as context:
         path = tmp_path / "pending.parquet"
-        count = write_pending(
-            context.digests, range(len(context.files)), context.ledger.known_digests(), path
-        )
+        count = write_pending(context.digests, range(len(context.files)), context.ledger.known_digests, path)
         receipt = classify_chunk(context, path, chunks_of(count, 100)[0])
         costs = context.ledger.scan().collect()
     assert (receipt.texts, receipt.labeled, receipt.failed) == (9, 9, 0)
