@@ -113,7 +113,8 @@ class RowAnswers:
 
     def _scan(self) -> pl.LazyFrame:
         paths = sorted(self.folder.glob("*.parquet"))
-        schema = pl.Schema({"place": pl.UInt64, "is_open": pl.Boolean, **LABEL_COLUMNS, **FAILURE_COLUMNS})
+        columns = [*LABEL_COLUMNS.items(), *FAILURE_COLUMNS.items()]
+        schema = pl.Schema([("place", pl.UInt64()), ("is_open", pl.Boolean()), *columns])
         if not paths:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(paths, glob=False, hive_partitioning=False)

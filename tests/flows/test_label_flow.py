@@ -103,7 +103,7 @@ def test_each_ending_is_a_state_of_its_own_and_holds_the_record(
         job = job_of(run=asked, source={"path": str(Path(job.source.path).with_name("*.parquet"))})
     state, record = run(job, settings)
     assert (record.status, state.type, state.name) == (status, kind, name)
-    assert state.message.startswith(f"{record.rows_labeled} of {record.rows_with_text} rows labeled.")
+    assert state.message.startswith(f"{record.rows_labeled} of {record.rows_total} rows labeled.")
     assert (record.message or "") in state.message
     if kind is StateType.FAILED:
         with pytest.raises(RunFailed) as failed:
