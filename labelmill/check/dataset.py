@@ -6,12 +6,15 @@ from typing import Any
 
 import polars as pl
 
-from labelmill.dataset.columns import free_prefix, names_in_the_way
+from labelmill.dataset.columns import free_prefix, label_columns, names_in_the_way
+from labelmill.dataset.merge_state import MergeState, text_key_of
+from labelmill.dataset.parquet import ParquetError, read_footer
 from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.job.file import nearest
-from labelmill.job.model import Source
+from labelmill.job.model import Output, Source
 from labelmill.store.files import fault_of_parquet
+from labelmill.store.folder import OutputFolder
 
 _NAMED_FILES = 5
 _NAMED_COLUMNS = 30
@@ -20,18 +23,33 @@ _SAMPLED_ROWS = 1000
 
 
 def source_mistakes(
-    source: Source, column_prefix: str = ""
+    source: Source, output: Output | None = None
 ) -> tuple[SourceListing | None, list[tuple[str, str]]]:
     """A source's files, and what is wrong with them and their columns, as (place, sentence).
 
-    The files are None where none can be looked for. `column_prefix` is what our columns' names begin with.
+    The files are None where none can be looked for. What has been labeled into `output` from the same columns under the same
+    names of ours, and has not changed since, is not looked into again.
     """
     template, found = _template_of(source)
     listing, mistakes = _listing_of(source)
     found += mistakes
     if listing is not None:
-        found += _file_mistakes(listing.files, template, column_prefix)
+        prefix = output.column_prefix if output is not None else ""
+        labeled = _labeled_before(listing.files, output, template)
+        new = [file for file in listing.files if file not in labeled]
+        found += _file_mistakes(new, template, prefix, have_others=bool(labeled))
     return listing, found
+
+
+def _labeled_before(
+    files: Sequence[SourceFile], output: Output | None, template: TextTemplate | None
+) -> set[SourceFile]:
+    if output is None or template is None or is_url(output.path):
+        return set()
+    folder, names = OutputFolder(Path(output.path)), tuple(label_columns(output.column_prefix))
+    states = [MergeState.beside(labeled) for labeled in (folder.labeled, folder.practice_labeled)]
+    alike = [state for state in states if (state.text, state.column_names) == (text_key_of(template), names)]
+    return {file for file in files if any(state.known(file.relative, file.path) for state in alike)}
 
 
 def _template_of(source: Source) -> tuple[TextTemplate | None, list[tuple[str, str]]]:
@@ -71,12 +89,13 @@ def _nothing_at(listing: SourceListing) -> str:
 
 
 def _file_mistakes(
-    files: Sequence[SourceFile], template: TextTemplate | None, prefix: str
+    files: Sequence[SourceFile], template: TextTemplate | None, prefix: str, *, have_others: bool
 ) -> list[tuple[str, str]]:
     readable, unreadable = read_schemas(files)
     found = [("source.path", sentence) for sentence in first_few(unreadable)]
     if template is not None:
-        found += [("source.text", sentence) for sentence in first_few(_column_mistakes(readable, template))]
+        sentences = _column_mistakes(readable, template, have_others=have_others)
+        found += [("source.text", sentence) for sentence in first_few(sentences)]
     return [*found, *(("source.path", sentence) for sentence in first_few(_taken_names(readable, prefix)))]
 
 
@@ -85,7 +104,10 @@ def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schem
     schemas, unreadable = {}, []
     for file in files:
         try:
+            read_footer(file.path)
             schemas[file] = file.schema()
+        except ParquetError as error:
+            unreadable.append(str(error))
         except (pl.exceptions.PolarsError, OSError) as error:
             unreadable.append(
                 f"{str(file.path)!r} {_why_unreadable(file.path)} ({str(error).splitlines()[0]})"
@@ -104,13 +126,17 @@ def _why_unreadable(path: Path) -> str:
     return "can't be read" if is_whole else "is not a Parquet file, or it is truncated"
 
 
-def _column_mistakes(schemas: Mapping[SourceFile, pl.Schema], template: TextTemplate) -> list[str]:
+def _column_mistakes(
+    schemas: Mapping[SourceFile, pl.Schema], template: TextTemplate, *, have_others: bool
+) -> list[str]:
     columns_of = {
         file: {**dict.fromkeys(file.partitions, pl.String()), **schema} for file, schema in schemas.items()
     }
     found, binary = [], []
     wanted = list(dict.fromkeys(template.columns))
     typed = {column for columns in columns_of.values() for column in wanted if columns.get(column) != pl.Null}
+    if have_others:
+        typed |= set(wanted)
     for file, columns in columns_of.items():
         for column in wanted:
             if column not in columns:

@@ -66,8 +66,7 @@ def _section_mistakes(sections: Sections, name: str | None) -> Found:
         yield from prompt_mistakes(sections.prompt)
     listing = None
     if sections.source is not None:
-        prefix = sections.output.column_prefix if sections.output is not None else ""
-        listing, mistakes = source_mistakes(sections.source, prefix)
+        listing, mistakes = source_mistakes(sections.source, sections.output)
         yield from mistakes
     if sections.output is not None:
         yield from output_mistakes(sections.output, listing, name)

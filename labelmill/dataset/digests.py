@@ -20,6 +20,8 @@ from labelmill.store.row_key import row_key, text_digest
 
 _ROW_BITS = 40
 _ROWS_IN_A_BUCKET = 500_000
+_ROWS_IN_ONE_BUCKET = 1_500_000
+"""What is held at once rather than parted: parting costs more than it saves."""
 _FILES_AT_ONCE = 200
 _BYTES_AT_ONCE = 4 * 2**20
 """Compressed bytes of small files that are read together; a file of more is read piece by piece."""
@@ -182,7 +184,7 @@ class SourceDigests:
                 rows += self.files[number].count()
             except _FAULTS:
                 continue
-        return 1 + rows // _ROWS_IN_A_BUCKET
+        return 1 if rows <= _ROWS_IN_ONE_BUCKET else 1 + rows // _ROWS_IN_A_BUCKET
 
     def _forget(self, numbers: Sequence[int]) -> None:
         known = {number for number in numbers if number in self.stamps}

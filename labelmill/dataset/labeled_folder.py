@@ -113,6 +113,8 @@ class LabeledFolder:
     def row_groups(self) -> Iterator[RowGroup]:
         """All rows by what became of them."""
         for number in range(len(self._files)):
+            if number in self.digests.faults:
+                continue
             state = self._known.get(number)
             yield from self._groups.get(number, state.groups if state else ())
 
@@ -150,7 +152,8 @@ class LabeledFolder:
         after = self._state_after(outdated, stamps)
         if after != self._before or outdated or gone:
             after.write_beside(self.folder)
-        restless = [self._files[number] for number in outdated - stamps.keys() if number in self.answers]
+        missing = outdated - stamps.keys() - self.digests.faults.keys()
+        restless = [self._files[number] for number in missing if number in self.answers]
         if restless:
             raise CannotWrite(restless_words(sorted(restless, key=lambda file: file.relative)))
 
@@ -158,7 +161,7 @@ class LabeledFolder:
         """Write some labeled files; one whose source changes meanwhile is merged again, a few times."""
         stamps: dict[int, FileStamp] = {}
         for merge in range(_MOST_MERGES):
-            missing = outdated - stamps.keys()
+            missing = outdated - stamps.keys() - self.digests.faults.keys()
             if merge and missing:
                 self.join(missing)
             together: dict[Path, list[int]] = {}

@@ -223,8 +223,12 @@ def _is_written(
         return False
     try:
         append_columns(path, read_footer(path), columns, target)
-    except (ParquetError, OSError):
+    except ParquetError as error:
         # Half of an old file and half of a new one may also be no Parquet at all.
+        if stamp_of(path) == stamp:
+            digests.faults[number] = error
+        return False
+    except OSError:
         if stamp_of(path) == stamp:
             raise
         return False

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 
+from labelmill.dataset.parquet import read_footer, what_is_lost
 from labelmill.dataset.unreadable import fault_of
 from labelmill.errors import Mistake
 from labelmill.run.context import RunContext
@@ -11,9 +12,17 @@ log = logging.getLogger(__name__)
 
 
 def read_digests(context: RunContext, numbers: Iterable[int]) -> None:
-    """Read the digests of some of a run's files; those that can't be read are left out, and named."""
-    context.digests.read(numbers)
+    """Read the digests of some of a run's files; those that can't be read are left out, and named.
+
+    What of the others can't be kept in a labeled file is said, before anything is asked.
+    """
+    readable = context.digests.read(numbers)
     name_unreadable(context)
+    footers = ((context.files[number].path, read_footer(context.files[number].path)) for number in readable)
+    losses = [f"{str(path)!r}: {lost}" for path, footer in footers if (lost := what_is_lost(footer))]
+    if losses:
+        more = f", and {len(losses) - 1:,} more files like it" if len(losses) > 1 else ""
+        context.notice(f"{losses[0]}{more}")
 
 
 def name_unreadable(context: RunContext) -> None:

@@ -15,7 +15,7 @@ from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.job.file import draft_of_file
-from labelmill.job.model import Source
+from labelmill.job.model import Output, Source
 
 
 def _source(path, text="text"):
@@ -107,7 +107,8 @@ def test_files_that_are_not_parquet_are_named(folder):
     found = _source(folder)
     assert [place for place, _ in found] == ["source.path"] * 4
     for name in contents:
-        said = f"'{folder}/{name}.parquet' is not a Parquet file, or it is truncated ("
+        why = {"empty": "it is empty", "text": "it is no Parquet file"}.get(name, "it was cut off")
+        said = f"'{folder}/{name}.parquet' can't be labeled: {why}"
         assert sum(sentence.startswith(said) for _, sentence in found) == 1
     assert not any("good.parquet" in sentence for _, sentence in found)
 
@@ -117,8 +118,8 @@ def test_a_whole_file_that_cannot_be_read_is_not_called_truncated(tmp_path):
     table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     pq.write_table(table, tmp_path / "a.parquet")
     ((_, sentence),) = _source(tmp_path)
-    assert sentence.startswith(
-        f"'{tmp_path}/a.parquet' can't be read (column with name 'text' has more than one"
+    assert sentence == (
+        f"'{tmp_path}/a.parquet' can't be labeled: it has two columns 'text'; rename one of them"
     )
 
 
@@ -297,7 +298,8 @@ def test_a_prefix_lets_a_dataset_with_a_label_be_labeled(tmp_path):
     pl.DataFrame({"text": ["a"], "label": ["x"], "LM_Label": ["x"]}).write_parquet(tmp_path / "a.parquet")
 
     def found(prefix):
-        return source_mistakes(Source(path=str(tmp_path / "a.parquet"), text="text"), prefix)[1]
+        output = Output(path=str(tmp_path / "out"), column_prefix=prefix)
+        return source_mistakes(Source(path=str(tmp_path / "a.parquet"), text="text"), output)[1]
 
     ((place, sentence),) = found("")
     assert place == "source.path"

@@ -19,7 +19,8 @@ WORDS = ["a", "b", "c", "é", "中文", "🙂", None, "", " "]
 FILES = st.lists(st.lists(st.sampled_from(WORDS), max_size=9), min_size=1, max_size=5)
 LIMITS = st.fixed_dictionaries(
     {
-        "_ROWS_IN_A_BUCKET": st.sampled_from([1, 3, 2_000_000]),
+        "_ROWS_IN_A_BUCKET": st.sampled_from([1, 3]),
+        "_ROWS_IN_ONE_BUCKET": st.sampled_from([0, 3, 2_000_000]),
         "_FILES_AT_ONCE": st.sampled_from([1, 2, 200]),
         "_BYTES_AT_ONCE": st.sampled_from([1, 2**24]),
         "_ROWS_AT_ONCE": st.sampled_from([1, 1_000_000]),

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merging import Merger
 
-from labelmill.dataset import digests
+from labelmill.dataset import digests, merge
 from labelmill.dataset.labeled_folder import LabeledFolder
 from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.merge_state import MERGE_STATE, MergeState
+from labelmill.dataset.parquet import ParquetError
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.store.files import FileStamp, stamp_of
@@ -89,11 +90,12 @@ def _counts(frames):
 
 
 @settings(max_examples=60, deadline=None)
-@given(days=DAYS, rows_in_a_bucket=st.sampled_from([2, 2_000_000]))
-def test_each_day_gives_what_a_merge_of_everything_gives(record_answers, days, rows_in_a_bucket):
+@given(days=DAYS, rows_in_one_bucket=st.sampled_from([0, 2_000_000]))
+def test_each_day_gives_what_a_merge_of_everything_gives(record_answers, days, rows_in_one_bucket):
     """Whatever happens between the days to the source, the ledger, the state and the labeled files."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digests, "_ROWS_IN_A_BUCKET", rows_in_a_bucket)
+        patch.setattr(digests, "_ROWS_IN_A_BUCKET", 2)
+        patch.setattr(digests, "_ROWS_IN_ONE_BUCKET", rows_in_one_bucket)
         folder, template = Path(name), TEXT
         _source_of(folder)
         record_answers(
@@ -251,3 +253,26 @@ def test_what_a_killed_run_had_begun_is_known_to_be_ours(tmp_path, record_answer
     merger.write_labeled(files[:1], tmp_path / "labeled")
     left = sorted(path.name for path in (tmp_path / "labeled").iterdir())
     assert left == ["0.parquet", "mine.parquet"]
+
+
+def test_a_file_that_no_columns_can_be_put_beside_costs_itself(
+    tmp_path, record_answers, write_source, monkeypatch
+):
+    """Found out only by merging, it is at fault like one that can't be read: nobody's run ends of it."""
+    files = write_source(tmp_path / "source", {"text": ["a"]}, {"text": ["b"]})
+    merger = Merger(record_answers(tmp_path / "ledger", {"a": "sport", "b": "money"}), TEXT)
+    append = merge.append_columns
+
+    def refuse(source, footer, columns, target):
+        if source == files[0].path:
+            raise ParquetError(source, "its footer is damaged")
+        append(source, footer, columns, target)
+
+    monkeypatch.setattr(merge, "append_columns", refuse)
+    with merger.into(files, tmp_path / "labeled") as merged:
+        merged.write()
+        assert {number: str(error) for number, error in merged.digests.faults.items()} == {
+            0: f"{str(files[0].path)!r} can't be labeled: its footer is damaged"
+        }
+        assert [group.label for group in merged.row_groups()] == ["money"]
+    assert [path.name for path in (tmp_path / "labeled").iterdir()] == ["1.parquet"]

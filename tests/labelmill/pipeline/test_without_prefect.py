@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from labelmill.check import dataset
 from labelmill.dataset.columns import failure_columns, label_columns
 from labelmill.errors import CannotWrite, JobRefused, RunStopped
 from labelmill.live.progress import viewer
@@ -18,6 +19,7 @@ from labelmill.pipeline.compare import compare
 from labelmill.pipeline.label import label
 from labelmill.run.counts import Bill, work_of_run
 from labelmill.run.runner import Runner
+from labelmill.store.files import FileStamp
 from labelmill.store.folder import OutputFolder
 from labelmill.store.parts import parts_in
 from practice import FaultKind, PracticeSettings
@@ -272,3 +274,30 @@ def test_runs_and_comparisons_leave_a_ledger_of_few_parts(
     comparison = compare(job, practice.base_url, rows=8, concurrency=range(1, 8), batch_wait_minutes=0)
     assert [strategy.labeled for strategy in comparison.strategies] == [8] * len(comparison.strategies)
     assert error or len(parts_in(parts[0].parent)) == 1
+
+
+def test_what_was_labeled_and_has_not_changed_is_not_looked_into_again(
+    job_of, write_texts, practice, monkeypatch, tmp_path
+):
+    """A day's check reads the day's files; with another text or prefix it reads all."""
+    looked_into = []
+    read_footer = dataset.read_footer
+    monkeypatch.setattr(
+        dataset, "read_footer", lambda path: looked_into.append(path.name) or read_footer(path)
+    )
+    monkeypatch.setattr(FileStamp, "is_older_than", lambda _stamp, _moment: True)
+    practice.configure(PracticeSettings())
+    (tmp_path / "source").mkdir()
+    write_texts(["the match"], "source/a.parquet")
+    job = job_of(source={"path": str(tmp_path / "source")})
+    label(job, practice.base_url)
+    assert looked_into == ["a.parquet"]
+    write_texts(["the bank"], "source/b.parquet")
+    label(job, practice.base_url)
+    assert looked_into == ["a.parquet", "b.parquet"]
+    label(job, practice.base_url)
+    assert looked_into == ["a.parquet", "b.parquet"]
+    label(
+        job_of(source={"path": str(tmp_path / "source")}, output={"column_prefix": "lm_"}), practice.base_url
+    )
+    assert looked_into == ["a.parquet", "b.parquet"] * 2
