@@ -120,20 +120,6 @@ class ParquetFooter:
         return sum(self.rows_per_group)
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What of a file can't be decoded.
-
-    Args:
-        column: the first column that can't; None where it is the file.
-        sentence: says so to the user, with the file's and the column's name.
-    """
-
-    path: Path
-    column: str | None
-    sentence: str
-
-
 def read_footer(path: Path) -> ParquetFooter:
     """What a Parquet file says of itself. Only its ends are read.
 
@@ -196,34 +182,23 @@ def what_is_lost(footer: ParquetFooter) -> str | None:
     )
 
 
-def decode_fault(path: Path) -> Fault | None:
-    """The first of a file's columns that can't be decoded, None where all can.
+def undecodable(path: Path) -> list[tuple[str | None, str]]:
+    """The columns of a file that can't be decoded, in its order, each with why; of no column (None) what ails all of it.
 
     Each is decoded by PyArrow, a part of a row group at a time: its pages, their checksums where they have some, and
     whether text is UTF-8.
-
-    Raises:
-        OSError: the file can't be read.
     """
     try:
         with path.open("rb", buffering=0) as opened:
             footer, document = _read(opened, path)
-    except ParquetError as error:
-        return Fault(path, None, str(error))
-    try:
         metadata = pq.read_metadata(pa.py_buffer(_without_arrow_schema(document)))
         with pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True) as file:
-            return next(
-                (
-                    Fault(path, name, f"the column {name!r} of {str(path)!r} can't be decoded: {words}")
-                    for name in footer.columns
-                    for group in range(file.num_row_groups)
-                    if (words := _decoding_words(file, name, group)) is not None
-                ),
-                None,
-            )
+            reasons = {name: _undecodable_column(file, name) for name in footer.columns}
+            return [(name, reason) for name, reason in reasons.items() if reason is not None]
+    except ParquetError as error:
+        return [(None, error.reason)]
     except (pa.ArrowException, OSError, ValueError) as error:
-        return Fault(path, None, f"{str(path)!r} can't be decoded: {_first_line(error)}")
+        return [(None, _first_line(error))]
 
 
 def _without_arrow_schema(document: Struct) -> bytes:
@@ -241,13 +216,14 @@ def _ending(document: Struct) -> bytes:
     return encoded + len(encoded).to_bytes(4, "little") + _MAGIC
 
 
-def _decoding_words(file: pq.ParquetFile, name: str, group: int) -> str | None:
-    size = file.metadata.row_group(group)
-    rows = max(1, min(_DECODED_ROWS, _DECODED_BYTES * size.num_rows // max(1, size.total_byte_size)))
+def _undecodable_column(file: pq.ParquetFile, name: str) -> str | None:
     try:
-        for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
-            for column in batch.columns:
-                column.validate(full=True)
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group)
+            rows = max(1, min(_DECODED_ROWS, _DECODED_BYTES * size.num_rows // max(1, size.total_byte_size)))
+            for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
+                for column in batch.columns:
+                    column.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         return _first_line(error)
     return None

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from labelmill.dataset.parquet import read_footer, undecodable
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
 
-_READ_ROWS = 65_536
-_READ_BYTES = 32 * 2**20
 _MOST_CHARACTERS = 200
 
 
@@ -68,46 +65,10 @@ def _is_fault(error: BaseException) -> bool:
 
 
 def faults_in(path: Path) -> list[Fault]:
-    """All columns of a file that can't be read, in the file's order; one of no column where the file can't be opened.
-
-    Every column is decoded, row group by row group, so that no more than one column of one is in memory. Text whose bytes
-    are no UTF-8 can't be read either.
-    """
-    try:
-        with pq.ParquetFile(
-            path, pre_buffer=False, buffer_size=2**20, coerce_int96_timestamp_unit="us"
-        ) as file:
-            found: list[Fault] = []
-            for index, name in enumerate(_leaf_names(file)):
-                reason = _fault_of_leaf(file, index)
-                if reason is not None and name not in {fault.column for fault in found}:
-                    found.append(Fault(name, reason, file.metadata.num_rows))
-            return found
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return [Fault(None, _reason_of(error))]
-
-
-def _leaf_names(file: pq.ParquetFile) -> list[str]:
-    """The column of each of the leaves that Parquet stores: a nested column has several."""
-    return [file.schema.column(index).path.split(".")[0] for index in range(file.metadata.num_columns)]
-
-
-def _fault_of_leaf(file: pq.ParquetFile, index: int) -> str | None:
-    try:
-        for group in range(file.num_row_groups):
-            told = file.metadata.row_group(group)
-            size = max(
-                1,
-                min(
-                    _READ_ROWS,
-                    _READ_BYTES * told.num_rows // max(1, told.column(index).total_uncompressed_size),
-                ),
-            )
-            for batch in file.reader.iter_batches(size, [group], [index]):
-                batch.column(0).validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return _reason_of(error)
-    return None
+    """All columns of a file that can't be read, in the file's order; one of no column where the file can't be opened."""
+    found = undecodable(path)
+    rows = read_footer(path).rows if found and found[0][0] is not None else None
+    return [Fault(column, reason, rows) for column, reason in found]
 
 
 def _reason_of(error: BaseException) -> str:
