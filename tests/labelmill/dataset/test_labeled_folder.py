@@ -89,7 +89,8 @@ def _counts(frames):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
 @given(days=DAYS, rows_in_one_bucket=st.sampled_from([0, 2_000_000]))
 def test_each_day_gives_what_a_merge_of_everything_gives(record_answers, days, rows_in_one_bucket):
     """Whatever happens between the days to the source, the ledger, the state and the labeled files."""

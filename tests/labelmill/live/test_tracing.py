@@ -214,6 +214,7 @@ def test_a_broken_or_hanging_langsmith_changes_no_label_and_little_time(
     assert "the labels are not touched" in said.message
 
 
+@pytest.mark.slow
 def test_a_langsmith_that_is_away_changes_nothing(traced, label_texts):
     """Where nobody listens, the run ends as without it."""
     traced.server_close()
@@ -223,6 +224,7 @@ def test_a_langsmith_that_is_away_changes_nothing(traced, label_texts):
     assert took < 10
 
 
+@pytest.mark.slow
 def test_a_tracing_that_cannot_begin_is_said_and_sends_nothing(traced, label_texts, monkeypatch, caplog):
     """Without a key for the hosted LangSmith nothing is traced, also not by LangChain's own tracer with its texts."""
     monkeypatch.delenv("LANGSMITH_API_KEY")

@@ -229,6 +229,7 @@ def test_too_many_failures_are_a_failed_run_with_its_labels_published(run, job_o
     assert _labeled(record).filter(pl.col("label_status") == "ok").height == record.rows_labeled > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["text", "schema"])
 def test_faults_cost_no_row_but_those_that_always_fail(run, practice, job_of, write_texts, output):
     """With a fifth of first attempts failing in every way, and rows that always fail, the rest is as in a quiet run.

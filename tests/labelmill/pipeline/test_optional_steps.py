@@ -116,6 +116,7 @@ def counts_of(record):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(broken=st.dictionaries(st.sampled_from([*STEPS, *SHOWN]), st.sampled_from(list(ERRORS)), min_size=1))
 def test_whatever_goes_wrong_the_run_ends_as_without_it(run_broken, tmp_path, broken):

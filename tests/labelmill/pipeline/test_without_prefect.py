@@ -44,6 +44,7 @@ def in_output(tmp_path):
     return sorted(path.name for path in files if path.parts[0] != "ledger")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", ["live", "batch"])
 def test_a_whole_job_is_labeled_in_an_interpreter_that_has_no_prefect(
     practice, job_of, write_texts, tmp_path, lane

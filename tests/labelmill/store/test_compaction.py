@@ -179,6 +179,7 @@ def assert_same(after, before):
     assert after[2] == pytest.approx(before[2])
 
 
+@pytest.mark.slow
 @patch.object(compaction, "FEWEST_PARTS", 3)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
