@@ -63,6 +63,7 @@ def prefect_api() -> Iterator[str]:
 
     from prefect.settings import (  # noqa: PLC0415
         PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_LOGGING_TO_API_ENABLED,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         get_current_settings,
@@ -98,7 +99,8 @@ def prefect_api() -> Iterator[str]:
     server = OwnSessionServer()
     server.start(timeout=int(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()))
     try:
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
+        # Nobody looks for dead runs on this server, and a flow run waits a second for the thread of its heartbeat.
+        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             try:
                 yield server.api_url
             finally:
