@@ -12,7 +12,7 @@ from rich.table import Table
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.terminal import console, print_json, shown
-from labelmill.check.columns import check_columns
+from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
 from labelmill.compare.record import Comparison

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import tempfile
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain as chained
@@ -18,6 +17,7 @@ import polars as pl
 import pytest
 from certificates import share_certificates
 from hypothesis import settings
+from servers.base import serving
 from servers.practice import start_practice
 
 from commands.prefect_setup import prefect_api, prepare_environment
@@ -200,12 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def scripted():
     """Start a `ScriptedServer`."""
-    with ScriptedServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(ScriptedServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A job over some texts, and its whole runs against a server that counts what it answers and bills."""
 
+import json
+
 import polars as pl
 from servers.base import right_label
 
@@ -7,6 +9,32 @@ from labelmill.pipeline.label import label
 from labelmill.run.record import RunRecord
 
 KEY = "sk-marked-0123456789abcdef"
+CRASH_JOB = """
+name = "crash"
+[source]
+path = "source.parquet"
+text = "text"
+[labels]
+sport = "match"
+money = "bank"
+[model]
+provider = "practice"
+name = "gpt-4o-mini"
+max_tokens = 100
+[run]
+max_concurrency = 8
+rows_per_chunk = 40
+max_attempts = 20
+max_answers = 5
+[output]
+path = "out"
+"""
+"""The job file of live runs that are killed."""
+
+
+def records_in(out):
+    """What each run has left of itself."""
+    return [json.loads(path.read_text()) for path in out.glob("runs/*/run.json")]
 
 
 class World:

@@ -9,11 +9,12 @@ import polars as pl
 from labelmill.dataset.columns import free_prefix, label_columns, names_in_the_way
 from labelmill.dataset.merge_state import MergeState, text_key_of
 from labelmill.dataset.parquet import ParquetError, read_footer
-from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of
+from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of, source_files
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
+from labelmill.dataset.unreadable import faults_in
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import nearest
-from labelmill.job.model import Output, Source
-from labelmill.store.files import fault_of_parquet
+from labelmill.job.model import LabelJob, Output, Source
 from labelmill.store.folder import OutputFolder
 
 _NAMED_FILES = 5
@@ -88,6 +89,28 @@ def _nothing_at(listing: SourceListing) -> str:
     return f"{sentence}; {passed_over}" if passed_over else sentence
 
 
+def check_columns(job: LabelJob, where: str) -> None:
+    """Read all columns of all of a job's files: more than a run needs, and only on demand, since all of it is decoded.
+
+    Args:
+        job: the job, checked otherwise.
+        where: what its mistakes stand under.
+
+    Raises:
+        JobRefused: with every column that can't be read.
+    """
+    mistakes = [
+        Mistake(
+            f"{where}, source.path",
+            f"{fault.sentence(file.path)}; mend the file or take it out of the source",
+        )
+        for file in source_files(job.source.path)
+        for fault in faults_in(file.path)
+    ]
+    if mistakes:
+        raise JobRefused(mistakes)
+
+
 def _file_mistakes(
     files: Sequence[SourceFile], template: TextTemplate | None, prefix: str, *, have_others: bool
 ) -> list[tuple[str, str]]:
@@ -109,21 +132,11 @@ def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schem
         except ParquetError as error:
             unreadable.append(str(error))
         except (pl.exceptions.PolarsError, OSError) as error:
-            unreadable.append(
-                f"{str(file.path)!r} {_why_unreadable(file.path)} ({str(error).splitlines()[0]})"
-            )
+            unreadable.append(f"{str(file.path)!r} can't be read ({str(error).splitlines()[0]})")
         except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
             reason = str(error).splitlines()[0]
             unreadable.append(f"{str(file.path)!r} has a column that Polars can't read ({reason})")
     return schemas, unreadable
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        is_whole = fault_of_parquet(path) is None
-    except OSError:
-        return "can't be read"
-    return "can't be read" if is_whole else "is not a Parquet file, or it is truncated"
 
 
 def _column_mistakes(

@@ -47,6 +47,23 @@ def first_place(number: int) -> int:
     return number << _ROW_BITS
 
 
+def grouped(
+    numbers: Iterable[int], weight_of: Callable[[int], int], most_weight: int, most: int
+) -> Iterator[list[int]]:
+    """Cut files into groups in their order, each of at most so much weight and so many files; a heavier file stands alone."""
+    group: list[int] = []
+    held = 0
+    for number in numbers:
+        weight = weight_of(number)
+        if group and (held + weight > most_weight or len(group) == most):
+            yield group
+            group, held = [], 0
+        group.append(number)
+        held += weight
+    if group:
+        yield group
+
+
 @dataclass
 class SourceDigests:
     """The digests of those files of a source that have been asked for.
@@ -243,18 +260,11 @@ class SourceDigests:
 
     def _groups(self, numbers: Iterable[int]) -> Iterator[list[int]]:
         """Files that are read together: one large, or some small ones that follow each other."""
-        group: list[int] = []
-        held = 0
-        for number in numbers:
-            stamp = stamp_of(self.files[number].path)
-            size = stamp.size if stamp else 0
-            if group and (held + size > _BYTES_AT_ONCE or len(group) == _FILES_AT_ONCE):
-                yield group
-                group, held = [], 0
-            group.append(number)
-            held += size
-        if group:
-            yield group
+        return grouped(numbers, self._bytes_of, _BYTES_AT_ONCE, _FILES_AT_ONCE)
+
+    def _bytes_of(self, number: int) -> int:
+        stamp = stamp_of(self.files[number].path)
+        return stamp.size if stamp else 0
 
     def _pieces(self, group: Sequence[int]) -> Iterator[tuple[pl.DataFrame, dict[int, int]]]:
         """The texts of some files at their places, and how many rows of each file a piece has."""

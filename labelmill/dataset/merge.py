@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS, label_columns
-from labelmill.dataset.digests import SourceDigests, first_place, is_in_files, number_at, row_at
+from labelmill.dataset.digests import SourceDigests, first_place, grouped, is_in_files, number_at, row_at
 from labelmill.dataset.parquet import ParquetError, append_columns, read_footer
 from labelmill.dataset.source import SourceFile
 from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
@@ -193,7 +193,8 @@ def write_labeled(
     published: dict[int, FileStamp] = {}
     # Not in the folder itself: Polars refuses to read a folder that holds anything but Parquet.
     scratch = folder.with_name(SCRATCH)
-    for group in _groups(sorted(numbers), digests.rows):
+    # Label columns are held together of one large file, or of some small ones.
+    for group in grouped(sorted(numbers), digests.rows.__getitem__, _ROWS_AT_ONCE, _FILES_AT_ONCE):
         paths = {number: folder / digests.files[number].relative for number in group}
         held = _arrow_of(answers.columns(group)) if len(group) > 1 else None
         begin = 0
@@ -233,20 +234,6 @@ def _is_written(
             raise
         return False
     return stamp_of(path) == stamp
-
-
-def _groups(numbers: Iterable[int], rows: Mapping[int, int]) -> Iterator[list[int]]:
-    """Files whose label columns are held together: one large, or some small ones."""
-    group: list[int] = []
-    held = 0
-    for number in numbers:
-        if group and (held + rows[number] > _ROWS_AT_ONCE or len(group) == _FILES_AT_ONCE):
-            yield group
-            group, held = [], 0
-        group.append(number)
-        held += rows[number]
-    if group:
-        yield group
 
 
 def _named(columns: pa.Table | pa.RecordBatchReader, names: list[str]) -> pa.Table | pa.RecordBatchReader:

@@ -6,7 +6,7 @@ merged anew. It also names the files in `labeled/` that are Labelmill's.
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 import polars as pl
@@ -113,9 +113,9 @@ def text_key_of(template: TextTemplate) -> str:
 
 
 def is_within(name: str) -> bool:
-    """Whether a name that was read from a file leads to something in the folder that it is relative to."""
-    path = Path(name)
-    return not path.is_absolute() and ".." not in path.parts
+    """Whether a name can't lead out of the folder that it is relative to: anyone may write into a manifest or a state."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def row_groups_of(counts: pl.DataFrame) -> dict[int, tuple[RowGroup, ...]]:

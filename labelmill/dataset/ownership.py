@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from labelmill.dataset.columns import label_columns, prefix_in
-from labelmill.dataset.merge_state import MergeState
+from labelmill.dataset.merge_state import MergeState, is_within
 from labelmill.dataset.source import SourceFile
 
 
@@ -32,7 +32,7 @@ def foreign_files(
         or a folder around it has to be. Both sorted.
     """
     ours, planned = set(ours), set(planned)
-    stale = (name for name in ours - planned if _leads_inside(name))
+    stale = (name for name in ours - planned if is_within(name))
     removable = [name for name in stale if _is_file_or_link(folder / name)]
     blocked: dict[str, bool] = {}
     for name in planned:
@@ -64,17 +64,11 @@ def _is_no_folder(path: Path) -> bool:
     return os.path.lexists(path) and not path.is_dir()
 
 
-def _leads_inside(name: str) -> bool:
-    """Whether a name can't lead out of its folder: anyone may write into a manifest."""
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
-
-
 def names_of_ours(labeled: Path, manifest: Path, runs: Path) -> set[str]:
     """What Labelmill has written into a folder `labeled/`: relative names, with `/` between folders.
 
-    Its manifest and its merge state tell. An earlier version took it away before it replaced a file: where there is none, and runs have
-    published here, they died meanwhile, and their files are known by their columns.
+    Its manifest and its merge state tell. An earlier version had no state, and took the manifest away before it replaced a
+    file: where there is neither, and runs have published here, they died meanwhile, and their files are known by their columns.
 
     Args:
         labeled: the folder.

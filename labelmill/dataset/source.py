@@ -60,6 +60,8 @@ class SourceFile:
 
     def scan_with_partitions(self) -> pl.LazyFrame:
         """The file's rows and columns, then its partition values as String columns; the file's own columns win."""
+        if not self.partitions:
+            return self.scan()  # without a look at the footer
         own = self.schema()
         return self.scan().with_columns(
             pl.lit(value, dtype=pl.String).alias(name)

@@ -16,9 +16,11 @@ def read_digests(context: RunContext, numbers: Iterable[int]) -> None:
 
     What of the others can't be kept in a labeled file is said, before anything is asked.
     """
+    before = dict(context.digests.stamps)
     readable = context.digests.read(numbers)
     name_unreadable(context)
-    footers = ((context.files[number].path, read_footer(context.files[number].path)) for number in readable)
+    new = [number for number in readable if before.get(number) != context.digests.stamps[number]]
+    footers = ((context.files[number].path, read_footer(context.files[number].path)) for number in new)
     losses = [f"{str(path)!r}: {lost}" for path, footer in footers if (lost := what_is_lost(footer))]
     if losses:
         more = f", and {len(losses) - 1:,} more files like it" if len(losses) > 1 else ""

@@ -11,16 +11,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from servers.practice import start_practice
+from world import CRASH_JOB, records_in
 
 from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 ROWS, CONCURRENCY = 900, 8
-
-
-def records_in(out):
-    """What each run has left of itself."""
-    return [json.loads(path.read_text()) for path in out.glob("runs/*/run.json")]
 
 
 @pytest.fixture
@@ -29,28 +25,7 @@ def start(tmp_path, prefect_server):
     pl.DataFrame({"id": range(ROWS), "text": [f"match {number}" for number in range(ROWS)]}).write_parquet(
         tmp_path / "source.parquet"
     )
-    (tmp_path / "job.toml").write_text(
-        """
-name = "crash"
-[source]
-path = "source.parquet"
-text = "text"
-[labels]
-sport = "match"
-money = "bank"
-[model]
-provider = "practice"
-name = "gpt-4o-mini"
-max_tokens = 100
-[run]
-max_concurrency = 8
-rows_per_chunk = 40
-max_attempts = 20
-max_answers = 5
-[output]
-path = "out"
-"""
-    )
+    (tmp_path / "job.toml").write_text(CRASH_JOB)
 
     def start_run(provider):
         return subprocess.Popen(

@@ -6,12 +6,12 @@ import resource
 import socket
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from servers.base import serving
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 KEY = "sk-marked-0123456789"
@@ -202,12 +202,8 @@ def _refusing():
         def log_message(self, *_):
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Refusing)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked
-        server.shutdown()
-        thread.join()
 
 
 def test_too_few_open_files_are_said_before_a_run(labelmill, prefect_server):

@@ -1,11 +1,8 @@
 """The comparison's flow as Prefect shows it, with a real Prefect server: names, artifacts, and the state of each ending."""
 
-import asyncio
 import re
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 
 from flows.compare import compare_strategies
@@ -32,26 +29,12 @@ def compare(practice, left_by):
     return run_flow
 
 
-def test_the_page_a_person_looks_at(compare, job_of, write_texts):
+def test_the_page_a_person_looks_at(compare, job_of, write_texts, seen):
     """The flow run and its task runs are named after what they do, and the artifact has the table and the chart."""
     write_texts(TEXTS)
     state, comparison = compare(job_of())
 
-    async def look():
-        flow_run_id = state.state_details.flow_run_id
-        async with get_client() as client:
-            mine = FlowRunFilter(id={"any_": [flow_run_id]})
-            found = await client.read_artifacts(flow_run_filter=mine)
-            tasks = []
-            for _ in range(50):
-                # Task runs reach the server as events, a moment later.
-                tasks = await client.read_task_runs(flow_run_filter=mine)
-                if len(tasks) >= 7:
-                    break
-                await asyncio.sleep(0.2)
-            return await client.read_flow_run(flow_run_id), found, tasks
-
-    flow_run, artifacts, task_runs = asyncio.run(look())
+    flow_run, artifacts, task_runs = seen(state, lambda names: len(names) >= 7)
     assert flow_run.name == f"test compare {comparison.started_at_utc:%Y-%m-%d}"
     assert set(flow_run.tags) == {"test", "labelmill"}
     assert {task_run.name for task_run in task_runs} == {

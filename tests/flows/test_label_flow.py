@@ -1,6 +1,5 @@
 """The flow as Prefect shows it, with a real Prefect server: names, tags, artifacts, limits, logs, and the state of each ending."""
 
-import asyncio
 import json
 import re
 from base64 import b64decode
@@ -12,7 +11,6 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 
 from flows.label import label_dataset
@@ -146,7 +144,7 @@ def test_a_file_that_can_not_be_written_is_a_failed_state_in_a_sentence(
     assert "can't be written: No space left on device" in state.message
 
 
-def test_the_page_a_person_looks_at(run, job_of, write_texts):
+def test_the_page_a_person_looks_at(run, job_of, write_texts, seen):
     """The run is named and tagged, and its report, tables, links and progress are artifacts under the job's key."""
     write_texts([*TEXTS, None])
     settings = PracticeSettings(stubborn_faults={"off_label": 0.1})
@@ -156,21 +154,8 @@ def test_the_page_a_person_looks_at(run, job_of, write_texts):
     run(job, settings)
     state, record = run(job, settings)
 
-    async def look():
-        flow_run_id = state.state_details.flow_run_id
-        async with get_client() as client:
-            mine = FlowRunFilter(id={"any_": [flow_run_id]})
-            found = await client.read_artifacts(flow_run_filter=mine)
-            tasks = []
-            for _ in range(50):
-                # Task runs reach the server as events, a moment later.
-                tasks = await client.read_task_runs(flow_run_filter=mine)
-                if {task_run.name for task_run in tasks} >= {"plan", "merge", "publish", "announce"}:
-                    break
-                await asyncio.sleep(0.2)
-            return await client.read_flow_run(flow_run_id), found, tasks
-
-    flow_run, artifacts, task_runs = asyncio.run(look())
+    steps = {"plan", "merge", "publish", "announce"}
+    flow_run, artifacts, task_runs = seen(state, lambda names: set(names) >= steps)
     assert flow_run.name == f"daily news {record.started_at_utc:%Y-%m-%d}"
     assert set(flow_run.tags) == {"daily news", "labelmill"}
     assert {task_run.name for task_run in task_runs} == {"plan", "merge", "publish", "announce"}

@@ -3,11 +3,23 @@
 import json
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CORRECT = "correct"
 """As an answer's content: the label that the text asks for."""
+
+
+@contextmanager
+def serving(server):
+    """Let a server answer, on a thread of its own, for the length of the block."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @dataclass(frozen=True)

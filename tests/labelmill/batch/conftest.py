@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import threading
 import urllib.request
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 from langchain_core.messages import convert_to_messages
+from servers.base import serving
 
 from labelmill.batch.groups import RequestGroup
 from labelmill.batch.outstanding import OutstandingBatches
@@ -306,12 +306,8 @@ def staged_answers(staged_client, row_keys):
 @pytest.fixture
 def staged():
     """Start a `StagedServer`."""
-    with StagedServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(StagedServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

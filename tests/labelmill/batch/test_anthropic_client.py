@@ -1,12 +1,12 @@
 """Anthropic's Message Batches behind `BatchClient`, over HTTP against a small server of their dialect."""
 
 import json
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from message_batches import MessageBatchesServer, errored, succeeded
+from servers.base import serving
 
 from labelmill.providers.anthropic import AnthropicBatchClient
 from labelmill.providers.endpoint import Endpoint
@@ -18,12 +18,8 @@ OURS = {"labelmill_run": "r1", "labelmill_part": "1"}
 @pytest.fixture
 def provider():
     """Start a `MessageBatchesServer`."""
-    with MessageBatchesServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(MessageBatchesServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """What a provider keeps of a batch: deleted once its answers are in the ledger, and never before."""
 
 import logging
-import threading
 
 import pytest
 from batch_server import BatchServer
+from servers.base import serving
 
 from labelmill.batch.groups import Unsent
 from practice import PracticeSettings
@@ -16,12 +16,8 @@ LATER = "20260302-120000-cd34"
 @pytest.fixture
 def provider():
     """Start a `BatchServer`."""
-    with BatchServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(BatchServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["openai", "langasync"])

@@ -1,7 +1,6 @@
 """Results that come late, broken or mixed up: nobody pays twice, and no row is lost."""
 
 import json
-import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +9,7 @@ import pytest
 from batch_server import BatchServer, answered, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers.base import serving
 
 from labelmill.batch.groups import Unsent
 from labelmill.providers.protocol import BatchStatus
@@ -21,12 +21,8 @@ LIMIT = Decimal(1)
 @pytest.fixture
 def provider():
     """Start a `BatchServer`."""
-    with BatchServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(BatchServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["openai", "langasync"])

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelmill.check.columns import check_columns
+from labelmill.check.dataset import check_columns
 from labelmill.errors import JobRefused
 
 

@@ -1,10 +1,9 @@
 """The batch lane against a provider with habits of its own, end to end: whole runs over real HTTP."""
 
-import threading
-
 import polars as pl
 import pytest
 from batch_server import BatchServer, answered, refused
+from servers.base import serving
 
 from labelmill.pipeline.label import label
 
@@ -23,12 +22,8 @@ def labels_in(record):
 @pytest.fixture
 def provider():
     """Start a `BatchServer`, which does to its batches what a test wants."""
-    with BatchServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with serving(BatchServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 
 import polars as pl
 import pytest
+from world import CRASH_JOB, records_in
 
 from labelmill.store.journal import Entries
 from practice import PracticeSettings
@@ -16,26 +17,6 @@ from practice.odd_answers import UNTOLD
 pytestmark = pytest.mark.slow
 
 ROWS, CONCURRENCY, KILLS = 900, 8, 20
-JOB = """
-name = "crash"
-[source]
-path = "source.parquet"
-text = "text"
-[labels]
-sport = "match"
-money = "bank"
-[model]
-provider = "practice"
-name = "gpt-4o-mini"
-max_tokens = 100
-[run]
-max_concurrency = 8
-rows_per_chunk = 40
-max_attempts = 20
-max_answers = 5
-[output]
-path = "out"
-"""
 
 
 def recorded_requests(out):
@@ -48,11 +29,6 @@ def recorded_requests(out):
     return in_parts + len(attempts), interrupted
 
 
-def records_in(out):
-    """What each run has left of itself."""
-    return [json.loads(path.read_text()) for path in out.glob("runs/*/run.json")]
-
-
 def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(mortals, practice, tmp_path):
     """After 20 kills every row has its label, odd answers or not; each kill cost at most what was in flight, and is billed."""
     practice.configure(PracticeSettings(latency_seconds=0.1, latency_sigma=0.5, odd_answers=0.15))
@@ -60,7 +36,7 @@ def test_twenty_kills_lose_no_row_and_pay_for_no_answer_twice(mortals, practice,
     pl.DataFrame({"id": range(ROWS), "text": [f"match {number}" for number in range(ROWS)]}).write_parquet(
         tmp_path / "source.parquet"
     )
-    (tmp_path / "job.toml").write_text(JOB)
+    (tmp_path / "job.toml").write_text(CRASH_JOB)
     out, dice = tmp_path / "out", random.Random(3)
     interrupted = 0
     for _ in range(KILLS):
