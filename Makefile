@@ -6,8 +6,12 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Compiled files are kept whatever the shell says: the tests start hundreds of processes, and each would compile all of it anew.
+export PYTHONDONTWRITEBYTECODE =
+# More processes than cores: a third of a test's time is spent waiting for a server or for the disk.
+TEST := $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
-.PHONY: help setup demo up down test test-fast test-system coverage screenshots check format docs bench lock clean
+.PHONY: help setup demo up down test test-core test-fast test-system coverage screenshots check format docs bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -35,16 +39,19 @@ down: setup ## stop what make up started
 	@$(BIN)/labelmill down
 
 test: setup ## run every test but the system's; nothing can spend money or leave this machine
-	@$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist worksteal
+	@$(TEST) -m "not system"
 
-test-fast: setup ## run the core's tests, without Prefect and what is slow by nature: a minute
-	@$(BIN)/python -m pytest -m "not system and not slow" --numprocesses 2 --dist worksteal tests/labelmill tests/practice
+test-core: setup ## run all tests of the core and of the practice provider, which know nothing of Prefect
+	@$(TEST) -m "not system" tests/labelmill tests/practice
+
+test-fast: setup ## run the core's tests without whole runs and what else takes seconds: a minute
+	@$(TEST) -m "not system and not slow" --ignore tests/labelmill/pipeline tests/labelmill tests/practice
 
 test-system: setup ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system
 
 coverage: setup ## run make test's tests and print the share of lines and branches that they reach
-	@$(BIN)/python -m pytest -m "not system" --numprocesses 2 --dist worksteal --cov --cov-report=term
+	@$(TEST) -m "not system" --cov --cov-report=term
 
 screenshots: setup ## take the pictures of the README anew, with Chromium; the paths they show are below /srv
 	@rm -rf /srv/labelmill-demo

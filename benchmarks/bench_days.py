@@ -1,7 +1,8 @@
 """What a day costs where nearly everything is known: planning, merging and publishing, beside a Polars copy of the same files.
 
 Every label is in the ledger before the first run, so that what is timed is Labelmill's own work; a new file's 100 texts are
-asked of the practice provider, which answers at once. Times are the flow's, without the start of Prefect's server and of the practice provider.
+asked of the practice provider, which answers at once. Times are the flow's, without the start of Prefect's server and of the practice
+provider, and without what the first run of a process imports: a small run comes before.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from labelmill.job.model import LabelJob, Practice  # noqa: E402
 from labelmill.pipeline.label import label  # noqa: E402
 from labelmill.providers.practice import PracticeServer  # noqa: E402
 from labelmill.question.task_key import task_key_of  # noqa: E402
+from labelmill.store.compaction import compact  # noqa: E402
 from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA  # noqa: E402
 from labelmill.store.row_key import row_key  # noqa: E402
 
@@ -44,6 +46,7 @@ def main() -> None:
         print(peak_of(options.memory_of))
         return
     with prefect_api(), PracticeServer.start(Practice()) as server:
+        warm_up(server.base_url)
         for number in range(options.rounds):
             print(f"round {number + 1}")
             days(server.base_url)
@@ -51,6 +54,14 @@ def main() -> None:
             history(server.base_url, (10, 100) if options.quick else (10, 100, 1000))
     if not options.quick:
         memory()
+
+
+def warm_up(base_url: str) -> None:
+    """Have all imported that a run needs."""
+    with tempfile.TemporaryDirectory() as name:
+        job = job_of(Path(name))
+        write_source(Path(name), 1, 1)
+        run_seconds(job, base_url)
 
 
 def days(base_url: str) -> None:
@@ -97,11 +108,9 @@ def history(base_url: str, sizes: tuple[int, ...]) -> None:
                 run_seconds(job, base_url),
                 "at most 3 of 1,000 files" if files == 1000 else "",
             )
-            row(
-                "  one new file of 100 rows",
-                new_file_seconds(job, folder, base_url),
-                "within 20% of each other",
-            )
+            # Three days, of which the middle one counts: how its requests fall takes more or less of a second.
+            new = sorted(new_file_seconds(job, folder, base_url, day) for day in range(3))[1]
+            row("  one new file of 100 rows", new, "within 20% of each other")
 
 
 def memory() -> None:
@@ -170,7 +179,7 @@ def write_source(folder: Path, files: int, rows: int, first: int = 0) -> pl.Lazy
 
 
 def write_ledger(job: LabelJob, texts: pl.LazyFrame) -> None:
-    """Let the ledger know a label of every text."""
+    """Let the ledger know a label of every text, and have it in as few parts as the runs that asked leave it."""
     ledger = Path(job.output.path) / "ledger" / (PRACTICE_PREFIX + task_key_of(job))
     ledger.mkdir(parents=True)
     told = {
@@ -198,6 +207,7 @@ def write_ledger(job: LabelJob, texts: pl.LazyFrame) -> None:
             for name, kind in SCHEMA.items()
         )
         part.write_parquet(ledger / f"20260101-000000-0000-{number:05d}.parquet")
+    compact(ledger)
 
 
 def run_seconds(job: LabelJob, base_url: str) -> float:
@@ -207,11 +217,11 @@ def run_seconds(job: LabelJob, base_url: str) -> float:
     return time.perf_counter() - start
 
 
-def new_file_seconds(job: LabelJob, folder: Path, base_url: str) -> float:
+def new_file_seconds(job: LabelJob, folder: Path, base_url: str, day: int = 0) -> float:
     """The flow's seconds after a file of 100 new texts has come."""
-    numbers = pl.int_range(100, eager=True).alias("id").to_frame()
+    numbers = pl.int_range(day * 100, day * 100 + 100, eager=True).alias("id").to_frame()
     frame = numbers.with_columns(text=pl.format("a new headline, number {}", "id"), score=pl.lit(0.5))
-    frame.write_parquet(folder / "source" / "day-99999.parquet")
+    frame.write_parquet(folder / "source" / f"day-{99_000 + day}.parquet")
     return run_seconds(job, base_url)
 
 

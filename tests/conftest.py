@@ -45,10 +45,16 @@ settings.load_profile("busy")
 KEY_MARKS = ("_API_KEY", "_TOKEN", "_SECRET")
 
 
+def pytest_collection():
+    """Spare the garbage collector what is imported and collected: it stays to the end."""
+    gc.disable()
+
+
 def pytest_collection_finish():
-    """Spare the garbage collector what was imported and collected: it stays to the end."""
+    """Collect garbage from here on, of what the tests make."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

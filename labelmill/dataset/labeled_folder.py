@@ -18,8 +18,8 @@ from labelmill.dataset.merge import (
 from labelmill.dataset.merge_state import (
     FileState,
     MergeState,
-    RowGroup,
-    row_groups_of,
+    Tally,
+    tallies_of,
     text_key_of,
 )
 from labelmill.dataset.ownership import foreign_files
@@ -75,7 +75,7 @@ class LabeledFolder:
         self.told_anew: set[int] = set()
         """Files of which this run tells the failed rows anew, though they are what they were."""
         self._joins = 0
-        self._groups: dict[int, tuple[RowGroup, ...]] = {}
+        self._groups: dict[int, tuple[Tally, ...]] = {}
         self._open: dict[int, int] = {}
         self._columns: dict[int, str] = {}
 
@@ -102,7 +102,7 @@ class LabeledFolder:
         folder = self.digests.folder / f"answers-{self._joins}"
         answers = join_answers(self.digests, readable, self.ledger, folder)
         counts = answers.counts(self.run_id)
-        groups = row_groups_of(counts)
+        groups = tallies_of(counts)
         open_rows = dict(counts.filter("is_open").group_by("number").agg(pl.col("rows").sum()).iter_rows())
         self._columns |= answers.fingerprints()
         for number in readable:
@@ -110,7 +110,7 @@ class LabeledFolder:
             self._groups[number] = groups.get(number, ())
             self._open[number] = open_rows.get(number, 0)
 
-    def row_groups(self) -> Iterator[RowGroup]:
+    def row_groups(self) -> Iterator[Tally]:
         """All rows by what became of them."""
         for number in range(len(self._files)):
             if number in self.digests.faults:

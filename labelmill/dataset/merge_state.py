@@ -5,9 +5,10 @@ merged anew. It also names the files in `labeled/` that are Labelmill's.
 """
 
 import json
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,7 +22,7 @@ MERGE_STATE = "_merge_state.json"
 _VERSION = 1
 
 
-class RowGroup(BaseModel):
+class Tally(BaseModel):
     """How many rows of a file share a label, a status and a kind of failure."""
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +51,7 @@ class FileState(BaseModel):
     rows: int
     open_rows: int
     """Rows with a text that is not settled: a run asks it, or may."""
-    groups: tuple[RowGroup, ...]
+    groups: tuple[Tally, ...]
 
     @property
     def failed_rows(self) -> int:
@@ -74,16 +75,17 @@ class MergeState(BaseModel):
     files: dict[str, FileState | None] = {}
 
     @classmethod
-    def beside(cls, labeled: Path) -> Self:
+    def beside(cls, labeled: Path) -> "MergeState":
         """The state of a folder; an empty one where there is none that this version can read."""
+        path = labeled.with_name(MERGE_STATE)
         try:
-            found = cls.model_validate_json(labeled.with_name(MERGE_STATE).read_bytes())
-        except (OSError, ValidationError):
+            stamp = stamp_of(path)
+            if stamp is None:
+                return cls()
+            # A run asks at each of its steps: it is read once as long as the file stays the same.
+            return (_read_once if stamp.is_older_than(time.time_ns()) else _read)(path, stamp)
+        except OSError:
             return cls()
-        files = {name: state for name, state in found.files.items() if is_within(name)}
-        if found.version != _VERSION:
-            return cls(files=dict.fromkeys(files))
-        return found.model_copy(update={"files": files})
 
     def write_beside(self, labeled: Path) -> None:
         """Keep it, whole or not at all."""
@@ -107,6 +109,20 @@ class MergeState(BaseModel):
         return is_same and self.column_names == tuple(column_names)
 
 
+def _read(path: Path, _: FileStamp) -> MergeState:
+    try:
+        found = MergeState.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return MergeState()
+    files = {name: state for name, state in found.files.items() if is_within(name)}
+    if found.version != _VERSION:
+        return MergeState(files=dict.fromkeys(files))
+    return found.model_copy(update={"files": files})
+
+
+_read_once = lru_cache(maxsize=4)(_read)
+
+
 def text_key_of(template: TextTemplate) -> str:
     """What tells one way to make texts of rows from another."""
     return json.dumps([template.pieces, template.columns])
@@ -118,14 +134,14 @@ def is_within(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def row_groups_of(counts: pl.DataFrame) -> dict[int, tuple[RowGroup, ...]]:
+def tallies_of(counts: pl.DataFrame) -> dict[int, tuple[Tally, ...]]:
     """The rows of each file by what became of them, from `RowAnswers.counts`."""
-    found: dict[int, list[RowGroup]] = {}
+    found: dict[int, list[Tally]] = {}
     groups = counts.group_by("number", "label_status", "label", "label_error", "is_new").agg(
         pl.col("rows").sum()
     )
     for number, status, label, error, is_new, rows in groups.sort(pl.all()).iter_rows():
         is_labeled = status == "ok"
-        group = RowGroup(status=status, label=label, error=error, is_new=is_new and is_labeled, rows=rows)
+        group = Tally(status=status, label=label, error=error, is_new=is_new and is_labeled, rows=rows)
         found.setdefault(number, []).append(group)
     return {number: tuple(of_file) for number, of_file in found.items()}

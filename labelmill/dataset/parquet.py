@@ -375,11 +375,13 @@ def _other_rows(path: Path, rows: int) -> ParquetError:
 
 def _row_groups(reader: pa.RecordBatchReader, footer: ParquetFooter, path: Path) -> Iterator[pa.Table]:
     """The rows of a reader, in tables of as many as each row group has."""
-    held = pa.RecordBatch.from_pylist([], reader.schema)
+    held: pa.RecordBatch | None = (
+        None  # PyArrow makes an empty one with the help of pandas, whose import takes its time
+    )
     for rows in footer.rows_per_group:
         parts, missing = [], rows
         while missing:
-            while not held.num_rows:
+            while held is None or not held.num_rows:
                 try:
                     held = reader.read_next_batch()
                 except StopIteration:
@@ -388,7 +390,7 @@ def _row_groups(reader: pa.RecordBatchReader, footer: ParquetFooter, path: Path)
             held = held.slice(parts[-1].num_rows)
             missing -= parts[-1].num_rows
         yield pa.Table.from_batches(parts, reader.schema)
-    if held.num_rows or any(batch.num_rows for batch in reader):
+    if (held is not None and held.num_rows) or any(batch.num_rows for batch in reader):
         raise _other_rows(path, footer.rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import polars as pl
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from labelmill.dataset.merge_state import RowGroup
+from labelmill.dataset.merge_state import Tally
 from labelmill.job.model import Run
 from labelmill.store.ledger import (
     BY_BATCH,
@@ -126,7 +126,7 @@ BILL = {
 """How ledger rows add up to a `Bill`, exactly: money in the ledger's decimals."""
 
 
-def rows_of(groups: Iterable[RowGroup], labels: Iterable[str] = ()) -> RowCounts:
+def rows_of(groups: Iterable[Tally], labels: Iterable[str] = ()) -> RowCounts:
     """Add the rows of labeled files up by what became of them; `labels` are the job's, in its order."""
     by_status: Counter[str] = Counter()
     by_label: Counter[str] = Counter()

@@ -54,6 +54,7 @@ def plain_label(question):
     return json.loads(content)["label"] if question.frame.is_json else content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OddKind)
 @given(draw=DRAWS, labels=st.sampled_from(LABEL_SETS), text=st.sampled_from(TEXTS), schema=st.booleans())
 def test_what_the_provider_calls_right_is_read_as_that_label_and_nothing_else_as_any(
@@ -70,6 +71,7 @@ def test_what_the_provider_calls_right_is_read_as_that_label_and_nothing_else_as
     assert made.is_right is (kind not in NOT_RIGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OddKind)
 @given(draw=DRAWS, cached=st.integers(0, 10))
 def test_what_the_body_tells_of_tokens_is_the_bill_or_nothing(kind, draw, cached):
@@ -81,6 +83,7 @@ def test_what_the_body_tells_of_tokens_is_the_bill_or_nothing(kind, draw, cached
     assert made.is_told is (kind not in UNTOLD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OddKind)
 @given(most=st.integers(0, 30), draw=DRAWS)
 def test_an_odd_answer_keeps_to_the_room_it_has(kind, most, draw):

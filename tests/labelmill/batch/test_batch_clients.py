@@ -272,6 +272,7 @@ def test_a_wrong_key_is_refused_and_never_shown(client, practice, requests, monk
     assert client.find(OURS, moment()) is None
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_away_is_unreachable(client_at, requests):
     """Whatever was asked of it."""
     with socket.create_server(("127.0.0.1", 0)) as unused:

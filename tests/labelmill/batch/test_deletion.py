@@ -100,6 +100,7 @@ def test_files_are_kept_where_the_job_says_so(provider, sent):
     assert session.outstanding.settled[0].files_deleted is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_a_deletion_that_fails_costs_nothing_and_is_done_by_the_next_run(
     provider, sent, session_of, status, caplog

@@ -510,6 +510,7 @@ lines = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     results=st.lists(lines, max_size=8),

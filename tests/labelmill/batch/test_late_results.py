@@ -88,6 +88,7 @@ LATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", LATE)
 def test_a_file_that_comes_late_is_waited_for(provider, sent, shown):
     """The batch is completed, and its answers are not there on the first polls: no second batch is made."""
@@ -109,6 +110,7 @@ DOWNLOADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", DOWNLOADS)
 def test_a_download_that_is_not_whole_is_done_again(provider, sent, read):
     """Whatever of the provider's own count is not in it: it is looked at again, and nothing is asked anew."""

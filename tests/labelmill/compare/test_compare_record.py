@@ -12,6 +12,7 @@ ROOM = {"max_tokens": 20}
 """Enough for an answer that is no label, which would be cut off otherwise."""
 
 
+@pytest.mark.slow
 def test_the_record_is_the_providers_count(compare, practice, job_of):
     """For each strategy requests, tokens and failures are what the provider counted while it went."""
     practice.configure(PracticeSettings(stubborn_faults={"content_filter": 0.1, "off_label": 0.1}))
@@ -43,6 +44,7 @@ def test_the_record_is_the_providers_count(compare, practice, job_of):
     assert record.cost_usd == pytest.approx(sum(figures.cost_usd for figures in record.strategies))
 
 
+@pytest.mark.slow
 def test_more_at_once_is_faster_and_its_labels_are_the_same(compare, practice, job_of):
     """With answers of 100 ms, five at once take about a fifth of the sequential time, with the same labels."""
     practice.configure(PracticeSettings(latency_seconds=0.1))

@@ -10,6 +10,7 @@ from practice import PracticeSettings
 CHINESE = {"体育": "足球、比赛", "财经": "银行、市场"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "texts", "output"),
     [

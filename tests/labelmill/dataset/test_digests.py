@@ -51,6 +51,7 @@ def _expected(texts_of_files, numbers):
     return {place: by_key.get(text) for place, text in rows.items()}
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(texts_of_files=FILES, limits=LIMITS, data=st.data())
 def test_every_row_has_its_digest_at_its_place(write_source, texts_of_files, limits, data):
@@ -77,6 +78,7 @@ def test_every_row_has_its_digest_at_its_place(write_source, texts_of_files, lim
         assert _rows_of(digests, every) == _expected(texts_of_files, every)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(texts_of_files=FILES, limits=LIMITS)
 def test_equal_texts_share_a_bucket_and_texts_come_back_by_place(write_source, texts_of_files, limits):

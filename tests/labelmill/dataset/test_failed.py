@@ -112,6 +112,7 @@ def target(tmp_path):
     return tmp_path / "failed" / "r1.parquet"
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(schemas=st.lists(SCHEMAS, min_size=1, max_size=4), failing=st.sets(st.integers(0, 2), min_size=1))
 def test_every_failed_row_is_there_exactly_as_it_was(schemas, failing):

@@ -124,6 +124,7 @@ def test_each_day_gives_what_a_merge_of_everything_gives(record_answers, days, r
             shutil.rmtree(folder / "anew")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     texts_of_files=st.lists(TEXTS, min_size=2, max_size=4),

@@ -35,6 +35,7 @@ def _labeled(files, merger, folder):
     return [pl.read_parquet(path, hive_partitioning=False, glob=False) for path in paths]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(texts_of_files=FILES, known=KNOWN)
 def test_every_row_has_the_status_that_the_ledger_knows(record_answers, write_source, texts_of_files, known):

@@ -251,6 +251,7 @@ def _tables(draw):
     return table, options
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(_tables())
 def test_all_that_pyarrow_writes_is_kept(written):
@@ -271,6 +272,7 @@ def source(tmp_path):
     return tmp_path / "source.parquet"
 
 
+@pytest.mark.slow
 def test_all_that_duckdb_writes_is_kept(source):
     """DuckDB's own types, field ids, row groups, page versions and bloom filters are kept."""
     columns = (

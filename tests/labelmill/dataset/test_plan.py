@@ -57,6 +57,7 @@ def _pending(files, ledger, folder, *, retry_failed=False):
     return frame
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(texts_of_files=FILES, known=KNOWN)
 def test_pending_is_what_no_final_answer_is_known_for(record_answers, write_source, texts_of_files, known):

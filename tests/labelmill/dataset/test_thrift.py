@@ -87,6 +87,7 @@ def test_whatever_is_not_opened_stays_as_it_is(fields, behind):
     assert (end, found.fields, found.encoded()) == (len(raw), fields, raw)
 
 
+@pytest.mark.slow
 @given(_fields(), st.lists(_fields(), max_size=20))
 def test_what_is_opened_can_be_changed(inner, several):
     """A struct and a list of structs that are opened are the same bytes again; one more in the list is one more there."""

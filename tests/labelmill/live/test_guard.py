@@ -278,6 +278,7 @@ def odd_responses(draw):
     return status, raw if status != 204 else b""
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(replies=st.lists(odd_responses(), min_size=1, max_size=6))
 def test_whatever_comes_back_each_request_is_one_attempt_and_the_bill_holds(ask, scripted, replies):

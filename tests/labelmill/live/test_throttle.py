@@ -68,6 +68,7 @@ def answer(throttle, times=1):
             throttle.answered(permit, None, {})
 
 
+@pytest.mark.slow
 def test_an_announced_request_limit_is_kept_without_a_429(ask):
     """A limit that the provider announces and enforces is learned from its headers before it is passed."""
     settings = PracticeSettings(requests_per_minute=1800, burst_seconds=1.0, latency_seconds=0.1)
@@ -136,6 +137,7 @@ def test_nothing_is_sent_once_the_run_has_stopped(ask, practice, job_of, chain_a
     assert practice.totals()["requests"] == 0
 
 
+@pytest.mark.slow
 def test_a_fixed_limit_is_held_whatever_the_provider_answers(practice, job_of, chain_at, guard_of):
     """A throttle told to hold five in flight holds five from the first request on, through 429s and growth."""
     practice.configure(PracticeSettings(faults={"rate_limited": 0.3}, latency_seconds=0.2))
@@ -225,6 +227,7 @@ def test_the_run_is_stopped_in_the_providers_words_when_patience_is_over(clock):
         answer(throttle)
 
 
+@pytest.mark.slow
 def test_during_an_outage_threads_wait_and_a_stop_ends_their_wait_at_once():
     """Of many threads one probe is in flight; Ctrl-C wakes all others without waiting for it."""
     throttle = Throttle(Run())

@@ -200,6 +200,7 @@ def test_no_key_is_written_or_sent(traced, label_texts, tmp_path, monkeypatch):
     assert not any(KEY.encode() in body or b"sk-marked" in body for body in traced.bodies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mood", "seconds"), [("broken", 8), ("hanging", 14)])
 def test_a_broken_or_hanging_langsmith_changes_no_label_and_little_time(
     mood, seconds, traced, label_texts, caplog

@@ -185,6 +185,7 @@ def answering():
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"", None])
 def test_not_to_know_is_not_a_no(first, answering):
     """A practice provider that is silent at first, or hangs up as a container's port does, is asked again."""

@@ -264,6 +264,7 @@ print([str(mistake) for mistake in open_files_mistakes(concurrency)], resource.g
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("soft", "hard", "concurrency", "told"),
     [

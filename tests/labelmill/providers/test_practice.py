@@ -34,6 +34,7 @@ def test_only_loopback_is_bound(practice):
     assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", practice.port)]
 
 
+@pytest.mark.slow
 def test_the_server_ends_when_its_parent_is_killed():
     """A parent that dies without a word takes its server along."""
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
@@ -85,6 +86,7 @@ def test_the_section_goes_before_the_settings_file(tmp_path, monkeypatch):
         assert [model.id for model in client.models.list()] == ["b", "c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "file", "place", "sentence"),
     [

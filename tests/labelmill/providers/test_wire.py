@@ -60,6 +60,7 @@ def test_any_json_is_read_as_an_answer(body):
     assert_is_whole(answer_of_response(body))
 
 
+@pytest.mark.slow
 @given(
     results=st.lists(
         st.dictionaries(st.sampled_from(["custom_id", *NAMES]), anything, max_size=4), max_size=4

@@ -102,6 +102,7 @@ def test_what_is_worth_asking_again_goes_into_the_next_batch(batch_job, practice
     assert (now.texts, now.done, now.failed) == (20, 20, 0)
 
 
+@pytest.mark.slow
 def test_texts_that_always_fail_are_given_up_and_the_lane_ends(batch_job, practice):
     """After `max_attempts` rows in batches, the run's own; what cost nothing the next run tries as often."""
     practice.configure(PracticeSettings(stubborn_faults={FaultKind.SERVER_ERROR: 1.0}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelmill.dataset.merge_state import RowGroup
+from labelmill.dataset.merge_state import Tally
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt
 from labelmill.run.counts import (
@@ -26,12 +26,12 @@ from labelmill.store.ledger import MONEY, SCHEMA
 def test_rows_are_counted_by_what_became_of_them():
     """Every row is counted once, whichever file it is in; all of the job's labels are named, the most frequent first."""
     groups = [
-        RowGroup(status="ok", label="sport", rows=1),
-        RowGroup(status="ok", label="sport", is_new=True, rows=1),
-        RowGroup(status="ok", label="money", is_new=True, rows=1),
-        RowGroup(status="failed", error="timeout", rows=1),
-        RowGroup(status="empty", rows=1),
-        RowGroup(status="pending", rows=1),
+        Tally(status="ok", label="sport", rows=1),
+        Tally(status="ok", label="sport", is_new=True, rows=1),
+        Tally(status="ok", label="money", is_new=True, rows=1),
+        Tally(status="failed", error="timeout", rows=1),
+        Tally(status="empty", rows=1),
+        Tally(status="pending", rows=1),
     ]
     counts = rows_of(groups, ["unused", "money", "sport", "another"])
     assert counts == RowCounts(
@@ -54,7 +54,7 @@ def test_rows_are_counted_by_what_became_of_them():
 def test_the_counts_add_up_to_the_rows(rows):
     """Labeled, failed, pending and empty are all rows, whatever there is of each."""
     groups = [
-        RowGroup(
+        Tally(
             status=status,
             label="a" if status == "ok" else None,
             error="timeout" if status == "failed" else None,

@@ -222,6 +222,7 @@ def test_the_journal_of_a_run_that_was_killed_is_folded_in(job, practice, write_
     assert (closed.input_tokens, closed.unseen_usd) == (77, pytest.approx(0.00006705))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provider", "model", "path"),
     [

@@ -513,6 +513,7 @@ def test_a_days_costs_are_told_by_the_footers_alone(ledger):
 # The state of a ledger
 
 
+@pytest.mark.slow
 @patch.object(compaction, "FEWEST_PARTS", 3)
 @settings(max_examples=20, deadline=None)
 @given(days=st.lists(st.integers(1, 6), min_size=1, max_size=5), data=st.data())

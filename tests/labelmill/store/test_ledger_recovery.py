@@ -253,6 +253,7 @@ def mutated_lines(draw):
     return json.dumps(values).encode()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(lines=st.lists(mutated_lines() | odd_values.map(lambda value: json.dumps(value).encode()), max_size=6))
 def test_any_line_is_an_attempt_that_the_ledger_can_hold_or_is_kept(tmp_path_factory, lines):

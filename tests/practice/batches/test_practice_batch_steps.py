@@ -85,6 +85,7 @@ def is_done(practice, step, before):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_an_answer_is_held_back_after_the_work(call, practice, step):
     """While the client waits the work is done and counted, and its answer comes in the end."""
