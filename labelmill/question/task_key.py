@@ -3,6 +3,8 @@
 import hashlib
 import json
 
+from pydantic import BaseModel
+
 from labelmill.job.model import LabelJob
 from labelmill.question.answers import PARSER_VERSION
 from labelmill.question.prompt import wording_of
@@ -23,7 +25,23 @@ IGNORED_FIELDS = frozenset(
         "model.base_url",
     }
 )
-"""What doesn't change an answer. Everything else of a job does, so that a new field asks anew until it is listed."""
+"""What doesn't change an answer. Everything else of a job does, so that a new field counts until it is listed."""
+
+_ALWAYS_TOLD = frozenset(
+    {
+        "labels",
+        "model",
+        "model.provider",
+        "model.name",
+        "model.output",
+        "model.temperature",
+        "model.max_tokens",
+        "model.confidence",
+    }
+)
+"""Fields that stand in the key also at their default, as they always have. Those that came later do only where they are set:
+a job that doesn't name them asks what it has always asked, and keeps its ledger.
+"""
 
 _AS_IF_UNSET = frozenset({"model.base_url"})
 """Ignored fields that stand in the key as null, as they always have where the environment or the command line gave the address."""
@@ -35,12 +53,12 @@ def task_key_of(job: LabelJob) -> str:
     The order of labels counts, since the model reads them in that order. Where the model is reached doesn't, wherever that
     is said: in the job, by the environment or on the command line.
     """
-    return _key_of(job, _without_ignored(job.model_dump(mode="json")))
+    return _key_of(job, _told(job))
 
 
 def former_task_key_of(job: LabelJob) -> str:
     """The key that earlier versions gave the task, in which the job's own `model.base_url` counted."""
-    facts = _without_ignored(job.model_dump(mode="json"))
+    facts = _told(job)
     model = {**facts["model"], "base_url": job.model.base_url}  # type: ignore[dict-item]
     return _key_of(job, {**facts, "model": model})
 
@@ -57,12 +75,16 @@ def _key_of(job: LabelJob, values: dict[str, object]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _without_ignored(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+def _told(section: BaseModel, prefix: str = "") -> dict[str, object]:
+    """What of a job stands in its key."""
     kept: dict[str, object] = {}
-    for name, value in values.items():
-        place = prefix + name
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        place, value = prefix + name, getattr(section, name)
         if place in _AS_IF_UNSET:
             kept[name] = None
-        elif place not in IGNORED_FIELDS:
-            kept[name] = _without_ignored(value, f"{place}.") if isinstance(value, dict) else value
+        elif place in IGNORED_FIELDS or (place not in _ALWAYS_TOLD and value == field.get_default()):
+            continue
+        else:
+            kept[name] = _told(value, f"{place}.") if isinstance(value, BaseModel) else values[name]
     return kept
