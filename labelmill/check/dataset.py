@@ -221,4 +221,5 @@ def first_few(sentences: Sequence[str]) -> list[str]:
     """The first of many sentences of one kind, and how many more there are."""
     shown = list(sentences[:_NAMED_FILES])
     more = len(sentences) - len(shown)
-    return [*shown, f"and {more} more files like these"] if more else shown
+    files = "file" if more == 1 else "files"
+    return [*shown, f"and {more:,} more {files} like these"] if more else shown

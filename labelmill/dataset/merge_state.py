@@ -19,7 +19,7 @@ from labelmill.store.ledger import Ledger
 
 MERGE_STATE = "_merge_state.json"
 """The file beside `labeled/` that it is kept in."""
-_VERSION = 1
+_VERSION = 2  # those of version 1 may have page indexes that lead nowhere: they are written again
 
 
 class Tally(BaseModel):

@@ -53,13 +53,21 @@ class _RowGroup:
 class _Chunk:
     """Fields of ColumnChunk."""
 
-    FILE, OFFSET, METADATA, OFFSET_INDEX, COLUMN_INDEX, ENCRYPTION, ENCRYPTED_METADATA = 1, 2, 3, 4, 6, 8, 9
+    FILE, OFFSET, METADATA, ENCRYPTION, ENCRYPTED_METADATA = 1, 2, 3, 8, 9
+    OFFSET_INDEX, OFFSET_INDEX_BYTES, COLUMN_INDEX, COLUMN_INDEX_BYTES = 4, 5, 6, 7
 
 
 class _Column:
     """Fields of ColumnMetaData."""
 
     CODEC, DATA, INDEX, DICTIONARY, BLOOM_FILTER = 4, 9, 10, 11, 14
+
+
+class _OffsetIndex:
+    """Fields of OffsetIndex, and of the PageLocation in it."""
+
+    PAGES = 1
+    OFFSET = 1
 
 
 class _KeyValue:
@@ -443,15 +451,55 @@ def _append_chunks(group: Struct, table: pa.Table, new: _NewColumns, copy: Binar
     """Write a row group's new columns, and tell it of them."""
     shift = copy.tell() - len(_MAGIC)
     written, footer = new.encode(table)
-    copy.write(written)
     (new_group,) = footer.structs(_File.ROW_GROUPS)
     chunks = new_group.structs(_RowGroup.CHUNKS)
-    for chunk in chunks:
+    indexes = [_page_index_of(chunk, written) for chunk in chunks]
+    # The pages come first, and their indexes after all of them.
+    copy.write(written[: min((start for start, _, _ in indexes), default=len(written))])
+    for chunk, (_, column_index, offset_index) in zip(chunks, indexes, strict=True):
         _shift(chunk, shift)
+        _write_index(chunk, _Chunk.COLUMN_INDEX, _Chunk.COLUMN_INDEX_BYTES, column_index, copy)
+        _write_index(
+            chunk, _Chunk.OFFSET_INDEX, _Chunk.OFFSET_INDEX_BYTES, _shifted(offset_index, shift), copy
+        )
     group.structs(_RowGroup.CHUNKS).extend(chunks)
     more = _sizes_of(new_group)
     for field, size in _sizes_of(group).items():
         group.set_integer(field, size + more[field])
+
+
+def _page_index_of(chunk: Struct, written: memoryview) -> tuple[int, bytes, bytes]:
+    """Where a column's indexes of its pages begin among the bytes of `encode`, its column index and its offset index.
+
+    They are empty where it has none.
+    """
+    start, found = len(written), []
+    for place, size in (
+        (_Chunk.COLUMN_INDEX, _Chunk.COLUMN_INDEX_BYTES),
+        (_Chunk.OFFSET_INDEX, _Chunk.OFFSET_INDEX_BYTES),
+    ):
+        at, length = chunk.integer(place), chunk.integer(size) or 0
+        first = len(written) if at is None else at - len(_MAGIC)
+        start = min(start, first)
+        found.append(bytes(written[first : first + length]))
+    return start, found[0], found[1]
+
+
+def _write_index(chunk: Struct, place: int, size: int, index: bytes, copy: BinaryIO) -> None:
+    if index:
+        chunk.set_integer(place, copy.tell())
+        chunk.set_integer(size, len(index))
+        copy.write(index)
+
+
+def _shifted(offset_index: bytes, shift: int) -> bytes:
+    """An offset index, which says where in the file each page begins, for pages that lie further on."""
+    if not offset_index:
+        return b""
+    index, _ = Struct.read(offset_index, {_OffsetIndex.PAGES: {}})
+    for page in index.structs(_OffsetIndex.PAGES):
+        page.set_integer(_OffsetIndex.OFFSET, (page.integer(_OffsetIndex.OFFSET) or 0) + shift)
+    return index.encoded()
 
 
 def _sizes_of(group: Struct) -> dict[int, int]:
@@ -466,7 +514,7 @@ def _shift(chunk: Struct, shift: int) -> None:
     # A column of no rows has no data, and says 0: it lies where its data would.
     column.set_integer(_Column.DATA, (column.integer(_Column.DATA) or len(_MAGIC)) + shift)
     for struct, fields in (
-        (chunk, (_Chunk.OFFSET, _Chunk.OFFSET_INDEX, _Chunk.COLUMN_INDEX)),
+        (chunk, (_Chunk.OFFSET,)),
         (column, (_Column.INDEX, _Column.DICTIONARY, _Column.BLOOM_FILTER)),
     ):
         for field in fields:

@@ -9,7 +9,7 @@ from labelmill.batch.steps import asks_live
 from labelmill.check.job import check_job
 from labelmill.job.model import LabelJob
 from labelmill.report.findings import Findings, findings_of
-from labelmill.report.formatting import STATUS_WORDS, counted, labeled_words, percent, usd, visible
+from labelmill.report.formatting import STATUS_WORDS, counted, labeled_words, usd, visible
 from labelmill.report.page import Figures, page_figures, report_page
 from labelmill.run.batch_lane import harvest_late, plan_batches, settle_batches
 from labelmill.run.context import RunContext
@@ -132,8 +132,7 @@ def _write_page(record: RunRecord, findings: Findings, figures: Figures, folder:
 
 def _log_ending(record: RunRecord, page: Path | None) -> None:
     status, words, cost = STATUS_WORDS[record.status], labeled_words(record), usd(record.cost_usd)
-    share = percent(record.rows_labeled, record.rows_with_text)
-    log.info("%s: %s (%s), cost of this run %s", status, words, share, cost)
+    log.info("%s: %s, cost of this run %s", status, words, cost)
     where = visible(record.labeled_path)
     log.info("Labels in %s%s", where, f"; the report is in {visible(str(page))}" if page else "")
 

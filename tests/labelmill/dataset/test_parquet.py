@@ -4,10 +4,13 @@ import os
 import shutil
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 from uuid import UUID
 
+import datafusion
 import duckdb
 import pandas as pd
 import polars as pl
@@ -73,6 +76,15 @@ def _by_pandas(path):
     ]
 
 
+def _by_datafusion(path):
+    """The one that goes by the page index, as Spark does."""
+    found = datafusion.SessionContext().read_parquet(path)
+    table = pa.Table.from_batches(found.collect(), found.schema())
+    return [
+        (f.name, f"{f.type}", repr(c.to_pylist())) for f, c in zip(table.schema, table.columns, strict=True)
+    ]
+
+
 def _by_duckdb(path):
     read = DUCKDB.execute("from read_parquet(?)", [str(path)])
     rows = read.fetchall()
@@ -82,7 +94,7 @@ def _by_duckdb(path):
     ]
 
 
-READERS = [_by_pyarrow, _by_polars, _by_pandas, _by_duckdb]
+READERS = [_by_pyarrow, _by_polars, _by_pandas, _by_duckdb, _by_datafusion]
 
 
 def _read_by(reader, path):
@@ -426,6 +438,25 @@ def test_every_encoding_is_kept(source, column, encoding):
     assert (group.column(0).bloom_filter_offset is not None) == (bloom is not None)
     # Readers of page indexes want one of each column, or of none.
     assert all(group.column(index).has_offset_index for index in range(3))
+
+
+def test_pages_are_found_by_their_index(source):
+    """A reader that skips pages by the index finds the labels of the very rows it asks for, in each row group."""
+    rows = 5000
+    table = pa.table({"id": range(rows), "text": [f"text {row}" for row in range(rows)]})
+    pq.write_table(table, source, row_group_size=2000, write_page_index=True, data_page_size=500)
+    target = source.with_name("target.parquet")
+    labels = pa.table({"label": [f"label {row} {'x' * 200}" for row in range(rows)]})
+    with patch.object(
+        pq, "ParquetWriter", partial(pq.ParquetWriter, data_page_size=1000, write_batch_size=10)
+    ):
+        append_columns(source, read_footer(source), labels, target)
+    context = datafusion.SessionContext()
+    context.register_parquet("labeled", target)
+    for first in (0, 1999, 2500, 4990):
+        asked = f"SELECT label FROM labeled WHERE id BETWEEN {first} AND {first + 4} ORDER BY id"  # noqa: S608
+        (found,) = context.sql(asked).to_pydict().values()
+        assert found == labels["label"].slice(first, 5).to_pylist()
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [0, 2, 0, 1, 0]])
