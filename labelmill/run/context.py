@@ -33,6 +33,7 @@ from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.question.task_key import task_key_of
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
+from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger, spent_since, start_of_day
@@ -91,6 +92,15 @@ class RunContext:
         change = task_change_of(self.past_jobs, self.job, pending, price, practice=self.practice)
         if change is not None:
             self.notice(change.sentence())
+
+    def notice_shorter_wording(self, *, left_open: bool) -> None:
+        """Say how to change over to the newest default wording, where the output holds the run to an older one."""
+        if not left_open:
+            return
+        price = self.price if self.job.run.lane == "live" else self.batch_price
+        sentence = shorter_wording_notice(self.job, self.ledger, price)
+        if sentence is not None:
+            self.notice(sentence)
 
     def take_numbers(self, count: int = 1) -> int:
         """Take chunk numbers in a row, which name the run's ledger parts, on whichever lane; returns the first."""
