@@ -66,7 +66,7 @@ def former_task_key_of(job: LabelJob) -> str:
 def _key_of(job: LabelJob, values: dict[str, object]) -> str:
     wording = wording_of(job)
     facts: dict[str, object] = {
-        "job": values,
+        "job": {**values, "labels": dict(told_labels(job))},
         "labels": list(told_labels(job).items()),
         "wording": [wording.system, wording.user, wording.correction],
         "parser": PARSER_VERSION,

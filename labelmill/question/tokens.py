@@ -31,3 +31,25 @@ def description_tokens(job: LabelJob) -> float:
     meanings = sum(about_tokens(f": {meaning}") for meaning in told_labels(job).values() if meaning)
     words = wording_of(job)
     return meanings * (times_listed_in(words.system) + times_listed_in(words.user))
+
+
+def description_tokens_of(
+    job: LabelJob, input_tokens: int, requests: int, text_tokens: float | None
+) -> int | None:
+    """The part of some requests' input tokens that is what the labels mean, more or less; None where there is none.
+
+    It is its share of what is expected of a request, of the tokens that the provider counted: so that it holds for tokenizers
+    that make more or fewer of them.
+
+    Args:
+        job: what was asked.
+        input_tokens: what the provider counted over all requests.
+        requests: how many there were.
+        text_tokens: what is expected of a text on average; None where it isn't known.
+    """
+    meanings = description_tokens(job)
+    if not meanings or not input_tokens:
+        return None
+    if text_tokens is None:
+        return min(input_tokens, round(meanings * requests))
+    return round(input_tokens * meanings / (instructions_tokens(job) + text_tokens))

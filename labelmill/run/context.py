@@ -32,6 +32,8 @@ from labelmill.providers.table import api_key_env_of, price_of
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.question.task_key import task_key_of
+from labelmill.question.tokens import description_tokens, instructions_tokens
+from labelmill.run.pending import mean_tokens_of
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
 from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal
@@ -77,6 +79,8 @@ class RunContext:
         """Where earlier runs have left the failed rows of all other files."""
         self.unreadable: dict[SourceFile, Fault] = {}
         """Files whose texts can't be read, which are left out, and why."""
+        self.mean_text_tokens: float | None = None
+        """How many tokens the texts that this run asks have on average, more or less; None where it has planned none."""
         self.next_number = 0
         self._numbers = threading.Lock()
 
@@ -85,6 +89,17 @@ class RunContext:
         if sentence not in self.notices:
             self.notices.append(sentence)
             log.warning("%s", sentence)
+
+    def tell_pending(self, pending: Path) -> None:
+        """Say what a request for the pending texts will hold, before any is sent."""
+        mean = mean_tokens_of(pending)
+        if mean is None:
+            return
+        self.mean_text_tokens = mean
+        each = instructions_tokens(self.job)
+        meanings = description_tokens(self.job)
+        described = f", {meanings:,.0f} of them what the labels mean" if meanings else ""
+        log.info("About %s input tokens a text%s", f"{each + mean:,.0f}", described)
 
     def notice_task_change(self, pending: Path, lane: Lane) -> None:
         """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is."""

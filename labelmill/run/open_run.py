@@ -27,7 +27,6 @@ from labelmill.run.record import (
     write_record,
 )
 from labelmill.run.recovery import recover_dead_runs, remove_plans
-from labelmill.run.task_change import PastJobs
 from labelmill.run.wording import with_wording
 from labelmill.store.folder import LockedError, OutputFolder, locked
 
@@ -62,12 +61,11 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
         endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
         traced = stack.enter_context(tracing(keep_texts=job.run.trace_texts))
-        past_jobs = PastJobs(folder)
-        job = with_wording(job, past_jobs, practice=endpoint.practice)
         context = RunContext(job, run_id, endpoint.base_url or "", endpoint.practice, started, tracing=traced)
-        context.past_jobs = past_jobs
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
+        # Before anything looks for its ledger.
+        context.job = with_wording(job, context.past_jobs, practice=context.practice)
         # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
         _ = context.guard, context.batch_session
         if passed_over := context.listing.notice():

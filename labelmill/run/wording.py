@@ -36,16 +36,13 @@ def with_wording(job: LabelJob, past_jobs: PastJobs, *, practice: bool) -> Label
         return newest
     prefix = PRACTICE_PREFIX if practice else ""
     for ledgers_of in (_under_its_own_keys, _under_former_keys):
-        asked = {
-            each: ledgers
-            for each in (newest, *others)
-            if (ledgers := ledgers_of(each, past_jobs, prefix)) is not None
-        }
-        if asked:
+        found = [(each, ledgers_of(each, past_jobs, prefix)) for each in (newest, *others)]
+        asked = [(each, ledgers) for each, ledgers in found if ledgers is not None]
+        if len(asked) > 1:
             # Of equals the newest, which comes first.
-            return (
-                max(asked, key=lambda each: _labels_in(asked[each])) if len(asked) > 1 else next(iter(asked))
-            )
+            return max(asked, key=lambda one: _labels_in(one[1]))[0]
+        if asked:
+            return asked[0][0]
     if practice and (followed := _asked_of_the_model((newest, *others), past_jobs)):
         return followed
     return newest
