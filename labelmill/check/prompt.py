@@ -87,7 +87,14 @@ def prompt_mistakes(prompt: Prompt, labels: Mapping[str, str] | None = None) -> 
 def _names_all(prompt: Prompt, labels: Mapping[str, str] | None) -> bool:
     """Whether a prompt has every label in its own words."""
     words = f"{prompt.system}\n{prompt.user or ''}"
-    return bool(labels) and all(name in words for name in labels or ())
+    return bool(labels) and all(_stands_in(words, name) for name in labels or ())
+
+
+def _stands_in(words: str, name: str) -> bool:
+    """Whether a name stands in some words, of an ASCII one not as a part of another: Chinese has nothing between words."""
+    if not name.isascii():
+        return name in words
+    return re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", words) is not None
 
 
 def _separator_mistakes(prompt: Prompt, labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -256,7 +256,7 @@ def _descriptions(record: RunRecord) -> list[tuple[str, str]]:
     if not record.description_tokens:
         return []
     share = percent(record.description_tokens, record.input_tokens)
-    return [("of these the labels' descriptions", f"about {record.description_tokens:,} ({share})")]
+    return [("of these for descriptions", f"about {record.description_tokens:,} ({share})")]
 
 
 def _per_thousand(record: RunRecord) -> str:
