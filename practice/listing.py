@@ -51,6 +51,7 @@ _NO_NAME = re.compile(
     re.IGNORECASE,
 )
 _DESCRIBED = re.compile(r"^(?P<name>[^(（]+?)\s*[(（](?P<description>[^)）]*)[)）]$")
+_BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
 _MOST_WORDS = 6
 _LONGEST_NAME = 60
 
@@ -156,7 +157,7 @@ def _in_sentences(content: str, pattern: re.Pattern[str]) -> Iterator[Listing]:
     for found in pattern.finditer(content):
         group = "list" if found["list"] is not None else "zh"
         written = found[group]
-        if (end := _ENDS.search(written)) is not None:
+        if (end := _ENDS.search(_without_brackets(written))) is not None:
             written = written[: end.start()]
         labels = _listed(written, is_introduced=pattern is _INTRODUCED)
         if len(labels) > 1:
@@ -175,8 +176,8 @@ def _listed(written: str, *, is_introduced: bool) -> Labels:
     *others, last = _split(written, separator) if separator else [written]
     if separator:
         # A sign of another kind ends the list: `A、B，不要输出其他内容`.
-        last = _OTHER_SIGNS.split(last, maxsplit=1)[0]
-    *middle, last = [piece for piece in _OR.split(last) if piece.strip()] or [""]
+        last = _parted(_OTHER_SIGNS, last)[0]
+    *middle, last = [piece for piece in _parted(_OR, last) if piece.strip()] or [""]
     names = [_LEADING.sub("", piece.strip()).strip() for piece in (*others, *middle, *_halves(last, others))]
     # What follows a list may look like one more of it; what begins like a sentence is none.
     while names and (not names[-1] or _NO_NAME.search(names[-1])):
@@ -200,9 +201,21 @@ def _split(written: str, separator: str) -> list[str]:
     return [*pieces, piece]
 
 
+def _without_brackets(written: str) -> str:
+    """The same, as long, with nothing to be read within brackets."""
+    return _BRACKETS.sub(lambda found: "_" * len(found[0]), written)
+
+
+def _parted(pattern: re.Pattern[str], written: str) -> list[str]:
+    """The pieces between what a pattern finds outside brackets."""
+    places = [found.span() for found in pattern.finditer(_without_brackets(written))]
+    starts, ends = [0, *(end for _, end in places)], [*(start for start, _ in places), len(written)]
+    return [written[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
 def _halves(last: str, others: Sequence[str]) -> list[str]:
     """`B和C` as two, where neither is longer than what stands before them: a label may hold such a word itself."""
-    halves = [half for half in _AND.split(last) if half.strip()]
+    halves = [half for half in _parted(_AND, last) if half.strip()]
     most = max((len(other.strip()) for other in others), default=_LONGEST_NAME)
     return halves if len(halves) == 2 and max(len(half.strip()) for half in halves) <= most else [last]  # noqa: PLR2004
 

@@ -68,6 +68,10 @@ def test_a_description_in_brackets_belongs_to_its_label():
         ("sport", "football, match"),
         ("money", "banks"),
     )
+    assert labels_in("labels: sport (a or b), money (banks, etc. and more)") == (
+        ("sport", "a or b"),
+        ("money", "banks, etc. and more"),
+    )
 
 
 def test_the_practice_provider_answers_with_a_label_listed_inline(ask):
