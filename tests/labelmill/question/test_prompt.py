@@ -1,7 +1,9 @@
 """The prompt: its language, its wording, and everything from outside untouched in it."""
 
+import re
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
@@ -18,6 +20,7 @@ from labelmill.question.prompt import (
     prompt_of,
     wording_of,
 )
+from practice.listing import labels_and_text
 
 ASK_AGAIN_KINDS = sorted(kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN)
 CHINESE = {"技术": "", "体育": ""}
@@ -213,3 +216,30 @@ def test_no_correction_is_written_for_what_is_never_asked_again():
     for words in PROBLEM_WORDS.values():
         assert sorted(words) == ASK_AGAIN_KINDS
         assert len(set(words.values())) == len(words)
+
+
+LETTERS = st.sampled_from("abcdexyz技术体育商业娱乐")
+NAMES = st.lists(
+    st.lists(st.text(LETTERS, min_size=2, max_size=6), min_size=1, max_size=3).map(" ".join)
+    | st.text(st.sampled_from("ab 技、,.()（）+-#&"), min_size=1, max_size=8),
+    min_size=2,
+    max_size=6,
+    unique_by=str.casefold,
+)
+
+
+@given(
+    NAMES,
+    st.sampled_from(["en", "zh"]),
+    st.sampled_from(sorted(DEFAULT_WORDINGS)),
+    st.sampled_from(["", "one, two"]),
+)
+def test_the_practice_provider_reads_the_labels_of_every_default_wording(names, language, version, meaning):
+    """Whatever they are called: those that could be misread in one line have a line each."""
+    labels = {name.strip(): meaning for name in names if re.search(r"\w", name) and ": " not in name}
+    labels = {name: meaning for name, meaning in labels.items() if name and not name.startswith(("(", "（"))}
+    assume(len(labels) > 1)
+    job = job_with(labels, language=language, wording=version)
+    said = [message.text for message in prompt_of(job).format_messages(text="a text")]
+    read, text = labels_and_text(said[:1], said[1:])
+    assert ([name for name, _ in read], text) == (list(labels), "a text")
