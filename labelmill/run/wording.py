@@ -144,7 +144,7 @@ def shorter_wording_notice(job: LabelJob, ledger: Ledger, price: Price | None) -
     are = "1 text that has a label" if texts == 1 else f"{texts:,} texts that have a label"
     was, now = job.prompt.wording, newest.prompt.wording
     return (
-        f"New texts are asked in wording {was}, as those before them. Wording {now} takes about {saved} input tokens less a "
+        f"New texts are asked in wording {was}, as those before them. Wording {now} takes about {saved} fewer input tokens a "
         f"text; with wording = {now} under [prompt] the {are} would be asked again, {about}"
     )
 
