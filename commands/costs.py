@@ -16,10 +16,10 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.table import address_of
-from labelmill.question.task_key import task_key_of
 from labelmill.report.history import PRACTICE_NOTE, history_view
 from labelmill.run.history import RunFacts, batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
+from labelmill.run.wording import keys_in_all_wordings
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, faults_named, read_again
 
@@ -83,8 +83,8 @@ def _work_of(job: LabelJob, folder: OutputFolder, runs: list[RunFacts], *, repri
         work = read_work(rows)
     if not repriced:
         return work
-    key = task_key_of(job)
-    prices = TodaysPrices(job, (key, PRACTICE_PREFIX + key), runs, address_of(job.model))
+    keys = [prefix + key for key in keys_in_all_wordings(job) for prefix in ("", PRACTICE_PREFIX)]
+    prices = TodaysPrices(job, keys, runs, address_of(job.model))
     return reprice(read_work(rows, by_tokens=True) if prices.need_texts(work) else work, prices)
 
 

@@ -1,7 +1,9 @@
 """Labels as prompts list them: in lines, or within a sentence; and what of a message is text, not listing.
 
-Lines: `- NAME: DESCRIPTION`, `- NAME`, with `*`, `•` or a number as well. A sentence: `one of: A, B or C`,
-`Labels: [A | B]`, `以下类别之一：A、B`, `从A、B、C中选择`; a description may follow a name in brackets.
+Lines: `- NAME: DESCRIPTION`, `- NAME`, with `*`, `•` or a number as well; bare lines where the line before them introduces
+labels. A sentence: `one of: A, B or C`, `Labels: [A | B]`, `以下类别之一：A、B`, `从A、B、C中选择`; a description may follow a
+name in brackets. Where all stands in one message, the line that lists the labels is no text, nor are marks such as `Text:`
+before it and `Label:` behind it.
 """
 
 import re
@@ -18,11 +20,18 @@ _LINES = re.compile(rf"{_LINE}(?:\n{_LINE})*", re.MULTILINE)
 _BULLET = re.compile(rf"^[ \t]*{_DASH}")
 _NAME_ENDS = re.compile(r":\s|:$|：")
 
-_INTRODUCED = re.compile(
+_INTRODUCING = (
     r"(?:\bone of\b|\blabels?\b|\bcategor(?:y|ies)\b|\bclass(?:es)?\b|\btopics?\b|\boptions?\b|\bchoices?\b"
     r"|\bchoose (?:from|between|among)\b|\bfollowing\b|\beither\b|类别|标签|分类|类型|类目|主题|选项|之一|选择)"
-    r"[^\n:：.。!?？]{0,60}[:：][ \t]*(?P<list>[^\n]*\S)",
-    re.IGNORECASE,
+    r"[^\n:：.。!?？]{0,60}[:：][ \t]*"
+)
+_INTRODUCED = re.compile(rf"{_INTRODUCING}(?P<list>[^\n]*\S)", re.IGNORECASE)
+_BARE_LINES = re.compile(rf"{_INTRODUCING}\n(?P<list>[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)+)", re.IGNORECASE)
+_MARKED_TEXT = re.compile(
+    r"(?:(?:the )?(?:text|input|document|headline|title|content|sentence|article|review)|文本|内容|正文|文章|标题|新闻|输入|句子|评论)"
+    r"[ \t]*[:：]\s*(?P<text>.*?)"
+    r"(?:\n\s*(?:(?:the )?(?:label|category|class|topic|answer|output)|分类|类别|标签|答案|输出|回答|结果)[ \t]*[:：])?",
+    re.IGNORECASE | re.DOTALL,
 )
 _WITHIN = re.compile(
     r"(?:\bone of|\bchoose (?:from|between|among)|\beither|\bas|\binto)(?P<list>[ \t]+[^\n]*\S)"
@@ -42,6 +51,7 @@ _NO_NAME = re.compile(
     re.IGNORECASE,
 )
 _DESCRIBED = re.compile(r"^(?P<name>[^(（]+?)\s*[(（](?P<description>[^)）]*)[)）]$")
+_BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
 _MOST_WORDS = 6
 _LONGEST_NAME = 60
 
@@ -78,6 +88,8 @@ def labels_in(instructions: str) -> Labels:
     lines = _LINES.search(instructions)
     if lines is not None:
         return _labels_of(lines[0])
+    if (bare := _BARE_LINES.search(instructions)) is not None:
+        return _labels_of(bare["list"])
     return next((listing.labels for listing in listings_in(instructions)), ())
 
 
@@ -102,7 +114,11 @@ def labels_and_text(
     # Their place is here: what remains is the text.
     first, *others = listings
     text = _before_correction(content, parts, others, first.names)
-    return first.labels, (text[: first.start] + text[first.end :]).strip()
+    is_sentence = _LINES.match(content, first.start) is None
+    start = content.rfind("\n", 0, first.start) + 1 if is_sentence else first.start
+    rest = (text[:start] + text[first.end :]).strip()
+    marked = _MARKED_TEXT.fullmatch(rest)
+    return first.labels, marked["text"].strip() if marked else rest
 
 
 def _before_correction(
@@ -141,15 +157,18 @@ def _in_sentences(content: str, pattern: re.Pattern[str]) -> Iterator[Listing]:
     for found in pattern.finditer(content):
         group = "list" if found["list"] is not None else "zh"
         written = found[group]
-        if (end := _ENDS.search(written)) is not None:
+        if (end := _ENDS.search(_without_brackets(written))) is not None:
             written = written[: end.start()]
-        labels = _listed(written)
+        labels = _listed(written, is_introduced=pattern is _INTRODUCED)
         if len(labels) > 1:
             yield Listing(found.start(), found.start(group) + len(written), labels)
 
 
-def _listed(written: str) -> Labels:
-    """The labels of a list such as `A, B or C`; none where it is no list."""
+def _listed(written: str, *, is_introduced: bool) -> Labels:
+    """The labels of a list such as `A, B or C`; none where it is no list.
+
+    What is introduced by a colon holds names, however they begin; a sentence may hold anything.
+    """
     written = written.strip()
     if written[:1] in _OPENING:
         written = written.strip(_OPENING + _CLOSING)
@@ -157,12 +176,14 @@ def _listed(written: str) -> Labels:
     *others, last = _split(written, separator) if separator else [written]
     if separator:
         # A sign of another kind ends the list: `A、B，不要输出其他内容`.
-        last = _OTHER_SIGNS.split(last, maxsplit=1)[0]
-    *middle, last = [piece for piece in _OR.split(last) if piece.strip()] or [""]
+        last = _parted(_OTHER_SIGNS, last)[0]
+    *middle, last = [piece for piece in _parted(_OR, last) if piece.strip()] or [""]
     names = [_LEADING.sub("", piece.strip()).strip() for piece in (*others, *middle, *_halves(last, others))]
     # What follows a list may look like one more of it; what begins like a sentence is none.
     while names and (not names[-1] or _NO_NAME.search(names[-1])):
         names.pop()
+    if not is_introduced and any(map(_NO_NAME.search, names)):
+        return ()
     labels = [_described(name) for name in names]
     return tuple(label for label in labels if label is not None) if None not in labels else ()
 
@@ -180,9 +201,21 @@ def _split(written: str, separator: str) -> list[str]:
     return [*pieces, piece]
 
 
+def _without_brackets(written: str) -> str:
+    """The same, as long, with nothing to be read within brackets."""
+    return _BRACKETS.sub(lambda found: "_" * len(found[0]), written)
+
+
+def _parted(pattern: re.Pattern[str], written: str) -> list[str]:
+    """The pieces between what a pattern finds outside brackets."""
+    places = [found.span() for found in pattern.finditer(_without_brackets(written))]
+    starts, ends = [0, *(end for _, end in places)], [*(start for start, _ in places), len(written)]
+    return [written[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
 def _halves(last: str, others: Sequence[str]) -> list[str]:
     """`B和C` as two, where neither is longer than what stands before them: a label may hold such a word itself."""
-    halves = [half for half in _AND.split(last) if half.strip()]
+    halves = [half for half in _parted(_AND, last) if half.strip()]
     most = max((len(other.strip()) for other in others), default=_LONGEST_NAME)
     return halves if len(halves) == 2 and max(len(half.strip()) for half in halves) <= most else [last]  # noqa: PLR2004
 
@@ -191,6 +224,6 @@ def _described(written: str) -> tuple[str, str] | None:
     described = _DESCRIBED.match(written)
     name, description = (described["name"], described["description"]) if described else (written, "")
     name = name.strip(_OPENING + _CLOSING + " \t")
-    if not name or len(name) > _LONGEST_NAME or len(name.split()) > _MOST_WORDS or _NO_NAME.search(name):
+    if not name or len(name) > _LONGEST_NAME or len(name.split()) > _MOST_WORDS:
         return None
     return name, description.strip()

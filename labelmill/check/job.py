@@ -63,7 +63,7 @@ def _section_mistakes(sections: Sections, name: str | None) -> Found:
     if sections.labels is not None:
         yield from label_mistakes(sections.labels)
     if sections.prompt is not None:
-        yield from prompt_mistakes(sections.prompt)
+        yield from prompt_mistakes(sections.prompt, sections.labels)
     listing = None
     if sections.source is not None:
         listing, mistakes = source_mistakes(sections.source, sections.output)

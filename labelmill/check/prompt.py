@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labelmill.job.model import Prompt
+from labelmill.question.prompt import fields_in
 from labelmill.question.reading import normalise
 
 _FEWEST_LABELS = 2
@@ -54,15 +55,8 @@ def _taken_for_another(key: str, name: str, others: Mapping[str, str]) -> Iterat
         yield f"{name!r} reads like {other!r} as it stands in the list of labels; rename one"
 
 
-def _fields_in(words: str) -> Iterator[str]:
-    """What stands between braces, whole: `{text:>10}` and `{text!r}` are not `{text}`."""
-    for _, name, spec, conversion in string.Formatter().parse(words):
-        if name is not None:
-            yield name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-
-
-def prompt_mistakes(prompt: Prompt) -> list[tuple[str, str]]:
-    """What is wrong with a job's own wording, as (place, sentence)."""
+def prompt_mistakes(prompt: Prompt, labels: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """What is wrong with a job's own wording, as (place, sentence); `labels` are None where they are not known."""
     found = []
     fields: dict[str, set[str]] = {}
     for part in ("system", "user"):
@@ -70,10 +64,11 @@ def prompt_mistakes(prompt: Prompt) -> list[tuple[str, str]]:
         if words is None:
             continue
         try:
-            fields[part] = set(_fields_in(words))
+            list(string.Formatter().parse(words))
         except ValueError as error:
             found.append((f"prompt.{part}", f"its braces don't match ({error}); write a literal brace twice"))
             continue
+        fields[part] = fields_in(words)
         unknown = fields[part] - {"labels", "text"}
         if unknown:
             named = ", ".join("{" + name + "}" for name in sorted(unknown))
@@ -81,8 +76,35 @@ def prompt_mistakes(prompt: Prompt) -> list[tuple[str, str]]:
             found.append((f"prompt.{part}", f"it names {named}, but {only}"))
     if "user" in fields and "text" not in fields["user"]:
         found.append(("prompt.user", "it has no {text}, so the model would not see the row"))
-    if "system" in fields and "labels" not in fields["system"] | fields.get("user", set()):
-        found.append(
-            ("prompt.system", "it has no {labels}, and neither has prompt.user: the model would not see them")
+    has_labels = "labels" in fields.get("system", set()) | fields.get("user", set())
+    if "system" in fields and not has_labels and not _names_all(prompt, labels):
+        it = "it has no {labels}" if prompt.system else "it is empty, so that there is no system message"
+        user = "neither has prompt.user" if prompt.system else "prompt.user has no {labels}"
+        found.append(("prompt.system", f"{it}, and {user}: the model would not see them"))
+    return [*found, *_separator_mistakes(prompt, labels or {})]
+
+
+def _names_all(prompt: Prompt, labels: Mapping[str, str] | None) -> bool:
+    """Whether a prompt has every label in its own words."""
+    words = f"{prompt.system}\n{prompt.user or ''}"
+    return bool(labels) and all(_stands_in(words, name) for name in labels or ())
+
+
+def _stands_in(words: str, name: str) -> bool:
+    """Whether a name stands in some words, of an ASCII one not as a part of another: Chinese has nothing between words."""
+    if not name.isascii():
+        return name in words
+    return re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", words) is not None
+
+
+def _separator_mistakes(prompt: Prompt, labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Labels that the separator would part."""
+    separator = prompt.label_separator
+    if separator is None:
+        return
+    name = next((name for name in labels if separator in name), None)
+    if name is not None:
+        yield (
+            "prompt.label_separator",
+            f"the label {name!r} holds {separator!r} itself, so that the model would see two; choose another separator",
         )
-    return found

@@ -131,9 +131,18 @@ class Prompt(Section):
     language: Literal["auto", "en", "zh"] = "auto"
     """The default wording's language. `auto` follows the labels: Chinese where they hold Chinese, else English."""
     system: str | None = None
-    """Replaces the system message. `{labels}` stands for the list of labels and is required here or in `user`."""
+    """Replaces the system message; `""` is none at all. `{labels}` stands for the list of labels, and has to stand here or in
+    `user`, unless every label does. Left out, it is the default wording's; none where `user` has `{labels}`."""
     user: str | None = None
     """Replaces the user message. `{text}` stands for the row's text and is required. Write a literal brace twice."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between the labels in `{labels}`, such as `"、"` or `", "`. Left out, a line each as `- name: meaning`; in
+    the default wording one line where no label has a meaning or a sign that could part it."""
+    descriptions: bool = True
+    """Tell the model what the labels mean. With `false` it sees their names alone, whatever `[labels]` says."""
+    wording: Literal["auto", 1, 2] = "auto"
+    """The default wording's version. 2 is the shorter one. `auto` is the one that this output's answers were asked with, so
+    that nothing is asked anew for it; else the newest."""
 
 
 class Price(Section):

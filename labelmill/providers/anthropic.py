@@ -75,7 +75,8 @@ class Anthropic(Provider):
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
             system = "\n".join(message.text for message in messages if message.type == "system")
             said = [{"role": "user", "content": each.text} for each in messages if each.type != "system"]
-            return {"custom_id": row_key, "params": settings | {"system": system, "messages": said}}
+            told = {"system": system} if system else {}
+            return {"custom_id": row_key, "params": settings | told | {"messages": said}}
 
         return line_of
 

@@ -65,11 +65,8 @@ class Gemini(Provider):
                 for message in messages
                 if message.type != "system"
             ]
-            request = {
-                "contents": said,
-                "system_instruction": {"parts": system},
-                "generation_config": settings,
-            }
+            told = {"system_instruction": {"parts": system}} if system else {}
+            request = {"contents": said, **told, "generation_config": settings}
             return {"metadata": {"key": row_key}, "request": request}
 
         return line_of

@@ -157,6 +157,8 @@ def unwrapped(text: str) -> Iterator[tuple[str, str]]:
         yield text[: taken.start()].rstrip(), taken[0].strip()
 
 
+_DESCRIBED = ("{name}:{meaning}", "{name}: {meaning}", "{name}({meaning})", "{name} ({meaning})")
+"""How a prompt tells what a label means; full-width signs are the same once they are normalised."""
 _ROOM_CHARACTERS = 1000
 _MOST_READINGS = 64
 """Layers are few; a text that has more ways to be unwrapped was made to have them."""
@@ -184,10 +186,10 @@ class LabelSet:
         }
         meanings = labels.items() if isinstance(labels, Mapping) else ()
         described = [
-            (normalise(f"{name}{colon}{meaning}"), name)
+            (normalise(said.format(name=name, meaning=meaning)), name)
             for name, meaning in meanings
             if meaning.strip()
-            for colon in (":", ": ")
+            for said in _DESCRIBED
         ]
         self._seen = _unambiguous(
             [(visible(key), name) for key, name in [*self._name_of.items(), *described]], self._name_of

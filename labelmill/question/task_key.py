@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from labelmill.job.model import LabelJob
 from labelmill.question.answers import PARSER_VERSION
-from labelmill.question.prompt import wording_of
+from labelmill.question.prompt import listing_of, told_labels, without_separator, wording_of
 
 IGNORED_FIELDS = frozenset(
     {
@@ -65,12 +65,15 @@ def former_task_key_of(job: LabelJob) -> str:
 
 def _key_of(job: LabelJob, values: dict[str, object]) -> str:
     wording = wording_of(job)
-    facts = {
-        "job": values,
-        "labels": list(job.labels.items()),
+    facts: dict[str, object] = {
+        "job": {**values, "labels": dict(told_labels(job))},
+        "labels": list(told_labels(job).items()),
         "wording": [wording.system, wording.user, wording.correction],
         "parser": PARSER_VERSION,
     }
+    listing = listing_of(job)
+    if listing != listing_of(without_separator(job)):
+        facts["listing"] = listing
     canonical = json.dumps(facts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

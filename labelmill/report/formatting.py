@@ -240,6 +240,7 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("requests", f"{record.requests:,}"),
         ("input tokens", f"{record.input_tokens:,}"),
         ("of these cached", f"{record.cached_input_tokens:,}"),
+        *_descriptions(record),
         ("output tokens", f"{record.output_tokens:,}"),
         (f"cost{paid}", cost_words(record.cost_usd, record.cost_known_usd)),
         *_saving(record),
@@ -248,6 +249,14 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("time", duration(record.seconds)),
         *_answer_times(record),
     ]
+
+
+def _descriptions(record: RunRecord) -> list[tuple[str, str]]:
+    """The part of the input that was what the labels mean; it is an estimate."""
+    if not record.description_tokens:
+        return []
+    share = percent(record.description_tokens, record.input_tokens)
+    return [("of these for descriptions", f"about {record.description_tokens:,} ({share})")]
 
 
 def _per_thousand(record: RunRecord) -> str:

@@ -161,6 +161,7 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
         read_digests(context, numbers)
         texts = write_pending(context.digests, numbers, known, path)
     context.notice_task_change(path, "batch")
+    context.tell_pending(path)
     has_schemas = provider_of(context.job.model).has_schemas
     session.planned(Unsent(write_groups(path, tries, has_schemas=has_schemas)))
     out = session.outstanding.mine

@@ -32,7 +32,10 @@ from labelmill.providers.table import api_key_env_of, price_of
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.question.task_key import task_key_of
+from labelmill.question.tokens import description_tokens, instructions_tokens
+from labelmill.run.pending import mean_tokens_of
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
+from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger, spent_since, start_of_day
@@ -76,6 +79,8 @@ class RunContext:
         """Where earlier runs have left the failed rows of all other files."""
         self.unreadable: dict[SourceFile, Fault] = {}
         """Files whose texts can't be read, which are left out, and why."""
+        self.mean_text_tokens: float | None = None
+        """How many tokens the texts that this run asks have on average, more or less; None where it has planned none."""
         self.next_number = 0
         self._numbers = threading.Lock()
 
@@ -85,12 +90,32 @@ class RunContext:
             self.notices.append(sentence)
             log.warning("%s", sentence)
 
+    def tell_pending(self, pending: Path) -> None:
+        """Say what a request for the pending texts will hold, before any is sent."""
+        mean = mean_tokens_of(pending)
+        if mean is None:
+            return
+        self.mean_text_tokens = mean
+        each = instructions_tokens(self.job)
+        meanings = description_tokens(self.job)
+        described = f", {meanings:,.0f} of them what the labels mean" if meanings else ""
+        log.info("About %s input tokens a text%s", f"{each + mean:,.0f}", described)
+
     def notice_task_change(self, pending: Path, lane: Lane) -> None:
         """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is."""
         price = self.price if lane == "live" else self.batch_price
         change = task_change_of(self.past_jobs, self.job, pending, price, practice=self.practice)
         if change is not None:
             self.notice(change.sentence())
+
+    def notice_shorter_wording(self, *, left_open: bool) -> None:
+        """Say how to change over to the newest default wording, where the output holds the run to an older one."""
+        if not left_open:
+            return
+        price = self.price if self.job.run.lane == "live" else self.batch_price
+        sentence = shorter_wording_notice(self.job, self.ledger, price)
+        if sentence is not None:
+            self.notice(sentence)
 
     def take_numbers(self, count: int = 1) -> int:
         """Take chunk numbers in a row, which name the run's ledger parts, on whichever lane; returns the first."""

@@ -68,6 +68,7 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
         context.progress.reopen(texts)
     else:
         context.notice_task_change(path, "live")
+        context.tell_pending(path)
         context.progress.go_on("labeling", texts)
     rows_per_chunk = rows_per_chunk_of(texts, settings.max_concurrency, settings.rows_per_chunk)
     first_chunk = context.take_numbers(math.ceil(texts / rows_per_chunk))

@@ -27,6 +27,7 @@ from labelmill.run.record import (
     write_record,
 )
 from labelmill.run.recovery import recover_dead_runs, remove_plans
+from labelmill.run.wording import with_wording
 from labelmill.store.folder import LockedError, OutputFolder, locked
 
 log = logging.getLogger(__name__)
@@ -36,12 +37,14 @@ log = logging.getLogger(__name__)
 def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunContext]:
     """Take the output folder of a job that was checked, and open a run into it for the length of the block.
 
-    Journals that dead runs left are folded in before the block begins.
+    Journals that dead runs left are folded in before the block begins. The run's job says which version of the default
+    wording it asks with, also where the one given leaves that open.
 
     Raises:
         JobRefused: another run writes into the same output folder, or no request would be answered.
     """
     bypass_proxies()
+    left_open = job.prompt.wording == "auto"
     endpoint = answering_endpoint(job, model_base_url)
     if mistakes := open_files_mistakes(job.run.max_concurrency):
         raise JobRefused(mistakes)
@@ -61,10 +64,13 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         context = RunContext(job, run_id, endpoint.base_url or "", endpoint.practice, started, tracing=traced)
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
+        # Before anything looks for its ledger.
+        context.job = with_wording(job, context.past_jobs, practice=context.practice)
         # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
         _ = context.guard, context.batch_session
         if passed_over := context.listing.notice():
             context.notice(passed_over)
+        context.notice_shorter_wording(left_open=left_open)
         try:
             yield context
         finally:

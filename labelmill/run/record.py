@@ -13,6 +13,7 @@ from labelmill.batch.record import BatchRecord
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price
+from labelmill.question.tokens import description_tokens_of
 from labelmill.run.causes import Causes, Said, causes_sentence
 from labelmill.run.context import RunContext
 from labelmill.run.counts import Bill, RowCounts, Work
@@ -137,6 +138,9 @@ class RunRecord(Work, Record):
     failures: dict[str, int] | None
     """Failed rows by kind of failure, the most frequent first."""
     texts_labeled: int | None = None
+    description_tokens: int | None = None
+    """About how many of `input_tokens` were what the labels mean, told by their length; null where none was told, or an
+    older record doesn't say."""
     live_cost_usd: float | None = None
     batch_price: dict[str, Any] | None = None
     """The price entry that the batch lane's tokens were counted at; null where it was not used or the price is unknown."""
@@ -300,6 +304,9 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
             for name in ("total", "labeled", "reused", "failed", "pending", "empty", "unreadable")
         },
         **dict(work),
+        description_tokens=description_tokens_of(
+            run.job, work.input_tokens, work.requests, run.mean_text_tokens
+        ),
         price=prices.live.entry if prices.live else None,
         batch_price=prices.batch.entry if prices.batch and (batches or work.texts_by_batch) else None,
         batches=[BatchFacts.model_validate(batch, from_attributes=True) for batch in batches],

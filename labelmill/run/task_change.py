@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
+from labelmill.question.prompt import DEFAULT_WORDINGS, in_wording, version_of
 from labelmill.question.task_key import IGNORED_FIELDS, former_task_key_of, task_key_of
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger
@@ -54,7 +55,8 @@ class TaskChange:
 class PastJobs:
     """What was asked into an output folder: the task key and the job of each former run that has asked or published anything, the latest first.
 
-    Each record is read once, when somebody gets as far. One that can't be read is passed over.
+    Each record is read once, when somebody gets as far. One that can't be read is passed over. A job that leaves its default
+    wording open has the version that it was asked in, as far as its key tells.
     """
 
     def __init__(self, folder: OutputFolder) -> None:
@@ -76,9 +78,23 @@ def _job_in(path: Path) -> tuple[str, LabelJob] | None:
         record: dict[str, Any] = json.loads(path.read_bytes())
         if record.get("rows_total") is None and not record.get("requests"):
             return None
-        return str(record["task_key"]), LabelJob.model_validate(record["job"])
+        task_key = str(record["task_key"])
+        return task_key, _as_asked(task_key, LabelJob.model_validate(record["job"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
         return None
+
+
+def wordings_of(job: LabelJob) -> tuple[LabelJob, ...]:
+    """The job in each version of the default wording, the newest first; in its own alone where it says which."""
+    if job.prompt.wording != "auto":
+        return (job,)
+    return tuple(in_wording(job, version) for version in sorted(DEFAULT_WORDINGS, reverse=True))
+
+
+def _as_asked(task_key: str, job: LabelJob) -> LabelJob:
+    bare = task_key.removeprefix(PRACTICE_PREFIX)
+    asked = (each for each in wordings_of(job) if bare in {task_key_of(each), former_task_key_of(each)})
+    return next(asked, job)
 
 
 def former_ledgers(past_jobs: PastJobs, job: LabelJob, *, practice: bool) -> tuple[Path, ...]:
@@ -144,7 +160,7 @@ def changes_between(past: LabelJob, now: LabelJob) -> Iterator[str]:
     """What of a task is no longer what it was, in words."""
     if list(past.labels.items()) != list(now.labels.items()):
         yield from _label_changes(past.labels, now.labels)
-    before, after = past.model_dump(), now.model_dump()
+    before, after = (in_wording(job, version_of(job)).model_dump() for job in (past, now))
     for section in ("model", "prompt"):
         for name, value in after[section].items():
             place = f"{section}.{name}"

@@ -172,6 +172,40 @@ def test_wording_that_would_fail_or_mislead(words, place, sentence):
     assert found_sentence.startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "labels", "is_good"),
+    [
+        ({"system": "", "user": "{labels}: {text}"}, ("a", "b"), True),
+        ({"system": "", "user": "sport or money? {text}"}, ("sport", "money"), True),
+        ({"system": "是体育还是财经？"}, ("体育", "财经"), True),
+        ({"system": "", "user": "sports or money? {text}"}, ("sport", "money"), False),
+        ({"system": "Sort."}, ("S", "t"), False),
+        ({"system": "是体育吗？"}, ("体育", "财经"), False),
+    ],
+)
+def test_labels_may_stand_in_the_words_themselves(prompt, labels, is_good):
+    """All of them, each as a word of its own; then no `{labels}` is needed."""
+    assert (prompt_mistakes(Prompt(**prompt), dict.fromkeys(labels, "")) == []) is is_good
+
+
+def test_a_prompt_without_a_system_message_that_shows_no_labels():
+    """An empty system message is one that the job has taken away; the sentence says so."""
+    sentence = "it is empty, so that there is no system message, and prompt.user has no {labels}: the model would not see them"
+    assert prompt_mistakes(Prompt(system="")) == [("prompt.system", sentence)]
+    assert prompt_mistakes(Prompt(system="", user="{text}")) == [("prompt.system", sentence)]
+
+
+def test_a_separator_that_a_label_holds_is_refused(job_file, mistakes_in):
+    """The model would read one label as two; the label is named, and the file's reader gets it."""
+    path = job_file(('"money" = ""', '"money, banks" = ""'), more='[prompt]\nlabel_separator = ", "\n')
+    assert mistakes_in(path) == {
+        "prompt.label_separator": (
+            "the label 'money, banks' holds ', ' itself, so that the model would see two; choose another separator"
+        )
+    }
+    assert prompt_mistakes(Prompt(label_separator="、"), {"money, banks": "", "sport": ""}) == []
+
+
 def test_wording_mistakes_reach_the_job_files_reader(job_file, mistakes_in):
     """Both messages are checked, each at its place."""
     path = job_file(more="[prompt]\nsystem = 'Sort {label}'\nuser = 'x'\n")

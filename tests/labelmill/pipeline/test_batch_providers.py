@@ -93,6 +93,15 @@ def test_a_job_of_the_provider_is_labeled_and_billed(run, practice, job, provide
     assert (again.texts_asked, again.cost_usd, again.rows_labeled) == (0, 0, 19)
 
 
+def test_a_prompt_of_one_message_is_asked_and_corrected_without_a_system_message(run, job, write_texts):
+    """What follows the text in the same message is its correction: each text gets a label at its second answer."""
+    write_texts(TEXTS)
+    prompt = {"system": "", "user": "One of: {labels}\n\nText: {text}\n\nLabel:", "label_separator": ", "}
+    record = run(job({"max_answers": 2}, prompt=prompt), PracticeSettings(faults={"off_label": 0.4}))
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    assert len(TEXTS) < record.requests < 2 * len(TEXTS)
+
+
 def test_an_answer_that_is_no_label_is_corrected_in_words(run, practice, job, write_texts, provider):
     """The second batch tells the model what was wrong; there is no schema to ask under."""
     write_texts(TEXTS)

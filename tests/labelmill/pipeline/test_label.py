@@ -185,7 +185,7 @@ def test_a_price_nobody_knows_is_null_and_said_so(run, job_of, write_texts):
 def test_a_budget_stops_the_run_and_the_next_goes_on(run, practice, job_of, write_texts):
     """At the budget the run stops without passing it, publishes what it has, and the next run asks the rest."""
     write_texts(TEXTS)
-    limit = 0.0015
+    limit = 0.0009
     record = run(job_of(run={"max_cost_usd": limit, "max_concurrency": 4}))
     assert record.status == "budget_reached"
     assert 0 < record.cost_usd <= limit

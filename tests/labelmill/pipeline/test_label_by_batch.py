@@ -198,7 +198,7 @@ def test_a_batch_that_is_invalid_ends_the_run_with_the_providers_words(
 def test_a_full_queue_leads_to_smaller_batches(run, practice, job_of, write_texts):
     """Where the provider queues fewer tokens than the texts have, they go in batches that fit, and all are labeled."""
     write_texts(TEXTS)
-    record = run(job_of(run=BATCH), PracticeSettings(batch_queue_tokens=1400))
+    record = run(job_of(run=BATCH), PracticeSettings(batch_queue_tokens=1000))
     steps = [batch.step for batch in record.batches]
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
     assert (steps[0], steps.count("harvested") > 1) == ("dropped", True)
@@ -210,7 +210,7 @@ def test_a_jobs_own_limit_of_the_queue_is_kept(run, practice, job_of, write_text
     """With `max_queue_tokens` a provider of that very limit refuses no batch."""
     write_texts(TEXTS)
     job = job_of(run=BATCH, batch={"max_queue_tokens": 2000})
-    record = run(job, PracticeSettings(batch_queue_tokens=1400, batch_seconds=0.2))
+    record = run(job, PracticeSettings(batch_queue_tokens=1000, batch_seconds=0.2))
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
     assert len(record.batches) > 1
     assert {batch.step for batch in record.batches} == {"harvested"}

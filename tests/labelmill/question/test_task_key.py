@@ -82,7 +82,7 @@ def _is_ignored(place):
     return any(".".join(place[:depth]) in IGNORED_FIELDS for depth in range(1, len(place) + 1))
 
 
-WORDING = {("prompt", "language"), ("prompt", "system"), ("prompt", "user")}
+WORDING = {("prompt", name) for name in LabelJob.model_fields["prompt"].annotation.model_fields}
 ONE_VALUE_ONLY = {("labels",)}
 IGNORED_PLACES = sorted(
     place for place in _fields() if _is_ignored(place) and place not in WORDING | ONE_VALUE_ONLY
@@ -136,8 +136,8 @@ def test_the_address_is_no_part_of_the_key_and_the_former_key_is_still_known():
 @pytest.mark.parametrize(
     ("sections", "key"),
     [
-        ({"prompt": {}}, "73f7454087971338"),
-        ({"prompt": {}, "labels": {"技术": "软件、硬件", "商业": ""}}, "1337f2608533beaf"),
+        ({"prompt": {"wording": 1}}, "73f7454087971338"),
+        ({"prompt": {"wording": 1}, "labels": {"技术": "软件、硬件", "商业": ""}}, "1337f2608533beaf"),
         ({"model": {"name": "gpt-4o-mini", "output": "schema", "confidence": True}}, "7f5495774f746d82"),
         (
             {
@@ -188,6 +188,30 @@ def test_wording_changes_the_key():
     # The default user message is "{text}", so that saying it changes nothing.
     assert keys[3] == keys[4]
     assert len(set(keys)) == len(words) - 1
+
+
+def test_how_labels_are_told_counts_by_its_words():
+    """What is set as it is anyway asks nothing anew, nor does a version of the default wording that the job doesn't use."""
+    bare = {"labels": {"sport": "", "money": ""}}
+    assert _key(prompt={**JOB["prompt"], "wording": 1}) == _key(prompt={**JOB["prompt"], "wording": 2}) == KEY
+    assert (
+        _key(**bare, prompt={"label_separator": ", "})
+        == _key(**bare, prompt={"wording": 2})
+        == _key(**bare, prompt={})
+    )
+    keys = [
+        _key(**bare, prompt=prompt)
+        for prompt in (
+            {},
+            {"wording": 1},
+            {"label_separator": " | "},
+            {"label_separator": "\n"},
+            {"system": "", "user": "{labels} {text}"},
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+    # Meanings that are not told don't count.
+    assert _key(prompt={"descriptions": False}) == _key(**bare, prompt={}) != _key(prompt={})
 
 
 def test_a_language_counts_by_its_words():

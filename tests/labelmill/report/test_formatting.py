@@ -269,3 +269,10 @@ def test_one_thing_is_told_as_one():
         "1,204 files",
     ]
     assert counted(2, "batch", "batches") == "2 batches"
+
+
+def test_the_bill_tells_descriptions_apart_and_calls_them_an_estimate(record_of):
+    """About so many of the input tokens, with their share; a bill without any doesn't speak of them."""
+    rows = dict(bill_of(record_of(input_tokens=1000, description_tokens=590)))
+    assert rows["of these for descriptions"] == "about 590 (59.0%)"
+    assert "of these for descriptions" not in dict(bill_of(record_of(description_tokens=None)))
