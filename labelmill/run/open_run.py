@@ -62,7 +62,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
         # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
-        _ = context.guard, context.batch_session
+        _ = context.guard, context.batch_session, context.spoken_dialect
         if passed_over := context.listing.notice():
             context.notice(passed_over)
         try:
