@@ -1,6 +1,7 @@
 """Endpoints that don't take every field: which of a request's they refuse, as the settings tell, in OpenAI's words."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from practice.errors import RequestRefusedError
@@ -25,7 +26,9 @@ def refuse_fields(body: Any, settings: PracticeSettings) -> None:
     if refused == SYSTEM:
         raise RequestRefusedError(status, "System role not supported")
     if refused == ROLES:
-        raise RequestRefusedError(status, "Conversation roles must alternate user/assistant/user/assistant/...")
+        raise RequestRefusedError(
+            status, "Conversation roles must alternate user/assistant/user/assistant/..."
+        )
     field, _, value = refused.partition(".")
     if value:
         message = f"Invalid parameter: '{field}' of type '{value}' is not supported with this model."
@@ -45,7 +48,7 @@ def _holds(body: Mapping[str, Any], name: str) -> bool:
         return "system" in roles
     if name == ROLES:
         said = [role for role in roles if role != "system"]
-        return any(one == next_one for one, next_one in zip(said, said[1:], strict=False))
+        return any(one == other for one, other in pairwise(said))
     field, _, kind = name.partition(".")
     if not kind:
         return body.get(field) is not None

@@ -194,9 +194,7 @@ class OutstandingBatches:
         unsent.move(written.size.requests)
         return None
 
-    def _intend(
-        self, name: str, group: RequestGroup, written: RequestsFile, dialect: Dialect
-    ) -> BatchRecord:
+    def _intend(self, name: str, group: RequestGroup, written: RequestsFile, dialect: Dialect) -> BatchRecord:
         run, size = self.run, written.size
         record = BatchRecord(
             name=name,

@@ -256,7 +256,9 @@ class BatchSession:
             words = refusal_words(refusal, record.base_url)
             run.stop_signal.stop(RunStopped("failed", f"{words} (in batch {record.name})"))
             return False
-        log.info("Batch %s was refused for its form and goes out in another: %s", record.name, refusal.message)
+        log.info(
+            "Batch %s was refused for its form and goes out in another: %s", record.name, refusal.message
+        )
         return True
 
     def _judge(self, name: str, result: HarvestResult) -> None:

@@ -118,9 +118,7 @@ class CircuitBreaker:
                 self._account_refusals.append(number)
                 if len(self._account_refusals) >= REFUSALS_IN_A_ROW:
                     return refusal_sentence(failure)
-            if failure is not None and (
-                failure.kind in _FREE or paused or self._is_again(row_key, failure)
-            ):
+            if failure is not None and (failure.kind in _FREE or paused or self._is_again(row_key, failure)):
                 return None
             self._seen.append(failure)
             seen = list(self._seen)

@@ -123,7 +123,7 @@ class GuardedChatModel(BaseChatModel):
         if is_bound:
             spoken.learn(dialect, answer, attempt, is_correction=is_correction)
         else:
-            spoken.drop_binding(dialect, is_correction=is_correction)
+            spoken.doubt_binding(dialect, is_correction=is_correction)
         return ChatResult(generations=[ChatGeneration(message=message_of(answer, attempt))])
 
     def _ask(  # noqa: PLR0913  (a request is told by all of these)

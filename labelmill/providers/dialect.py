@@ -6,6 +6,7 @@ A run has one `SpokenDialect`: what an endpoint has refused once is sent to it n
 """
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -21,6 +22,8 @@ from labelmill.question.form import AnswerForm, correction_form_of, form_of
 MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens")
 SYSTEM, ROLES = "system", "roles"
 """What isn't a field of the body by itself: a message of the system's, and the order of the roles."""
+_DOUBTS = 2
+"""Texts that are refused with a binding and answered without, after which it is given up."""
 BINDING_FIELDS = frozenset({binding.field for binding in Binding})
 
 
@@ -113,20 +116,24 @@ def next_dialect(dialect: Dialect, refused: str, job: LabelJob, *, is_correction
     """
     match aspect_of(refused):
         case "max_tokens_name":
-            names = dialect.refused | {refused}
-            other = next((name for name in MAX_TOKENS_NAMES if name not in names), None)
-            return None if other is None else replace(dialect, max_tokens_name=other, refused=names)
+            return _renamed(dialect, refused)
         case "bindings":
             return _unbound(dialect, job, is_correction=is_correction)
-        case "has_system_role":
-            return replace(dialect, has_system_role=False) if dialect.has_system_role else None
-        case "alternate":
-            # A template without a system role says the same of it (huggingface.co/mistralai/Mistral-7B-Instruct-v0.2).
-            if is_correction and not dialect.alternate:
-                return replace(dialect, alternate=True)
+        case "alternate" if is_correction and not dialect.alternate:
+            return replace(dialect, alternate=True)
+        case "has_system_role" | "alternate":
+            # A template without a system role says of it that roles must alternate (vllm-project/vllm#2080).
             return replace(dialect, has_system_role=False) if dialect.has_system_role else None
         case None:
             return None
+
+
+def _renamed(dialect: Dialect, refused: str) -> Dialect | None:
+    names = dialect.refused | {refused}
+    other = next((name for name in MAX_TOKENS_NAMES if name not in names), None)
+    if other is None or refused in dialect.refused:
+        return None
+    return replace(dialect, max_tokens_name=other, refused=names)
 
 
 def _unbound(dialect: Dialect, job: LabelJob, *, is_correction: bool) -> Dialect | None:
@@ -146,6 +153,7 @@ class SpokenDialect:
         self.job = job
         self._now = first
         self._proven: set[Binding] = set()
+        self._doubts: Counter[Binding | None] = Counter()
         self._lock = threading.Lock()
 
     @property
@@ -168,7 +176,12 @@ class SpokenDialect:
             return following
 
     def may_be_refused(self, asked: Dialect, *, is_correction: bool) -> bool:
-        """Whether a refusal may mean what a request is bound by: nothing has been answered under it yet."""
+        """Whether a refusal in whatever words may mean what a request is bound by: nothing has been answered under it yet.
+
+        Not where the job itself wants a schema, which no doubt may take from it.
+        """
+        if self.job.model.output == "schema" and not is_correction:
+            return False
         binding = asked.binding_of(self.job, is_correction=is_correction)
         return binding is not None and binding not in self._proven
 
@@ -193,10 +206,13 @@ class SpokenDialect:
                 self._now = left
             return left is not None
 
-    def drop_binding(self, asked: Dialect, *, is_correction: bool) -> None:
-        """Bind no more by what a dialect binds by: without it, the endpoint has answered what it had refused with it."""
+    def doubt_binding(self, asked: Dialect, *, is_correction: bool) -> None:
+        """Take note that the endpoint has answered without a binding what it had refused with it; one may be a coincidence."""
+        binding = asked.binding_of(self.job, is_correction=is_correction)
         with self._lock:
-            if self._now.bindings == asked.bindings:
+            if binding is not None:
+                self._doubts[binding] += 1
+            if self._now.bindings == asked.bindings and self._doubts[binding] >= _DOUBTS:
                 self._now = _unbound(self._now, self.job, is_correction=is_correction) or self._now
 
 

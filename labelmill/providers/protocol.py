@@ -248,7 +248,7 @@ class Provider:
     has_schemas: bool = True
     has_probabilities: bool = True
     is_practice: bool = False
-    dialect: Dialect = Dialect()
+    dialect: Dialect = field(default_factory=Dialect)
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""

@@ -73,7 +73,7 @@ def known_fields() -> frozenset[str]:
 
 
 def advice_on(refused: str) -> str:
-    """What of the job to change, where there is no other form for a field."""
+    """What to do about a field's refusal in the job, where there is no other form."""
     advice: Mapping[str, str] = _data()["advice"]
     return advice.get(refused, advice["others"])
 
@@ -153,9 +153,8 @@ def field_refusal(  # noqa: PLR0913, PLR0917  (all that an error tells, and what
 def refusal_words(failure: Failure, address: str) -> str:
     """Why a run ends where an endpoint refuses a field that there is no other form for, and what of the job to change."""
     refused = failure.refused_field or ""
-    advice = advice_on(refused)
-    do = f"set {advice}" if "=" in advice.split(":")[0] else f"change {advice}"
-    return f"the endpoint refuses {_called(refused)}: {failure.message}; {do} (requests go to {address})"
+    at = f" (requests go to {address})" if address else ""
+    return f"the endpoint refuses {_called(refused)}: {failure.message.rstrip('.')}; {advice_on(refused)}{at}"
 
 
 def _called(refused: str) -> str:
@@ -190,4 +189,3 @@ def _is_echo(found: re.Match[str], texts: Iterable[str]) -> bool:
                 return True
             at = message.find(text, at + 1)
     return False
-

@@ -260,7 +260,9 @@ def _outcome_of(own: Sequence[Attempt], run: Run) -> Outcome:
         known_usd=sum((attempt.cost_usd or Decimal(0) for attempt in own), Decimal(0)),
         unseen_usd=sum((attempt.unseen_usd or Decimal(0) for attempt in own), Decimal(0)),
         final=final,
-        ended=final or last.gave_up or (not last.is_answer and asked - len(answers) >= run.max_attempts and last.failure != FORM_KIND),
+        ended=final
+        or last.gave_up
+        or (not last.is_answer and asked - len(answers) >= run.max_attempts and last.failure != FORM_KIND),
         seconds=next((attempt.seconds for attempt in reversed(own) if attempt.seconds is not None), None),
         unpriced=sum(attempt.is_unpriced for attempt in own),
         answers=len(answers),

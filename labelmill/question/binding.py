@@ -103,4 +103,4 @@ def holds_to(binding: Binding, content: str, labels: Iterable[str]) -> bool:
         answer = json.loads(said)
     except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and answer.get("label") in set(labels)
+    return isinstance(answer, dict) and answer.get("label") in list(labels)

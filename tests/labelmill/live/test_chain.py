@@ -14,8 +14,8 @@ from labelmill.errors import BudgetReached, RunStopped
 from labelmill.money.budget import Limit
 from labelmill.money.prices import cost_of
 from labelmill.money.usage import Usage
-from labelmill.question.failures import Failure
 from labelmill.providers.dialect import Dialect
+from labelmill.question.failures import Failure
 from labelmill.question.form import form_of, worst_case_of
 from practice import FaultKind, PracticeSettings
 from practice.tokens import split_tokens

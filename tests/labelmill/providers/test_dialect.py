@@ -1,0 +1,107 @@
+"""The other form: from what an endpoint has refused to how it is asked next."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
+from labelmill.job.model import LabelJob
+from labelmill.providers.dialect import BINDING_FIELDS, Dialect, SpokenDialect, next_dialect
+from labelmill.providers.refusals import known_fields
+from labelmill.question.binding import Binding
+
+FIELDS = st.sampled_from(sorted(known_fields() | {"system", "roles", "seed"}))
+ASKED = [SystemMessage("Sort this."), HumanMessage("a match")]
+
+
+def job_with(output):
+    """A job with that output."""
+    return LabelJob.model_validate(
+        {
+            "name": "test",
+            "source": {"path": "x.parquet", "text": "text"},
+            "labels": {"sport": "", "money": ""},
+            "model": {"name": "m", "output": output},
+            "output": {"path": "out"},
+        }
+    )
+
+
+@given(st.lists(st.tuples(FIELDS, st.booleans()), max_size=60), st.sampled_from(["text", "schema", "choice"]))
+def test_the_forms_come_to_an_end(refusals, output):
+    """However an endpoint refuses, each step is another form than all before, and there are few of them."""
+    job, dialect, steps = job_with(output), Dialect(), 0
+    seen = {dialect}
+    for field, is_correction in refusals:
+        following = next_dialect(dialect, field, job, is_correction=is_correction)
+        if following is not None:
+            assert following not in seen
+            seen.add(following)
+            dialect, steps = following, steps + 1
+    assert steps <= 2 + 1 + 1 + len(Binding)
+
+
+@pytest.mark.parametrize(("output", "is_correction"), [("text", True), ("schema", False), ("choice", False)])
+def test_all_means_are_tried_and_none_twice(output, is_correction):
+    """A correction ends in words alone; a job that wants its answers bound has no other form then."""
+    job, dialect, tried = job_with(output), Dialect(), []
+    while (binding := dialect.binding_of(job, is_correction=is_correction)) is not None:
+        tried.append(binding)
+        following = next_dialect(dialect, binding.field, job, is_correction=is_correction)
+        if following is None:
+            break
+        dialect = following
+    expected = [binding for binding in Binding if output != "schema" or binding.is_json]
+    assert tried == expected
+    assert (binding is None) == is_correction
+
+
+def test_a_job_in_words_is_bound_by_nothing_at_first(job_of):
+    """Its first question is the very one that it has always been, whatever the endpoint has."""
+    form = Dialect(bindings=(Binding.GRAMMAR,)).form_of(job_of(), is_correction=False)
+    assert (form.bound_by, form.max_tokens_name) == (None, None)
+    corrected = Dialect(bindings=(Binding.GRAMMAR,)).form_of(job_of(), is_correction=True)
+    assert corrected.own_fields.keys() == {"grammar"}
+
+
+def test_messages_stand_under_the_roles_that_the_endpoint_knows():
+    """The words are the same and in the same order; the model's own answer is sent where roles have to alternate."""
+    corrected = [*ASKED, AIMessage("cricket"), HumanMessage("Not a label.")]
+
+    def said(messages, **dialect):
+        return [(message.type, message.text) for message in Dialect(**dialect).arranged(messages)]
+
+    assert said(corrected) == [("system", "Sort this."), ("human", "a match"), ("human", "Not a label.")]
+    assert said(corrected, alternate=True)[2:] == [("ai", "cricket"), ("human", "Not a label.")]
+    assert said(ASKED, has_system_role=False) == [("human", "Sort this.\n\na match")]
+    unknown = [*ASKED, HumanMessage("It was empty.")]
+    assert said(unknown, alternate=True)[1:] == [("human", "a match\n\nIt was empty.")]
+    assert said(unknown, alternate=True, has_system_role=False) == [
+        ("human", "Sort this.\n\na match\n\nIt was empty.")
+    ]
+
+
+def test_many_requests_in_flight_learn_from_the_first_refusal(job_of):
+    """All were asked in the same form and are refused at once: the form moves on by one, for all of them."""
+    spoken = SpokenDialect(job_of(model={"output": "choice"}), Dialect())
+    asked, found = spoken.now, []
+    gate = threading.Barrier(12)
+
+    def refuse():
+        gate.wait()
+        found.append(spoken.after(asked, "response_format", is_correction=False))
+
+    threads = [threading.Thread(target=refuse) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {spoken.now}
+    assert spoken.now.bindings == tuple(Binding)[1:]
+
+
+def test_every_binding_stands_in_a_field_that_is_known():
+    """What the data advises on is all that a request of ours may be refused for."""
+    assert known_fields() >= BINDING_FIELDS
