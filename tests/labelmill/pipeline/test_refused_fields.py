@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from servers.base import completion, error
+from batch_server import BatchServer
+from servers.base import completion, error, serving
 from servers.refusing import Refusing, holds
 
 from labelmill.providers.refusals import advice_on, refusal_wordings
@@ -178,6 +179,52 @@ def test_a_text_that_reads_like_a_refusal_is_the_texts_own(world):
         assert (record.rows_labeled, record.failures) == (40, {"bad_request": 1})
         assert all(holds(body, "max_tokens") for body in server.bodies)
         world.assert_bill_is(server)
+
+
+def test_a_binding_refused_in_words_that_nobody_knows_is_left_out(world):
+    """Whatever the endpoint calls it: each text is asked without, and after two of them none is asked with it."""
+    world.has([*TEXTS, *(f"{text} again" for text in TEXTS)])
+
+    class OnceWrong(Refusing):
+        def reply(self, call):
+            return super().reply(call) if call.number_of_text > 1 else completion(call, "cricket")
+
+    words = (400, {"error": {"message": "This can't be done."}})
+    settings = {**FAST["run"], "stop_at_failed_fraction": 1}
+    with OnceWrong(dict.fromkeys(["json_schema", "json_object_schema"], words)) as server:
+        record = world.run(server, run=settings)
+        assert (record.status, record.rows_labeled, record.failures) == ("completed", 80, {})
+        assert all(2 <= refused <= 2 + 8 for refused in server.refusals.values())
+        world.assert_bill_is(server)
+
+
+def test_a_refusal_within_a_200_is_one_all_the_same(world):
+    """Gateways answer so where their upstream has refused a field; nothing was paid."""
+    words = {"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model."}}
+    world.has(TEXTS)
+    with Refusing({"max_tokens": (200, words)}) as server:
+        record = world.run(server, **FAST)
+        assert (record.status, record.rows_labeled) == ("completed", 40)
+        assert (record.requests_without_usage, record.requests) == (0, 40 + server.refusals["max_tokens"])
+
+
+def test_a_batch_taken_for_invalid_over_a_field_goes_out_in_the_other_form(world):
+    """A provider may look at the fields before it works on any row, and refuse the batch as a whole."""
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model."
+    failed = {"status": "failed", "output_file_id": None, "error_file_id": None}
+    failed |= {"errors": {"data": [{"code": "invalid_request", "message": words}]}}
+    failed["request_counts"] = {"total": 0, "completed": 0, "failed": 0}
+
+    def show(batch, _):
+        is_refused = b'"max_tokens"' in server.files[batch["input_file_id"]]
+        return batch | failed if is_refused else batch
+
+    world.has(TEXTS)
+    with serving(BatchServer()) as server:
+        server.show = show
+        record = world.run(server, run=BATCH)
+        assert (record.status, record.rows_labeled, len(server.batches)) == ("completed", 40, 2)
+        assert [batch.step for batch in record.batches] == ["dropped", "harvested"]
 
 
 BATCH = {"lane": "batch", "poll_seconds": 0.05}
