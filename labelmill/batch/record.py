@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import LabelJob
+from labelmill.job.model import LabelJob, Model
 from labelmill.providers.dialect import Dialect
 from labelmill.providers.protocol import BatchStatus
 from labelmill.store.files import fault_of_parquet, write_text_whole
@@ -165,6 +165,21 @@ class BatchFolder:
             JobRefused: one can't be read: money may be out that this version knows nothing of.
         """
         return list(self._read(sorted(self.path.glob("*/batch.json"))))
+
+    def last_dialect(self, model: Model, base_url: str) -> Dialect | None:
+        """The dialect in which the latest batch was answered that a model at an address was sent; None where none is known."""
+        asked = (model.provider, model.name, base_url)
+        return next(
+            (
+                record.dialect
+                for record in reversed(self.read_all())
+                if record.dialect is not None
+                and record.step == "harvested"
+                and record.completed
+                and (record.job.model.provider, record.job.model.name, record.base_url) == asked
+            ),
+            None,
+        )
 
     def with_files_left(self, since: datetime, *, practice: bool) -> list[BatchRecord]:
         """The settled batches whose files are still to be deleted at the provider, among those made since a moment (UTC)."""

@@ -42,6 +42,15 @@ class Dialect:
     bindings: tuple[Binding, ...] = tuple(Binding)
     refused: frozenset[str] = field(default_factory=frozenset)
 
+    def as_found(self, earlier: "Dialect") -> "Dialect":
+        """The same with the names and roles that an earlier run was answered in; bindings are found out anew."""
+        return replace(
+            self,
+            max_tokens_name=earlier.max_tokens_name,
+            has_system_role=earlier.has_system_role,
+            alternate=earlier.alternate,
+        )
+
     def binding_of(self, job: LabelJob, *, is_correction: bool) -> Binding | None:
         """What a request is bound by; None for words alone."""
         if not is_correction and job.model.output == "text":
@@ -194,9 +203,12 @@ class SpokenDialect:
         binding = asked.binding_of(self.job, is_correction=is_correction)
         if binding is not None:
             self._proven.add(binding)
-        if binding is None or attempt.failure != "off_label" or answer.reasoning or answer.arguments:
+        if binding is None or answer.reasoning or answer.arguments:
             return False
-        if holds_to(binding, answer.content, self.job.labels):
+        # JSON without its schema may never come to an end: blanks up to the last token.
+        is_blank = binding.is_json and answer.content != "" and not answer.content.strip()
+        is_other = attempt.failure == "off_label" and not holds_to(binding, answer.content, self.job.labels)
+        if not is_other and not is_blank:
             return False
         with self._lock:
             if self._now.bindings != asked.bindings:

@@ -192,8 +192,11 @@ class RunContext:
 
     @cached_property
     def spoken_dialect(self) -> SpokenDialect:
-        """What it has found out of its endpoint's dialect, on both lanes."""
-        return SpokenDialect(self.job, first_dialect_of(self.job, self.endpoint))
+        """What it has found out of its endpoint's dialect, on both lanes; a batch costs too much time to find out anew."""
+        model, first = self.job.model, first_dialect_of(self.job, self.endpoint)
+        batches = None if self.job.run.lane == "live" else self.batch_session.outstanding.folder
+        earlier = batches.last_dialect(model, self.base_url) if batches else None
+        return SpokenDialect(self.job, first.as_found(earlier) if earlier else first)
 
     @cached_property
     def batch_session(self) -> BatchSession:

@@ -272,6 +272,16 @@ def test_a_batch_that_is_refused_for_its_form_goes_out_in_the_next(
     assert record.input_tokens == totals["batch_input_tokens"]
 
 
+def test_the_next_run_sends_its_batch_in_the_form_that_was_answered(world, run_batch, practice):
+    """A batch takes hours: the day after, none is spent on what the endpoint refused the day before."""
+    world.has(TEXTS)
+    run_batch(("max_tokens", "system"))
+    world.has([*TEXTS, "a new match", "a new market"])
+    record = world.run(practice, run=BATCH, model={"provider": "practice"})
+    assert (record.status, record.rows_labeled, record.requests) == ("completed", 42, 2)
+    assert practice.totals()["batches"] == 3 + 1
+
+
 def test_a_batch_in_a_form_without_another_ends_the_run(world, run_batch):
     """At the first batch, in the provider's words, with the field to change; its rows are pending."""
     world.has(TEXTS)

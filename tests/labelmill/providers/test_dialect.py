@@ -1,6 +1,7 @@
 """The other form: from what an endpoint has refused to how it is asked next."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,9 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from labelmill.job.model import LabelJob
 from labelmill.providers.dialect import BINDING_FIELDS, Dialect, SpokenDialect, next_dialect
 from labelmill.providers.refusals import known_fields
+from labelmill.providers.servers import bindings_in
+from labelmill.question.answers import Answer
+from labelmill.question.attempts import Attempt
 from labelmill.question.binding import Binding
 
 FIELDS = st.sampled_from(sorted(known_fields() | {"system", "roles", "seed"}))
@@ -105,3 +109,34 @@ def test_many_requests_in_flight_learn_from_the_first_refusal(job_of):
 def test_every_binding_stands_in_a_field_that_is_known():
     """What the data advises on is all that a request of ours may be refused for."""
     assert known_fields() >= BINDING_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("content", "failure", "moves_on"),
+    [
+        ("This is about sport and money.", "off_label", True),
+        (" \n" * 20, "truncated", True),
+        ('{"label": "sport"}', None, False),
+        ("sport", None, False),
+        ("", "empty_answer", False),
+        ('{"label": "spo', "truncated", False),
+    ],
+)
+def test_a_binding_that_does_not_hold_is_noticed_by_an_answer_that_it_forbids(
+    job_of, content, failure, moves_on
+):
+    """What names a label, though in another form, was no worse off; what was cut off says nothing of the binding."""
+    spoken = SpokenDialect(job_of(model={"output": "choice"}), Dialect())
+    answer = Answer(content, None, "stop", "m", None, None)
+    attempt = Attempt("v1:a", datetime.now(UTC), label=None if failure else "sport", failure=failure)
+    assert spoken.learn(spoken.now, answer, attempt, is_correction=False) == moves_on
+    assert (spoken.now.bindings[0] is Binding.JSON_SCHEMA) != moves_on
+
+
+def test_the_list_of_models_tells_the_server_only_where_all_are_of_one():
+    """`owned_by` is the server's where it serves its own; a gateway's models have many owners, and it tells nothing."""
+    assert bindings_in({"data": [{"id": "a", "owned_by": "vllm"}, {"id": "b", "owned_by": "vllm"}]})[0] == (
+        Binding.STRUCTURED_OUTPUTS
+    )
+    for odd in ({"data": [{"owned_by": "vllm"}, {"owned_by": "openai"}]}, {"data": []}, {}, None, [1], "x"):
+        assert bindings_in(odd) == ()

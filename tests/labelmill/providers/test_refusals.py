@@ -2,11 +2,15 @@
 
 import json
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import HumanMessage
 
 from labelmill.providers.failures import failure_of_response, failure_of_status
+from labelmill.providers.langchain import LangChainChat
 from labelmill.providers.refusals import Sent, advice_on, refusal_wordings, refusal_words
 from labelmill.question.failures import Failure
 from labelmill.question.form import response_format_of
@@ -96,6 +100,25 @@ def test_a_word_that_is_a_fields_name_is_no_refusal_of_it():
     said = {"error": {"message": "'temperature' is not supported with this model"}}
     assert failure_of_response(400, said, sent=Sent.of(body)).refused_field is None
     assert failure_of_response(400, said, sent=Sent.of(BODY)).refused_field == "temperature"
+
+
+class Refused(GenericFakeChatModel):
+    """A LangChain model whose provider refuses a field."""
+
+    def _generate(self, *_, **__):
+        said = {"error": {"message": "`temperature` is deprecated for this model."}}
+        request = httpx.Request("POST", "http://127.0.0.1:1/v1")
+        response = httpx.Response(400, json=said, request=request)
+        raise httpx.HTTPStatusError("400", request=request, response=response)
+
+
+def test_a_model_of_langchain_is_refused_a_field_alike():
+    """Whatever raises the error: its response is read, and a text that was sent is no refusal there either."""
+    model = LangChainChat(Refused(messages=iter(())), "no-key")
+    assert model.send([HumanMessage("a match")]).result.refused_field == "temperature"
+    assert (
+        model.send([HumanMessage("`temperature` is deprecated for this model.")]).result.refused_field is None
+    )
 
 
 def test_the_sentence_names_the_field_the_words_and_what_to_do():
