@@ -1,9 +1,11 @@
 """Whole runs against endpoints that refuse a field of a request by its name: the other form, or the end, at no cost."""
 
+import json
 import re
+from collections import Counter
 
 import pytest
-from batch_server import BatchServer
+from batch_server import BatchServer, answered
 from servers.base import completion, error, serving
 from servers.refusing import Refusing, holds
 
@@ -19,6 +21,8 @@ C1 = (500, {"error": {"message": str(WORDS), "type": "internal_server_error", "p
 OTHERS = {"max_tokens", "system"}
 """What a first question has another form for, beside what binds its answer."""
 BINDINGS = {"response_format", "structured_outputs", "guided_choice", "regex", "grammar"}
+OWNERS = {"structured_outputs": "vllm", "guided_choice": "vllm", "regex": "sglang", "grammar": "llamacpp"}
+"""Whose models are first asked with a field."""
 FAST = {"run": {"max_concurrency": 8, "max_attempts": 4}}
 
 
@@ -39,12 +43,6 @@ def test_every_refusal_that_is_known_leads_to_the_other_form_or_to_a_sentence(wo
     field, status, body = (wording.example[name] for name in ("field", "status", "body"))
     world.has(TEXTS[:12])
     sections, refused = job_for(field), {field: (status, body)}
-    owned_by = {
-        "structured_outputs": "vllm",
-        "guided_choice": "vllm",
-        "regex": "sglang",
-        "grammar": "llamacpp",
-    }
     if field == "max_completion_tokens":
         refused["max_tokens"] = (400, '{"detail":"\'max_tokens\' is not supported with this model."}')
     if field == "guided_choice":
@@ -52,13 +50,10 @@ def test_every_refusal_that_is_known_leads_to_the_other_form_or_to_a_sentence(wo
             400,
             '{"error":{"message":"Unknown parameter: \'structured_outputs\'."}}',
         )
-    if field == "roles":
-        sections = {"model": {"max_tokens": 40}}
-    is_small = field == "roles"
     understands = {"json_schema", "json_object_schema"}
     if field == "response_format":
         refused = {"json_schema": (status, body)}
-    with Refusing(refused, understands, is_small=is_small, owned_by=owned_by.get(field)) as server:
+    with Refusing(refused, understands, is_small=field == "roles", owned_by=OWNERS.get(field)) as server:
         record = world.run(server, **sections, **FAST)
         has_other = field in OTHERS | BINDINGS | {"roles"}
         assert server.refusals.keys() == refused.keys()
@@ -206,6 +201,36 @@ def test_a_refusal_within_a_200_is_one_all_the_same(world):
         record = world.run(server, **FAST)
         assert (record.status, record.rows_labeled) == ("completed", 40)
         assert (record.requests_without_usage, record.requests) == (0, 40 + server.refusals["max_tokens"])
+
+
+@pytest.mark.parametrize(
+    "wording", refusal_wordings(), ids=lambda wording: f"{wording.provider}-{wording.example['field']}"
+)
+def test_every_refusal_that_is_known_is_read_in_a_batch_too(world, wording):
+    """All rows are refused: they go out in the other form, or the run ends on the sentence; nothing was paid for it."""
+    field, status, body = (wording.example[name] for name in ("field", "status", "body"))
+    try:
+        body = json.loads(body)
+    except ValueError:
+        body = {"message": body}
+    row = {"response": {"status_code": status, "body": body}, "error": None}
+    world.has(TEXTS[:6])
+    times = Counter()
+
+    def result_of(text, _):
+        times[text.split("\n\n")[-1]] += 1
+        return row if times[text.split("\n\n")[-1]] == 1 else answered()
+
+    with serving(BatchServer()) as server:
+        server.result_of = result_of
+        record = world.run(server, run=BATCH, **job_for(field))
+        if field in OTHERS | BINDINGS | {"roles", "max_completion_tokens"}:
+            assert (record.status, record.rows_labeled, record.failures) == ("completed", 6, {})
+            assert (len(server.batches), record.requests) == (2, 12)
+        else:
+            assert (record.status, record.rows_pending, record.cost_usd) == ("failed", 6, 0)
+            assert advice_on(field) in record.message
+            assert len(server.batches) == 1
 
 
 def test_a_batch_taken_for_invalid_over_a_field_goes_out_in_the_other_form(world):
