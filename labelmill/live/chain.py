@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field
 
 from labelmill.job.model import LabelJob
-from labelmill.live.guard import Asked, RequestFailed, RequestGuard
+from labelmill.live.guard import Asked, FormIsStale, RequestFailed, RequestGuard
 from labelmill.money.usage import Usage
 from labelmill.providers.dialect import Dialect, SpokenDialect
 from labelmill.providers.protocol import LiveModel, Reply
@@ -103,6 +103,9 @@ class GuardedChatModel(BaseChatModel):
                 answer, attempt = self._ask(
                     messages, metadata, dialect, is_bound=is_bound, may_be=may_be_binding, is_texts=is_texts
                 )
+            except FormIsStale:
+                dialect = spoken.now
+                continue
             except RequestFailed as failed:
                 failure = failed.failure
                 if failure.policy is Policy.OTHER_FORM:
@@ -144,9 +147,14 @@ class GuardedChatModel(BaseChatModel):
             metadata.get("most_attempts"),
             may_be,
             way.least_case,
+            # Once a text has a form of its own, no other text's matters to it.
+            is_stale=partial(self._is_stale, dialect) if is_bound and not is_texts else lambda: False,
         )
         send = partial(way.live_model.send, way.live_model.payload_of(arranged))
         return self.guard.ask(asked, self.judge, partial(_as_texts, send) if is_texts else send)
+
+    def _is_stale(self, dialect: Dialect) -> bool:
+        return bool(self.ways.spoken.now != dialect)
 
     @property
     def _llm_type(self) -> str:

@@ -9,7 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class RequestFailed(LabelmillError):  # noqa: N818  (the name is the sentence)
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
         super().__init__(failure.message)
+
+
+class FormIsStale(LabelmillError):  # noqa: N818
+    """While a request waited for its turn, its form was refused to another one; it was not sent."""
 
 
 class Recorder(Protocol):
@@ -84,7 +88,7 @@ class Asked:
 
     `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
     it has had. Where `binding_may_be_refused`, a refusal in whatever words may mean what binds its answer, and it is not sent
-    again as it is.
+    again as it is. Where it `is_stale` by the time it may go, another form is known to be needed.
     """
 
     row_key: str
@@ -94,6 +98,7 @@ class Asked:
     binding_may_be_refused: bool = False
     least_case: Usage | None = None
     tried: int = 0
+    is_stale: Callable[[], bool] = field(default=lambda: False)
 
 
 class RequestGuard:
@@ -156,6 +161,7 @@ class RequestGuard:
 
         Raises:
             RequestFailed: it was not answered.
+            FormIsStale: it has to be asked in another form.
             RunStopped: the run has stopped; nothing was sent, or nothing more.
             OSError: what came of it can't be kept.
         """
@@ -197,6 +203,9 @@ class RequestGuard:
         worst_cost = cost_of(asked.worst_case, self.price)
         recorder = self._recorders.get(asked.chunk)
         with self._permit(asked, worst_cost or Decimal(0)) as (permit, reservation):
+            if asked.is_stale():
+                reservation.release()
+                raise FormIsStale
             if recorder is not None:
                 try:
                     recorder.note_sent(asked.row_key, worst_cost)

@@ -39,6 +39,9 @@ class RefusalWording:
 
 
 class _Pattern(NamedTuple):
+    """A phrase, ready to be looked for. `literal` is the longest part of it that stands there as it is: a quick look."""
+
+    literal: str
     fits: re.Pattern[str]
     from_start: bool
     codes: frozenset[str]
@@ -84,13 +87,14 @@ def _patterns() -> tuple[_Pattern, ...]:
     for entry in refusal_wordings():
         for phrase in entry.phrases:
             inner = phrase.removeprefix("^").removesuffix("$")
+            literal = max(re.split(r"\*|\{field\}", inner), key=len)
             parts = (re.escape(part) for part in inner.replace("{field}", "\0").split("*"))
             pattern = _GAP.join(parts).replace("\0", _NAME)
             # A name in the middle of a longer word is none.
             begins = r"(?<![\w.])" if inner.startswith("{field}") else ""
             ends = "$" if phrase.endswith("$") else ""
             compiled = re.compile(("^" if phrase.startswith("^") else begins) + pattern + ends)
-            found.append(_Pattern(compiled, phrase.startswith("^"), entry.codes, entry.field))
+            found.append(_Pattern(literal, compiled, phrase.startswith("^"), entry.codes, entry.field))
     return tuple(found)
 
 
@@ -133,7 +137,10 @@ def refused_field(status: int, code: str | None, kind: str | None, words: str, s
     for pattern in _patterns():
         if pattern.codes and not pattern.codes & names:
             continue
-        for found in pattern.fits.finditer(whole if pattern.from_start else own):
+        message = whole if pattern.from_start else own
+        if pattern.literal not in message:
+            continue
+        for found in pattern.fits.finditer(message):
             refused = pattern.field or _field_in(found["field"], fields)
             if refused is not None and refused in fields and not _is_echo(found, said):
                 return refused

@@ -23,7 +23,7 @@ OTHERS = {"max_tokens", "system"}
 BINDINGS = {"response_format", "structured_outputs", "guided_choice", "regex", "grammar"}
 OWNERS = {"structured_outputs": "vllm", "guided_choice": "vllm", "regex": "sglang", "grammar": "llamacpp"}
 """Whose models are first asked with a field."""
-FAST = {"run": {"max_concurrency": 8, "max_attempts": 4}}
+FAST = {"run": {"max_concurrency": 8, "max_attempts": 4, "rows_per_chunk": 5}}
 
 
 def job_for(field):
@@ -259,8 +259,10 @@ BATCH = {"lane": "batch", "poll_seconds": 0.05}
 def run_batch(world, practice):
     """Run the world's job on the batch lane against a practice provider that refuses these fields."""
 
-    def run(refused, status=400, **sections):
-        practice.configure(PracticeSettings(refused_fields=refused, refusal_status=status))
+    def run(refused, status=400, faults=None, **sections):
+        practice.configure(
+            PracticeSettings(refused_fields=refused, refusal_status=status, faults=faults or {})
+        )
         practice.reset()
         record = world.run(
             practice,
@@ -318,9 +320,10 @@ def test_a_batch_in_a_form_without_another_ends_the_run(world, run_batch):
 
 
 def test_what_a_batch_found_out_the_live_lane_knows(world, run_batch):
-    """Texts that are asked live after their batch take the form that the batches have found."""
+    """Texts that are asked live after their batch take the form that the batches have found: none is refused again."""
     world.has(TEXTS)
     settings = {**BATCH, "retry_lane": "live"}
-    record, totals = run_batch(("max_tokens",), run=settings)
-    assert (record.status, record.rows_labeled) == ("completed", 40)
-    assert (totals["batches"], totals["requests"]) == (2, 0)
+    record, totals = run_batch(("max_tokens",), faults={"off_label": 0.4}, run=settings)
+    assert (record.status, record.rows_labeled, totals["batches"]) == ("completed", 40, 2)
+    assert totals["requests"] > 0
+    assert totals["by_status"] == {"200": totals["requests"]}
