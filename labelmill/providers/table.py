@@ -16,6 +16,7 @@ from labelmill.providers.gemini import GEMINI
 from labelmill.providers.openai import OPENAI
 from labelmill.providers.protocol import BatchClient, Provider
 from labelmill.providers.servers import bindings_told_by
+from labelmill.question.binding import Binding
 
 PRACTICE = replace(OPENAI, name="practice", is_practice=True)
 """The practice provider, which stands in for OpenAI."""
@@ -86,11 +87,11 @@ def price_of(
 
 
 def first_dialect_of(job: LabelJob, endpoint: Endpoint) -> Dialect:
-    """How an endpoint is asked first: as its provider says, and bound by the means that its list of models tells of."""
+    """How an endpoint is asked first: as its provider says, and where that leaves its bindings open, by what its models tell."""
     provider = provider_of(job.model)
     if not provider.has_schemas:
         return replace(provider.dialect, bindings=())
-    if job.model.output != "choice":
+    if job.model.output != "choice" or provider.dialect.bindings != tuple(Binding):
         return provider.dialect
     own = bindings_told_by(provider, endpoint, job.model.timeout_seconds)
     if not own:

@@ -1,17 +1,21 @@
 """The other form: from what an endpoint has refused to how it is asked next."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from servers.refusing import Refusing
 
 from labelmill.job.model import LabelJob
 from labelmill.providers.dialect import BINDING_FIELDS, Dialect, SpokenDialect, next_dialect
+from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.refusals import known_fields
 from labelmill.providers.servers import bindings_in
+from labelmill.providers.table import PROVIDERS, first_dialect_of
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.binding import Binding
@@ -140,3 +144,34 @@ def test_the_list_of_models_tells_the_server_only_where_all_are_of_one():
     )
     for odd in ({"data": [{"owned_by": "vllm"}, {"owned_by": "openai"}]}, {"data": []}, {}, None, [1], "x"):
         assert bindings_in(odd) == ()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "output", "first"),
+    [
+        (Dialect(), "choice", Binding.GRAMMAR),
+        (Dialect(), "schema", Binding.JSON_SCHEMA),
+        (Dialect(bindings=(Binding.REGEX, Binding.JSON_SCHEMA)), "choice", Binding.REGEX),
+    ],
+)
+def test_an_endpoint_is_asked_first_as_its_provider_says_or_as_its_models_tell(
+    monkeypatch, job_of, dialect, output, first
+):
+    """Where the provider says what it binds by, nothing is asked for; its other names are in the first form too."""
+    provider = replace(
+        PROVIDERS["practice"], dialect=replace(dialect, max_tokens_name="max_completion_tokens")
+    )
+    monkeypatch.setitem(PROVIDERS, "practice", provider)
+    job = job_of(model={"output": output})
+    with Refusing(owned_by="llamacpp") as server:
+        found = first_dialect_of(job, Endpoint(server.base_url, "NO_SUCH_KEY", practice=False))
+    assert found.binding_of(job, is_correction=False) is first
+    assert found.form_of(job, is_correction=False).max_tokens_name == "max_completion_tokens"
+
+
+def test_a_provider_without_schemas_is_asked_in_words(monkeypatch, job_of):
+    """Corrections too, as they always were."""
+    monkeypatch.setitem(PROVIDERS, "practice", replace(PROVIDERS["practice"], has_schemas=False))
+    job = job_of()
+    found = first_dialect_of(job, Endpoint("http://127.0.0.1:1/v1", "NO_SUCH_KEY", practice=False))
+    assert found.form_of(job, is_correction=True).bound_by is None
