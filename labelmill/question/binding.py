@@ -23,9 +23,9 @@ class Binding(StrEnum):
     <https://llama-cpp-python.readthedocs.io/en/latest/#json-schema-mode>
     """
     STRUCTURED_OUTPUTS = "structured_outputs"
-    """vLLM since 0.12. <https://docs.vllm.ai/en/latest/features/structured_outputs.html>"""
+    """vLLM, since 0.12 by this name alone. <https://docs.vllm.ai/en/latest/features/structured_outputs.html>"""
     GUIDED_CHOICE = "guided_choice"
-    """vLLM before that. <https://docs.vllm.ai/en/v0.8.5/features/structured_outputs.html>"""
+    """vLLM before 0.12. <https://docs.vllm.ai/en/v0.8.5/features/structured_outputs.html>"""
     REGEX = "regex"
     """SGLang. <https://docs.sglang.ai/advanced_features/structured_outputs.html>"""
     GRAMMAR = "grammar"
