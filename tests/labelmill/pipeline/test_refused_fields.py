@@ -9,6 +9,7 @@ from batch_server import BatchServer, answered
 from servers.base import completion, error, serving
 from servers.refusing import Refusing, holds
 
+from labelmill.pipeline.compare import compare
 from labelmill.providers.refusals import advice_on, refusal_wordings
 from practice import PracticeSettings
 
@@ -201,6 +202,16 @@ def test_a_refusal_within_a_200_is_one_all_the_same(world):
         record = world.run(server, **FAST)
         assert (record.status, record.rows_labeled) == ("completed", 40)
         assert (record.requests_without_usage, record.requests) == (0, 40 + server.refusals["max_tokens"])
+
+
+def test_a_comparison_finds_the_form_by_its_first_text(world):
+    """The text that opens the connection is refused; what is compared then is answers alone."""
+    words = {"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model."}}
+    world.has(TEXTS)
+    with Refusing({"max_tokens": (400, words)}) as server:
+        found = compare(world.job(), server.base_url, rows=20, concurrency=(2,), batch_wait_minutes=0)
+        assert (found.status, server.refusals["max_tokens"]) == ("completed", 1)
+        assert server.requests == found.requests == 2 + 3 * 20
 
 
 @pytest.mark.parametrize(
