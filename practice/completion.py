@@ -21,7 +21,8 @@ from practice.dice import fault_of, latency_of, text_key_of
 from practice.errors import error_of, malformed, quota_exhausted, unknown_model, wrong_key
 from practice.odd_answers import Completion, completion_to
 from practice.question import Question, read_question
-from practice.settings import FaultKind
+from practice.refused_fields import refuse_fields
+from practice.settings import FaultKind, PracticeSettings
 from practice.state import ServerState
 from practice.streaming import events_of
 
@@ -60,7 +61,7 @@ async def complete(state: ServerState, request: Request) -> Outcome:
     raw = await request.body()
     if not settings.accepts(request.headers.get("authorization")):
         raise wrong_key()
-    question = _question(raw)
+    question = _question(raw, settings)
     if settings.known_models is not None and question.model not in settings.known_models:
         raise unknown_model(question.model)
     fate = _admitted(state, question)
@@ -92,11 +93,12 @@ def _admitted(state: ServerState, question: Question) -> Fate:
     return Fate(fault, latency_seconds, text_key, attempt, state.limits.headers())
 
 
-def _question(raw: bytes) -> Question:
+def _question(raw: bytes, settings: PracticeSettings) -> Question:
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         raise malformed("The body is not JSON.") from None
+    refuse_fields(body, settings)
     return read_question(body)
 
 

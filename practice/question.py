@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from practice.bound_answers import bound_names
 from practice.errors import RequestRefusedError, malformed
 from practice.listing import Labels, labels_and_text
 from practice.schema_frame import PLAIN, Frame, frame_of
@@ -82,12 +83,13 @@ def read_question(body: Any) -> Question:
     ]
     asked = next((parts for role, parts in messages if role == "user"), ())
     named = None if schema is None else frame_of(schema).names
-    labels, text = labels_and_text(instructions, asked, named or ())
+    bound = bound_names(body)
+    labels, text = labels_and_text(instructions, asked, bound or named or ())
     tool = chosen_tool(body, text)
     shape: Mapping[str, Any] | None = schema if tool is None else tool.parameters
     frame = PLAIN if shape is None else frame_of(shape)
-    if frame.names is not None:
-        labels = _described(frame.names, contents)
+    if bound or frame.names is not None:
+        labels = _described(bound or frame.names or (), contents)
     return Question(
         model=model,
         text=text,

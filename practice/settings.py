@@ -161,6 +161,12 @@ class PracticeSettings(BaseModel):
     known_models: tuple[str, ...] | None = None
     """Any other model gets 404. None knows every model."""
 
+    refused_fields: tuple[str, ...] = ()
+    """Fields of a chat request that are refused by their name: `max_tokens`, `grammar`, or one of a type, such as `response_format.json_schema`. `system` refuses a system message, `roles` two messages of one role in a row."""
+
+    refusal_status: Annotated[int, Field(ge=400, le=599)] = 400
+    """The status that `refused_fields` are refused with."""
+
     batch_seconds: Seconds = 0.0
     """How long a batch takes from its creation to its end. 0: it has ended when it is first asked for."""
 

@@ -135,7 +135,9 @@ def test_commands_and_options_named_in_the_readme_are_in_the_help():
 def test_tables_of_the_readme_are_those_of_the_program():
     """Failure kinds with their policies, label columns and fields of run.json stand there as the program has them."""
     policies = dict(
-        re.findall(r"^\| `(\w+)` \| (retry|doubt|ask again|give up) \|", README, flags=re.MULTILINE)
+        re.findall(
+            r"^\| `(\w+)` \| (retry|doubt|other form|ask again|give up) \|", README, flags=re.MULTILINE
+        )
     )
     assert policies == {kind: policy.value.replace("_", " ") for kind, policy in POLICY_OF_KIND.items()}
     assert _column("column") == LABEL_COLUMNS.names()

@@ -20,9 +20,10 @@ from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
 from labelmill.providers.failures import failure_of_status
 from labelmill.providers.protocol import BatchAnswer, BatchState, BatchStatus
+from labelmill.providers.refusals import Sent
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt, Outcome, Tried, outcomes_of
-from labelmill.question.failures import Failure
+from labelmill.question.failures import FORM_KIND, Failure
 from labelmill.question.judge import Judge, failed_attempt
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
@@ -31,7 +32,8 @@ SEVERAL = 3
 FEWEST_ROWS = 100
 """Rows looked back on; what becomes of fewer decides nothing."""
 _REFUSALS = frozenset({"denied", "bad_request"})
-_WAITING_MENDS = frozenset({"rate_limited", "overloaded"})
+_MENDED = frozenset({"rate_limited", "overloaded", FORM_KIND})
+"""What is no sign that a further batch would be no better: waiting mends it, or another form."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Tally:
 class HarvestResult:
     """What came of a batch: an outcome for each text that was asked, or may have been.
 
-    `everyones` quotes the provider where it refused what no text could have caused; its texts stay pending.
+    `everyones` quotes the provider where it refused what no text could have caused; its texts stay pending. `of_form` is the
+    refusal of a field that all were sent with, and the same texts are sent again in another form.
     """
 
     outcomes: Sequence[Outcome] = ()
     everyones: str | None = None
     answered: int = 0
+    of_form: Failure | None = None
     tally: Tally | None = None
 
 
@@ -111,7 +115,9 @@ def rows_in(answers: Iterable[BatchAnswer], row_keys: Iterable[str]) -> Rows:
         if row.answer is not None:
             answered[row.row_key] = row.answer
         elif row.error is not None and row.error.status is not None:
-            failures[row.row_key] = failure_of_status(row.error.status, row.error.code, row.error.message)
+            failures[row.row_key] = failure_of_status(
+                row.error.status, row.error.code, row.error.message, sent=Sent()
+            )
         else:
             not_executed += 1
     return Rows(answered, failures, not_executed, tuple(silent))
@@ -195,9 +201,9 @@ def harvest_of(
         ]
     once = {key for key in lost if not tried[key].attempts}
     counted = [one for one in outcomes if one.last.row_key not in once]
-    return HarvestResult(
-        outcomes, everyones, len(rows.answers), _tally_of(counted, outcomes, lost, was_told=bool(rows.told))
-    )
+    of_form = next((one for one in failures.values() if one.kind == FORM_KIND), None)
+    tally = _tally_of(counted, outcomes, lost, was_told=bool(rows.told))
+    return HarvestResult(outcomes, everyones, len(rows.answers), of_form, tally)
 
 
 def _judged(
@@ -205,6 +211,12 @@ def _judged(
 ) -> tuple[Mapping[str, Failure], str | None]:
     """The failures of a batch's rows with each refusal put down to whose it is, and the words of one that is everyone's."""
     failures = dict(rows.failures)
+    if rows.answers:
+        # All rows of a batch are in one form, and others were answered in it: a text may read like a refusal of a field.
+        failures = {
+            key: replace(one, kind="denied") if one.kind == FORM_KIND else one
+            for key, one in failures.items()
+        }
     refused = {key: failure for key, failure in failures.items() if failure.kind in _REFUSALS}
     if reader.schema_may_be_refused:
         # Whatever an endpoint without schemas calls it: the text is asked without one.
@@ -217,7 +229,7 @@ def _judged(
     are_known = others_were_answered and len(refused) < SEVERAL
     are_known = are_known or all(tried[key].refusals for key in refused)
     were_answered = bool(rows.answers) or are_known
-    all_were_refused = bool(refused) and not rows.answers and len(refused) == len(rows.failures)
+    all_were_refused = bool(refused) and not rows.answers and len(refused) == len(failures)
     is_everyones = len(of_account) >= SEVERAL or (all_were_refused and (bool(of_account) or not are_known))
     # So many that the run is stopped over them may all have met the same, such as the end of the money, in whatever words.
     are_too_many = (
@@ -239,8 +251,8 @@ def _tally_of(
     counted: Sequence[Outcome], outcomes: Sequence[Outcome], lost: Sequence[str], *, was_told: bool
 ) -> Tally:
     failed = [one.last for one in counted if one.last.failure is not None]
-    kinds = Counter(last.failure for last in failed if last.failure not in _WAITING_MENDS)
-    rows = sum(one.last.failure not in _WAITING_MENDS for one in counted)
+    kinds = Counter(last.failure for last in failed if last.failure not in _MENDED)
+    rows = sum(one.last.failure not in _MENDED for one in counted)
     words = dict.fromkeys(last.message for last in failed if last.message)
     return Tally(
         rows,

@@ -18,6 +18,7 @@ from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.budget import Budget
 from labelmill.money.prices import Lane, Price
+from labelmill.providers.dialect import Dialect, SpokenDialect
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.protocol import BatchClient, BatchRefused, BatchState, BatchUnreachable
 from labelmill.providers.table import api_key_env_of, client_of, price_of
@@ -69,6 +70,10 @@ class BatchContext(Protocol):
     @property
     def budget(self) -> Budget:
         """What it may spend."""
+
+    @property
+    def spoken_dialect(self) -> SpokenDialect:
+        """What it has found out of its endpoint's dialect."""
 
     @property
     def stop_signal(self) -> StopSignal:
@@ -164,8 +169,14 @@ class OutstandingBatches:
         """
         run, group = self.run, unsent.groups[0]
         price = price_of(run.job.model, run.job.price, run.base_url, "batch")
+        dialect = run.spoken_dialect.now
         writer = RequestWriter(
-            run.job, run.base_url, price, is_correction=group.is_correction, under_schema=group.under_schema
+            run.job,
+            run.base_url,
+            price,
+            is_correction=group.is_correction,
+            under_schema=group.under_schema,
+            dialect=dialect,
         )
         name = self.folder.new_name(run.run_id)
         requests = self.folder.path / name / "requests.jsonl"
@@ -177,13 +188,13 @@ class OutstandingBatches:
                 requests.unlink()
                 requests.parent.rmdir()
                 return None if written.bound is None else NoRoom(written.bound, written.next_usd)
-            self._make(self._intend(name, group, written), requests)
+            self._make(self._intend(name, group, written, dialect), requests)
         finally:
             requests.unlink(missing_ok=True)
         unsent.move(written.size.requests)
         return None
 
-    def _intend(self, name: str, group: RequestGroup, written: RequestsFile) -> BatchRecord:
+    def _intend(self, name: str, group: RequestGroup, written: RequestsFile, dialect: Dialect) -> BatchRecord:
         run, size = self.run, written.size
         record = BatchRecord(
             name=name,
@@ -195,6 +206,7 @@ class OutstandingBatches:
             base_url=run.base_url,
             is_correction=group.is_correction,
             under_schema=group.under_schema,
+            dialect=dialect,
             texts=size.requests,
             estimated_tokens=size.tokens,
             worst_case_usd=size.worst_case_usd,

@@ -19,7 +19,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import LabelJob
+from labelmill.job.model import LabelJob, Model
+from labelmill.providers.dialect import Dialect
 from labelmill.providers.protocol import BatchStatus
 from labelmill.store.files import fault_of_parquet, write_text_whole
 from labelmill.store.row_key import key_digest
@@ -44,7 +45,7 @@ class BatchRecord(BaseModel):
     """One batch, from before it is sent until its answers are in the ledger.
 
     `job` is the job as it was when the batch was made: its answers are read by it, and go into the ledger of `task_key`.
-    `is_correction` and `under_schema` tell how its texts were asked. `worst_case_usd` is what it may cost at most, None
+    `is_correction`, `under_schema` and `dialect` tell how its texts were asked; earlier versions lack the last. `worst_case_usd` is what it may cost at most, None
     where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
     the file of requests. `missing_since_utc` is since when it is looked for in vain, None while it is found. `harvest_part` names the ledger
     part its answers go into, noted before that part is written. `unready_since_utc` is since when the batch has ended without
@@ -64,6 +65,7 @@ class BatchRecord(BaseModel):
     base_url: str
     is_correction: bool
     under_schema: bool
+    dialect: Dialect | None = None
     texts: int
     estimated_tokens: int
     worst_case_usd: Decimal | None
@@ -163,6 +165,21 @@ class BatchFolder:
             JobRefused: one can't be read: money may be out that this version knows nothing of.
         """
         return list(self._read(sorted(self.path.glob("*/batch.json"))))
+
+    def last_dialect(self, model: Model, base_url: str) -> Dialect | None:
+        """The dialect in which the latest batch was answered that a model at an address was sent; None where none is known."""
+        asked = (model.provider, model.name, base_url)
+        return next(
+            (
+                record.dialect
+                for record in reversed(self.read_all())
+                if record.dialect is not None
+                and record.step == "harvested"
+                and record.completed
+                and (record.job.model.provider, record.job.model.name, record.base_url) == asked
+            ),
+            None,
+        )
 
     def with_files_left(self, since: datetime, *, practice: bool) -> list[BatchRecord]:
         """The settled batches whose files are still to be deleted at the provider, among those made since a moment (UTC)."""

@@ -16,8 +16,9 @@ from labelmill.batch.record import REQUESTS_SCHEMA
 from labelmill.job.model import LabelJob
 from labelmill.live.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.money.prices import Price, cost_of
+from labelmill.providers.dialect import Dialect
 from labelmill.providers.table import provider_of
-from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
+from labelmill.question.form import worst_case_of
 from labelmill.question.prompt import correction_of, prompt_of
 from labelmill.store.files import written_whole
 
@@ -96,16 +97,25 @@ class RequestWriter:
         base_url: where the requests go; endpoints differ in the names of settings.
         price: the batch lane's.
         is_correction: whether the texts are asked again after an answer that was no label.
-        under_schema: whether they are asked under the labels' schema, whatever the job's own form is.
+        under_schema: whether they are bound as corrections are, whatever the job's own form is.
+        dialect: what is known of the endpoint's; its provider's usual one unless given.
     """
 
-    def __init__(
-        self, job: LabelJob, base_url: str, price: Price | None, *, is_correction: bool, under_schema: bool
+    def __init__(  # noqa: PLR0913  (a request is told by all of these)
+        self,
+        job: LabelJob,
+        base_url: str,
+        price: Price | None,
+        *,
+        is_correction: bool,
+        under_schema: bool,
+        dialect: Dialect | None = None,
     ) -> None:
         self._job = job
         self._price = price
         self._is_correction = is_correction
-        self.form = batch_form_of(job, under_schema=under_schema)
+        self._dialect = dialect or provider_of(job.model).dialect
+        self.form = self._dialect.form_of(job, is_correction=under_schema)
         self._prompt = prompt_of(job)
         self._line_of = provider_of(job.model).batch_lines(job, base_url, self.form)
 
@@ -114,9 +124,9 @@ class RequestWriter:
         correction = (
             [HumanMessage(correction_of(self._job, problem))] if self._is_correction and problem else []
         )
-        messages = self._prompt.format_messages(text=text, correction=correction)
+        messages = self._dialect.arranged(self._prompt.format_messages(text=text, correction=correction))
         line = json.dumps(self._line_of(row_key, messages), ensure_ascii=False) + "\n"
-        worst = worst_case_of(messages, self.form.max_tokens, self.form.response_format)
+        worst = worst_case_of(messages, self.form.max_tokens, self.form.bound_by)
         tokens = round(worst.input_tokens * FIRST_TOKENS_PER_BYTE)
         encoded = line.encode(errors="replace")
         return encoded, Size(1, len(encoded), tokens, cost_of(worst, self._price))
@@ -143,11 +153,6 @@ class RequestWriter:
                 temporary, maintain_order=True
             )
         return RequestsFile(size, digest.hexdigest(), bound, next_usd)
-
-
-def batch_form_of(job: LabelJob, *, under_schema: bool) -> AnswerForm:
-    """The form in which a batch asks: the job's own, or that of a correction."""
-    return correction_form_of(job) if under_schema else form_of(job)
 
 
 def _scan(group: RequestGroup) -> pl.LazyFrame:

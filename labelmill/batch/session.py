@@ -22,16 +22,19 @@ from labelmill.batch.record import BatchRecord
 from labelmill.batch.requests import Bound, NoRoom, Room
 from labelmill.errors import BudgetReached, RunStopped
 from labelmill.money.usage import Usage
-from labelmill.providers.protocol import BatchRefused, BatchState, BatchUnreachable
+from labelmill.providers.failures import failure_of_status
+from labelmill.providers.protocol import BatchError, BatchRefused, BatchState, BatchUnreachable
+from labelmill.providers.refusals import Sent, refusal_words
 from labelmill.providers.table import provider_of
 from labelmill.question.attempts import Attempt, outcomes_of
-from labelmill.question.failures import Failure
+from labelmill.question.failures import FORM_KIND, Failure
 from labelmill.store.ledger import frame_of, write_part
 
 log = logging.getLogger(__name__)
 
 QUEUE_IS_FULL = "token_limit_exceeded"
 """OpenAI's code for a batch that finds too many tokens waiting before it."""
+_INVALID = 400
 _FIELD_OF_BOUND = {
     "requests": "batch.max_requests",
     "tokens": "batch.max_queue_tokens",
@@ -175,6 +178,8 @@ class BatchSession:
         self._settle(self.outstanding.out[name], result)
         self.has_room, self.polls = True, 0
         if self.outstanding.is_mine(record):
+            if result.of_form is not None:
+                self._ask_otherwise(record, result.of_form)
             self._judge(name, result)
         self.outstanding.delete_files()
         return result
@@ -240,6 +245,22 @@ class BatchSession:
         finally:
             run.budget.settle(beyond, Decimal(0))
 
+    def _ask_otherwise(self, record: BatchRecord, refusal: Failure) -> bool:
+        """Have what is sent from now on take the other form, where there is one; else the run ends. Nothing was paid."""
+        run = self.run
+        asked = record.dialect or provider_of(record.job.model).dialect
+        following = run.spoken_dialect.after(
+            asked, refusal.refused_field or "", is_correction=record.under_schema
+        )
+        if following is None:
+            words = refusal_words(refusal, record.base_url)
+            run.stop_signal.stop(RunStopped("failed", f"{words} (in batch {record.name})"))
+            return False
+        log.info(
+            "Batch %s was refused for its form and goes out in another: %s", record.name, refusal.message
+        )
+        return True
+
     def _judge(self, name: str, result: HarvestResult) -> None:
         """Stop the run where a further batch would be no better."""
         settings = self.run.job.run
@@ -255,16 +276,26 @@ class BatchSession:
     def _poll(self, record: BatchRecord) -> None:
         invalid = self.outstanding.poll(record)
         if invalid is not None and self.outstanding.is_mine(record):
-            self._was_invalid(record, [error.code for error in invalid.errors])
+            self._was_invalid(record, invalid.errors)
         now = self.outstanding.out.get(record.name)
         if now is None and record.step == "creating" and self.outstanding.is_mine(record):
             self._was_never_made(record)
         if now is not None and (self.cancelled_at is not None or not self.outstanding.is_mine(now)):
             self.outstanding.cancel(now)
 
-    def _was_invalid(self, record: BatchRecord, codes: list[str | None]) -> None:
-        """Nothing was paid. Where the provider's queue was full, smaller batches may go through later; else it is the end."""
+    def _was_invalid(self, record: BatchRecord, errors: Sequence[BatchError]) -> None:
+        """Nothing was paid. Where the provider's queue was full, smaller batches may go through later; else it is the end.
+
+        Where a field was refused by its name, the other form may go through.
+        """
         words = self.outstanding.settled[-1].message
+        codes = [error.code for error in errors]
+        told = (failure_of_status(_INVALID, one.code, one.message, sent=Sent()) for one in errors)
+        of_form = next((failure for failure in told if failure.kind == FORM_KIND), None)
+        if of_form is not None and QUEUE_IS_FULL not in codes:
+            if self._ask_otherwise(record, of_form):
+                self.unsent = None
+            return
         if QUEUE_IS_FULL not in codes:
             self.run.stop_signal.stop(RunStopped("failed", f"the provider took a batch for invalid: {words}"))
             return

@@ -106,9 +106,10 @@ class Model(Section):
     `practice` is built in, needs no key, and is not a language model."""
     name: str = Field(min_length=1)
     """The model's name as the provider knows it; the price is looked up by it."""
-    output: Literal["text", "schema"] = "text"
-    """How the label set is enforced: a short plain answer matched exactly (2 to 4 output tokens), or the provider's
-    structured output (about 10)."""
+    output: Literal["text", "schema", "choice"] = "text"
+    """How the label set is enforced: a short plain answer matched exactly (2 to 4 output tokens); `schema`: the provider's
+    structured output (about 10); `choice`: the endpoint's own means to allow an answer nothing but a label, such as vLLM's
+    choices or llama.cpp's grammar, and a schema where there are none. Which it has is found out by the run."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0 gives the most repeatable labels. Some reasoning models accept only 1."""
     max_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from labelmill.question.failures import OVERLOAD_KINDS, Failure, Policy
+from labelmill.question.failures import FORM_KIND, OVERLOAD_KINDS, Failure, Policy
 
 WINDOW = 100
 """Requests looked back on; fewer decide nothing."""
@@ -21,8 +21,8 @@ REFUSALS_OF_A_TEXT = 3
 """Refusals of one text, with answers to others in between, after which they are the text's own."""
 MOST_QUOTED = 3
 """Different messages that a sentence quotes."""
-_WAITING_MENDS = OVERLOAD_KINDS - {"timeout"}
-"""What costs nothing and says "too much": the throttle deals with it."""
+_FREE = OVERLOAD_KINDS - {"timeout"} | {FORM_KIND}
+"""What costs nothing, and is dealt with elsewhere: "too much" by the throttle, a form that is refused by the next one."""
 
 
 @dataclass
@@ -118,9 +118,7 @@ class CircuitBreaker:
                 self._account_refusals.append(number)
                 if len(self._account_refusals) >= REFUSALS_IN_A_ROW:
                     return refusal_sentence(failure)
-            if failure is not None and (
-                failure.kind in _WAITING_MENDS or paused or self._is_again(row_key, failure)
-            ):
+            if failure is not None and (failure.kind in _FREE or paused or self._is_again(row_key, failure)):
                 return None
             self._seen.append(failure)
             seen = list(self._seen)

@@ -9,7 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, su
 from labelmill.money.usage import Usage
 from labelmill.providers.failures import failure_of
 from labelmill.providers.protocol import Reply
+from labelmill.providers.refusals import refusal_words
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
@@ -41,6 +42,10 @@ class RequestFailed(LabelmillError):  # noqa: N818  (the name is the sentence)
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
         super().__init__(failure.message)
+
+
+class FormIsStale(LabelmillError):  # noqa: N818
+    """While a request waited for its turn, its form was refused to another one; it was not sent."""
 
 
 class Recorder(Protocol):
@@ -82,17 +87,18 @@ class Asked:
     """One text on its way: its chunk (the lower goes first), and what a request for it may come to.
 
     `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
-    it has had. Where
-    `schema_may_be_refused`, a refusal may mean the schema it is asked under, and it is not sent again as it is.
+    it has had. Where `binding_may_be_refused`, a refusal in whatever words may mean what binds its answer, and it is not sent
+    again as it is. Where it `is_stale` by the time it may go, another form is known to be needed.
     """
 
     row_key: str
     chunk: int
     worst_case: Usage
     most_attempts: int | None = None
-    schema_may_be_refused: bool = False
+    binding_may_be_refused: bool = False
     least_case: Usage | None = None
     tried: int = 0
+    is_stale: Callable[[], bool] = field(default=lambda: False)
 
 
 class RequestGuard:
@@ -155,6 +161,7 @@ class RequestGuard:
 
         Raises:
             RequestFailed: it was not answered.
+            FormIsStale: it has to be asked in another form.
             RunStopped: the run has stopped; nothing was sent, or nothing more.
             OSError: what came of it can't be kept.
         """
@@ -170,11 +177,17 @@ class RequestGuard:
             if ending.answer is not None and ending.attempt.answered:
                 return ending.answer, ending.attempt
             failure = ending.failure or Failure("bad_response", "no answer")
-            may_be_schema = asked.schema_may_be_refused and failure.policy is Policy.DOUBT
-            if ending.is_last or may_be_schema or failure.policy not in _ASKED_AGAIN:
+            may_be_binding = asked.binding_may_be_refused and failure.policy is Policy.DOUBT
+            if ending.is_last or may_be_binding or failure.policy not in _ASKED_AGAIN:
                 raise RequestFailed(failure)
             self.throttle.stop_signal.wait_unless_stopped(wait_after(tried, failure, self._jitter))
             self.throttle.stop_signal.raise_if_stopped()
+
+    def stop_over(self, failure: Failure) -> RunStopped:
+        """Stop the run over a field that its endpoint refuses and that there is no other form for; returns how it ended."""
+        stopped = RunStopped("failed", refusal_words(failure, self.address))
+        self.throttle.stop_signal.stop(stopped)
+        return stopped
 
     def end(self) -> None:
         """End a run that has asked everything: where all that came of it were refusals, these are everyone's, and it failed."""
@@ -190,6 +203,9 @@ class RequestGuard:
         worst_cost = cost_of(asked.worst_case, self.price)
         recorder = self._recorders.get(asked.chunk)
         with self._permit(asked, worst_cost or Decimal(0)) as (permit, reservation):
+            if asked.is_stale():
+                reservation.release()
+                raise FormIsStale
             if recorder is not None:
                 try:
                     recorder.note_sent(asked.row_key, worst_cost)
@@ -253,7 +269,8 @@ class RequestGuard:
             self.throttle.answered(permit, attempt.usage, headers)
         elif failure is not None:
             counts = self.throttle.failed(permit, failure, headers)
-        if not attempt.answered:
+        is_of_form = failure is not None and failure.policy is Policy.OTHER_FORM
+        if not attempt.answered and not is_of_form:
             self._count(asked, attempt, counts=counts)
         is_last = self._left(replace(asked, tried=asked.tried + 1)) <= 0
         if failure is not None:
@@ -267,11 +284,11 @@ class RequestGuard:
             # A refusal, or a wait of hours, may be everyone's as long as nobody is answered: the text is pending then.
             may_be_everyones = failure.policy is Policy.DOUBT or waits_too_long
             settled = not may_be_everyones or self.breaker.has_answers
-            # Where it may be the schema that is refused, the text is asked once more without one.
-            may_be_schema = asked.schema_may_be_refused and failure.kind in {"denied", "bad_request"}
+            # Where it may be the binding that is refused, the text is asked once more without one.
+            may_be_binding = asked.binding_may_be_refused and failure.kind in {"denied", "bad_request"}
             # Before the last pass something is left to try: should the run stop there, the text is pending.
             is_over = is_last and (self.is_last_pass or asked.most_attempts is not None)
-            gave_up = not attempt.answered and is_over and settled and not may_be_schema
+            gave_up = not attempt.answered and is_over and settled and not may_be_binding and not is_of_form
             is_last = is_last or waits_too_long
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
 from labelmill.errors import RunStopped
@@ -81,12 +81,15 @@ def next_round(questions: Sequence[Question], results: Sequence[Any], job: Label
 def after_failure(question: Question, failure: Failure, job: LabelJob) -> Question | None:
     """The question to ask after a failure; None where the text is done with."""
     if failure.policy is Policy.ASK_AGAIN and question.answers + 1 < job.run.max_answers:
-        correction = HumanMessage(correction_of(job, failure.kind))
-        return replace(question, answers=question.answers + 1, correction=(correction,), under_schema=True)
-    if failure.kind in {"bad_request", "denied"} and question.under_schema:
-        # The endpoint has no schemas; a refused request costs nothing.
-        return replace(question, under_schema=False)
+        correction = correction_after(failure.said, correction_of(job, failure.kind))
+        return replace(question, answers=question.answers + 1, correction=correction, under_schema=True)
     return None
+
+
+def correction_after(said: str | None, words: str) -> tuple[BaseMessage, ...]:
+    """The messages of a correction: the model's own answer, where it is known and was one, and what was wrong with it."""
+    answer = (AIMessage(said),) if said and said.strip() else ()
+    return (*answer, HumanMessage(words))
 
 
 def configs_of(questions: Sequence[Question], shared: RunnableConfig, chunk: int) -> list[RunnableConfig]:
@@ -95,11 +98,7 @@ def configs_of(questions: Sequence[Question], shared: RunnableConfig, chunk: int
     return [
         {
             **shared,
-            "metadata": {
-                **known,
-                "row_key": question.row_key,
-                **({"schema_may_be_refused": True} if question.under_schema else {}),
-            },
+            "metadata": {**known, "row_key": question.row_key},
         }
         for question in questions
     ]

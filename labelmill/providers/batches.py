@@ -24,6 +24,7 @@ from labelmill.providers.protocol import (
     RowError,
 )
 from labelmill.providers.wire import list_in, moment_in, name_in, words_in
+from labelmill.providers.wordings import error_in
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Policy
 
@@ -239,7 +240,7 @@ def row_error(error: Any, status: int) -> RowError:
     """A row's error in its provider's code and words; a status that is none counts as the server's error."""
     said = error if isinstance(error, Mapping) else {"message": error}
     code = name_in(said.get("code")) or name_in(said.get("type"))
-    words = said.get("message") or json.dumps(error, ensure_ascii=False)
+    words = error_in(error).words or json.dumps(error, ensure_ascii=False)
     return RowError(status if status >= BAD_REQUEST else SERVER_ERROR, code, words_in(words))
 
 

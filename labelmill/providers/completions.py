@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage
 from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
 from labelmill.providers.failures import NOBODY_BEHIND_STATUSES, HideKey, failure_of_response
 from labelmill.providers.protocol import Reply
+from labelmill.providers.refusals import Sent, field_refusal
 from labelmill.providers.wire import json_of, mapping_in
 from labelmill.providers.wordings import error_in, meaning_of
 from labelmill.question.answers import Answer
@@ -40,18 +41,30 @@ _SHOWN_CHARACTERS = 80
 _BLANKS = " \t\r\n\0\ufeff"
 
 
-def reply_of(status: int, content: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
-    """What a response amounts to before anyone has looked at its labels; `seconds` is how long it took. It never raises."""
+def reply_of(
+    status: int, content: bytes, headers: Mapping[str, str], seconds: float, sent: Sent | None = None
+) -> Reply:
+    """What a response to what was `sent` amounts to before anyone has looked at its labels. It never raises.
+
+    `seconds` is how long it took.
+    """
     body = body_in(content, headers.get("content-type"))
     if status >= _FIRST_ERROR:
         said = None if isinstance(body, Failure) else body
-        failure = failure_of_response(status, said, content[:2000].decode(errors="replace"), headers)
+        failure = failure_of_response(status, said, content[:2000].decode(errors="replace"), headers, sent)
         if failure.kind == "provider_error" and status in NOBODY_BEHIND_STATUSES:
             failure = replace(failure, kind="overloaded")
         return Reply(failure, headers)
     if isinstance(body, Failure):
         return Reply(body, headers)
-    return Reply(replace(answer_of_completion(body), seconds=seconds), headers)
+    answer = answer_of_completion(body)
+    if answer.error is not None and answer.usage is None and not answer.content:
+        # Gateways put their upstream's error into a 200.
+        told = error_in(body)
+        refusal = field_refusal(answer.error, _FIRST_ERROR, told.code, told.kind, told.words, sent)
+        if refusal is not None:
+            return Reply(refusal, headers)
+    return Reply(replace(answer, seconds=seconds), headers)
 
 
 def body_in(content: bytes, content_type: str | None = None) -> object:

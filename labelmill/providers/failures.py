@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from labelmill.errors import Mistake
 from labelmill.providers.endpoint import is_loopback
 from labelmill.providers.environment import OWN_PROXY, Proxy, proxy_of, without_credentials
+from labelmill.providers.refusals import Sent, field_refusal
 from labelmill.providers.wordings import Meaning, error_in, meaning_of
 from labelmill.question.failures import Failure
 
@@ -41,15 +42,17 @@ _AGAIN_STATUSES = {408, 409, 425, 499}
 _SERVER_ERROR = 500
 
 
-def failure_of(error: BaseException, hide_key: HideKey = str) -> Failure:
+def failure_of(error: BaseException, hide_key: HideKey = str, sent: Sent | None = None) -> Failure:
     """Tell what an exception of a client, or anything else that was raised by a request, means for its row.
+
+    Where it is told what was `sent`, it also tells which field of that was refused.
 
     Anything that is not known to be the provider's or the network's doing counts as `bad_response`, which may have been paid.
     """
     origin = _origin_of(error)
     names = _names_of([origin])
     if names & {"APIStatusError", "HTTPStatusError"}:
-        return _failure_of_status(origin, hide_key)
+        return _failure_of_status(origin, hide_key, sent)
     if isinstance(origin, UnicodeEncodeError) and origin.encoding == "ascii":
         return Failure("denied", f"{_NOT_SENT}: the key holds characters that are not ASCII", is_account=True)
     if names & _TIMEOUTS and not isinstance(origin, OSError) and was_sent(origin):
@@ -70,7 +73,7 @@ def _origin_of(error: BaseException) -> BaseException:
     return error
 
 
-def _failure_of_status(error: Any, hide_key: HideKey) -> Failure:
+def _failure_of_status(error: Any, hide_key: HideKey, sent: Sent | None) -> Failure:
     """Told from the response itself, of which the key is hidden before anything is read."""
     response = error.response
     try:
@@ -82,7 +85,7 @@ def _failure_of_status(error: Any, hide_key: HideKey) -> Failure:
     except (ValueError, RecursionError):
         body = said or None
     fallback = hide_key(str(error))
-    return failure_of_response(response.status_code, body, fallback, response.headers)
+    return failure_of_response(response.status_code, body, fallback, response.headers, sent)
 
 
 def _failure_of_connection(error: BaseException, hide_key: HideKey) -> Failure:
@@ -100,18 +103,29 @@ def _failure_of_connection(error: BaseException, hide_key: HideKey) -> Failure:
 
 
 def failure_of_response(
-    status: int, body: object, fallback: str = "", headers: Mapping[str, str] = MappingProxyType({})
+    status: int,
+    body: object,
+    fallback: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    sent: Sent | None = None,
 ) -> Failure:
     """Tell what an HTTP response of 400 or more means for its row; `fallback` are its words where its body has none."""
     said = error_in(body)
-    return _failure_of_error(status, said.code, said.kind, said.words or fallback, headers)
+    words = said.words or fallback
+    failure = _failure_of_error(status, said.code, said.kind, words, headers)
+    return field_refusal(failure, status, said.code, said.kind, words, sent) or failure
 
 
 def failure_of_status(
-    status: int, code: str | None, said: str, headers: Mapping[str, str] = MappingProxyType({})
+    status: int,
+    code: str | None,
+    said: str,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    sent: Sent | None = None,
 ) -> Failure:
     """Tell what an HTTP status of 400 or more, with the provider's code and words, means for its row."""
-    return _failure_of_error(status, code, None, said, headers)
+    failure = _failure_of_error(status, code, None, said, headers)
+    return field_refusal(failure, status, code, None, said, sent) or failure
 
 
 def _failure_of_error(  # noqa: PLR0911  (a decision table reads best as one)

@@ -12,6 +12,7 @@ from labelmill.providers.completions import answer_of
 from labelmill.providers.endpoint import without_key
 from labelmill.providers.failures import failure_of
 from labelmill.providers.protocol import Reply
+from labelmill.providers.refusals import Sent
 from labelmill.providers.wire import mapping_in
 from labelmill.question.failures import Failure
 
@@ -30,7 +31,7 @@ class LangChainChat:
     def send(self, payload: list[BaseMessage]) -> Reply:
         """Send one request, past LangChain's cache and callbacks, which the chain has already."""
         hide_key = partial(without_key, key=self.api_key)
-        sent = time.monotonic()
+        began = time.monotonic()
         try:
             (generation,) = self.model._generate(payload).generations  # noqa: SLF001  (what every LangChain model has to have)
             message = generation.message
@@ -38,9 +39,10 @@ class LangChainChat:
                 return Reply(Failure("bad_response", "the answer is no message of a model"))
             answer = answer_of(message, hide_key)
         except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
-            return Reply(failure_of(error, hide_key))
+            sent = Sent(texts=tuple(message.text for message in payload))
+            return Reply(failure_of(error, hide_key, sent))
         headers = mapping_in(message.response_metadata.get("headers"))
         return Reply(
-            replace(answer, seconds=time.monotonic() - sent),
+            replace(answer, seconds=time.monotonic() - began),
             {str(name).casefold(): str(value) for name, value in headers.items()},
         )

@@ -4,13 +4,14 @@ Sources: <https://platform.openai.com/docs/api-reference/chat>, <https://platfor
 """
 
 import contextlib
+import inspect
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,7 @@ from labelmill.providers.protocol import (
     RowError,
     no_note,
 )
+from labelmill.providers.refusals import Sent
 from labelmill.providers.wire import count_in, list_in, mapping_in, name_in, words_in
 from labelmill.question.form import AnswerForm
 
@@ -162,18 +164,20 @@ class OpenAIChat:
             cache=False,
             use_responses_api=False,
         )
-        self._asked: dict[str, Any] = (
-            {"response_format": form.response_format} if form.response_format else {}
-        )
+        self._asked: dict[str, Any] = {
+            **({"response_format": form.response_format} if form.response_format else {}),
+            **form.own_fields,
+        }
         # Many compatible endpoints ignore the newer name, and with it the limit that the budget relies on.
-        self._speaks_max_tokens = "//api.openai.com" not in base_url
+        guessed = "max_completion_tokens" if "//api.openai.com" in base_url else "max_tokens"
+        self._max_tokens_name = form.max_tokens_name or guessed
         self._hide_key = partial(without_key, key=api_key)
 
     def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
         """The body of a chat completion."""
         payload: dict[str, Any] = self.model._get_request_payload(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
-        if self._speaks_max_tokens and "max_completion_tokens" in payload:
-            payload["max_tokens"] = payload.pop("max_completion_tokens")
+        if self._max_tokens_name not in payload and "max_completion_tokens" in payload:
+            payload[self._max_tokens_name] = payload.pop("max_completion_tokens")
         return payload
 
     def send(self, payload: Mapping[str, Any]) -> Reply:
@@ -181,14 +185,29 @@ class OpenAIChat:
         sent, failed = time.monotonic(), None
         try:
             # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            came: Any = self.model.client.with_raw_response.create(**payload).http_response
+            came: Any = self.model.client.with_raw_response.create(**_as_arguments(payload)).http_response
         except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
             came, failed = getattr(error, "response", None), error
         try:
             content = self._hide_key(came.content)
         except Exception as error:  # noqa: BLE001  (there is no response, or its body could not be read)
             return Reply(failure_of(failed or error, self._hide_key))
-        return reply_of(came.status_code, content, came.headers, time.monotonic() - sent)
+        seconds = time.monotonic() - sent
+        return reply_of(came.status_code, content, came.headers, seconds, Sent.of(payload))
+
+
+@cache
+def _arguments_known() -> frozenset[str]:
+    from openai.resources.chat.completions import Completions  # noqa: PLC0415
+
+    return frozenset(inspect.signature(Completions.create).parameters)
+
+
+def _as_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body as the client takes it: the fields that it doesn't know go beside those that it does."""
+    known = {name: value for name, value in body.items() if name in _arguments_known()}
+    own = {name: value for name, value in body.items() if name not in known}
+    return known | ({"extra_body": own} if own else {})
 
 
 # ---- the batch lane

@@ -23,6 +23,7 @@ from langchain_core.messages import BaseMessage
 
 from labelmill.errors import JobRefused, LabelmillError, Mistake
 from labelmill.job.model import Batch, LabelJob, Model, Run
+from labelmill.providers.dialect import Dialect
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import plain_http_client
 from labelmill.question.answers import Answer
@@ -231,6 +232,7 @@ class Provider:
     `price_id` is its name in genai-prices. `base_url_env` names the environment variable that changes its address, where there
     is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
     that is started by Labelmill itself and whose answers are no model's.
+    `dialect` is how it is asked first; what it refuses of that a run finds out.
     """
 
     name: str
@@ -246,13 +248,14 @@ class Provider:
     has_schemas: bool = True
     has_probabilities: bool = True
     is_practice: bool = False
+    dialect: Dialect = field(default_factory=Dialect)
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
         name = self.name
         if model.temperature > self.max_temperature:
             yield "model.temperature", f"the provider {name!r} takes 0 to {self.max_temperature:g}"
-        if model.output == "schema" and not self.has_schemas:
+        if model.output != "text" and not self.has_schemas:
             yield "model.output", f'the provider {name!r} is asked without schemas here; set output = "text"'
         if model.confidence and not self.has_probabilities:
             sentence = f"the provider {name!r} gives no token probabilities; set confidence = false"

@@ -10,10 +10,13 @@ from labelmill.job.model import LabelJob, Model, offer_providers
 from labelmill.job.model import Price as OwnPrice
 from labelmill.money.prices import Lane, Price, find_price
 from labelmill.providers.anthropic import ANTHROPIC
+from labelmill.providers.dialect import Dialect
 from labelmill.providers.endpoint import Endpoint, is_loopback, is_practice
 from labelmill.providers.gemini import GEMINI
 from labelmill.providers.openai import OPENAI
 from labelmill.providers.protocol import BatchClient, Provider
+from labelmill.providers.servers import bindings_told_by
+from labelmill.question.binding import Binding
 
 PRACTICE = replace(OPENAI, name="practice", is_practice=True)
 """The practice provider, which stands in for OpenAI."""
@@ -81,3 +84,17 @@ def price_of(
 ) -> Price | None:
     """The price a job's tokens are counted at on a lane, its own before the one that is listed; None where it is unknown."""
     return find_price(model.name, provider_of(model).price_id, own, base_url, lane)
+
+
+def first_dialect_of(job: LabelJob, endpoint: Endpoint) -> Dialect:
+    """How an endpoint is asked first: as its provider says, and where that leaves its bindings open, by what its models tell."""
+    provider = provider_of(job.model)
+    if not provider.has_schemas:
+        return replace(provider.dialect, bindings=())
+    if job.model.output != "choice" or provider.dialect.bindings != tuple(Binding):
+        return provider.dialect
+    own = bindings_told_by(provider, endpoint, job.model.timeout_seconds)
+    if not own:
+        return provider.dialect
+    rest = (binding for binding in provider.dialect.bindings if binding not in own)
+    return replace(provider.dialect, bindings=(*own, *rest))

@@ -215,8 +215,7 @@ def _candidates(rules: _Rules, words: str) -> list[_Phrase]:
 @lru_cache(maxsize=256)
 def _meaning(status: int | None, code: str | None, kind: str | None, words: str) -> Meaning | None:
     rules = _rules()
-    whole = _without_quotes(words)
-    own = _before_an_echo(whole)
+    whole, own = plain_words(words)
     names = [name for name in (code, kind) if name and not _is_foreign_number(name, kind)]
     for name in names:
         if found := _phrase_in(rules.spoken.get(name, ()), status, whole, own):
@@ -274,12 +273,23 @@ _ECHOES = (
 _COLON = re.compile("[:=：]")
 
 
+def plain_text(words: str) -> str:
+    """Words without case, line ends and typographer's apostrophes."""
+    return " ".join(words.replace("’", "'").split()).casefold()
+
+
+def plain_words(words: str) -> tuple[str, str]:
+    """A message as wordings are compared with, and what of it stands before any echo of what was sent."""
+    whole = _without_quotes(words)
+    return whole, _before_an_echo(whole)
+
+
 def _without_quotes(words: str) -> str:
     """The message as wordings are compared with: its beginning, without case, and no sentence within quotes.
 
     A name in quotes stays: a model, a field, a value.
     """
-    plain = " ".join(words[:_WINDOW].replace("’", "'").split()).casefold()
+    plain = plain_text(words[:_WINDOW])
     kept, at = [], 0
     for opening in _OPENING.finditer(plain):
         start = opening.start()

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from labelmill.job.model import Run
 from labelmill.money.usage import MAX_TOKENS, Usage
-from labelmill.question.failures import POLICY_OF_KIND, UNSENT_KINDS, Policy
+from labelmill.question.failures import FORM_KIND, POLICY_OF_KIND, UNSENT_KINDS, Policy
 
 _MOST_USD = Decimal(10**12)
 _TOKENS = tuple(field.name for field in fields(Usage))
@@ -65,7 +65,7 @@ class Attempt:
         if self.label is not None:
             return True
         policy = POLICY_OF_KIND.get(self.failure or "")
-        return self.answered and policy is not Policy.RETRY and policy is not Policy.DOUBT
+        return self.answered and policy not in {Policy.RETRY, Policy.DOUBT, Policy.OTHER_FORM}
 
     @property
     def was_paid_in_vain(self) -> bool:
@@ -243,6 +243,8 @@ def outcomes_of(attempts: Iterable[Attempt], run: Run) -> list[Outcome]:
 def _outcome_of(own: Sequence[Attempt], run: Run) -> Outcome:
     last = own[-1]
     answers = [attempt for attempt in own if attempt.is_answer]
+    # A request that was refused for its form is none of the text's.
+    asked = sum(attempt.failure != FORM_KIND for attempt in own)
     paid_attempts = sum(attempt.was_paid_in_vain for attempt in own)
     final = is_final(
         last,
@@ -258,7 +260,9 @@ def _outcome_of(own: Sequence[Attempt], run: Run) -> Outcome:
         known_usd=sum((attempt.cost_usd or Decimal(0) for attempt in own), Decimal(0)),
         unseen_usd=sum((attempt.unseen_usd or Decimal(0) for attempt in own), Decimal(0)),
         final=final,
-        ended=final or last.gave_up or (not last.is_answer and len(own) - len(answers) >= run.max_attempts),
+        ended=final
+        or last.gave_up
+        or (not last.is_answer and asked - len(answers) >= run.max_attempts and last.failure != FORM_KIND),
         seconds=next((attempt.seconds for attempt in reversed(own) if attempt.seconds is not None), None),
         unpriced=sum(attempt.is_unpriced for attempt in own),
         answers=len(answers),

@@ -1,8 +1,10 @@
 """Every way a row can fail: its kind, and what is done about it.
 
-Four policies:
+Five policies:
 - `RETRY`: the provider failed. Asked again with backoff, and again next run.
 - `DOUBT`: the request was refused, and whether this is the text's doing or everyone's, what the others get will tell.
+- `OTHER_FORM`: a field of the request was refused by its name, whatever the text. The text is asked in the endpoint's other
+  form; where there is none, the run ends.
 - `ASK_AGAIN`: the answer failed. It was paid; asked again at most `max_answers - 1` times with what was wrong said.
 - `GIVE_UP`: asking again would fail again. Remembered in the ledger and not paid for a second time.
 """
@@ -18,6 +20,7 @@ class Policy(Enum):
 
     RETRY = "retry"
     DOUBT = "doubt"
+    OTHER_FORM = "other_form"
     ASK_AGAIN = "ask_again"
     GIVE_UP = "give_up"
 
@@ -32,6 +35,7 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
     "interrupted": Policy.RETRY,
     "over_budget": Policy.RETRY,
     "denied": Policy.DOUBT,
+    "field_refused": Policy.OTHER_FORM,
     "empty_answer": Policy.ASK_AGAIN,
     "off_label": Policy.ASK_AGAIN,
     "truncated": Policy.ASK_AGAIN,
@@ -49,6 +53,8 @@ POLICY_OF_KIND: Mapping[str, Policy] = {
 ASK_AGAIN_KINDS = [kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN]
 UNSENT_KINDS = frozenset({"over_budget", "empty_text"})
 """What keeps a text from being sent at all."""
+FORM_KIND = "field_refused"
+"""What is no failure of a text at all: its request was in a form that the endpoint doesn't take."""
 OVERLOAD_KINDS = frozenset({"rate_limited", "overloaded", "timeout", "connection"})
 """What says "too much": fewer requests in flight may mend it."""
 
@@ -58,7 +64,8 @@ class Failure:
     """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for.
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
-    `may_have_been_paid` tells that tokens may have been paid that nobody saw. The sentence is made fit to be shown, whatever a
+    `may_have_been_paid` tells that tokens may have been paid that nobody saw. `refused_field` is the field that a
+    `field_refused` is about; `said` is what the model had answered, where it had. The sentence is made fit to be shown, whatever a
     provider has put into it.
     """
 
@@ -67,6 +74,8 @@ class Failure:
     retry_after_seconds: float | None = None
     is_account: bool = False
     may_have_been_paid: bool = False
+    refused_field: str | None = None
+    said: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", printable(self.message))

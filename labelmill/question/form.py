@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -12,39 +12,61 @@ from langchain_core.messages import BaseMessage
 
 from labelmill.job.model import LabelJob
 from labelmill.money.usage import Usage
+from labelmill.question.binding import Binding, value_of
 
 _JSON_BYTES = len('{"label": ""}') + 8
 
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """How an answer is asked for: as text, or under a schema."""
+    """How an answer is asked for: the room it has, and what of a request's body binds it to the labels.
+
+    `response_format` binds it in OpenAI's field for that, `own_fields` in fields of the endpoint's own. `max_tokens_name` is
+    what the endpoint calls the room; None leaves that to the provider.
+    """
 
     max_tokens: int
     response_format: dict[str, Any] | None
+    own_fields: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens_name: str | None = None
+
+    @property
+    def bound_by(self) -> Mapping[str, Any] | None:
+        """What binds the answer; None where nothing does."""
+        return self.own_fields or self.response_format
 
 
-def form_of(job: LabelJob) -> AnswerForm:
-    """The form a job asks for.
+def form_of(job: LabelJob, binding: Binding | None = None) -> AnswerForm:
+    """The form a job asks for, bound by the means that the endpoint has; without it, by a schema where the job wants any.
 
     Either form is read whichever was asked for: a label is a label, and an endpoint may ignore a schema, or have made JSON a habit.
     """
     asked = job.model.max_tokens
     if job.model.output == "text":
         return AnswerForm(max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
-    max_tokens = max_tokens_of_json(job.labels) if asked == "auto" else asked
-    return AnswerForm(max_tokens, response_format_of(job.labels))
+    binding = binding or Binding.JSON_SCHEMA
+    return _bound(job, binding, room_of(job, binding) if asked == "auto" else asked)
 
 
-def correction_form_of(job: LabelJob) -> AnswerForm:
-    """The form in which a text is asked again after an answer that was no label: under the schema.
+def correction_form_of(job: LabelJob, binding: Binding | None = Binding.JSON_SCHEMA) -> AnswerForm:
+    """The form in which a text is asked again after an answer that was no label: bound by the means that the endpoint has."""
+    if binding is None:
+        asked = job.model.max_tokens
+        return AnswerForm(max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
+    asked, room = job.model.max_tokens, room_of(job, binding)
+    return _bound(job, binding, room if asked == "auto" else max(asked, room))
 
-    An endpoint that has no schemas either refuses it, and is then asked without, or answers as before.
-    """
-    asked = job.model.max_tokens
-    room = max_tokens_of_json(job.labels)
-    max_tokens = room if asked == "auto" else max(asked, room)
-    return AnswerForm(max_tokens, response_format_of(job.labels))
+
+def room_of(job: LabelJob, binding: Binding) -> int:
+    """The tokens that the longest answer under a binding takes."""
+    return max_tokens_of_json(job.labels) if binding.is_json else max_tokens_of_text(job.labels)
+
+
+def _bound(job: LabelJob, binding: Binding, max_tokens: int) -> AnswerForm:
+    value = value_of(binding, job.labels)
+    if binding.is_json:
+        return AnswerForm(max_tokens, value)
+    return AnswerForm(max_tokens, None, {binding.field: value})
 
 
 def max_tokens_of_text(labels: Iterable[str]) -> int:
@@ -60,19 +82,8 @@ def max_tokens_of_json(labels: Iterable[str]) -> int:
 
 def response_format_of(labels: Mapping[str, str]) -> dict[str, Any]:
     """The JSON schema of an answer, as the provider's `response_format`."""
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": "label",
-            "strict": True,
-            "schema": {
-                "type": "object",
-                "properties": {"label": {"type": "string", "enum": list(labels)}},
-                "required": ["label"],
-                "additionalProperties": False,
-            },
-        },
-    }
+    response_format: dict[str, Any] = value_of(Binding.JSON_SCHEMA, labels)
+    return response_format
 
 
 _TOKENS_PER_MESSAGE = 8
@@ -85,16 +96,16 @@ _HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
 
 
 def worst_case_of(
-    messages: Sequence[BaseMessage], max_tokens: int, response_format: Mapping[str, Any] | None = None
+    messages: Sequence[BaseMessage], max_tokens: int, bound_by: Mapping[str, Any] | None = None
 ) -> Usage:
     """The most tokens a request can come to.
 
-    A byte-level tokenizer never makes more tokens than there are bytes, so this needs no tokenizer at hand. A schema
-    is counted with the messages, since providers put it into the prompt. All of it may be written to a cache, which some
-    providers do unasked and charge for.
+    A byte-level tokenizer never makes more tokens than there are bytes, so this needs no tokenizer at hand. What
+    binds the answer is counted with the messages, since providers put a schema into the prompt. All of it may be written to
+    a cache, which some providers do unasked and charge for.
     """
     text_bytes = sum(most_bytes_of(message.text) for message in messages)
-    schema_bytes = len(json.dumps(response_format)) if response_format else 0
+    schema_bytes = len(json.dumps(bound_by)) if bound_by else 0
     sent = text_bytes + schema_bytes + _TOKENS_PER_MESSAGE * (len(messages) + 1) + _TOKENS_PER_REQUEST
     return Usage(sent, 0, max_tokens, cache_write_input_tokens=sent)
 

@@ -27,10 +27,10 @@ from labelmill.live.throttle import Throttle
 from labelmill.live.tracing import Tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Lane, Price
+from labelmill.providers.dialect import SpokenDialect
 from labelmill.providers.endpoint import Endpoint
-from labelmill.providers.table import api_key_env_of, price_of
+from labelmill.providers.table import api_key_env_of, first_dialect_of, price_of
 from labelmill.question.failures import Failure
-from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.question.task_key import task_key_of
 from labelmill.question.tokens import description_tokens, instructions_tokens
 from labelmill.run.pending import mean_tokens_of
@@ -216,6 +216,14 @@ class RunContext:
         )
 
     @cached_property
+    def spoken_dialect(self) -> SpokenDialect:
+        """What it has found out of its endpoint's dialect, on both lanes; a batch costs too much time to find out anew."""
+        model, first = self.job.model, first_dialect_of(self.job, self.endpoint)
+        batches = None if self.job.run.lane == "live" else self.batch_session.outstanding.folder
+        earlier = batches.last_dialect(model, self.base_url) if batches else None
+        return SpokenDialect(self.job, first.as_found(earlier) if earlier else first)
+
+    @cached_property
     def batch_session(self) -> BatchSession:
         """Its batches. What earlier runs have left is taken over when this is first asked for."""
         return BatchSession(self)
@@ -223,15 +231,18 @@ class RunContext:
     @cached_property
     def chain(self) -> Runnable[dict[str, Any], str | Failure]:
         """`prompt | model | parser`, behind the throttle and the budget."""
-        return self._chain(form_of(self.job))
+        return self._chain(is_correction=False)
 
     @cached_property
     def correction_chain(self) -> Runnable[dict[str, Any], str | Failure]:
         """The same for texts whose answer was no label."""
-        return self._chain(correction_form_of(self.job))
+        return self._chain(is_correction=True)
 
-    def _chain(self, form: AnswerForm) -> Runnable[dict[str, Any], str | Failure]:
-        return chain_of(self.job, self.base_url, self.endpoint.api_key(), self.guard, form)
+    def _chain(self, *, is_correction: bool) -> Runnable[dict[str, Any], str | Failure]:
+        key = self.endpoint.api_key()
+        return chain_of(
+            self.job, self.base_url, key, self.guard, self.spoken_dialect, is_correction=is_correction
+        )
 
 
 def new_run_id(now: datetime) -> str:

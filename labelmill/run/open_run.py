@@ -67,7 +67,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         # Before anything looks for its ledger.
         context.job = with_wording(job, context.past_jobs, practice=context.practice)
         # The rest of what the run shares, before any thread asks for it: the guard brings the budget along.
-        _ = context.guard, context.batch_session
+        _ = context.guard, context.batch_session, context.spoken_dialect
         if passed_over := context.listing.notice():
             context.notice(passed_over)
         context.notice_shorter_wording(left_open=left_open)

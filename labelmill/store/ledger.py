@@ -26,7 +26,7 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Run
 from labelmill.money.prices import Lane
 from labelmill.question.attempts import Attempt, Outcome, outcomes_of
-from labelmill.question.failures import ASK_AGAIN_KINDS
+from labelmill.question.failures import ASK_AGAIN_KINDS, FORM_KIND
 from labelmill.store.digest_index import ranges_about
 from labelmill.store.files import fault_of_parquet, written_whole
 from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
@@ -356,11 +356,13 @@ def _failures_of(rows: pl.LazyFrame) -> pl.LazyFrame:
 def _tries(parts: Sequence[Path], run_id: str) -> pl.LazyFrame:
     error = pl.col("error")
     problem = pl.coalesce("problem", pl.when(_LAST_IS_ANSWER).then(error))
-    # A request that was refused for its schema alone is none of the text's attempts.
+    # A request that was refused for its schema alone is none of the text's attempts; where the form was refused before the
+    # text was asked at all, nothing was tried.
+    is_of_form = (error == FORM_KIND) & (ANSWERS == 0) & (PAID_ATTEMPTS == 0)
     without_answer = (pl.col("requests") - ANSWERS - (error == "bad_request").cast(pl.Int64)).clip(0)
     return (
         scan_parts(parts)
-        .filter(~pl.col("final"))
+        .filter(~pl.col("final") & ~is_of_form)
         .group_by(digest=key_digest(pl.col("row_key")))
         .agg(
             attempts=without_answer.filter(pl.col("run_id") == run_id).sum(),

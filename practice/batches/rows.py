@@ -21,6 +21,7 @@ from practice.errors import RequestRefusedError, error_of, malformed, quota_exha
 from practice.odd_answers import completion_to
 from practice.prefixes import PrefixMemory
 from practice.question import Question, read_question
+from practice.refused_fields import refuse_fields
 from practice.settings import FaultKind, PracticeSettings
 
 _AS_SERVER_ERROR = frozenset({FaultKind.CONNECTION_RESET, FaultKind.HANG})
@@ -123,6 +124,7 @@ class _Answering:
     def answer(self, asked: dict[str, Any], number: int, answered: BinaryIO, failed: BinaryIO) -> None:
         """Work on one row."""
         try:
+            refuse_fields(asked["body"], self.task.settings)
             body = self._completion(read_question(asked["body"]), words_only=asked["url"] != CHAT)
         except RequestRefusedError as refusal:
             self.tally.failed += 1

@@ -33,7 +33,7 @@ class Call:
     @property
     def text(self):
         """The text to label."""
-        return self.body["messages"][1]["content"]
+        return text_of(self.body)
 
     @property
     def label(self):
@@ -58,6 +58,14 @@ class Reply:
 
 DROPPED = Reply(0, b"", told=False)
 """The connection ends without a response; whoever sent the request can't know whether it was worked on."""
+
+
+def text_of(body):
+    """The text that a request asks about, also where the system's message stands before it in the user's."""
+    first, *rest = body["messages"]
+    return (
+        rest[0]["content"] if first["role"] in {"system", "developer"} else first["content"].split("\n\n")[-1]
+    )
 
 
 def right_label(text):
@@ -137,7 +145,7 @@ class Endpoint(ThreadingHTTPServer):
 
     def answer(self, body):
         """Count a request and what its answer bills."""
-        text = body["messages"][1]["content"]
+        text = text_of(body)
         with self.lock:
             self.requests += 1
             self.calls_of[text] += 1

@@ -18,6 +18,7 @@ from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.session import BatchSession
 from labelmill.money.budget import Budget, Limit
+from labelmill.providers.dialect import Dialect, SpokenDialect
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.table import PROVIDERS as PROVIDERS_BY_NAME
 from labelmill.providers.table import client_of
@@ -401,6 +402,7 @@ def _context_of(
         folder=OutputFolder.of(job),
         budget=Budget(limit),
         stop_signal=StopSignal(),
+        spoken_dialect=SpokenDialect(job, Dialect()),
         take_numbers=itertools.count().__next__,
     )
 

@@ -281,13 +281,32 @@ def test_a_refused_schema_is_no_attempt(reader_of, max_attempts):
 
 @pytest.mark.parametrize("status", [400, 404, 422, 403])
 def test_an_endpoint_without_schemas_does_not_stop_the_run(reader_of, status):
-    """It refuses every text of such a batch, in whichever way: all are asked without one."""
+    """It refuses every text of such a batch, in whichever way: all are asked in another form, and none of it counts."""
     rows = refused(5, RowError(status, None, "response_format is not supported"))
     result = harvest(rows, reader_of(under_schema=True))
+    assert (result.everyones, result.of_form.refused_field) == (None, "response_format")
+    assert {(one.last.failure, one.final, one.ended) for one in result.outcomes} == {
+        ("field_refused", False, False)
+    }
+    assert (result.tally.rows, result.tally.failures.total()) == (0, 0)
+
+
+def test_a_schema_refused_in_words_that_nobody_knows_is_asked_without(reader_of):
+    """Where all rows of a correction are refused, it may have been what binds them."""
+    result = harvest(refused(5, RowError(400, None, "not like this")), reader_of(under_schema=True))
     assert result.everyones is None
     assert {(one.last.failure, one.final, one.ended) for one in result.outcomes} == {
         ("bad_request", False, False)
     }
+
+
+def test_a_text_that_reads_like_a_refused_field_is_its_own(reader_of, answer):
+    """All rows of a batch are in one form: where one is answered, the form is not what another was refused for."""
+    echo = RowError(400, None, "Unsupported parameter: 'temperature' is not supported")
+    rows = [BatchAnswer("v1:a", answer("money")), BatchAnswer("v1:b", error=echo)]
+    result = harvest(rows, reader_of())
+    assert result.of_form is None
+    assert {one.last.failure for one in result.outcomes} == {None, "bad_request"}
 
 
 def test_answers_under_a_schema_are_read_as_such(reader_of, answer):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelmill.batch.record import REQUESTS_SCHEMA
-from labelmill.batch.requests import RequestWriter, Room, Size, batch_form_of
+from labelmill.batch.requests import RequestWriter, Room, Size
 from labelmill.job.model import Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
@@ -85,9 +85,8 @@ def test_a_line_holds_the_very_body_that_the_live_lane_sends(
     """Prompt, settings, form and correction: whatever the lane, a text is asked in the same words, which cost the same."""
     staged.stage("/chat/completions", completion())
     job = job_of(model=model)
-    form = correction_form_of(job) if is_correction else form_of(job)
     guard = RequestGuard(Run(), Throttle(Run()), Budget(None), CircuitBreaker(1.0), None)
-    chain = chain_of(job, staged.base_url, "practice", guard, form)
+    chain = chain_of(job, staged.base_url, "practice", guard, is_correction=is_correction)
     questions = [Question(row_key_of(text), text) for text in ODD]
     if is_correction:
         questions = [after_failure(one, Failure("off_label", "m"), job) for one in questions]
@@ -123,11 +122,11 @@ def test_a_text_without_a_schema_is_corrected_in_the_jobs_own_form(writer_of, wr
     assert file.size.requests == 1
 
 
-def test_the_form_of_a_batch_is_the_jobs_or_a_corrections(job_of):
+def test_the_form_of_a_batch_is_the_jobs_or_a_corrections(writer_of, job_of):
     """Its answers are read by the form in which they were asked."""
     job = job_of()
-    assert batch_form_of(job, under_schema=False) == form_of(job)
-    assert batch_form_of(job, under_schema=True) == correction_form_of(job)
+    assert writer_of().form == form_of(job)
+    assert writer_of(is_correction=True, under_schema=True).form == correction_form_of(job)
 
 
 def test_an_order_is_kept_from_any_offset(writer_of, written, write_group):

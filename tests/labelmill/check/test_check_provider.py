@@ -50,11 +50,12 @@ def test_a_job_on_the_batch_lane_is_sound(values_of, monkeypatch, provider, adap
     assert checked_job(draft_of(values_of(provider, adapter), "job")).model.provider == provider
 
 
+@pytest.mark.parametrize("output", ["schema", "choice"])
 @pytest.mark.parametrize("provider", BATCH_ONLY)
-def test_all_that_the_provider_cannot_do_is_said_at_once(values_of, monkeypatch, provider):
+def test_all_that_the_provider_cannot_do_is_said_at_once(values_of, monkeypatch, provider, output):
     """A sentence each, with what to do."""
     monkeypatch.setenv(KEYS[provider], "sk")
-    values = values_of(provider, output="schema", confidence=True)
+    values = values_of(provider, output=output, confidence=True)
     values["run"] |= {"lane": "live", "retry_lane": "live"}
     found = mistakes_in(values)
     assert list(found) == ["model.output", "model.confidence", "run.lane", "run.retry_lane"]

@@ -206,7 +206,7 @@ def test_a_wrong_field_says_what_was_found_and_expected(job_file, mistakes_in, m
         ("[output]", "base_url = 'http://[::1'\n[output]", "model.base_url", "found 'http://[::1', expected an address such as"),
         ("[output]", "base_url = 'http://host:port'\n[output]", "model.base_url", "found 'http://host:port', expected an address"),
         ("[output]", "base_url = ''\n[output]", "model.base_url", "found '', expected an address such as"),
-        ("[output]", "output = 'json'\n[output]", "model.output", "found 'json', expected 'text' or 'schema'"),
+        ("[output]", "output = 'json'\n[output]", "model.output", "found 'json', expected 'text', 'schema' or 'choice'"),
         ("/source.parquet", "/sour\\u0000ce", "source.path", "found "),
         ("/out", "/o\\u0000ut", "output.path", "found "),
     ],

@@ -14,6 +14,7 @@ from labelmill.errors import BudgetReached, RunStopped
 from labelmill.money.budget import Limit
 from labelmill.money.prices import cost_of
 from labelmill.money.usage import Usage
+from labelmill.providers.dialect import Dialect
 from labelmill.question.failures import Failure
 from labelmill.question.form import form_of, worst_case_of
 from practice import FaultKind, PracticeSettings
@@ -60,7 +61,7 @@ def test_openai_itself_is_told_the_newer_name_of_max_tokens(job_of, chain_at):
         ("http://127.0.0.1:9/v1", "max_tokens"),
         ("https://gateway.example/api.openai.com/v1", "max_tokens"),
     ):
-        model = chain_at(job_of(), base_url).steps[1].live_model
+        model = chain_at(job_of(), base_url).steps[1].ways.way(Dialect()).live_model
         payload = model.payload_of([HumanMessage("x")])
         assert {"max_tokens", "max_completion_tokens"} & payload.keys() == {name}
 

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelmill.errors import RunStopped
-from labelmill.live.guard import LONGEST_WAIT_SECONDS, RequestFailed, wait_after
+from labelmill.live.guard import LONGEST_WAIT_SECONDS, Asked, FormIsStale, RequestFailed, wait_after
 from labelmill.live.rounds import Question, configs_of
 from labelmill.money.budget import Limit
 from labelmill.money.usage import Usage
 from labelmill.providers.endpoint import NO_KEY
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
+from labelmill.question.judge import Judge
 from practice import FaultKind, PracticeSettings
 
 
@@ -301,3 +302,27 @@ def test_whatever_comes_back_each_request_is_one_attempt_and_the_bill_holds(ask,
     for result in results:
         assert isinstance(result, str | Failure | RequestFailed | RunStopped)
         assert not isinstance(result, Failure) or result.policy in {Policy.ASK_AGAIN, Policy.GIVE_UP}
+
+
+def test_a_refused_form_is_an_attempt_that_is_none_of_the_texts(ask, practice):
+    """Each is kept, free and without a try of the text's being used up, though the job allows a single one."""
+    behaviour = PracticeSettings(refused_fields=["max_tokens", "system"], refusal_status=500)
+    (label,), book, guard = ask(["the match"], behaviour, attempts=1)
+    assert label == "sport"
+    assert [attempt.failure for attempt in book.attempts] == ["field_refused", "field_refused", None]
+    refused = book.attempts[:2]
+    assert {(one.cost_usd, one.usage, one.answered, one.gave_up) for one in refused} == {
+        (Decimal(0), Usage(), False, False)
+    }
+    assert len(book.sent) == practice.totals()["requests"] == 3
+    assert guard.budget._committed == book.recorded_usd
+
+
+def test_what_has_waited_in_a_form_that_is_refused_by_now_is_not_sent(job_of, guard_of):
+    """Nothing is noted and nothing held: it is asked again in the form that is known."""
+    job, notebook = job_of(), Notebook()
+    guard = guard_of(job)
+    asked = Asked("key", 0, Usage(50, 0, 10), is_stale=lambda: True)
+    with guard.recording(0, notebook), pytest.raises(FormIsStale):
+        guard.ask(asked, Judge.of(job, guard.price), lambda: pytest.fail("it was sent"))
+    assert (notebook.sent, notebook.attempts, guard.budget._committed) == ([], [], 0)

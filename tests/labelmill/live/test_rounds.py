@@ -67,12 +67,12 @@ def test_results_that_do_not_fit_the_questions_are_refused(job_of):
 
 
 def test_each_input_is_marked_with_its_row_and_chunk():
-    """The config of every input holds what is shared, which row it is for, and whether its schema may be refused."""
+    """The config of every input holds what is shared, and which row it is for."""
     questions = [Question("a", "t"), Question("b", "t", under_schema=True)]
     configs = configs_of(questions, {"max_concurrency": 3}, 7)
     assert [config["metadata"] for config in configs] == [
         {"row_key": "a", "chunk": 7},
-        {"row_key": "b", "chunk": 7, "schema_may_be_refused": True},
+        {"row_key": "b", "chunk": 7},
     ]
     assert {config["max_concurrency"] for config in configs} == {3}
 
@@ -100,13 +100,14 @@ def test_rounds_over_real_faults_end_with_every_text_labeled_or_failed(practice,
     assert 2 <= rounds <= job.run.max_answers
 
 
-@pytest.mark.parametrize("kind", ["denied", "bad_request"])
-def test_a_correction_is_asked_under_the_schema_and_without_it_where_the_endpoint_has_none(job_of, kind):
-    """After an answer that was no label the schema is asked for; a refusal of that is no answer and costs no try."""
+def test_a_correction_knows_the_models_own_answer(job_of):
+    """After an answer that was no label the text is asked again, with that answer before what was wrong with it; once."""
     job = job_of(run={"max_answers": 2})
-    again = after_failure(Question("v1:a", "text"), Failure("off_label", "no"), job)
+    again = after_failure(Question("v1:a", "text"), Failure("off_label", "no", said="cricket"), job)
     assert (again.under_schema, again.answers) == (True, 1)
-    plain = after_failure(again, Failure(kind, "400: no response_format here"), job)
-    assert (plain.under_schema, plain.answers, plain.correction) == (False, 1, again.correction)
-    assert after_failure(plain, Failure(kind, "400: still no"), job) is None
-    assert after_failure(plain, Failure("off_label", "no"), job) is None
+    assert [message.type for message in again.correction] == ["ai", "human"]
+    assert again.correction[0].text == "cricket"
+    nothing = after_failure(Question("v1:a", "text"), Failure("empty_answer", "no", said=" "), job)
+    assert [message.type for message in nothing.correction] == ["human"]
+    assert after_failure(again, Failure("off_label", "no"), job) is None
+    assert after_failure(again, Failure("bad_request", "400: not this text"), job) is None

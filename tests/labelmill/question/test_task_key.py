@@ -158,6 +158,12 @@ def test_a_task_keeps_the_key_that_an_earlier_version_gave_it(sections, key):
     assert _key(**sections) == key
 
 
+def test_each_output_is_a_task_of_its_own():
+    """A bound answer may be another one; by which means it is bound is the endpoint's affair."""
+    keys = {_key(model={"name": "m", "output": output}) for output in ("text", "schema", "choice")}
+    assert len(keys) == 3
+
+
 def test_labels_change_the_key():
     """Another name, description, order or number of labels is another task."""
     sets = [
