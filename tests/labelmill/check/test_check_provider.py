@@ -92,7 +92,8 @@ def test_only_openais_batches_need_langasync(values_of, monkeypatch, provider):
 def test_an_unknown_provider_is_told_with_those_that_are_known(values_of, provider, hint):
     """With all other mistakes of the job, and the nearest name."""
     found = mistakes_in(values_of("openai") | {"model": {"provider": provider, "name": "m"}, "labels": {}})
-    known = "'openai', 'anthropic', 'google' or 'practice'"
+    *others, last = map(repr, PROVIDERS)
+    known = f"{', '.join(others)} or {last}"
     assert found["model.provider"] == f"found {provider!r}, expected {known}{hint}"
     assert "labels" in found
 
