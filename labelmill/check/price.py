@@ -28,7 +28,7 @@ def price_mistakes(price: Price, today: date | None = None) -> list[tuple[str, s
     if in_currency and price.currency is None:
         sentence = 'which currency are these prices in? Set one such as "CNY", or tell them in USD: input_usd_per_mtok'
         found.append(("price.currency", sentence))
-    if not (told or price.model or price.currency or price.batch_fraction is not None):
+    if not (told or price.model or _told(price, _CURRENCY) or price.batch_fraction is not None):
         found.append(("price", "there is nothing in it; tell input_usd_per_mtok and output_usd_per_mtok"))
     return found
 

@@ -306,13 +306,24 @@ def _own_price(own: OwnPrice, lane: Lane = "live") -> Price | None:
             fresh * per_input + usage.cached_input_tokens * per_cached + usage.output_tokens * per_output
         ) / MILLION
 
-    entry = {
+    entry: dict[str, Any] = {
         "source": "job",
         "lane": lane,
         "input_usd_per_mtok": float(per_input),
         "cached_input_usd_per_mtok": float(per_cached),
         "output_usd_per_mtok": float(per_output),
     }
+    currency = Currency.of(own)
+    if currency is not None and own.input_per_mtok is not None:
+        told = (
+            own.input_per_mtok,
+            own.input_per_mtok if own.cached_input_per_mtok is None else own.cached_input_per_mtok,
+            own.output_per_mtok,
+        )
+        names = ("input_per_mtok", "cached_input_per_mtok", "output_per_mtok")
+        entry["currency"] = currency.code
+        for name, rate in zip(names, told, strict=True):
+            entry[name] = float(Decimal(str(rate)) * Decimal(str(fraction)))
     return Price(entry, calculate)
 
 

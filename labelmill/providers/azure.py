@@ -83,7 +83,8 @@ class Azure(OpenAI):
         import openai  # noqa: PLC0415
 
         address, http_client = address_in(base_url), http_client or openai.DefaultHttpxClient()
-        # Azure's header, other than the usual one, would follow a redirect to another host.
+        http_client.event_hooks = {"request": [_carry_key_as_azure]}
+        # Its header, other than the usual one, would follow a redirect to another host.
         http_client.follow_redirects = False
         if address.api_version is not None:
             return openai.AzureOpenAI(
@@ -97,7 +98,6 @@ class Azure(OpenAI):
         return openai.OpenAI(
             base_url=f"{address.root}/openai/v1",
             api_key=api_key,
-            default_headers={"api-key": api_key, "Authorization": openai.Omit()},  # type: ignore[dict-item]
             timeout=timeout_seconds,
             max_retries=max_retries,
             http_client=http_client,
@@ -109,6 +109,13 @@ class Azure(OpenAI):
         client = self.connect(base_url, api_key, job.model.timeout_seconds, http_client=connections)
         completions = client.chat.completions
         return {"client": completions, "async_client": completions}
+
+
+def _carry_key_as_azure(request: "httpx2.Request") -> None:
+    """Move the key into Azure's own header, as its resources want it at either address."""
+    bearer = request.headers.pop("authorization", None)
+    if bearer is not None:
+        request.headers["api-key"] = bearer.removeprefix("Bearer ")
 
 
 @lru_cache(maxsize=8)

@@ -67,13 +67,14 @@ BATCH_PATH: Final = "/v1/chat/completions"
 """What OpenAI's Batch API calls chat completions."""
 _RETRIES = 2
 _DELETE_SECONDS = 10.0
-_FILE_SECONDS = 600.0
+FILE_SECONDS = 600.0
 """How long an upload may take to be looked through."""
 _FILE_APPEARS_SECONDS = 60.0
 """How long one that is there may be unknown to its provider."""
-_MAKINGS = 5
+MAKINGS = 5
 """So often a batch is asked for while the provider doesn't know its file, or is not done with it."""
-_LONGEST_FILE_PAUSE = 8.0
+FIRST_FILE_PAUSE_SECONDS = 0.5
+_LONGEST_FILE_PAUSE_SECONDS = 8.0
 _FILE_IS_UNDER_WAY = frozenset({"pending", "running"})
 _FILE_IS_WRONG = "error"
 """Azure's states of a file: https://learn.microsoft.com/rest/api/azureopenai/files. OpenAI's `uploaded` may stay for good."""
@@ -263,9 +264,9 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
                     self.endpoint, self._base_url, requests, metadata, uploaded, self.timeout_seconds
                 )
         with self._connected() as client:
-            with requests.open("rb") as file:
+            with requests.open("rb") as lines:
                 upload = client.files.with_raw_response.create(
-                    file=(langasync.FILE_NAME, file, "application/jsonl"),
+                    file=(langasync.FILE_NAME, lines, "application/jsonl"),
                     purpose="batch",
                     timeout=TRANSFER_SECONDS,
                 )
@@ -283,15 +284,15 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
         import openai  # noqa: PLC0415
 
         file_id, began = id_of(file), time.monotonic()
-        for pause in growing_pauses(_LONGEST_FILE_PAUSE):
+        for pause in _file_pauses():
             if file.get("status") == _FILE_IS_WRONG:
                 words = words_in(file.get("status_details")) or "the provider gives no reason"
                 raise BatchRefused(f"the file of requests was refused: {words}")
             if file.get("status") not in _FILE_IS_UNDER_WAY:
                 return
-            if time.monotonic() - began > _FILE_SECONDS:
+            if time.monotonic() - began > FILE_SECONDS:
                 sentence = (
-                    f"the file {file_id} is still {file.get('status')} after {_FILE_SECONDS / 60:.0f} minutes"
+                    f"the file {file_id} is still {file.get('status')} after {FILE_SECONDS / 60:.0f} minutes"
                 )
                 raise BatchUnreachable(sentence)
             time.sleep(pause)
@@ -313,7 +314,7 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
         import openai  # noqa: PLC0415
 
         once = client.with_options(max_retries=0).batches.with_raw_response
-        for pause in islice(growing_pauses(_LONGEST_FILE_PAUSE), _MAKINGS - 1):
+        for pause in islice(_file_pauses(), MAKINGS - 1):
             try:
                 return self._read(self._make(once, file_id, metadata))
             except (openai.NotFoundError, openai.BadRequestError) as error:
@@ -448,12 +449,12 @@ def row_of(result: Mapping[str, Any]) -> Row:
     return row, RowError(None, error.code, error.message) if error.code in _NOT_EXECUTED else error
 
 
-def growing_pauses(longest: float) -> Iterator[float]:
-    """Half a second, and twice as long each time, up to a longest."""
-    pause = 0.5
+def _file_pauses() -> Iterator[float]:
+    """How long to wait before a file is asked for again: twice as long each time, up to a longest."""
+    pause = FIRST_FILE_PAUSE_SECONDS
     while True:
         yield pause
-        pause = min(2 * pause, longest)
+        pause = min(2 * pause, _LONGEST_FILE_PAUSE_SECONDS)
 
 
 def _files_of(batch: BatchObject, *fields: str) -> Iterator[str]:

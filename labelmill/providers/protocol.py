@@ -171,7 +171,7 @@ class BatchClient(Protocol):
 
         The making is tried once: a second try might make a second batch, and both would be paid. After a
         `BatchUnreachable` the batch may exist; `find` tells. `uploaded` is told the id of the file, where there is one,
-        before the batch is made.
+        before the batch is made, and again each time that the file is waited for: what it raises ends that.
         """
 
     def find(

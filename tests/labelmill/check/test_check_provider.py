@@ -9,7 +9,7 @@ from labelmill.check.provider import refuse_without_live_lane
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of
 from labelmill.job.model import Batch, LabelJob, Model, Run
-from labelmill.providers.table import api_key_env_of, provider_of
+from labelmill.providers.table import PROVIDERS, api_key_env_of, provider_of
 from labelmill.question.task_key import task_key_of
 
 BATCH_ONLY = ["anthropic", "google"]

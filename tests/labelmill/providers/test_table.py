@@ -122,7 +122,7 @@ def test_the_form_and_the_reference_offer_the_providers_of_the_table():
     """The field takes any name, and the check tells which are known; what people choose from is the table."""
     schema = LabelJob.model_json_schema()["$defs"]["Model"]["properties"]["provider"]
     assert schema["enum"] == list(PROVIDERS)
-    assert list(PROVIDERS)[0] == schema["default"] == "openai"
+    assert next(iter(PROVIDERS)) == schema["default"] == "openai"
     assert {"azure", "deepseek", "vllm", "anthropic", "google", "practice"} <= PROVIDERS.keys()
     offered = " or ".join(f'`"{name}"`' for name in PROVIDERS)
     assert f"| `provider` | {offered} |" in job_reference()
