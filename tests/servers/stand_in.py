@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
-from servers.base import Call, Endpoint, Reply, completion
+from servers.base import CORRECT, Call, Endpoint, Reply, completion
 from servers.base import _Handler as _Plain
 
 KEY = "stand-in-key-0123456789"
@@ -52,7 +52,7 @@ class StandIn(Endpoint):
         self.dialect = dialect
         self.root = self.base_url.removesuffix("/v1")
         self.base_url = self.root + dialect.path
-        self.files, self.batches, self.asked = {}, {}, []
+        self.files, self.batches, self.asked, self.wrong_once = {}, {}, [], frozenset()
         self.live = self.by_batch = self.refused = 0
         self.usd = 0.0
 
@@ -120,8 +120,9 @@ class StandIn(Endpoint):
         return reply
 
     def answered(self, call):
-        """The right label, in the endpoint's own shape."""
-        reply = completion(call, model=self.dialect.model, **self.dialect.message)
+        """The right label, in the endpoint's own shape; `wrong_once` are answered with none the first time."""
+        said = "cricket" if call.text in self.wrong_once and call.number_of_text == 1 else CORRECT
+        reply = completion(call, said, model=self.dialect.model, **self.dialect.message)
         if self.dialect.usage is not None:
             reply = replace(reply, body={**reply.body, "usage": self.dialect.usage(*reply.billed)})
         return reply
@@ -194,7 +195,10 @@ class StandIn(Endpoint):
             return 400, self.dialect.error(400, f"{request['url']} is no endpoint of batches").body
         if (refusal := self.refusal_of(request["body"])) is not None:
             return refusal.status, refusal.body
-        reply = self.answered(Call(request["body"], self.by_batch + 1, 1))
+        text = request["body"]["messages"][1]["content"]
+        with self.lock:
+            self.calls_of[text] += 1
+        reply = self.answered(Call(request["body"], self.by_batch + 1, self.calls_of[text]))
         self.charge(reply.billed, self.dialect.batch_part)
         with self.lock:
             self.by_batch += 1
