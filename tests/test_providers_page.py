@@ -111,6 +111,8 @@ def test_each_job_of_the_page_labels_200_texts(job_of, write_texts, stand_in, pr
 
 def test_every_provider_has_a_section():
     """And a stand-in whose path is that of its address."""
+    for entry in ENTRIES.values():
+        assert all(word.strip("()") in PAGE for word in entry.title.split())
     assert {job["model"]["provider"] for _, job in RUNNABLE} == PROVIDERS.keys()
     assert DIALECTS.keys() == ENTRIES.keys() - {"azure"}
     for name, dialect in DIALECTS.items():

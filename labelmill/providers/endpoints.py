@@ -44,7 +44,6 @@ class EndpointEntry(BaseModel):
         """The provider of that name."""
         return _DIALECTS[self.dialect](
             name=name,
-            title=self.title,
             base_url=self.base_url,
             address_form=self.address_form or self.base_url,
             base_url_env=self.base_url_env,

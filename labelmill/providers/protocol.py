@@ -242,7 +242,6 @@ class Provider:
     api_key_env: str
     price_id: str | None
     base_url_env: str | None = None
-    title: str = ""
     address_form: str = ""
     also_called: tuple[str, ...] = ()
     needs_key: bool = True

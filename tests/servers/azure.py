@@ -19,6 +19,22 @@ def azure_error(status, message, code=None):
     return Reply(status, {"error": {"code": code or str(status), "message": message}})
 
 
+FILTERED = {
+    "error": {
+        "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+        "type": None,
+        "param": "prompt",
+        "code": "content_filter",
+        "status": 400,
+        "innererror": {
+            "code": "ResponsibleAIPolicyViolation",
+            "content_filter_result": {"hate": {"filtered": True}},
+        },
+    }
+}
+"""https://learn.microsoft.com/azure/foundry/openai/concepts/content-filter."""
+
+
 class Azure(StandIn):
     """A resource with a deployment for live requests, and one of the type Global Batch.
 
@@ -49,7 +65,7 @@ class Azure(StandIn):
         )
         self.api_version = api_version
         self.unknown_looks = self.pending_looks = self.unknown_makings = 0
-        self.file_error = None
+        self.file_error, self.filtered = None, frozenset()
         self.looks, self.makings = Counter(), 0
 
     def turned_away(self, path, query, headers):
@@ -81,6 +97,8 @@ class Azure(StandIn):
             return azure_error(
                 404, "The API deployment for this resource does not exist.", "DeploymentNotFound"
             )
+        if body["messages"][1]["content"] in self.filtered:
+            return Reply(400, FILTERED)
         return super().refusal_of(body)
 
     def chat(self, body):

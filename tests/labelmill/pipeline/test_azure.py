@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from servers.azure import API_VERSIONS, Azure
+from servers.base import Reply
 from servers.stand_in import KEY
 
 from labelmill.errors import JobRefused
@@ -130,6 +131,26 @@ def test_a_signal_ends_the_wait_for_a_file(job):
         assert_bill_is(label(job(TEXTS[:8], lane="batch"), server.base_url), server, 8)
 
 
+@pytest.mark.parametrize("api_version", [None, "2024-10-21"])
+def test_the_key_follows_no_redirect(job, api_version):
+    """Azure's header, which no client takes away on the way to another host, stays with the resource."""
+    with Azure(api_version=api_version) as server, Azure(api_version=api_version) as other:
+        headers = {"location": f"{other.root}/openai/v1/chat/completions"}
+        server.chat = lambda body: Reply(307, b"", headers=headers)  # noqa: ARG005
+        record = label(job(TEXTS[:4], model={"api_version": api_version}, max_attempts=2), server.root)
+        assert (record.rows_labeled, other.asked) == (0, [])
+
+
+@pytest.mark.parametrize("lane", ["live", "batch"])
+def test_a_text_that_the_filter_stops_is_that_texts_failure(job, lane):
+    """In Azure's words, on either lane; the others are labeled."""
+    with Azure() as server:
+        server.filtered = frozenset({TEXTS[3]})
+        record = label(job(TEXTS[:8], lane=lane, max_failed_fraction=1), server.base_url)
+    assert (record.rows_labeled, record.failures) == (7, {"content_filter": 1})
+    assert record.cost_usd == pytest.approx(server.usd, rel=1e-9)
+
+
 def test_a_deployment_of_a_dearer_model_is_billed_as_what_answers(job):
     """Its name says nothing: the price that the job names is checked against the model that the answers name."""
     with Azure(model="gpt-4o-2024-08-06", rates=(2.5, 10.0)) as server:
@@ -145,5 +166,5 @@ def test_a_deployment_without_a_price_costs_what_nobody_knows(job):
     with Azure() as server:
         record = label(job(TEXTS[:8], price=None), server.base_url)
         assert (record.rows_labeled, record.cost_usd, record.price) == (8, None, None)
-        with pytest.raises(JobRefused, match="the price of 'labels' is unknown"):
+        with pytest.raises(JobRefused, match="the name of the model behind that deployment"):
             label(job(TEXTS[:8], price=None, max_cost_usd=1.0), server.base_url)
