@@ -144,8 +144,6 @@ class Prompt(Section):
 class Price(Section):
     """What tokens cost, where genai-prices doesn't know the model or you pay another price; and the currency that you pay in."""
 
-    model: str | None = Field(default=None, min_length=1)
-    """The name that genai-prices has the model under, where `model.name` is another: a deployment's, or a server's own."""
     input_usd_per_mtok: Usd | None = None
     """Input tokens, in USD per million."""
     output_usd_per_mtok: Usd | None = None
@@ -155,6 +153,8 @@ class Price(Section):
     batch_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
     """What part of the live price the Batch API costs: 0.5 with most providers. Without it the batch lane's cost is unknown
     where the prices are your own, or nobody lists it."""
+    model: str | None = Field(default=None, min_length=1)
+    """The name that genai-prices has the model under, where `model.name` is another: a deployment's, or a server's own."""
     currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
     """The currency that you pay in, such as `CNY`. The bill shows the cost in it too; budgets stay in USD."""
     usd_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
