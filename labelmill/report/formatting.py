@@ -171,7 +171,7 @@ def price_notice(record: Record) -> str:
     """What is to be said where the model's price is unknown."""
     return (
         f"The price of {record.job.model.name} is unknown, so the cost is unknown, not zero. "
-        "Add a [price] section to the job."
+        "Add a [price] section to the job, with what you pay or with the name that the model is listed under."
     )
 
 

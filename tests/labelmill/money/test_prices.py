@@ -599,3 +599,24 @@ def test_what_batches_cost_is_the_listed_price_then_the_jobs_part_then_the_provi
 def test_a_provider_that_no_list_knows_has_no_price(job_of, provider):
     """Also where the model's name is one of OpenAI's: unknown, and not 0."""
     assert price_of(job_of(model={"provider": provider}).model) is None
+
+
+@given(
+    rates=st.tuples(*[st.floats(0, 1000).map(lambda rate: round(rate, 4))] * 3),
+    usd_rate=st.floats(0.001, 100_000),
+    counts=st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9)),
+)
+def test_what_is_shown_in_a_currency_is_what_was_paid_in_it(rates, usd_rate, counts):
+    """Whatever the rate: the cost in USD, at that rate again, is tokens times the prices that the job told."""
+    own = OwnPrice(
+        currency="CNY",
+        usd_rate=usd_rate,
+        usd_rate_date="2026-11-30",
+        input_per_mtok=rates[0],
+        cached_input_per_mtok=rates[1],
+        output_per_mtok=rates[2],
+    )
+    sent, cached, answered = counts[0] + counts[1], counts[1], counts[2]
+    cost = cost_of(Usage(sent, cached, answered), price_of(Model(name="m"), own))
+    paid = (counts[0] * rates[0] + cached * rates[1] + answered * rates[2]) / 1e6
+    assert float(cost) * usd_rate == pytest.approx(paid, rel=1e-9, abs=1e-12)
