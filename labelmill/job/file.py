@@ -151,6 +151,7 @@ _PATTERN_WORDS = {
     "name": "a name without /, %, &, <, > and control characters",
     "run.deadline": 'a time of day such as "08:00"',
     "output.column_prefix": 'a prefix such as "lm_": letters, digits and _, and no digit first',
+    "price.currency": 'a currency of three capital letters, such as "CNY"',
     "model.api_key_env": "the name of an environment variable: letters, digits and _",
 }
 

@@ -34,17 +34,19 @@ _INTRODUCTION_BYTES = 10_000
 class Endpoint:
     """A provider's endpoint. The key itself is looked up when a request is made, and kept nowhere.
 
-    `base_url` is None for a practice provider that is yet to be started.
+    `base_url` is None for a practice provider that is yet to be started. `may_need_key` is false where a provider answers
+    without a key wherever it is.
     """
 
     base_url: str | None
     api_key_env: str
     practice: bool
+    may_need_key: bool = True
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests must carry a key: true for everything but practice and this machine's own addresses."""
-        return not self.practice and not is_loopback(self.base_url or "")
+        """Whether requests must carry a key: true for everything but practice, this machine's own addresses and such providers."""
+        return self.may_need_key and not self.practice and not is_loopback(self.base_url or "")
 
     def hide_key(self, said: AnyStr) -> AnyStr:
         """The same without the key, as `without_key`."""

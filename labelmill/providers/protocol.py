@@ -172,7 +172,7 @@ class BatchClient(Protocol):
 
         The making is tried once: a second try might make a second batch, and both would be paid. After a
         `BatchUnreachable` the batch may exist; `find` tells. `uploaded` is told the id of the file, where there is one,
-        before the batch is made.
+        before the batch is made, and again each time that the file is waited for: what it raises ends that.
         """
 
     def find(
@@ -229,8 +229,12 @@ class ListedModels(NamedTuple):
 class Provider:
     """A provider: its usual address and key, its limits, and what of a job it can do.
 
-    `price_id` is its name in genai-prices. `base_url_env` names the environment variable that changes its address, where there
-    is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
+    `price_id` is its name in genai-prices, None where that doesn't know it; `batch_fraction` is what its batches cost of the
+    live price where genai-prices lists none. `base_url` is empty where each customer has an address of their own, which looks
+    like `address_form`. `base_url_env` names the environment variable that changes the address, where there is one. Where
+    `needs_key` is false, it answers without a key wherever it is. `also_called` are names that people write for its own.
+    Where `has_deployments`, `model.name` is the name of a deployment, which hides the model, and the address has an API
+    version. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
     that is started by Labelmill itself and whose answers are no model's.
     `dialect` is how it is asked first; what it refuses of that a run finds out.
     """
@@ -238,8 +242,13 @@ class Provider:
     name: str
     base_url: str
     api_key_env: str
-    price_id: str
+    price_id: str | None
     base_url_env: str | None = None
+    address_form: str = ""
+    also_called: tuple[str, ...] = ()
+    needs_key: bool = True
+    has_deployments: bool = False
+    batch_fraction: float | None = None
     max_temperature: float = 2.0
     max_requests: int | None = None
     max_bytes: int | None = None
@@ -250,7 +259,7 @@ class Provider:
     is_practice: bool = False
     dialect: Dialect = field(default_factory=Dialect)
 
-    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: C901
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
         name = self.name
         if model.temperature > self.max_temperature:
@@ -260,6 +269,12 @@ class Provider:
         if model.confidence and not self.has_probabilities:
             sentence = f"the provider {name!r} gives no token probabilities; set confidence = false"
             yield "model.confidence", sentence
+        if not self.has_deployments:
+            if model.api_version is not None:
+                yield "model.api_version", f"the provider {name!r} has no API versions; take it out"
+            if batch is not None and batch.model is not None:
+                sentence = f"the provider {name!r} has one name for a model on both lanes; take it out"
+                yield "batch.model", sentence
         if run is None:
             return
         if run.lane != "batch" and not self.has_live_lane:
@@ -269,6 +284,10 @@ class Provider:
             yield "run.lane", f'Labelmill has no batches for the provider {name!r}; set lane = "live"'
         if run.retry_lane != "batch" and not self.has_live_lane:
             yield "run.retry_lane", f'the provider {name!r} has no live lane; set retry_lane = "batch"'
+
+    def address(self, base_url: str, model: Model) -> str:  # noqa: ARG002
+        """Where a job's requests go, all that an address takes in it, of the address that was given."""
+        return base_url
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> LiveModel:  # noqa: ARG002
         """The model of a job on the live lane, which is asked for answers in a form."""

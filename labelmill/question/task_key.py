@@ -23,6 +23,7 @@ IGNORED_FIELDS = frozenset(
         "model.timeout_seconds",
         "model.api_key_env",
         "model.base_url",
+        "model.api_version",
     }
 )
 """What doesn't change an answer. Everything else of a job does, so that a new field counts until it is listed."""

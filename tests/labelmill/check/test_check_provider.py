@@ -9,7 +9,7 @@ from labelmill.check.provider import refuse_without_live_lane
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of
 from labelmill.job.model import Batch, LabelJob, Model, Run
-from labelmill.providers.table import api_key_env_of, provider_of
+from labelmill.providers.table import PROVIDERS, api_key_env_of, provider_of
 from labelmill.question.task_key import task_key_of
 
 BATCH_ONLY = ["anthropic", "google"]
@@ -93,7 +93,8 @@ def test_only_openais_batches_need_langasync(values_of, monkeypatch, provider):
 def test_an_unknown_provider_is_told_with_those_that_are_known(values_of, provider, hint):
     """With all other mistakes of the job, and the nearest name."""
     found = mistakes_in(values_of("openai") | {"model": {"provider": provider, "name": "m"}, "labels": {}})
-    known = "'openai', 'anthropic', 'google' or 'practice'"
+    *others, last = map(repr, PROVIDERS)
+    known = f"{', '.join(others)} or {last}"
     assert found["model.provider"] == f"found {provider!r}, expected {known}{hint}"
     assert "labels" in found
 

@@ -33,6 +33,8 @@ OTHER_VALUES = [
     "http://127.0.0.1:1/v1",
     "OTHER_KEY",
     "08:00",
+    "CNY",
+    "2026-11-30",
     {"hang": 0.5},
     {"upload": 0.5},
     {"upload": "server_error"},
