@@ -8,7 +8,7 @@ A server may stream though nobody asked it to; what it streamed is put together,
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,8 +40,22 @@ _SHOWN_CHARACTERS = 80
 _BLANKS = " \t\r\n\0\ufeff"
 
 
-def reply_of(status: int, content: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
-    """What a response amounts to before anyone has looked at its labels; `seconds` is how long it took. It never raises."""
+def reply_of(
+    status: int,
+    content: bytes,
+    headers: Mapping[str, str],
+    seconds: float,
+    read: Callable[[object], Answer] | None = None,
+) -> Reply:
+    """What a response amounts to before anyone has looked at its labels. It never raises.
+
+    Args:
+        status: its status.
+        content: its body.
+        headers: its headers.
+        seconds: how long it took.
+        read: takes an answer from the body of a dialect of its own; a chat completion's unless given.
+    """
     body = body_in(content, headers.get("content-type"))
     if status >= _FIRST_ERROR:
         said = None if isinstance(body, Failure) else body
@@ -51,7 +65,21 @@ def reply_of(status: int, content: bytes, headers: Mapping[str, str], seconds: f
         return Reply(failure, headers)
     if isinstance(body, Failure):
         return Reply(body, headers)
-    return Reply(replace(answer_of_completion(body), seconds=seconds), headers)
+    answer = answer_of_completion(body) if read is None else _kept(read(body))
+    return Reply(replace(answer, seconds=seconds), headers)
+
+
+def _kept(answer: Answer) -> Answer:
+    """An answer of another dialect, with nothing in it that can't be kept."""
+    return replace(
+        answer,
+        content=_storable(answer.content),
+        refusal=answer.refusal and _storable(answer.refusal),
+        finish_reason=_finish_reason(answer.finish_reason),
+        model=_name(answer.model),
+        reasoning=_storable(answer.reasoning),
+        arguments=tuple(map(_storable, answer.arguments)),
+    )
 
 
 def body_in(content: bytes, content_type: str | None = None) -> object:
@@ -258,7 +286,7 @@ def answer_of_completion(body: object) -> Answer:
         model=_name(whole.get("model")),
         confidence=None
         if reasoning or spoken_in(content).has_thoughts
-        else _probability(choice.get("logprobs")),
+        else probability_of(choice.get("logprobs")),
         usage=usage_of(whole),
         reasoning=_storable(reasoning),
         arguments=tuple(_storable(words) for words in _arguments_in(message)),
@@ -283,7 +311,7 @@ def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
         refusal=refusal and hide_key(refusal),
         finish_reason=_finish_reason(reason),
         model=_name(next((facts[name] for name in ("model_name", "model") if facts.get(name)), None)),
-        confidence=_probability(facts.get("logprobs")),
+        confidence=probability_of(facts.get("logprobs")),
         usage=usage,
         reasoning=_storable(hide_key(_words_in(more.get("reasoning_content"))[0] or thoughts)),
         arguments=tuple(_storable(hide_key(json_of(call.get("args")))) for call in message.tool_calls),
@@ -369,7 +397,7 @@ def _arguments_in(message: Mapping[str, Any]) -> list[str]:
     return [words if isinstance(words, str) else json_of(words) for words in arguments if words]
 
 
-def _probability(logprobs: object) -> float | None:
+def probability_of(logprobs: object) -> float | None:
     """The probability of the answer's tokens; None where the endpoint tells none, or what can be none."""
     told = mapping_in(logprobs).get("content")
     if not isinstance(told, list) or not told:
