@@ -21,7 +21,14 @@ from practice.connection import (
     wait_until_gone,
 )
 from practice.dice import fault_of, latency_of, text_key_of
-from practice.errors import RequestRefusedError, error_of, malformed, quota_exhausted, unknown_model, wrong_key
+from practice.errors import (
+    RequestRefusedError,
+    error_of,
+    malformed,
+    quota_exhausted,
+    unknown_model,
+    wrong_key,
+)
 from practice.odd_answers import Completion, completion_to
 from practice.question import Question, read_question
 from practice.settings import FaultKind

@@ -50,7 +50,9 @@ def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     # Plain routes: FastAPI's own would spend more time on a request than answering it takes.
     app.add_route("/v1/chat/completions", partial(_answer, CHAT), methods=["POST"])
     app.add_route(MESSAGES, partial(_answer, MESSAGES_WIRE), methods=["POST"])
-    app.add_route(f"{GEMINI_MODELS}/{{model}}:generateContent", partial(_answer, CONTENT_WIRE), methods=["POST"])
+    app.add_route(
+        f"{GEMINI_MODELS}/{{model}}:generateContent", partial(_answer, CONTENT_WIRE), methods=["POST"]
+    )
     app.add_route(GEMINI_MODELS, _list_gemini_models, methods=["GET"])
     app.add_route("/v1/models", _list_models, methods=["GET"])
     app.add_route("/v1/models/{model:path}", _describe_model, methods=["GET"])

@@ -110,6 +110,8 @@ def _type_of_choice(choice: Schema) -> str:
     values = choice.get("enum") or ([choice["const"]] if "const" in choice else [])
     if values:
         return _listed((json.dumps(value) for value in values), " or ")
+    if not choice:
+        return "value"
     if choice["type"] == "array":
         return f"list of {_type(choice['items'])}"
     if choice["type"] == "object":

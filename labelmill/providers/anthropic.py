@@ -132,7 +132,7 @@ class AnthropicChat:
         from langchain_anthropic import ChatAnthropic  # noqa: PLC0415
 
         self.model = ChatAnthropic(
-            model_name=settings.name,
+            model=settings.name,
             base_url=base_url,
             api_key=SecretStr(api_key),
             temperature=settings.temperature,

@@ -304,6 +304,8 @@ def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
         usage = Usage.from_message(message.usage_metadata)
     except (KeyError, TypeError, AttributeError):
         usage = None
+    if usage is not None and usage.input_tokens <= 0:  # a request always has input
+        usage = None
     refusal = _refusal_in(more)
     reason = next((facts[name] for name in _REASONS if facts.get(name)), None)
     return Answer(
@@ -318,8 +320,8 @@ def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
     )
 
 
-_REASONS = ("finish_reason", "stop_reason", "done_reason")
-"""Where LangChain's models put why an answer ended: OpenAI's and Google's, Anthropic's and Bedrock's, Ollama's."""
+_REASONS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+"""Where LangChain's models put why an answer ended: OpenAI's and Google's, Anthropic's, Bedrock's, Ollama's."""
 
 
 def _first(choices: object) -> Mapping[str, Any]:

@@ -43,8 +43,11 @@ class Endpoint:
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests must carry a key: true for everything but practice and this machine's own addresses."""
-        return not self.practice and not is_loopback(self.base_url or "")
+        """Whether requests must carry a key: true for everything but practice and this machine's own addresses.
+
+        Where no variable is named, whoever sends them knows of the key, and nobody else does.
+        """
+        return bool(self.api_key_env) and not self.practice and not is_loopback(self.base_url or "")
 
     def hide_key(self, said: AnyStr) -> AnyStr:
         """The same without the key, as `without_key`."""

@@ -13,9 +13,7 @@ def asks_live(run: Run) -> bool:
     return run.lane != "batch" or run.retry_lane != "batch"
 
 
-def live_mistakes(
-    provider: str, requirement: str, build: Callable[[], object]
-) -> Iterator[tuple[str, str]]:
+def live_mistakes(provider: str, requirement: str, build: Callable[[], object]) -> Iterator[tuple[str, str]]:
     """What keeps LangChain's model for a provider from being used: it is not there, or it refuses its settings.
 
     Args:

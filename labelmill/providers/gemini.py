@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -161,7 +161,7 @@ class GeminiChat:
 
     def send(self, payload: Mapping[str, Any]) -> Reply:
         """Send one request, and return whatever came of it."""
-        sent, client = time.monotonic(), self.model.client
+        sent, client = time.monotonic(), cast("Any", self.model.client)
         try:
             told = client.models.generate_content(**payload).sdk_http_response
             status, content, headers = 200, told.body.encode(errors="surrogatepass"), told.headers

@@ -230,7 +230,8 @@ class Provider:
 
     `price_id` is its name in genai-prices. `base_url_env` names the environment variable that changes its address, where there
     is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
-    that is started by Labelmill itself and whose answers are no model's.
+    that is started by Labelmill itself and whose answers are no model's, `takes_class` of the one whose model is a class that
+    a job names.
     """
 
     name: str
@@ -246,6 +247,7 @@ class Provider:
     has_schemas: bool = True
     has_probabilities: bool = True
     is_practice: bool = False
+    takes_class: bool = False
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
@@ -257,8 +259,15 @@ class Provider:
         if model.confidence and not self.has_probabilities:
             sentence = f"the provider {name!r} gives no token probabilities; set confidence = false"
             yield "model.confidence", sentence
-        if run is None:
-            return
+        if not self.takes_class:
+            sentence = f'the provider {name!r} has no use for it; take it out, or set provider = "langchain"'
+            told = (("model.class", model.class_name), ("model.settings", model.settings))
+            yield from ((place, sentence) for place, value in told if value)
+        if run is not None:
+            yield from self._lane_mistakes(run)
+
+    def _lane_mistakes(self, run: Run) -> Iterator[tuple[str, str]]:
+        name = self.name
         if run.lane != "batch" and not self.has_live_lane:
             sentence = f'Labelmill has the batch lane alone for the provider {name!r}; set lane = "batch"'
             yield "run.lane", sentence
@@ -282,6 +291,10 @@ class Provider:
             JobRefused: it can't be spoken to from here.
         """
         raise JobRefused([Mistake("run.lane", f"the provider {self.name!r} has no batches")])
+
+    def price_id_of(self, model: Model) -> str:  # noqa: ARG002  (for providers of many models)
+        """Whose prices a model is counted at, by the name in genai-prices."""
+        return self.price_id
 
     def headers(self, api_key: str) -> dict[str, str]:
         """What a request of our own making carries."""

@@ -12,6 +12,7 @@ from labelmill.money.prices import Lane, Price, find_price
 from labelmill.providers.anthropic import ANTHROPIC
 from labelmill.providers.endpoint import Endpoint, is_loopback, is_practice
 from labelmill.providers.gemini import GEMINI
+from labelmill.providers.langchain_class import LANGCHAIN
 from labelmill.providers.openai import OPENAI
 from labelmill.providers.protocol import BatchClient, Provider
 
@@ -19,7 +20,7 @@ PRACTICE = replace(OPENAI, name="practice", is_practice=True)
 """The practice provider, which stands in for OpenAI."""
 
 PROVIDERS: dict[str, Provider] = {
-    provider.name: provider for provider in (OPENAI, ANTHROPIC, GEMINI, PRACTICE)
+    provider.name: provider for provider in (OPENAI, ANTHROPIC, GEMINI, LANGCHAIN, PRACTICE)
 }
 offer_providers(PROVIDERS)
 
@@ -45,7 +46,10 @@ def api_key_env_of(model: Model) -> str:
 
 
 def address_of(model: Model, environment: Mapping[str, str] = os.environ) -> str:
-    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own."""
+    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own.
+
+    It is empty where only the model itself knows it.
+    """
     provider = provider_of(model)
     told = environment.get(provider.base_url_env) if provider.base_url_env else None
     return model.base_url or told or provider.base_url
@@ -80,4 +84,4 @@ def price_of(
     model: Model, own: OwnPrice | None = None, base_url: str | None = None, lane: Lane = "live"
 ) -> Price | None:
     """The price a job's tokens are counted at on a lane, its own before the one that is listed; None where it is unknown."""
-    return find_price(model.name, provider_of(model).price_id, own, base_url, lane)
+    return find_price(model.name, provider_of(model).price_id_of(model), own, base_url, lane)
