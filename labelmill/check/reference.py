@@ -110,12 +110,11 @@ def _type_of_choice(choice: Schema) -> str:
     values = choice.get("enum") or ([choice["const"]] if "const" in choice else [])
     if values:
         return _listed((json.dumps(value) for value in values), " or ")
-    if not choice:
-        return "value"
     if choice["type"] == "array":
         return f"list of {_type(choice['items'])}"
     if choice["type"] == "object":
-        return f"table: a name and a {_type(choice['additionalProperties'])} each"
+        each = choice["additionalProperties"]
+        return f"table: a name and a {_type(each) if isinstance(each, Mapping) else 'value'} each"
     return _TYPE_WORDS[choice["type"]]
 
 

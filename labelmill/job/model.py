@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -134,7 +134,7 @@ class Model(Section):
     class_name: Annotated[str, Field(pattern=CLASS_PATTERN)] | None = Field(default=None, alias="class")
     """With the provider `langchain`, the chat model's class as `"langchain_ollama:ChatOllama"`. It comes from a package named
     `langchain_…`, unless the environment allows another (`LABELMILL_LANGCHAIN_PACKAGES`)."""
-    settings: dict[str, JsonValue] = {}
+    settings: dict[str, Annotated[JsonValue, WithJsonSchema({})]] = {}
     """What that class is given beside the fields above, by its own names. A key is named by its variable: `"env:NAME"`."""
 
 

@@ -139,7 +139,7 @@ def test_all_mistakes_come_at_once(job_file, mistakes_in, tmp_path):
     )
     assert mistakes_in(path) == {
         "model.provider": (
-            "found 'practise', expected 'openai', 'anthropic', 'google' or 'practice'; did you mean 'practice'?"
+            "found 'practise', expected 'openai', 'anthropic', 'google', 'langchain' or 'practice'; did you mean 'practice'?"
         ),
         "run.max_concurency": "unknown field; did you mean 'max_concurrency'?",
         "run.max_failed_fraction": "found 2, expected less than or equal to 1",

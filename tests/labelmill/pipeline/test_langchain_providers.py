@@ -209,8 +209,8 @@ def test_claude_and_gemini_are_compared_live(run, practice, provider, write_text
 
     comparison = run(provider, ask=ask)
     totals = practice.totals()
-    assert [strategy.kind for strategy in comparison.strategies] == ["sequential", "batch", "chunks"]
-    assert [strategy.requests for strategy in comparison.strategies] == [12, 12, 12]
+    assert [figures.strategy for figures in comparison.strategies] == ["sequential", "batch", "chunks"]
+    assert [figures.requests for figures in comparison.strategies] == [12, 12, 12]
     assert totals["requests"] == 36 + 1  # and one before them that opens the connection
 
 
