@@ -99,7 +99,7 @@ def _address_of(model: Model | None, provider: Provider | None, model_base_url: 
     """Where requests would go; None where that can't be told, or a practice provider is yet to be started."""
     if model is None or provider is None:
         return None
-    return model_base_url or (None if provider.is_practice else address_of(model))
+    return model_base_url or (None if provider.is_practice else address_of(model) or None)
 
 
 def _address_mistakes(

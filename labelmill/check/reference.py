@@ -113,7 +113,8 @@ def _type_of_choice(choice: Schema) -> str:
     if choice["type"] == "array":
         return f"list of {_type(choice['items'])}"
     if choice["type"] == "object":
-        return f"table: a name and a {_type(choice['additionalProperties'])} each"
+        each = choice["additionalProperties"]
+        return f"table: a name and a {_type(each) if isinstance(each, Mapping) else 'value'} each"
     return _TYPE_WORDS[choice["type"]]
 
 

@@ -153,6 +153,7 @@ _PATTERN_WORDS = {
     "output.column_prefix": 'a prefix such as "lm_": letters, digits and _, and no digit first',
     "price.currency": 'a currency of three capital letters, such as "CNY"',
     "model.api_key_env": "the name of an environment variable: letters, digits and _",
+    "model.class": 'a module and a class in it, such as "langchain_ollama:ChatOllama"',
 }
 
 
@@ -161,7 +162,7 @@ def _fields_hint(place: tuple[int | str, ...]) -> str:
     for name in place[:-1]:
         annotation = model.model_fields[str(name)].annotation
         model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
-    fields = list(model.model_fields)
+    fields = [field.alias or name for name, field in model.model_fields.items()]
     close = nearest(str(place[-1]), fields)
     return f"; did you mean {close!r}?" if close else f"; the fields here are {', '.join(fields)}"
 
@@ -205,6 +206,9 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:
     if _SECRET_VALUE.search(name):
         return [(place, _HELD_KEY)]
     inner = f"{place}.{name}" if place else name
+    if place.startswith(_SETTINGS) and isinstance(value, str):
+        is_told = _VARIABLE.fullmatch(value) is None and value and _SECRET_NAME.search(name)
+        return [(inner, _HELD_IN_SETTINGS)] if is_told or _SECRET_VALUE.search(value) else []
     if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(name):
         return [(inner, _HELD_KEY)]
     return _secrets_in(value, inner)
@@ -213,6 +217,14 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:
 _HELD_KEY = (
     "a job must not hold a key; take it out, put it into the environment or into .env as OPENAI_API_KEY, "
     "and name another variable with model.api_key_env"
+)
+
+
+_SETTINGS = "model.settings"
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+_HELD_IN_SETTINGS = (
+    "a job must not hold a key; take it out, put it into the environment or into .env, and name its variable here as "
+    '"env:NAME"'
 )
 
 

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -31,6 +31,10 @@ def web_address(value: str) -> str:
     if not usable:
         raise ValueError(expected)
     return value
+
+
+CLASS_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+"""A module and a class in it."""
 
 
 def _path(value: str) -> str:
@@ -102,10 +106,13 @@ class Model(Section):
     Changing any of them but `timeout_seconds`, `api_key_env`, `base_url` and `api_version` asks for every label anew.
     """
 
+    # A name that Python has taken stands in the file and in JSON by its alias.
+    model_config = ConfigDict(validate_by_alias=True, validate_by_name=True, serialize_by_alias=True)
+
     provider: Annotated[str, Field(json_schema_extra=_provider_choice)] = "openai"
     """Who is asked; `docs/providers.md` has a section on each. `openai` is also any other OpenAI-compatible endpoint, by
-    `base_url`; `anthropic` and `google` (Gemini) are there on the batch lane; `practice` is built in, needs no key, and is not
-    a language model."""
+    `base_url`; `anthropic` and `google` (Gemini) need an extra on the live lane; `langchain` is any chat model of LangChain's,
+    on the live lane; `practice` is built in, needs no key, and is not a language model."""
     name: str = Field(min_length=1)
     """The model's name as the provider knows it, with Azure the name of its deployment; the price is looked up by it, unless
     `[price]` names another."""
@@ -129,6 +136,11 @@ class Model(Section):
     `OPENAI_API_KEY`. The key itself never stands in a job."""
     timeout_seconds: Seconds = 60.0
     """How long to wait for one answer."""
+    class_name: Annotated[str, Field(pattern=CLASS_PATTERN)] | None = Field(default=None, alias="class")
+    """With the provider `langchain`, the chat model's class as `"langchain_ollama:ChatOllama"`. It comes from a package named
+    `langchain_…`, unless the environment allows another (`LABELMILL_LANGCHAIN_PACKAGES`)."""
+    settings: dict[str, Annotated[JsonValue, WithJsonSchema({})]] = {}
+    """What that class is given beside the fields above, by its own names. A key is named by its variable: `"env:NAME"`."""
 
 
 class Prompt(Section):

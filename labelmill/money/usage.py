@@ -36,12 +36,19 @@ class Usage:
     def from_message(cls, metadata: Mapping[str, Any] | None) -> Self | None:
         """Read LangChain's `usage_metadata`; None where the provider sent none, which is unknown and not zero.
 
-        Some endpoints count cached tokens beside the input and not in it: no more of them count than there is input.
+        Some models count cached tokens beside the input and not in it, which the total tells; otherwise no more of them count
+        than there is input. What of the total is neither was answered too: thoughts that are shown nowhere.
         """
         if metadata is None:
             return None
-        cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
-        return cls(metadata["input_tokens"], min(cached, metadata["input_tokens"]), metadata["output_tokens"])
+        details = metadata.get("input_token_details") or {}
+        cached, written = details.get("cache_read") or 0, details.get("cache_creation") or 0
+        sent, output = metadata["input_tokens"], metadata["output_tokens"]
+        rest = (metadata.get("total_tokens") or 0) - sent - output
+        if rest >= cached + written > 0:
+            sent, rest = sent + cached + written, rest - cached - written
+        written = min(written, sent)
+        return cls(sent, min(cached, sent - written), output + max(rest, 0), written)
 
 
 def usage_of(body: object) -> Usage | None:

@@ -45,8 +45,12 @@ class Endpoint:
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests must carry a key: true for everything but practice, this machine's own addresses and such providers."""
-        return self.may_need_key and not self.practice and not is_loopback(self.base_url or "")
+        """Whether requests must carry a key: true for everything but practice, this machine's own addresses and such providers.
+
+        Where no variable is named, whoever sends them knows of the key, and nobody else does.
+        """
+        may_need = self.may_need_key and bool(self.api_key_env)
+        return may_need and not self.practice and not is_loopback(self.base_url or "")
 
     def hide_key(self, said: AnyStr) -> AnyStr:
         """The same without the key, as `without_key`."""

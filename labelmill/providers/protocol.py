@@ -235,8 +235,8 @@ class Provider:
     `needs_key` is false, it answers without a key wherever it is. `also_called` are names that people write for its own.
     Where `has_deployments`, `model.name` is the name of a deployment, which hides the model, and the address has an API
     version. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
-    that is started by Labelmill itself and whose answers are no model's.
-    `dialect` is how it is asked first; what it refuses of that a run finds out.
+    that is started by Labelmill itself and whose answers are no model's, `takes_class` of the one whose model is a class that
+    a job names. `dialect` is how it is asked first; what it refuses of that a run finds out.
     """
 
     name: str
@@ -257,9 +257,10 @@ class Provider:
     has_schemas: bool = True
     has_probabilities: bool = True
     is_practice: bool = False
+    takes_class: bool = False
     dialect: Dialect = field(default_factory=Dialect)
 
-    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: C901
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
         name = self.name
         if model.temperature > self.max_temperature:
@@ -278,8 +279,15 @@ class Provider:
             if batch is not None and batch.model is not None:
                 sentence = f"the provider {name!r} has one name for a model on both lanes; take it out"
                 yield "batch.model", sentence
-        if run is None:
-            return
+        if not self.takes_class:
+            sentence = f'the provider {name!r} has no use for it; take it out, or set provider = "langchain"'
+            told = (("model.class", model.class_name), ("model.settings", model.settings))
+            yield from ((place, sentence) for place, value in told if value)
+        if run is not None:
+            yield from self._lane_mistakes(run)
+
+    def _lane_mistakes(self, run: Run) -> Iterator[tuple[str, str]]:
+        name = self.name
         if run.lane != "batch" and not self.has_live_lane:
             sentence = f'Labelmill has the batch lane alone for the provider {name!r}; set lane = "batch"'
             yield "run.lane", sentence
@@ -307,6 +315,10 @@ class Provider:
             JobRefused: it can't be spoken to from here.
         """
         raise JobRefused([Mistake("run.lane", f"the provider {self.name!r} has no batches")])
+
+    def price_id_of(self, model: Model) -> str | None:  # noqa: ARG002  (for providers of many models)
+        """Whose prices a model is counted at, by the name in genai-prices."""
+        return self.price_id
 
     def headers(self, api_key: str) -> dict[str, str]:
         """What a request of our own making carries."""

@@ -18,6 +18,7 @@ from labelmill.providers.dialect import Dialect
 from labelmill.providers.endpoint import Endpoint, is_loopback, is_practice
 from labelmill.providers.endpoints import ENDPOINTS
 from labelmill.providers.gemini import GEMINI
+from labelmill.providers.langchain_class import LANGCHAIN
 from labelmill.providers.openai import OpenAI
 from labelmill.providers.protocol import BatchClient, Provider
 from labelmill.providers.servers import bindings_told_by
@@ -27,7 +28,7 @@ PRACTICE = replace(ENDPOINTS["openai"], name="practice", is_practice=True)
 """The practice provider, which stands in for OpenAI."""
 
 PROVIDERS: dict[str, Provider] = {
-    provider.name: provider for provider in (*ENDPOINTS.values(), ANTHROPIC, GEMINI, PRACTICE)
+    provider.name: provider for provider in (*ENDPOINTS.values(), ANTHROPIC, GEMINI, LANGCHAIN, PRACTICE)
 }
 offer_providers(PROVIDERS)
 
@@ -61,7 +62,10 @@ def api_key_env_of(model: Model) -> str:
 
 
 def address_of(model: Model, environment: Mapping[str, str] = os.environ) -> str:
-    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own."""
+    """A model's address: the job's word, else that of the provider's environment variable, else the provider's own.
+
+    It is empty where only the model itself knows it.
+    """
     provider = provider_of(model)
     told = environment.get(provider.base_url_env) if provider.base_url_env else None
     return provider.address(model.base_url or told or provider.base_url, model)
@@ -110,7 +114,7 @@ def price_of(
 ) -> Price | None:
     """The price a job's tokens are counted at on a lane, its own before the one that is listed; None where it is unknown."""
     provider = provider_of(model)
-    return find_price(model.name, provider.price_id, own, base_url, lane, provider.batch_fraction)
+    return find_price(model.name, provider.price_id_of(model), own, base_url, lane, provider.batch_fraction)
 
 
 def first_dialect_of(job: LabelJob, endpoint: Endpoint) -> Dialect:

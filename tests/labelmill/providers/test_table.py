@@ -123,7 +123,7 @@ def test_the_form_and_the_reference_offer_the_providers_of_the_table():
     schema = LabelJob.model_json_schema()["$defs"]["Model"]["properties"]["provider"]
     assert schema["enum"] == list(PROVIDERS)
     assert next(iter(PROVIDERS)) == schema["default"] == "openai"
-    assert {"azure", "deepseek", "vllm", "anthropic", "google", "practice"} <= PROVIDERS.keys()
+    assert {"azure", "deepseek", "vllm", "anthropic", "google", "langchain", "practice"} <= PROVIDERS.keys()
     offered = " or ".join(f'`"{name}"`' for name in PROVIDERS)
     assert f"| `provider` | {offered} |" in job_reference()
     with pytest.raises(JobRefused, match="did you mean 'google'"):

@@ -21,6 +21,7 @@ JOB = {
     "output": {"path": "out"},
 }
 OTHER_VALUES = [
+    "langchain_acme:ChatAcme",
     True,
     False,
     1,
