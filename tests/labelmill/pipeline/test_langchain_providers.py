@@ -146,7 +146,8 @@ def test_a_long_prompt_is_written_to_claudes_cache_once_and_read_from_then_on(ru
     """One request pays for the writing, the first ones in flight pay as always, and the rest pay a tenth."""
     write_texts(TEXTS)
     labels = {f"sport{n}": "football, match, team " * 10 for n in range(40)} | {"money": "bank, market"}
-    record = run("anthropic", labels=labels, model={"name": "claude-sonnet-4-5"}, run={"max_concurrency": 4})
+    record = run("anthropic", labels=labels, model={"name": "claude-sonnet-4-6"}, run={"max_concurrency": 4})
+    assert record.message is None, record.message
     assert (record.status, record.rows_labeled) == ("completed", 200)
     totals = practice.totals()
     assert_told_alike(record, totals)
@@ -162,7 +163,7 @@ def test_a_single_text_writes_nothing_to_the_cache(run, practice, write_texts):
     """Nobody would read it, and writing costs more than other input."""
     write_texts(TEXTS[:1])
     labels = {f"sport{n}": "football, match, team " * 10 for n in range(40)} | {"money": "bank, market"}
-    assert run("anthropic", labels=labels, model={"name": "claude-sonnet-4-5"}).status == "completed"
+    assert run("anthropic", labels=labels, model={"name": "claude-sonnet-4-6"}).status == "completed"
     assert practice.totals()["cache_write_input_tokens"] == 0
 
 
@@ -209,9 +210,15 @@ def test_claude_and_gemini_are_compared_live(run, practice, provider, write_text
 
     comparison = run(provider, ask=ask)
     totals = practice.totals()
-    assert [figures.strategy for figures in comparison.strategies] == ["sequential", "batch", "chunks"]
-    assert [figures.requests for figures in comparison.strategies] == [12, 12, 12]
+    assert [figures.strategy for figures in comparison.strategies] == [
+        "sequential",
+        "batch",
+        "chunks",
+        "batch_lane",
+    ]
+    assert [figures.requests for figures in comparison.strategies] == [12] * 4
     assert totals["requests"] == 36 + 1  # and one before them that opens the connection
+    assert totals["batch_rows_billed"] == 12
 
 
 # ---- any class
