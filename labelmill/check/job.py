@@ -96,10 +96,15 @@ def _provider_named(model: Model | None) -> tuple[Provider | None, Found]:
 
 
 def _address_of(model: Model | None, provider: Provider | None, model_base_url: str | None) -> str | None:
-    """Where requests would go; None where that can't be told, or a practice provider is yet to be started."""
+    """Where requests would go; None where that can't be told, or a practice provider is yet to be started.
+
+    A class of the job's own may know an address by itself; any other provider without one has an empty address.
+    """
     if model is None or provider is None:
         return None
-    return model_base_url or (None if provider.is_practice else address_of(model) or None)
+    if model_base_url or provider.is_practice:
+        return model_base_url
+    return address_of(model) or (None if provider.takes_class else "")
 
 
 def _address_mistakes(

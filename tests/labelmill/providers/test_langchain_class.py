@@ -23,7 +23,7 @@ from labelmill.providers.langchain_class import (
     class_mistakes,
     settings_mistakes,
 )
-from labelmill.providers.table import price_of
+from labelmill.providers.table import PROVIDERS, price_of
 from labelmill.question.form import form_of
 from labelmill.question.task_key import task_key_of
 
@@ -209,9 +209,8 @@ def test_what_a_class_has_no_name_for_is_said_before_anything_is_spent():
         ),
     ).keys() == {"model.output", "run.lane"}
     assert found_in(model_of(**{"class": None})).keys() == {"model.class"}
-    from labelmill.providers.openai import OPENAI  # noqa: PLC0415
-
-    assert dict(OPENAI.mistakes(model_of(provider="openai", settings={"x": 1}), None, None)).keys() == {
+    openai = PROVIDERS["openai"]
+    assert dict(openai.mistakes(model_of(provider="openai", settings={"x": 1}), None, None)).keys() == {
         "model.class",
         "model.settings",
     }
