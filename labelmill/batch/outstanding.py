@@ -18,9 +18,8 @@ from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.budget import Budget
 from labelmill.money.prices import Lane, Price
-from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.protocol import BatchClient, BatchRefused, BatchState, BatchUnreachable
-from labelmill.providers.table import api_key_env_of, client_of, price_of
+from labelmill.providers.table import client_of, endpoint_at, price_of
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
@@ -118,7 +117,7 @@ class OutstandingBatches:
     def client(self, record: BatchRecord) -> BatchClient:
         """Who speaks to a batch's provider. A real batch stays where it went; practice has a new address in each run."""
         base_url = self.run.base_url if record.practice else record.base_url
-        return client_of(record.job, Endpoint(base_url, api_key_env_of(record.job.model), self.run.practice))
+        return client_of(record.job, endpoint_at(record.job.model, base_url, practice=self.run.practice))
 
     def price(self, record: BatchRecord, lane: Lane) -> Price | None:
         """What a batch's tokens cost on a lane, by the job that sent it."""

@@ -116,7 +116,8 @@ class RequestWriter:
         )
         messages = self._prompt.format_messages(text=text, correction=correction)
         line = json.dumps(self._line_of(row_key, messages), ensure_ascii=False) + "\n"
-        worst = worst_case_of(messages, self.form.max_tokens, self.form.response_format)
+        extra = self._job.model.extra_body
+        worst = worst_case_of(messages, self.form.max_tokens, self.form.response_format, extra)
         tokens = round(worst.input_tokens * FIRST_TOKENS_PER_BYTE)
         encoded = line.encode(errors="replace")
         return encoded, Size(1, len(encoded), tokens, cost_of(worst, self._price))

@@ -62,7 +62,8 @@ def estimate_of(
     messages = [prompt.format_messages(text=text) for text in texts]
     form = form_of(job)
     expected = [expected_usage_of(job, asked, form) for asked in messages]
-    once = [worst_case_of(asked, form.max_tokens, form.response_format) for asked in messages]
+    extra = job.model.extra_body
+    once = [worst_case_of(asked, form.max_tokens, form.response_format, extra) for asked in messages]
     again = [worst_case_again_of(job, asked) for asked in messages]
     prices = {"live": price, "batch": batch_price}
     most = job.run.max_attempts + job.run.max_answers - 1
@@ -120,7 +121,7 @@ def worst_case_again_of(job: LabelJob, messages: Sequence[BaseMessage]) -> Usage
         if POLICY_OF_KIND[kind] is Policy.ASK_AGAIN
     ]
     longest = max(corrections, key=lambda message: len(message.text.encode()))
-    return worst_case_of([*messages, longest], form.max_tokens, form.response_format)
+    return worst_case_of([*messages, longest], form.max_tokens, form.response_format, job.model.extra_body)
 
 
 def _sum(costs: Sequence[Decimal | None]) -> float | None:

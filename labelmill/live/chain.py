@@ -37,6 +37,7 @@ class GuardedChatModel(BaseChatModel):
     judge: Judge = Field(exclude=True)
     form: AnswerForm = Field(exclude=True)
     least_case: Usage = Field(exclude=True)
+    extra_body: dict[str, Any] = Field(default={}, exclude=True)
     settings: dict[str, Any]
 
     def _generate(
@@ -50,7 +51,7 @@ class GuardedChatModel(BaseChatModel):
         asked = Asked(
             metadata.get("row_key", ""),
             metadata.get("chunk", 0),
-            worst_case_of(messages, self.form.max_tokens, self.form.response_format),
+            worst_case_of(messages, self.form.max_tokens, self.form.response_format, self.extra_body),
             metadata.get("most_attempts"),
             metadata.get("schema_may_be_refused", False),
             self.least_case,
@@ -119,11 +120,14 @@ def chain_of(
         guard=guard,
         judge=Judge.of(job, guard.price),
         form=form,
-        least_case=worst_case_of(prompt.format_messages(text=""), form.max_tokens, form.response_format),
+        least_case=worst_case_of(
+            prompt.format_messages(text=""), form.max_tokens, form.response_format, job.model.extra_body
+        ),
+        extra_body=job.model.extra_body,
         settings={
             "provider": job.model.provider,
             "model": job.model.name,
-            "temperature": job.model.temperature,
+            "temperature": job.model.sent_temperature,
             "max_tokens": form.max_tokens,
             "response_format": form.response_format,
         },

@@ -69,13 +69,14 @@ class Anthropic(Provider):
         settings = {
             "model": job.model.name,
             "max_tokens": form.max_tokens,
-            "temperature": job.model.temperature,
+            **({} if job.model.sent_temperature is None else {"temperature": job.model.sent_temperature}),
         }
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
             system = "\n".join(message.text for message in messages if message.type == "system")
             said = [{"role": "user", "content": each.text} for each in messages if each.type != "system"]
-            return {"custom_id": row_key, "params": settings | {"system": system, "messages": said}}
+            params = settings | {"system": system, "messages": said}
+            return {"custom_id": row_key, "params": params | job.model.extra_body}
 
         return line_of
 
@@ -89,6 +90,7 @@ ANTHROPIC = Anthropic(
     base_url="https://api.anthropic.com",
     api_key_env="ANTHROPIC_API_KEY",
     price_id="anthropic",
+    dialect="messages",
     max_temperature=1.0,
     # https://platform.claude.com/docs/en/build-with-claude/batch-processing
     max_requests=100_000,
@@ -96,6 +98,7 @@ ANTHROPIC = Anthropic(
     has_live_lane=False,
     has_schemas=False,
     has_probabilities=False,
+    has_reasoning_effort=False,
 )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from langchain_core.messages import BaseMessage
@@ -25,6 +26,7 @@ from labelmill.errors import JobRefused, LabelmillError, Mistake
 from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import plain_http_client
+from labelmill.providers.request_fields import body_mistakes, header_mistakes
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm
@@ -216,6 +218,9 @@ LineOf = Callable[[str, Sequence[BaseMessage]], Mapping[str, Any]]
 
 # ---- the provider
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+"""Where a job has none of its own."""
+
 
 class ListedModels(NamedTuple):
     """How a provider has answered when it was asked for its models; the body of a refusal alone is read."""
@@ -228,8 +233,8 @@ class ListedModels(NamedTuple):
 class Provider:
     """A provider: its usual address and key, its limits, and what of a job it can do.
 
-    `price_id` is its name in genai-prices. `base_url_env` names the environment variable that changes its address, where there
-    is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
+    `price_id` is its name in genai-prices, `dialect` whose requests it takes, by a name of `request_fields.toml`.
+    `base_url_env` names the environment variable that changes its address, where there is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
     that is started by Labelmill itself and whose answers are no model's.
     """
 
@@ -238,6 +243,7 @@ class Provider:
     api_key_env: str
     price_id: str
     base_url_env: str | None = None
+    dialect: str = "chat"
     max_temperature: float = 2.0
     max_requests: int | None = None
     max_bytes: int | None = None
@@ -245,18 +251,27 @@ class Provider:
     has_batch_lane: bool = True
     has_schemas: bool = True
     has_probabilities: bool = True
+    has_reasoning_effort: bool = True
     is_practice: bool = False
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
         name = self.name
-        if model.temperature > self.max_temperature:
+        if (model.sent_temperature or 0) > self.max_temperature:
             yield "model.temperature", f"the provider {name!r} takes 0 to {self.max_temperature:g}"
         if model.output == "schema" and not self.has_schemas:
             yield "model.output", f'the provider {name!r} is asked without schemas here; set output = "text"'
         if model.confidence and not self.has_probabilities:
             sentence = f"the provider {name!r} gives no token probabilities; set confidence = false"
             yield "model.confidence", sentence
+        if model.reasoning_effort is not None and not self.has_reasoning_effort:
+            sentence = (
+                f"the provider {name!r} has no such field; say how much to think in [model.extra_body], as its API calls it "
+                "(docs/model-settings.md)"
+            )
+            yield "model.reasoning_effort", sentence
+        yield from body_mistakes(model, self.dialect, run)
+        yield from header_mistakes(model, self.headers(""))
         if run is None:
             return
         if run.lane != "batch" and not self.has_live_lane:
@@ -297,9 +312,14 @@ class Provider:
         api_key: str,
         timeout_seconds: float,
         environment: Mapping[str, str] = os.environ,  # noqa: ARG002  (the plain client reads it by itself)
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> ListedModels:
-        """Ask for the list of models, for nothing, as a run's own requests are sent; whatever a client raises, it raises."""
+        """Ask for the list of models, for nothing, as a run's own requests are sent; whatever a client raises, it raises.
+
+        `headers` are the job's own.
+        """
         with plain_http_client(base_url) as http:
             url = self.url_of(base_url, "/models")
-            answer = http.get(url, headers=self.headers(api_key), timeout=timeout_seconds)
+            sent = {**headers, **self.headers(api_key)}
+            answer = http.get(url, headers=sent, timeout=timeout_seconds)
             return ListedModels(answer.status_code, answer.text if answer.is_error else "")

@@ -85,16 +85,19 @@ _HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
 
 
 def worst_case_of(
-    messages: Sequence[BaseMessage], max_tokens: int, response_format: Mapping[str, Any] | None = None
+    messages: Sequence[BaseMessage],
+    max_tokens: int,
+    response_format: Mapping[str, Any] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
 ) -> Usage:
     """The most tokens a request can come to.
 
     A byte-level tokenizer never makes more tokens than there are bytes, so this needs no tokenizer at hand. A schema
-    is counted with the messages, since providers put it into the prompt. All of it may be written to a cache, which some
-    providers do unasked and charge for.
+    is counted with the messages, since providers put it into the prompt, and so is what the job adds to the body, such as
+    tools. All of it may be written to a cache, which some providers do unasked and charge for.
     """
     text_bytes = sum(most_bytes_of(message.text) for message in messages)
-    schema_bytes = len(json.dumps(response_format)) if response_format else 0
+    schema_bytes = sum(len(json.dumps(part, default=str)) for part in (response_format, extra_body) if part)
     sent = text_bytes + schema_bytes + _TOKENS_PER_MESSAGE * (len(messages) + 1) + _TOKENS_PER_REQUEST
     return Usage(sent, 0, max_tokens, cache_write_input_tokens=sent)
 

@@ -28,7 +28,7 @@ from labelmill.live.tracing import Tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Lane, Price
 from labelmill.providers.endpoint import Endpoint
-from labelmill.providers.table import api_key_env_of, price_of
+from labelmill.providers.table import endpoint_at, price_of
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.question.task_key import task_key_of
@@ -153,7 +153,7 @@ class RunContext:
     @property
     def endpoint(self) -> Endpoint:
         """Where its requests go, and by which key."""
-        return Endpoint(self.base_url, api_key_env_of(self.job.model), self.practice)
+        return endpoint_at(self.job.model, self.base_url, practice=self.practice)
 
     @cached_property
     def price(self) -> Price | None:
