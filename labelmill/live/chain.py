@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field
@@ -101,6 +101,7 @@ def message_of(answer: Answer, attempt: Attempt) -> AIMessage:
             output_tokens=usage.output_tokens,
             total_tokens=usage.input_tokens + usage.output_tokens,
             input_token_details=InputTokenDetails(cache_read=usage.cached_input_tokens),
+            output_token_details=OutputTokenDetails(reasoning=usage.reasoning_tokens),
         ),
     )
 

@@ -76,6 +76,7 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem": pl.String,
     "cache_write_input_tokens": pl.Int64,
     "service_tier": pl.String,
+    "reasoning_tokens": pl.Int64,
 }
 SCHEMA = pl.Schema(_COLUMNS)
 _ROWS_IN_A_PIECE = 200_000
@@ -416,6 +417,7 @@ def _row_of(outcome: Outcome, run_id: str, lane: Lane) -> dict[str, Any]:
         "problem": outcome.problem,
         "cache_write_input_tokens": usage.cache_write_input_tokens,
         "service_tier": outcome.service_tier,
+        "reasoning_tokens": usage.reasoning_tokens,
     }
 
 
