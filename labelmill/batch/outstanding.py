@@ -16,6 +16,7 @@ from labelmill.batch.record import BatchFolder, BatchRecord, BatchStep
 from labelmill.batch.requests import NoRoom, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.money.budget import Budget
 from labelmill.money.prices import Lane, Price
 from labelmill.providers.protocol import BatchClient, BatchRefused, BatchState, BatchUnreachable
@@ -72,6 +73,10 @@ class BatchContext(Protocol):
     @property
     def stop_signal(self) -> StopSignal:
         """Set where a further batch would be no better."""
+
+    @property
+    def thoughts(self) -> ThoughtRoom:
+        """The room that answers have for thoughts."""
 
     def take_numbers(self, count: int = 1) -> int:
         """Take chunk numbers of the run, which its ledger parts are named by; returns the first."""
@@ -163,8 +168,14 @@ class OutstandingBatches:
         """
         run, group = self.run, unsent.groups[0]
         price = price_of(run.job.model, run.job.price, run.base_url, "batch")
+        thought_room = run.thoughts.tokens
         writer = RequestWriter(
-            run.job, run.base_url, price, is_correction=group.is_correction, under_schema=group.under_schema
+            run.job,
+            run.base_url,
+            price,
+            is_correction=group.is_correction,
+            under_schema=group.under_schema,
+            widened=run.thoughts.widened,
         )
         name = self.folder.new_name(run.run_id)
         requests = self.folder.path / name / "requests.jsonl"
@@ -176,13 +187,15 @@ class OutstandingBatches:
                 requests.unlink()
                 requests.parent.rmdir()
                 return None if written.bound is None else NoRoom(written.bound, written.next_usd)
-            self._make(self._intend(name, group, written), requests)
+            self._make(self._intend(name, group, written, thought_room), requests)
         finally:
             requests.unlink(missing_ok=True)
         unsent.move(written.size.requests)
         return None
 
-    def _intend(self, name: str, group: RequestGroup, written: RequestsFile) -> BatchRecord:
+    def _intend(
+        self, name: str, group: RequestGroup, written: RequestsFile, thought_room: int
+    ) -> BatchRecord:
         run, size = self.run, written.size
         record = BatchRecord(
             name=name,
@@ -194,6 +207,7 @@ class OutstandingBatches:
             base_url=run.base_url,
             is_correction=group.is_correction,
             under_schema=group.under_schema,
+            thought_room=thought_room,
             texts=size.requests,
             estimated_tokens=size.tokens,
             worst_case_usd=size.worst_case_usd,

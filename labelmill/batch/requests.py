@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -97,15 +97,23 @@ class RequestWriter:
         price: the batch lane's.
         is_correction: whether the texts are asked again after an answer that was no label.
         under_schema: whether they are asked under the labels' schema, whatever the job's own form is.
+        widened: gives a form the room for thoughts that there is now.
     """
 
-    def __init__(
-        self, job: LabelJob, base_url: str, price: Price | None, *, is_correction: bool, under_schema: bool
+    def __init__(  # noqa: PLR0913  (a form has so many sides)
+        self,
+        job: LabelJob,
+        base_url: str,
+        price: Price | None,
+        *,
+        is_correction: bool,
+        under_schema: bool,
+        widened: Callable[[AnswerForm], AnswerForm] = lambda form: form,
     ) -> None:
         self._job = job
         self._price = price
         self._is_correction = is_correction
-        self.form = batch_form_of(job, under_schema=under_schema)
+        self.form = widened(batch_form_of(job, under_schema=under_schema))
         self._prompt = prompt_of(job)
         self._line_of = provider_of(job.model).batch_lines(job, base_url, self.form)
 

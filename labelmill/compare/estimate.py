@@ -15,11 +15,14 @@ from labelmill.money.usage import Usage
 from labelmill.question.failures import POLICY_OF_KIND, Policy
 from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
 from labelmill.question.prompt import PROBLEM_WORDS, correction_of, language_of, prompt_of
+from labelmill.question.thinking import thinks
 
 TOKENS_PER_ASCII_BYTE = 0.25
 TOKENS_PER_OTHER_BYTE = 0.4
 """Between newer tokenizers (a Chinese character of three bytes is about one token) and older ones."""
 TOKENS_PER_MESSAGE = 4
+EXPECTED_THOUGHTS = 300
+"""Of a model that is known to think, about a short text at its usual effort."""
 
 
 class Amounts(BaseModel):
@@ -102,6 +105,7 @@ def expected_usage_of(job: LabelJob, messages: Sequence[BaseMessage], form: Answ
     sent = sum(expected_tokens_of(message.text) + TOKENS_PER_MESSAGE for message in messages)
     answers = [f'{{"label": "{name}"}}' if form.response_format else name for name in job.labels]
     said = fmean(expected_tokens_of(answer) for answer in answers)
+    said += EXPECTED_THOUGHTS if thinks(job.model) else 0
     return Usage(math.ceil(sent), 0, min(form.max_tokens, math.ceil(said)))
 
 

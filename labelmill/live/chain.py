@@ -1,5 +1,8 @@
 """The chain: `prompt | model | parser`."""
 
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from labelmill.job.model import LabelJob
 from labelmill.live.guard import Asked, RequestGuard
@@ -21,9 +24,10 @@ from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, form_of, worst_case_of
 from labelmill.question.judge import Judge
 from labelmill.question.prompt import prompt_of
+from labelmill.question.thinking import room_for_thoughts, was_cut_in_thoughts
 
 OUTCOME = "outcome"
-"""Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ...}`."""
+"""Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ..., "lacked_room": ...}`."""
 
 
 class GuardedChatModel(BaseChatModel):
@@ -33,20 +37,27 @@ class GuardedChatModel(BaseChatModel):
     """
 
     live_model: Any = Field(exclude=True)
+    chat: Callable[[AnswerForm], Any] = Field(exclude=True)
+    thought_room: int = 0
     guard: RequestGuard = Field(exclude=True)
     judge: Judge = Field(exclude=True)
     form: AnswerForm = Field(exclude=True)
     least_case: Usage = Field(exclude=True)
     extra_body: dict[str, Any] = Field(default={}, exclude=True)
     settings: dict[str, Any]
+    _with_room: dict[int, "GuardedChatModel"] = PrivateAttr(default_factory=dict)
+    _making: Any = PrivateAttr(default_factory=threading.Lock)
 
     def _generate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,  # noqa: ARG002
+        stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         **_: Any,
     ) -> ChatResult:
+        room = self._room_now()
+        if room != self.thought_room:
+            return self._in(room)._generate(messages, stop, run_manager)  # noqa: SLF001  (its own)
         metadata = run_manager.metadata if run_manager else {}
         asked = Asked(
             metadata.get("row_key", ""),
@@ -55,10 +66,33 @@ class GuardedChatModel(BaseChatModel):
             metadata.get("most_attempts"),
             metadata.get("schema_may_be_refused", False),
             self.least_case,
+            room,
         )
         payload = self.live_model.payload_of(messages)
         answer, attempt = self.guard.ask(asked, self.judge, partial(self.live_model.send, payload))
-        return ChatResult(generations=[ChatGeneration(message=message_of(answer, attempt))])
+        lacked_room = was_cut_in_thoughts(answer) and room < self._room_now()
+        message = message_of(answer, attempt, lacked_room=lacked_room)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _room_now(self) -> int:
+        return self.thought_room if self.guard.thoughts is None else self.guard.thoughts.tokens
+
+    def _in(self, room: int) -> "GuardedChatModel":
+        """The same with other room for thoughts, which grows in the middle of a run."""
+        with self._making:
+            if room not in self._with_room:
+                more = room - self.thought_room
+                form = replace(self.form, max_tokens=self.form.max_tokens + more)
+                least = replace(self.least_case, output_tokens=form.max_tokens)
+                changes = {
+                    "live_model": self.chat(form),
+                    "thought_room": room,
+                    "form": form,
+                    "least_case": least,
+                    "settings": {**self.settings, "max_tokens": form.max_tokens},
+                }
+                self._with_room[room] = self.model_copy(update=changes)
+            return self._with_room[room]
 
     @property
     def _llm_type(self) -> str:
@@ -78,13 +112,13 @@ class GuardedChatModel(BaseChatModel):
         )
 
 
-def message_of(answer: Answer, attempt: Attempt) -> AIMessage:
+def message_of(answer: Answer, attempt: Attempt, *, lacked_room: bool = False) -> AIMessage:
     """An answer as LangChain's message, with what it amounts to."""
     usage = answer.usage
     outcome = (
         {"label": attempt.label}
         if attempt.label is not None
-        else {"failure": attempt.failure, "message": attempt.message}
+        else {"failure": attempt.failure, "message": attempt.message, "lacked_room": lacked_room}
     )
     return AIMessage(
         content=answer.content,
@@ -115,9 +149,12 @@ def chain_of(
     """
     form = form or form_of(job)
     prompt = prompt_of(job)
+    chat = partial(provider_of(job.model).chat, job, base_url, api_key)
     model = GuardedChatModel(
         cache=False,
-        live_model=provider_of(job.model).chat(job, base_url, api_key, form),
+        live_model=chat(form),
+        chat=chat,
+        thought_room=room_for_thoughts(job.model),
         guard=guard,
         judge=Judge.of(job, guard.price),
         form=form,
@@ -139,4 +176,6 @@ def chain_of(
 def outcome_in(message: AIMessage) -> str | Failure:
     """The label that an answer came to, or why it came to none."""
     outcome = message.response_metadata[OUTCOME]
-    return outcome["label"] if "label" in outcome else Failure(outcome["failure"], outcome["message"])
+    if "label" in outcome:
+        return str(outcome["label"])
+    return Failure(outcome["failure"], outcome["message"], lacked_room=outcome["lacked_room"])

@@ -17,6 +17,7 @@ from labelmill.errors import BudgetReached, LabelmillError, RunStopped, TextTooD
 from labelmill.job.model import Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.pace import Permit
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
@@ -27,6 +28,7 @@ from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
 from labelmill.question.judge import Judge, failed_attempt
+from labelmill.question.thinking import was_cut_in_thoughts
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
@@ -82,7 +84,7 @@ class Asked:
     """One text on its way: its chunk (the lower goes first), and what a request for it may come to.
 
     `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
-    it has had. Where
+    it has had. `thought_room` are the tokens that its answer may take beside the label. Where
     `schema_may_be_refused`, a refusal may mean the schema it is asked under, and it is not sent again as it is.
     """
 
@@ -92,6 +94,7 @@ class Asked:
     most_attempts: int | None = None
     schema_may_be_refused: bool = False
     least_case: Usage | None = None
+    thought_room: int = 0
     tried: int = 0
 
 
@@ -107,6 +110,7 @@ class RequestGuard:
         address: where requests go, in words.
         notify: takes what must stand beside the run's numbers.
         is_practice: whether the practice provider may answer.
+        thoughts: the room that answers have for thoughts; it stays what their form says unless this is given.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (it is where everything comes together)
@@ -120,6 +124,7 @@ class RequestGuard:
         notify: Callable[[str], None] = lambda _: None,
         *,
         is_practice: bool = True,
+        thoughts: ThoughtRoom | None = None,
     ) -> None:
         self.settings = settings
         self.throttle = throttle
@@ -129,6 +134,7 @@ class RequestGuard:
         self.address = address
         self.notify = notify
         self.is_practice = is_practice
+        self.thoughts = thoughts
         self.is_last_pass = False
         self._recorders: dict[int, Recorder] = {}
         self._tried: dict[str, int] = {}
@@ -276,8 +282,15 @@ class RequestGuard:
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
             self.notice_surcharge(surcharge_of(self.price, attempt.model))
+        # What lacked room is asked again with more: nothing is wrong with it, and it stops no run.
+        lacked_room = (
+            self.thoughts is not None
+            and ending.answer is not None
+            and was_cut_in_thoughts(ending.answer)
+            and self.thoughts.was_too_small(asked.thought_room)
+        )
         sentence = self.breaker.add(
-            asked.row_key, failure, number=number, answered=attempt.answered, paused=not counts
+            asked.row_key, failure, number=number, answered=attempt.answered, paused=lacked_room or not counts
         )
         if sentence:
             self.throttle.stop_signal.stop(

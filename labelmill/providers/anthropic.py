@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from langchain_core.messages import BaseMessage
 
-from labelmill.job.model import LabelJob
+from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
 from labelmill.providers.batches import (
     CLOCKS_DIFFER_BY,
@@ -50,10 +50,28 @@ from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm
 
 _BATCHES = "/v1/messages/batches"
+_THINKS = ("enabled", "adaptive")
 
 
 class Anthropic(Provider):
     """Its Messages API takes the system message apart, and has no name for a schema or for token probabilities."""
+
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
+        """Also what Claude refuses where it is told to think.
+
+        Source: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+        """
+        yield from super().mistakes(model, run, batch)
+        thinking = mapping_in(model.extra_body.get("thinking"))
+        if thinking.get("type") in _THINKS and model.sent_temperature not in {None, 1.0}:
+            yield "model.temperature", 'Claude thinks at its own temperature alone; set temperature = "unset"'
+        budget = count_in(thinking.get("budget_tokens"))
+        if isinstance(model.max_tokens, int) and 0 < model.max_tokens <= budget:
+            sentence = (
+                f"found {model.max_tokens:,}, and the thoughts alone may take {budget:,} "
+                '(model.extra_body.thinking.budget_tokens); set more, or "auto"'
+            )
+            yield "model.max_tokens", sentence
 
     def headers(self, api_key: str) -> dict[str, str]:
         """The key, and the version of the API that is spoken here."""

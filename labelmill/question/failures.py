@@ -58,7 +58,8 @@ class Failure:
     """Why a row has no label: a kind, a sentence, and for rate limits the wait the provider asked for.
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
-    `may_have_been_paid` tells that tokens may have been paid that nobody saw. The sentence is made fit to be shown, whatever a
+    `may_have_been_paid` tells that tokens may have been paid that nobody saw. `lacked_room` tells that the answer ran out of
+    room for thoughts, and that the next one to its text has more. The sentence is made fit to be shown, whatever a
     provider has put into it.
     """
 
@@ -67,6 +68,7 @@ class Failure:
     retry_after_seconds: float | None = None
     is_account: bool = False
     may_have_been_paid: bool = False
+    lacked_room: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", printable(self.message))

@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 
 from labelmill.job.model import LabelJob
 from labelmill.money.usage import Usage
+from labelmill.question.thinking import room_for_thoughts
 
 _JSON_BYTES = len('{"label": ""}') + 8
 
@@ -29,10 +30,10 @@ def form_of(job: LabelJob) -> AnswerForm:
 
     Either form is read whichever was asked for: a label is a label, and an endpoint may ignore a schema, or have made JSON a habit.
     """
-    asked = job.model.max_tokens
+    asked, thoughts = job.model.max_tokens, room_for_thoughts(job.model)
     if job.model.output == "text":
-        return AnswerForm(max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
-    max_tokens = max_tokens_of_json(job.labels) if asked == "auto" else asked
+        return AnswerForm(max_tokens_of_text(job.labels) + thoughts if asked == "auto" else asked, None)
+    max_tokens = max_tokens_of_json(job.labels) + thoughts if asked == "auto" else asked
     return AnswerForm(max_tokens, response_format_of(job.labels))
 
 
@@ -43,7 +44,7 @@ def correction_form_of(job: LabelJob) -> AnswerForm:
     """
     asked = job.model.max_tokens
     room = max_tokens_of_json(job.labels)
-    max_tokens = room if asked == "auto" else max(asked, room)
+    max_tokens = room + room_for_thoughts(job.model) if asked == "auto" else max(asked, room)
     return AnswerForm(max_tokens, response_format_of(job.labels))
 
 

@@ -23,6 +23,7 @@ from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
 from labelmill.live.guard import RequestGuard
 from labelmill.live.progress import Progress
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.live.throttle import Throttle
 from labelmill.live.tracing import Tracing
 from labelmill.money.budget import Budget, tightest_limit
@@ -32,6 +33,7 @@ from labelmill.providers.table import endpoint_at, price_of
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
 from labelmill.question.task_key import task_key_of
+from labelmill.question.thinking import room_for_thoughts
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
@@ -188,7 +190,18 @@ class RunContext:
             address=self.base_url,
             notify=self.notice,
             is_practice=self.practice,
+            thoughts=self.thoughts,
         )
+
+    @cached_property
+    def thoughts(self) -> ThoughtRoom:
+        """The room that its answers have for thoughts. The ledger is looked at once anything is asked."""
+        label = correction_form_of(self.job).max_tokens - room_for_thoughts(self.job.model)
+
+        def remembered() -> int:
+            return max(0, self.ledger.longest_answer() - label)
+
+        return ThoughtRoom(self.job.model, self.notice, remembered)
 
     @cached_property
     def batch_session(self) -> BatchSession:

@@ -210,6 +210,15 @@ class Ledger:
         mean = self.scan().select(pl.col("seconds").mean()).collect().item()
         return None if mean is None else float(mean)
 
+    def longest_answer(self) -> int:
+        """About the most tokens that an answer with a label took, thoughts and all; 0 where there is none.
+
+        What several requests for a text took together tells more than that, and counts only where there were thoughts.
+        """
+        tells = (pl.col("requests") == 1) | (pl.col("reasoning_tokens") > 0)
+        longest = pl.col("output_tokens").filter(tells & pl.col("label").is_not_null()).max()
+        return int(self.scan().select(longest).collect().item() or 0)
+
     def labels(self) -> pl.LazyFrame:
         """The label of each text that has one: `digest` (UInt128, unique), `label`, `confidence`, `model`, `run_id`.
 

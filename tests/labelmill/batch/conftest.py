@@ -17,6 +17,7 @@ from labelmill.batch.groups import RequestGroup
 from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.session import BatchSession
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.money.budget import Budget, Limit
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.table import PROVIDERS as PROVIDERS_BY_NAME
@@ -402,6 +403,7 @@ def _context_of(
         budget=Budget(limit),
         stop_signal=StopSignal(),
         take_numbers=itertools.count().__next__,
+        thoughts=ThoughtRoom(job.model),
     )
 
 

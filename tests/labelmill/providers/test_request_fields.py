@@ -252,3 +252,20 @@ def test_a_headers_value_names_a_variable_or_is_itself(value):
     """Nothing is read out of a value that isn't wholly a reference."""
     named = secret_header(value)
     assert named is None or value == f"{named.before}env:{named.variable}"
+
+
+def test_claude_thinks_at_its_own_temperature_and_within_its_longest_answer():
+    """Both would be refused for every text; the sentences say what to set."""
+    claude = {
+        "provider": "anthropic",
+        "name": "m",
+        "extra_body": {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+    }
+
+    def found(**model):
+        told = Model(**claude, **model)
+        return [place for place, _ in provider_of(told).mistakes(told, None, None)]
+
+    assert found() == ["model.temperature"]
+    assert found(temperature="unset", max_tokens=2000) == ["model.max_tokens"]
+    assert found(temperature=1, max_tokens=2001) == found(temperature="unset") == []
