@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field, PrivateAttr
 
 from labelmill.job.model import LabelJob
-from labelmill.live.guard import Asked, RequestGuard
+from labelmill.live.guard import Asked, RequestFailed, RequestGuard
 from labelmill.money.usage import Usage
 from labelmill.providers.table import provider_of
 from labelmill.question.answers import Answer
@@ -24,7 +24,7 @@ from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, form_of, worst_case_of
 from labelmill.question.judge import Judge
 from labelmill.question.prompt import prompt_of
-from labelmill.question.thinking import room_for_thoughts, was_cut_in_thoughts
+from labelmill.question.thinking import refuses_room, room_for_thoughts, was_cut_in_thoughts
 
 OUTCOME = "outcome"
 """Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ..., "lacked_room": ...}`."""
@@ -51,14 +51,21 @@ class GuardedChatModel(BaseChatModel):
     def _generate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
+        stop: list[str] | None = None,  # noqa: ARG002
         run_manager: CallbackManagerForLLMRun | None = None,
         **_: Any,
     ) -> ChatResult:
         room = self._room_now()
-        if room != self.thought_room:
-            return self._in(room)._generate(messages, stop, run_manager)  # noqa: SLF001  (its own)
         metadata = run_manager.metadata if run_manager else {}
+        try:
+            return self._in(room)._asked(messages, metadata)  # noqa: SLF001  (its own)
+        except RequestFailed as failed:
+            less = self._room_instead(room, failed.failure)
+            if less == room:
+                raise
+            return self._in(less)._asked(messages, metadata)  # noqa: SLF001
+
+    def _asked(self, messages: list[BaseMessage], metadata: dict[str, Any]) -> ChatResult:
         asked = Asked(
             metadata.get("row_key", ""),
             metadata.get("chunk", 0),
@@ -66,19 +73,26 @@ class GuardedChatModel(BaseChatModel):
             metadata.get("most_attempts"),
             metadata.get("schema_may_be_refused", False),
             self.least_case,
-            room,
+            self.thought_room,
         )
         payload = self.live_model.payload_of(messages)
         answer, attempt = self.guard.ask(asked, self.judge, partial(self.live_model.send, payload))
-        lacked_room = was_cut_in_thoughts(answer) and room < self._room_now()
+        lacked_room = was_cut_in_thoughts(answer) and self.thought_room < self._room_now()
         message = message_of(answer, attempt, lacked_room=lacked_room)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _room_now(self) -> int:
         return self.thought_room if self.guard.thoughts is None else self.guard.thoughts.tokens
 
+    def _room_instead(self, room: int, failure: Failure) -> int:
+        """The room to ask with once more after a failure; the same where it isn't the room's."""
+        thoughts = self.guard.thoughts
+        return room if thoughts is None or not refuses_room(failure) else thoughts.instead_of(room)
+
     def _in(self, room: int) -> "GuardedChatModel":
         """The same with other room for thoughts, which grows in the middle of a run."""
+        if room == self.thought_room:
+            return self
         with self._making:
             if room not in self._with_room:
                 more = room - self.thought_room

@@ -28,7 +28,7 @@ from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
 from labelmill.question.judge import Judge, failed_attempt
-from labelmill.question.thinking import was_cut_in_thoughts
+from labelmill.question.thinking import refuses_room, was_cut_in_thoughts
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
@@ -177,7 +177,8 @@ class RequestGuard:
                 return ending.answer, ending.attempt
             failure = ending.failure or Failure("bad_response", "no answer")
             may_be_schema = asked.schema_may_be_refused and failure.policy is Policy.DOUBT
-            if ending.is_last or may_be_schema or failure.policy not in _ASKED_AGAIN:
+            may_be_room = self._is_of_room(asked, failure)
+            if ending.is_last or may_be_schema or may_be_room or failure.policy not in _ASKED_AGAIN:
                 raise RequestFailed(failure)
             self.throttle.stop_signal.wait_unless_stopped(wait_after(tried, failure, self._jitter))
             self.throttle.stop_signal.raise_if_stopped()
@@ -255,6 +256,12 @@ class RequestGuard:
         """What an ending amounts to beside what the others got; the run's parts take account of it."""
         attempt, failure = ending.attempt, ending.failure
         counts = True
+        if failure is not None and self._is_of_room(asked, failure):
+            # It is asked once more with less; a refused request costs nothing, and this one says nothing of the others.
+            self.throttle.failed(permit, failure, headers)
+            return replace(ending, attempt=replace(attempt, failure="denied"))
+        if attempt.answered and self.thoughts is not None:
+            self.thoughts.was_answered(asked.thought_room)
         if attempt.answered:
             self.throttle.answered(permit, attempt.usage, headers)
         elif failure is not None:
@@ -297,6 +304,14 @@ class RequestGuard:
                 RunStopped("failed", f"{sentence} (requests go to {self.address})")
             )
         return _Ending(ending.answer, attempt, failure, is_last)
+
+    def _is_of_room(self, asked: Asked, failure: Failure) -> bool:
+        """Whether a refusal may be of the room for thoughts, and there is less to be had."""
+        return (
+            self.thoughts is not None
+            and self.thoughts.can_shrink(asked.thought_room)
+            and refuses_room(failure)
+        )
 
     def notice_surcharge(self, surcharge: Surcharge | None) -> None:
         """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""

@@ -36,6 +36,8 @@ class ThoughtRoom:
         self._own = room_for_thoughts(model)
         self._is_auto = model.max_tokens == "auto"
         self._room: int | None = None if self._is_auto else self._own
+        self._most = MOST_ROOM
+        self._answered: set[int] = {0}
         self._lock = threading.Lock()
 
     @property
@@ -53,7 +55,7 @@ class ThoughtRoom:
         """Whether a request that had such room would have more now, or could be given it."""
         with self._lock:
             now = self._now()
-            return self._is_auto and (room < now or wider(now) > now)
+            return self._is_auto and (room < now or self._wider(now) > now)
 
     def was_too_small(self, room: int) -> bool:
         """Note that an answer ran out of its room; returns whether the next request for its text has more."""
@@ -61,7 +63,7 @@ class ThoughtRoom:
             now = self._now()
             if not self._is_auto or room < now:
                 return self._is_auto
-            self._room = wider(now)
+            self._room = self._wider(now)
             if self._room == now:
                 return False
             why = (
@@ -71,9 +73,42 @@ class ThoughtRoom:
             )
             self._notify(
                 f"{self._model.name} thinks {why}: from here on an answer may take {self._room:,} tokens of thoughts "
-                f"beside its label (at most {MOST_ROOM:,}), and what was cut off is asked again; {_ADVICE}"
+                f"beside its label (at most {self._most:,}), and what was cut off is asked again; {_ADVICE}"
             )
             return True
+
+    def can_shrink(self, room: int) -> bool:
+        """Whether a request that had such room can have less."""
+        return self._is_auto and room > 0
+
+    def was_answered(self, room: int) -> None:
+        """Note that the endpoint takes requests with such room."""
+        with self._lock:
+            self._answered.add(room)
+
+    def instead_of(self, room: int) -> int:
+        """The room to ask with once more where an endpoint has refused one as too much; the same where there is no less.
+
+        Where it has taken such room before, it is this text that is too long for it. Else no further request has as much.
+        """
+        with self._lock:
+            now = self._now()
+            if not self._is_auto or not room:
+                return room
+            less = max(one for one in self._answered if one < room)
+            if room in self._answered:
+                return less
+            self._most = min(self._most, less)
+            if now > less:
+                self._room = less
+                self._notify(
+                    f"the endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of thoughts: "
+                    f"it may take {less:,} of them from here on. Give the server a longer context, or set model.max_tokens"
+                )
+            return less
+
+    def _wider(self, room: int) -> int:
+        return max(room, min(wider(room), self._most))
 
     def _now(self) -> int:
         if self._room is None:

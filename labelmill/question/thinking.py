@@ -16,6 +16,7 @@ from typing import Any
 
 from labelmill.job.model import Model
 from labelmill.question.answers import ENDING_OF_REASON, Answer, Ending
+from labelmill.question.failures import Failure
 from labelmill.question.reading import spoken_in
 
 FIRST_ROOM = 2_048
@@ -67,6 +68,24 @@ def was_cut_in_thoughts(answer: Answer) -> bool:
         return False
     has_thoughts = answer.usage is not None and answer.usage.reasoning_tokens > 0
     return has_thoughts or bool(answer.reasoning.strip()) or spoken_in(answer.content).has_thoughts
+
+
+def refuses_room(failure: Failure) -> bool:
+    """Whether a refusal may mean that the longest answer, with its room for thoughts, is more than the model takes.
+
+    A text may be too long by itself all the same: asked with less room, it is refused again.
+    """
+    if failure.kind == "too_long":
+        return True
+    return failure.kind in {"denied", "bad_request"} and bool(_TOO_MUCH.search(failure.message.casefold()))
+
+
+_LIMIT = r"max(?:imum)?[_ ](?:completion_|output_|new_)?tokens"
+_SIZE = r"too large|at most|range|less than|lower than|exceeds?|greater than|larger than|out of bounds"
+_TOO_MUCH = re.compile(rf"{_LIMIT}.{{0,120}}(?:{_SIZE})|(?:{_SIZE}).{{0,60}}{_LIMIT}", re.DOTALL)
+"""OpenAI: "max_tokens is too large: 90000. This model supports at most 16384"; DashScope: "Range of max_tokens should be
+[1, 8192]"; DeepSeek: "the valid range of max_tokens is [1, 8192]". `providers/wordings.toml` has their sources.
+"""
 
 
 def _is_known(name: str) -> bool:

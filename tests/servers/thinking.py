@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from servers.base import CORRECT, Endpoint, completion
+from servers.base import CORRECT, Endpoint, completion, error
 
 WRONG = {"sport": "money", "money": "sport"}
 
@@ -58,18 +58,21 @@ class Reasoning(Endpoint):
     """Thinks for so many tokens before it says the label, and bills them; told more than `max_tokens`, it breaks off.
 
     `shows` says where the thoughts are: told in the usage alone, beside the content, or open in it. `limits` keeps the
-    `max_tokens` of each request.
+    `max_tokens` of each request, and more than `most` is refused in the words of `refusal`.
     """
 
-    def __init__(self, thoughts=500, shows="usage", *, told=True):
+    def __init__(self, thoughts=500, shows="usage", *, told=True, most=10**6, refusal=""):
         super().__init__()
         self.thoughts, self.shows, self.told, self.limits = thoughts, shows, told, []
+        self.most, self.refusal = most, refusal
 
     def reply(self, call):
         """The label, or as many of the thoughts as there is room for."""
         most = call.body.get("max_tokens") or call.body["max_completion_tokens"]
         with self.lock:
             self.limits.append(most)
+        if most > self.most:
+            return error(400, self.refusal.format(most=self.most, asked=most))
         thought = min(self.thoughts, most)
         is_cut = self.thoughts + 2 > most
         answered = thought if is_cut else thought + 2

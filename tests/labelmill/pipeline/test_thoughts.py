@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 from batch_server import BatchServer, answered
-from servers.base import serving
+from servers.base import error, serving
 from servers.thinking import Reasoning
 
 from labelmill.question.form import form_of
@@ -196,3 +196,56 @@ def test_a_batch_whose_answers_lack_room_is_followed_by_one_with_more(world):
         for path in sorted(world.folder.glob("out/batches/*/batch.json"))
     ]
     assert rooms == [0, FIRST_ROOM, FIRST_ROOM]
+
+
+REFUSALS = {
+    "vLLM": "This model's maximum context length is {most} tokens. However, you requested {asked} tokens (60 in the messages, "
+    "{asked} in the completion). Please reduce the length of the messages or completion.",
+    "OpenAI": "max_tokens is too large: {asked}. This model supports at most {most} completion tokens, whereas you provided {asked}.",
+    "DashScope": "Range of max_tokens should be [1, {most}]",
+}
+
+
+@pytest.mark.parametrize("server_of", REFUSALS)
+def test_an_endpoint_that_takes_no_such_room_is_asked_with_less(world, server_of):
+    """A small context, or a model of short answers: no text fails for the room that a name got, and it is said once."""
+    world.has(TEXTS)
+    with Reasoning(0, most=1_000, refusal=REFUSALS[server_of]) as server:
+        record = world.run(server, model={"name": "Qwen/Qwen3-8B"})
+        world.assert_bill_is(server)
+        assert 60 < server.requests <= 60 + 2 * 8
+    world.assert_labels(60)
+    assert record.status == "completed"
+    assert len(record.notices) == 2
+    assert "the endpoint takes no answer of Qwen/Qwen3-8B that is as long" in record.notices[1]
+
+
+def test_a_room_that_was_refused_is_not_tried_again(world):
+    """Where answers need more than the endpoint gives, the run ends with what it has, and each of them says why."""
+    world.has(TEXTS[:10])
+    with Reasoning(9_000, most=4_000, refusal=REFUSALS["OpenAI"]) as server:
+        record = world.run(server, model={"name": "gpt-5-mini"})
+        world.assert_bill_is(server)
+        assert max(server.limits) < 9_000
+    assert (record.rows_failed, record.failures) == (10, {"truncated": 10})
+
+
+def test_one_text_that_is_too_long_costs_the_others_no_room(world):
+    """It is refused with less room as well, and fails as too long; the others are labeled with theirs."""
+    long = "the match " * 400
+
+    class Strict(Reasoning):
+        def reply(self, call):
+            if call.text == long:
+                return error(400, REFUSALS["vLLM"].format(most=9, asked=99))
+            return super().reply(call)
+
+    world.has([*TEXTS[:20], long])
+    with Strict(500) as server:
+        record = world.run(server, model={"name": "gpt-5-mini"}, run={"max_concurrency": 1})
+        world.assert_bill_is(server)
+        assert server.calls_of[long] == 2
+        assert (record.rows_labeled, record.failures) == (20, {"too_long": 1})
+        assert len(record.notices) == 1
+        world.run(server, model={"name": "gpt-5-mini", "max_tokens": 3_000}, run={"max_concurrency": 1})
+        assert server.calls_of[long] == 3
