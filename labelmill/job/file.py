@@ -218,8 +218,9 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:
         is_key = secret_header(value) is None and (_SECRET_VALUE.search(value) or _SECRET_HEADER.search(name))
         return [(inner, _HELD_HEADER)] if value and is_key else []
     if place.startswith("model.extra_body"):
-        is_key = isinstance(value, str) and value and _SECRET_FIELD.search(name)
-        return [(inner, _HELD_KEY)] if is_key else _secrets_in(value, inner)
+        if isinstance(value, str) and value and _SECRET_FIELD.search(name):
+            return [(inner, _HELD_KEY)]
+        return _secrets_in(value, inner)
     if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(name):
         return [(inner, _HELD_KEY)]
     return _secrets_in(value, inner)

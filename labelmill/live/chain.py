@@ -60,10 +60,13 @@ class GuardedChatModel(BaseChatModel):
         try:
             return self._in(room)._asked(messages, metadata)  # noqa: SLF001  (its own)
         except RequestFailed as failed:
-            less = self._room_instead(room, failed.failure)
-            if less == room:
+            thoughts = self.guard.thoughts
+            less = room if thoughts is None else thoughts.less_than(room)
+            if thoughts is None or less == room or not refuses_room(failed.failure):
                 raise
-            return self._in(less)._asked(messages, metadata)  # noqa: SLF001
+            answered = self._in(less)._asked(messages, metadata)  # noqa: SLF001
+            thoughts.was_refused(room, less)
+            return answered
 
     def _asked(self, messages: list[BaseMessage], metadata: dict[str, Any]) -> ChatResult:
         asked = Asked(
@@ -83,11 +86,6 @@ class GuardedChatModel(BaseChatModel):
 
     def _room_now(self) -> int:
         return self.thought_room if self.guard.thoughts is None else self.guard.thoughts.tokens
-
-    def _room_instead(self, room: int, failure: Failure) -> int:
-        """The room to ask with once more after a failure; the same where it isn't the room's."""
-        thoughts = self.guard.thoughts
-        return room if thoughts is None or not refuses_room(failure) else thoughts.instead_of(room)
 
     def _in(self, room: int) -> "GuardedChatModel":
         """The same with other room for thoughts, which grows in the middle of a run."""

@@ -1,6 +1,7 @@
 """The room that answers have for thoughts in a run: where it begins, and how it grows once answers run out of it."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,6 +12,9 @@ from labelmill.question.thinking import MOST_ROOM, room_for_thoughts, room_that_
 _ADVICE = (
     "model.max_tokens sets another limit, and docs/model-settings.md says how to have fewer thoughts or none"
 )
+
+_SEVERAL = 3
+"""So many texts are no coincidence."""
 
 
 class ThoughtRoom:
@@ -38,6 +42,7 @@ class ThoughtRoom:
         self._room: int | None = None if self._is_auto else self._own
         self._most = MOST_ROOM
         self._answered: set[int] = {0}
+        self._refusals = Counter[int]()
         self._lock = threading.Lock()
 
     @property
@@ -86,26 +91,28 @@ class ThoughtRoom:
         with self._lock:
             self._answered.add(room)
 
-    def instead_of(self, room: int) -> int:
-        """The room to ask with once more where an endpoint has refused one as too much; the same where there is no less.
+    def less_than(self, room: int) -> int:
+        """The room to ask a text with once more where an endpoint has refused it with this one; the same where there is none."""
+        with self._lock:
+            return max(one for one in self._answered if one < room) if self._is_auto and room else room
 
-        Where it has taken such room before, it is this text that is too long for it. Else no further request has as much.
+    def was_refused(self, room: int, less: int) -> None:
+        """Note that a text was refused with one room and answered with less.
+
+        Where the endpoint has taken such room before, that text was too long for it. Else, after a few of them, no further
+        request has as much.
         """
         with self._lock:
-            now = self._now()
-            if not self._is_auto or not room:
-                return room
-            less = max(one for one in self._answered if one < room)
-            if room in self._answered:
-                return less
+            self._refusals[room] += 1
+            if room in self._answered or self._refusals[room] < _SEVERAL:
+                return
             self._most = min(self._most, less)
-            if now > less:
+            if self._now() > less:
                 self._room = less
                 self._notify(
-                    f"the endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of thoughts: "
-                    f"it may take {less:,} of them from here on. Give the server a longer context, or set model.max_tokens"
+                    f"the endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of "
+                    f"thoughts: it may take {less:,} of them from here on. Give the server a longer context, or set model.max_tokens"
                 )
-            return less
 
     def _wider(self, room: int) -> int:
         return max(room, min(wider(room), self._most))

@@ -165,7 +165,7 @@ def _in_environment(variable: str, environment: Mapping[str, str]) -> str:
 
 def header_mistakes(model: Model, own: Mapping[str, str]) -> Found:
     """What is wrong with a job's own headers, as (place, sentence). `own` are those that the provider's requests carry."""
-    reserved = own_headers() | {
+    reserved = dict(own_headers()) | {
         name.casefold(): OwnField("Labelmill sets it with the provider's own word; take it out")
         for name in own
         if name.casefold() not in own_headers()

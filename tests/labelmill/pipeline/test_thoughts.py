@@ -240,7 +240,7 @@ def test_one_text_that_is_too_long_costs_the_others_no_room(world):
                 return error(400, REFUSALS["vLLM"].format(most=9, asked=99))
             return super().reply(call)
 
-    world.has([*TEXTS[:20], long])
+    world.has([long, *TEXTS[:20]])
     with Strict(500) as server:
         record = world.run(server, model={"name": "gpt-5-mini"}, run={"max_concurrency": 1})
         world.assert_bill_is(server)
