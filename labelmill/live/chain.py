@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr
 from labelmill.job.model import LabelJob
 from labelmill.live.guard import Asked, RequestFailed, RequestGuard
 from labelmill.money.usage import Usage
+from labelmill.providers.protocol import LiveModel
 from labelmill.providers.table import provider_of
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
@@ -37,13 +38,13 @@ class GuardedChatModel(BaseChatModel):
     """
 
     live_model: Any = Field(exclude=True)
-    chat: Callable[[AnswerForm], Any] = Field(exclude=True)
+    chat: Callable[[AnswerForm], Any] = Field(exclude=True, repr=False)
     thought_room: int = 0
     guard: RequestGuard = Field(exclude=True)
     judge: Judge = Field(exclude=True)
     form: AnswerForm = Field(exclude=True)
     least_case: Usage = Field(exclude=True)
-    extra_body: dict[str, Any] = Field(default={}, exclude=True)
+    extra_body: dict[str, Any] = Field(default={}, exclude=True, repr=False)
     settings: dict[str, Any]
     _with_room: dict[int, "GuardedChatModel"] = PrivateAttr(default_factory=dict)
     _making: Any = PrivateAttr(default_factory=threading.Lock)
@@ -161,7 +162,10 @@ def chain_of(
     """
     form = form or form_of(job)
     prompt = prompt_of(job)
-    chat = partial(provider_of(job.model).chat, job, base_url, api_key)
+
+    def chat(form: AnswerForm) -> LiveModel:  # no partial, whose words would have the key
+        return provider_of(job.model).chat(job, base_url, api_key, form)
+
     model = GuardedChatModel(
         cache=False,
         live_model=chat(form),
