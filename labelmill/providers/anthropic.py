@@ -56,6 +56,8 @@ _THINKS = ("enabled", "adaptive")
 class Anthropic(Provider):
     """Its Messages API takes the system message apart, and has no name for a schema or for token probabilities."""
 
+    sends_own_fields = True
+
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """Also what Claude refuses where it is told to think.
 
@@ -108,7 +110,7 @@ ANTHROPIC = Anthropic(
     base_url="https://api.anthropic.com",
     api_key_env="ANTHROPIC_API_KEY",
     price_id="anthropic",
-    dialect="messages",
+    api="messages",
     max_temperature=1.0,
     # https://platform.claude.com/docs/en/build-with-claude/batch-processing
     max_requests=100_000,

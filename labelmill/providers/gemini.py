@@ -54,6 +54,8 @@ _FIELDS = {"generationConfig": "generation_config"}
 class Gemini(Provider):
     """Its batches take the system message apart; here they are asked for no schema and no token probabilities."""
 
+    sends_own_fields = True
+
     def headers(self, api_key: str) -> dict[str, str]:
         """The key."""
         return {"x-goog-api-key": api_key}
@@ -93,7 +95,7 @@ GEMINI = Gemini(
     base_url="https://generativelanguage.googleapis.com/v1beta",
     api_key_env="GOOGLE_API_KEY",
     price_id="google",
-    dialect="generate_content",
+    api="generate_content",
     max_bytes=20_000_000,
     has_live_lane=False,
     has_schemas=False,

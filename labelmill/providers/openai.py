@@ -69,6 +69,8 @@ _NOT_EXECUTED = frozenset({"batch_expired", "batch_cancelled"})
 class OpenAI(Provider):
     """Both lanes, through LangChain's model and OpenAI's client. These are loaded where they are first needed: it takes seconds."""
 
+    sends_own_fields = True
+
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """Also an adapter that is not installed."""
         yield from super().mistakes(model, run, batch)

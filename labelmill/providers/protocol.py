@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from langchain_core.messages import BaseMessage
 
@@ -233,17 +233,20 @@ class ListedModels(NamedTuple):
 class Provider:
     """A provider: its usual address and key, its limits, and what of a job it can do.
 
-    `price_id` is its name in genai-prices, `dialect` whose requests it takes, by a name of `request_fields.toml`.
+    `price_id` is its name in genai-prices, `api` whose requests it takes, by a name of `request_fields.toml`.
     `base_url_env` names the environment variable that changes its address, where there is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
     that is started by Labelmill itself and whose answers are no model's.
     """
+
+    sends_own_fields: ClassVar[bool] = False
+    """Whether its requests hold what a job adds to them: `extra_body`, `headers` and `reasoning_effort`."""
 
     name: str
     base_url: str
     api_key_env: str
     price_id: str
     base_url_env: str | None = None
-    dialect: str = "chat"
+    api: str = "chat"
     max_temperature: float = 2.0
     max_requests: int | None = None
     max_bytes: int | None = None
@@ -264,14 +267,7 @@ class Provider:
         if model.confidence and not self.has_probabilities:
             sentence = f"the provider {name!r} gives no token probabilities; set confidence = false"
             yield "model.confidence", sentence
-        if model.reasoning_effort is not None and not self.has_reasoning_effort:
-            sentence = (
-                f"the provider {name!r} has no such field; say how much to think in [model.extra_body], as its API calls it "
-                "(docs/model-settings.md)"
-            )
-            yield "model.reasoning_effort", sentence
-        yield from body_mistakes(model, self.dialect, run)
-        yield from header_mistakes(model, self.headers(""))
+        yield from self._own_field_mistakes(model, run)
         if run is None:
             return
         if run.lane != "batch" and not self.has_live_lane:
@@ -281,6 +277,26 @@ class Provider:
             yield "run.lane", f'Labelmill has no batches for the provider {name!r}; set lane = "live"'
         if run.retry_lane != "batch" and not self.has_live_lane:
             yield "run.retry_lane", f'the provider {name!r} has no live lane; set retry_lane = "batch"'
+
+    def _own_field_mistakes(self, model: Model, run: Run | None) -> Iterator[tuple[str, str]]:
+        name = self.name
+        told = {
+            "extra_body": model.extra_body,
+            "headers": model.headers,
+            "reasoning_effort": model.reasoning_effort,
+        }
+        if not self.sends_own_fields:
+            sentence = f"the provider {name!r} sends nothing of the job's own along here; take it out"
+            yield from ((f"model.{field}", sentence) for field, value in told.items() if value)
+            return
+        if model.reasoning_effort is not None and not self.has_reasoning_effort:
+            sentence = (
+                f"the provider {name!r} has no such field; say how much to think in [model.extra_body], as its API calls it "
+                "(docs/model-settings.md)"
+            )
+            yield "model.reasoning_effort", sentence
+        yield from body_mistakes(model, self.api, run)
+        yield from header_mistakes(model, self.headers(""))
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> LiveModel:  # noqa: ARG002
         """The model of a job on the live lane, which is asked for answers in a form."""

@@ -64,9 +64,9 @@ def extra_fields_of(model: Model) -> dict[str, Any]:
     return {**effort, **model.extra_body}
 
 
-def body_mistakes(model: Model, dialect: str, run: Run | None) -> Found:
+def body_mistakes(model: Model, api: str, run: Run | None) -> Found:
     """What is wrong with a job's own fields of the body, as (place, sentence)."""
-    own = own_fields(dialect)
+    own = own_fields(api)
     for path, value in _values_in(model.extra_body, ()):
         place = ".".join(("model.extra_body", *path))
         if (field := own.get(_plain(".".join(path)))) is not None and not _is_off(value, field.off):
@@ -210,12 +210,12 @@ def header_variable_mistakes(told: Mapping[str, str], environment: Mapping[str, 
 
 
 @cache
-def own_fields(dialect: str) -> Mapping[str, OwnField]:
-    """The fields of a dialect that a job must not set, by their plain names."""
+def own_fields(api: str) -> Mapping[str, OwnField]:
+    """The fields of an API that a job must not set, by their plain names."""
     return {
         _plain(name): OwnField(entry["why"], tuple(entry.get("off", ())))
         for entry in _data()["field"]
-        if entry["dialect"] == dialect
+        if entry["api"] == api
         for name in entry["names"]
     }
 

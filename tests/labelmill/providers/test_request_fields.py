@@ -26,12 +26,12 @@ from labelmill.providers.request_fields import (
 from labelmill.providers.table import PROVIDERS, endpoint_of, provider_of
 from labelmill.question.task_key import task_key_of
 
-DIALECTS = sorted({provider.dialect for provider in PROVIDERS.values()})
+APIS = sorted({provider.api for provider in PROVIDERS.values()})
 
 
-def mistakes_of(dialect="chat", run=None, **extra):
+def mistakes_of(api="chat", run=None, **extra):
     """What is wrong with such fields of the body: sentences by place."""
-    return dict(body_mistakes(Model(name="m", extra_body=extra), dialect, run))
+    return dict(body_mistakes(Model(name="m", extra_body=extra), api, run))
 
 
 def nested(name, value):
@@ -40,13 +40,13 @@ def nested(name, value):
     return {first: nested(rest, value) if rest else value}
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_what_labelmill_sets_is_refused_in_every_spelling(dialect):
+@pytest.mark.parametrize("api", APIS)
+def test_what_labelmill_sets_is_refused_in_every_spelling(api):
     """Each field of the table, with a sentence that says what to set instead, or to take it out."""
-    assert own_fields(dialect)
-    for name, field in own_fields(dialect).items():
+    assert own_fields(api)
+    for name, field in own_fields(api).items():
         for spelling in (name, name.upper()):
-            (sentence,) = mistakes_of(dialect, **nested(spelling, 7)).values()
+            (sentence,) = mistakes_of(api, **nested(spelling, 7)).values()
             assert (
                 "set model." in sentence
                 or "take it out" in sentence
@@ -54,7 +54,7 @@ def test_what_labelmill_sets_is_refused_in_every_spelling(dialect):
                 or "model.name" in sentence
             )
             for off in field.off:
-                assert not mistakes_of(dialect, **nested(spelling, off))
+                assert not mistakes_of(api, **nested(spelling, off))
     assert mistakes_of(maxCompletionTokens=9) == {
         "model.extra_body.maxCompletionTokens": (
             "Labelmill sets the longest answer, which its budget relies on; set model.max_tokens"
