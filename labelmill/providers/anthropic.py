@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from langchain_core.messages import BaseMessage
 
-from labelmill.job.model import LabelJob
+from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
 from labelmill.providers.batches import (
     CLOCKS_DIFFER_BY,
@@ -50,10 +50,30 @@ from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm
 
 _BATCHES = "/v1/messages/batches"
+_THINKS = ("enabled", "adaptive")
 
 
 class Anthropic(Provider):
     """Its Messages API takes the system message apart, and has no name for a schema or for token probabilities."""
+
+    sends_own_fields = True
+
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
+        """Also what Claude refuses where it is told to think.
+
+        Source: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+        """
+        yield from super().mistakes(model, run, batch)
+        thinking = mapping_in(model.extra_body.get("thinking"))
+        if thinking.get("type") in _THINKS and model.sent_temperature not in {None, 1.0}:
+            yield "model.temperature", 'Claude thinks at its own temperature alone; set temperature = "unset"'
+        budget = count_in(thinking.get("budget_tokens"))
+        if isinstance(model.max_tokens, int) and 0 < model.max_tokens <= budget:
+            sentence = (
+                f"found {model.max_tokens:,}, and the thoughts alone may take {budget:,} "
+                '(model.extra_body.thinking.budget_tokens); set more, or "auto"'
+            )
+            yield "model.max_tokens", sentence
 
     def headers(self, api_key: str) -> dict[str, str]:
         """The key, and the version of the API that is spoken here."""
@@ -69,14 +89,15 @@ class Anthropic(Provider):
         settings = {
             "model": job.model.name,
             "max_tokens": form.max_tokens,
-            "temperature": job.model.temperature,
+            **({} if job.model.sent_temperature is None else {"temperature": job.model.sent_temperature}),
         }
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
             system = "\n".join(message.text for message in messages if message.type == "system")
             said = [{"role": "user", "content": each.text} for each in messages if each.type != "system"]
             told = {"system": system} if system else {}
-            return {"custom_id": row_key, "params": settings | told | {"messages": said}}
+            params = settings | told | {"messages": said}
+            return {"custom_id": row_key, "params": params | job.model.extra_body}
 
         return line_of
 
@@ -90,6 +111,7 @@ ANTHROPIC = Anthropic(
     base_url="https://api.anthropic.com",
     api_key_env="ANTHROPIC_API_KEY",
     price_id="anthropic",
+    api="messages",
     max_temperature=1.0,
     # https://platform.claude.com/docs/en/build-with-claude/batch-processing
     max_requests=100_000,
@@ -97,6 +119,7 @@ ANTHROPIC = Anthropic(
     has_live_lane=False,
     has_schemas=False,
     has_probabilities=False,
+    has_reasoning_effort=False,
 )
 
 

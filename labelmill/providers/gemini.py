@@ -41,14 +41,20 @@ from labelmill.providers.protocol import (
     RowError,
     no_note,
 )
+from labelmill.providers.request_fields import merged_body
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in, moment_in, name_in, words_in
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm
 
+_FIELDS = {"generationConfig": "generation_config"}
+"""The other spelling of what a request has here already: with both, it would be refused."""
+
 
 class Gemini(Provider):
     """Its batches take the system message apart; here they are asked for no schema and no token probabilities."""
+
+    sends_own_fields = True
 
     def headers(self, api_key: str) -> dict[str, str]:
         """The key."""
@@ -56,7 +62,12 @@ class Gemini(Provider):
 
     def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:  # noqa: ARG002
         """A row key beside a request; the batch has the model."""
-        settings = {"temperature": job.model.temperature, "max_output_tokens": form.max_tokens}
+        temperature = job.model.sent_temperature
+        settings = {
+            **({} if temperature is None else {"temperature": temperature}),
+            "max_output_tokens": form.max_tokens,
+        }
+        extra = {_FIELDS.get(name, name): value for name, value in job.model.extra_body.items()}
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
             system = [{"text": message.text} for message in messages if message.type == "system"]
@@ -67,7 +78,7 @@ class Gemini(Provider):
             ]
             told = {"system_instruction": {"parts": system}} if system else {}
             request = {"contents": said, **told, "generation_config": settings}
-            return {"metadata": {"key": row_key}, "request": request}
+            return {"metadata": {"key": row_key}, "request": merged_body(request, extra)}
 
         return line_of
 
@@ -81,10 +92,12 @@ GEMINI = Gemini(
     base_url="https://generativelanguage.googleapis.com/v1beta",
     api_key_env="GOOGLE_API_KEY",
     price_id="google",
+    api="generate_content",
     max_bytes=20_000_000,
     has_live_lane=False,
     has_schemas=False,
     has_probabilities=False,
+    has_reasoning_effort=False,
 )
 
 

@@ -65,9 +65,15 @@ def endpoint_of(
         JobRefused: it stays open whether a practice provider answers there.
     """
     if provider_of(model).is_practice:
-        return Endpoint(model_base_url, api_key_env_of(model), practice=True)
+        return endpoint_at(model, model_base_url, practice=True)
     base_url = model_base_url or address_of(model, environment)
-    return Endpoint(base_url, api_key_env_of(model), practice=is_loopback(base_url) and is_practice(base_url))
+    return endpoint_at(model, base_url, practice=is_loopback(base_url) and is_practice(base_url))
+
+
+def endpoint_at(model: Model, base_url: str | None, *, practice: bool) -> Endpoint:
+    """A job's endpoint at an address. Labelmill's own practice provider gets none of the job's headers: it has no use for them."""
+    headers = () if provider_of(model).is_practice else tuple(model.headers.items())
+    return Endpoint(base_url, api_key_env_of(model), practice, headers)
 
 
 def client_of(job: LabelJob, endpoint: Endpoint) -> BatchClient:

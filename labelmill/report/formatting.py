@@ -242,6 +242,7 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("of these cached", f"{record.cached_input_tokens:,}"),
         *_descriptions(record),
         ("output tokens", f"{record.output_tokens:,}"),
+        *([("of these thoughts", f"{record.reasoning_tokens:,}")] if record.reasoning_tokens else []),
         (f"cost{paid}", cost_words(record.cost_usd, record.cost_known_usd)),
         *_saving(record),
         ("cost per 1,000 labels", _per_thousand(record)),

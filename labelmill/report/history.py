@@ -25,6 +25,7 @@ PRACTICE_NOTE = "nothing was paid; the cost is what the named model would have c
 NO_RECORD = "no record"
 _LEAVE_OUT = (
     "cached",
+    "of these thoughts",
     "output tokens",
     "input tokens",
     "requests",
@@ -125,6 +126,7 @@ def _table(
     rows = list(rows)
     is_repriced = any("repriced_usd" in row for row in rows)
     has_batches = any(row["requests_by_batch"] for row in rows)
+    has_thoughts = any(row["reasoning_tokens"] for row in rows)
     costs = ["cost then", "cost at today's prices"] if is_repriced else ["cost"]
     saved = ["saved by batches"] if has_batches else []
 
@@ -139,6 +141,7 @@ def _table(
             f"{row['input_tokens']:,}",
             "–" if cached is None else f"{cached:.1%}",
             f"{row['output_tokens']:,}",
+            *([f"{row['reasoning_tokens']:,}"] if has_thoughts else []),
             cost_words(row["cost_usd"], row["cost_known_usd"]),
             *([usd(row["repriced_usd"])] if is_repriced else []),
             *([saved_words(row)] if has_batches else []),
@@ -148,6 +151,7 @@ def _table(
 
     names = [heading, *(["status"] if status else [])]
     counts = ["texts", "labels", "requests", "input tokens", "cached", "output tokens"]
+    counts += ["of these thoughts"] if has_thoughts else []
     return FittingTable(
         [*names, *counts, *costs, *saved, "per 1,000 labels", "unseen, at most"],
         [cells(row, row[key], *([ending_words(row["kind"], row[status])] if status else [])) for row in rows],
