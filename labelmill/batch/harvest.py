@@ -25,6 +25,7 @@ from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt, Outcome, Tried, outcomes_of
 from labelmill.question.failures import FORM_KIND, Failure
 from labelmill.question.judge import Judge, failed_attempt
+from labelmill.question.thinking import was_cut_in_thoughts
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
 SEVERAL = 3
@@ -55,7 +56,8 @@ class HarvestResult:
     """What came of a batch: an outcome for each text that was asked, or may have been.
 
     `everyones` quotes the provider where it refused what no text could have caused; its texts stay pending. `of_form` is the
-    refusal of a field that all were sent with, and the same texts are sent again in another form.
+    refusal of a field that all were sent with, and the same texts are sent again in another form. `cut_in_thoughts` tells that
+    answers ran out of room for thoughts.
     """
 
     outcomes: Sequence[Outcome] = ()
@@ -63,6 +65,7 @@ class HarvestResult:
     answered: int = 0
     of_form: Failure | None = None
     tally: Tally | None = None
+    cut_in_thoughts: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,17 +175,19 @@ class AnswerReader:
         return replace(outcome, final=final, ended=ended, live_cost_usd=live_cost)
 
 
-def harvest_of(
+def harvest_of(  # noqa: PLR0913  (a harvest depends on all of these)
     rows: Rows,
     row_keys: pl.DataFrame,
     reader: AnswerReader,
     state: BatchState,
     *,
     others_were_answered: bool = False,
+    room_can_grow: bool = False,
 ) -> HarvestResult:
     """What came of a batch's rows, with `row_keys` as `REQUESTS_SCHEMA` has them.
 
-    `others_were_answered` tells that other texts of the same task have had answers in this run.
+    `others_were_answered` tells that other texts of the same task have had answers in this run, `room_can_grow` that texts
+    whose answers ran out of room for thoughts get more: they are no sign that a further batch would be no better.
     """
     tried = {row.pop("row_key"): Tried(**row) for row in row_keys.iter_rows(named=True)}
     failures, everyones = _judged(rows, reader, tried, others_were_answered=others_were_answered)
@@ -200,10 +205,12 @@ def harvest_of(
             for one in outcomes
         ]
     once = {key for key in lost if not tried[key].attempts}
-    counted = [one for one in outcomes if one.last.row_key not in once]
+    cut = {key for key, answer in rows.answers.items() if was_cut_in_thoughts(answer)}
+    mended = once | (cut if room_can_grow else set())
+    counted = [one for one in outcomes if one.last.row_key not in mended]
     of_form = next((one for one in failures.values() if one.kind == FORM_KIND), None)
     tally = _tally_of(counted, outcomes, lost, was_told=bool(rows.told))
-    return HarvestResult(outcomes, everyones, len(rows.answers), of_form, tally)
+    return HarvestResult(outcomes, everyones, len(rows.answers), of_form, tally, bool(cut))
 
 
 def _judged(

@@ -16,12 +16,12 @@ from labelmill.batch.record import BatchFolder, BatchRecord, BatchStep
 from labelmill.batch.requests import NoRoom, RequestsFile, RequestWriter, Room
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.money.budget import Budget
 from labelmill.money.prices import Lane, Price
 from labelmill.providers.dialect import Dialect, SpokenDialect
-from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.protocol import BatchClient, BatchRefused, BatchState, BatchUnreachable
-from labelmill.providers.table import api_key_env_of, client_of, price_of
+from labelmill.providers.table import client_of, endpoint_at, price_of
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
@@ -79,6 +79,10 @@ class BatchContext(Protocol):
     def stop_signal(self) -> StopSignal:
         """Set where a further batch would be no better."""
 
+    @property
+    def thoughts(self) -> ThoughtRoom:
+        """The room that answers have for thoughts."""
+
     def take_numbers(self, count: int = 1) -> int:
         """Take chunk numbers of the run, which its ledger parts are named by; returns the first."""
 
@@ -123,7 +127,7 @@ class OutstandingBatches:
     def client(self, record: BatchRecord) -> BatchClient:
         """Who speaks to a batch's provider. A real batch stays where it went; practice has a new address in each run."""
         base_url = self.run.base_url if record.practice else record.base_url
-        return client_of(record.job, Endpoint(base_url, api_key_env_of(record.job.model), self.run.practice))
+        return client_of(record.job, endpoint_at(record.job.model, base_url, practice=self.run.practice))
 
     def price(self, record: BatchRecord, lane: Lane) -> Price | None:
         """What a batch's tokens cost on a lane, by the job that sent it."""
@@ -169,7 +173,7 @@ class OutstandingBatches:
         """
         run, group = self.run, unsent.groups[0]
         price = price_of(run.job.model, run.job.price, run.base_url, "batch")
-        dialect = run.spoken_dialect.now
+        dialect, thought_room = run.spoken_dialect.now, run.thoughts.tokens
         writer = RequestWriter(
             run.job,
             run.base_url,
@@ -177,6 +181,7 @@ class OutstandingBatches:
             is_correction=group.is_correction,
             under_schema=group.under_schema,
             dialect=dialect,
+            widened=run.thoughts.widened,
         )
         name = self.folder.new_name(run.run_id)
         requests = self.folder.path / name / "requests.jsonl"
@@ -188,13 +193,15 @@ class OutstandingBatches:
                 requests.unlink()
                 requests.parent.rmdir()
                 return None if written.bound is None else NoRoom(written.bound, written.next_usd)
-            self._make(self._intend(name, group, written, dialect), requests)
+            self._make(self._intend(name, group, written, dialect, thought_room), requests)
         finally:
             requests.unlink(missing_ok=True)
         unsent.move(written.size.requests)
         return None
 
-    def _intend(self, name: str, group: RequestGroup, written: RequestsFile, dialect: Dialect) -> BatchRecord:
+    def _intend(
+        self, name: str, group: RequestGroup, written: RequestsFile, dialect: Dialect, thought_room: int
+    ) -> BatchRecord:
         run, size = self.run, written.size
         record = BatchRecord(
             name=name,
@@ -207,6 +214,7 @@ class OutstandingBatches:
             is_correction=group.is_correction,
             under_schema=group.under_schema,
             dialect=dialect,
+            thought_room=thought_room,
             texts=size.requests,
             estimated_tokens=size.tokens,
             worst_case_usd=size.worst_case_usd,

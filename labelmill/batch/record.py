@@ -45,7 +45,8 @@ class BatchRecord(BaseModel):
     """One batch, from before it is sent until its answers are in the ledger.
 
     `job` is the job as it was when the batch was made: its answers are read by it, and go into the ledger of `task_key`.
-    `is_correction`, `under_schema` and `dialect` tell how its texts were asked; earlier versions lack the last. `worst_case_usd` is what it may cost at most, None
+    `is_correction`, `under_schema` and `dialect` tell how its texts were asked, `thought_room` how many tokens an answer may
+    take for thoughts; earlier versions lack the last two. `worst_case_usd` is what it may cost at most, None
     where the price is unknown; `estimated_tokens` is what it takes of the provider's queue. `fingerprint` is the SHA-256 of
     the file of requests. `missing_since_utc` is since when it is looked for in vain, None while it is found. `harvest_part` names the ledger
     part its answers go into, noted before that part is written. `unready_since_utc` is since when the batch has ended without
@@ -66,6 +67,7 @@ class BatchRecord(BaseModel):
     is_correction: bool
     under_schema: bool
     dialect: Dialect | None = None
+    thought_room: int = 0
     texts: int
     estimated_tokens: int
     worst_case_usd: Decimal | None

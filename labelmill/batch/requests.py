@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from labelmill.live.pace import FIRST_TOKENS_PER_BYTE
 from labelmill.money.prices import Price, cost_of
 from labelmill.providers.dialect import Dialect
 from labelmill.providers.table import provider_of
-from labelmill.question.form import worst_case_of
+from labelmill.question.form import AnswerForm, worst_case_of
 from labelmill.question.prompt import correction_of, prompt_of
 from labelmill.store.files import written_whole
 
@@ -99,6 +99,7 @@ class RequestWriter:
         is_correction: whether the texts are asked again after an answer that was no label.
         under_schema: whether they are bound as corrections are, whatever the job's own form is.
         dialect: what is known of the endpoint's; its provider's usual one unless given.
+        widened: gives a form the room for thoughts that there is now.
     """
 
     def __init__(  # noqa: PLR0913  (a request is told by all of these)
@@ -110,12 +111,13 @@ class RequestWriter:
         is_correction: bool,
         under_schema: bool,
         dialect: Dialect | None = None,
+        widened: Callable[[AnswerForm], AnswerForm] = lambda form: form,
     ) -> None:
         self._job = job
         self._price = price
         self._is_correction = is_correction
         self._dialect = dialect or provider_of(job.model).dialect
-        self.form = self._dialect.form_of(job, is_correction=under_schema)
+        self.form = widened(self._dialect.form_of(job, is_correction=under_schema))
         self._prompt = prompt_of(job)
         self._line_of = provider_of(job.model).batch_lines(job, base_url, self.form)
 
@@ -126,7 +128,8 @@ class RequestWriter:
         )
         messages = self._dialect.arranged(self._prompt.format_messages(text=text, correction=correction))
         line = json.dumps(self._line_of(row_key, messages), ensure_ascii=False) + "\n"
-        worst = worst_case_of(messages, self.form.max_tokens, self.form.bound_by)
+        extra = self._job.model.extra_body
+        worst = worst_case_of(messages, self.form.max_tokens, self.form.bound_by, extra)
         tokens = round(worst.input_tokens * FIRST_TOKENS_PER_BYTE)
         encoded = line.encode(errors="replace")
         return encoded, Size(1, len(encoded), tokens, cost_of(worst, self._price))

@@ -18,6 +18,7 @@ from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import environment_mistakes
 from labelmill.providers.practice import practice_mistakes
 from labelmill.providers.protocol import Provider
+from labelmill.providers.request_fields import header_variable_mistakes
 from labelmill.providers.table import address_of, endpoint_of, provider_of
 
 Found = Iterable[tuple[str, str]]
@@ -143,6 +144,7 @@ def _endpoint_mistakes(
     except JobRefused as refused:
         return refused.mistakes
     mistakes = _key_mistakes(draft, endpoint)
+    mistakes += _at(draft, header_variable_mistakes(dict(endpoint.headers)))
     if sections.run is not None:
         mistakes += _at(draft, budget_mistakes(sections.run, model, sections.price, endpoint.base_url))
     return mistakes

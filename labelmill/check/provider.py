@@ -56,7 +56,7 @@ def answering_endpoint(job: LabelJob, model_base_url: str | None = None) -> Endp
         JobRefused: with what was found, before anything costs.
     """
     endpoint = endpoint_of(job.model, model_base_url)
-    asked = (endpoint, endpoint.practice or hash(endpoint.api_key()))
+    asked = (endpoint, endpoint.practice or hash((endpoint.api_key(), *endpoint.own_headers().values())))
     if time.monotonic() - _answering.get(asked, -math.inf) > _ANSWERING_SECONDS:
         if mistakes := endpoint_mistakes(endpoint, job.model):
             raise JobRefused(mistakes)
@@ -65,7 +65,7 @@ def answering_endpoint(job: LabelJob, model_base_url: str | None = None) -> Endp
 
 
 _answering: dict[tuple[Endpoint, int], float] = {}
-"""When endpoints were last found to answer, in monotonic seconds, each with its key's hash."""
+"""When endpoints were last found to answer, in monotonic seconds, each with the hash of its key and its headers."""
 
 
 def endpoint_mistakes(
@@ -131,10 +131,11 @@ def _listed(
     endpoint: Endpoint, base_url: str, model: Model, timeout_seconds: float, environment: Mapping[str, str]
 ) -> ListedModels:
     provider, key = provider_of(model), endpoint.api_key(environment)
+    headers = endpoint.own_headers(environment)
     try:
-        return provider.list_models(base_url, key, timeout_seconds, environment)
+        return provider.list_models(base_url, key, timeout_seconds, environment, headers)
     except Exception as error:
         if not is_beyond_doubt(error):
             raise
     time.sleep(_RETRY_SECONDS)
-    return provider.list_models(base_url, key, timeout_seconds, environment)
+    return provider.list_models(base_url, key, timeout_seconds, environment, headers)

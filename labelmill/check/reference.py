@@ -112,6 +112,8 @@ def _type_of_choice(choice: Schema) -> str:
         return _listed((json.dumps(value) for value in values), " or ")
     if choice["type"] == "array":
         return f"list of {_type(choice['items'])}"
+    if choice.get("additionalProperties") is True:
+        return "table"
     if choice["type"] == "object":
         each = choice["additionalProperties"]
         return f"table: a name and a {_type(each) if isinstance(each, Mapping) else 'value'} each"

@@ -15,11 +15,14 @@ from labelmill.money.usage import Usage
 from labelmill.question.failures import POLICY_OF_KIND, Policy
 from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
 from labelmill.question.prompt import PROBLEM_WORDS, correction_of, language_of, prompt_of
+from labelmill.question.thinking import thinks
 
 TOKENS_PER_ASCII_BYTE = 0.25
 TOKENS_PER_OTHER_BYTE = 0.4
 """Between newer tokenizers (a Chinese character of three bytes is about one token) and older ones."""
 TOKENS_PER_MESSAGE = 4
+EXPECTED_THOUGHTS = 300
+"""Of a model that is known to think, about a short text at its usual effort."""
 
 
 class Amounts(BaseModel):
@@ -62,7 +65,8 @@ def estimate_of(
     messages = [prompt.format_messages(text=text) for text in texts]
     form = form_of(job)
     expected = [expected_usage_of(job, asked, form) for asked in messages]
-    once = [worst_case_of(asked, form.max_tokens, form.bound_by) for asked in messages]
+    extra = job.model.extra_body
+    once = [worst_case_of(asked, form.max_tokens, form.bound_by, extra) for asked in messages]
     again = [worst_case_again_of(job, asked) for asked in messages]
     prices = {"live": price, "batch": batch_price}
     most = job.run.max_attempts + job.run.max_answers - 1
@@ -101,6 +105,7 @@ def expected_usage_of(job: LabelJob, messages: Sequence[BaseMessage], form: Answ
     sent = sum(expected_tokens_of(message.text) + TOKENS_PER_MESSAGE for message in messages)
     answers = [f'{{"label": "{name}"}}' if form.response_format else name for name in job.labels]
     said = fmean(expected_tokens_of(answer) for answer in answers)
+    said += EXPECTED_THOUGHTS if thinks(job.model) else 0
     return Usage(math.ceil(sent), 0, min(form.max_tokens, math.ceil(said)))
 
 
@@ -120,7 +125,7 @@ def worst_case_again_of(job: LabelJob, messages: Sequence[BaseMessage]) -> Usage
         if POLICY_OF_KIND[kind] is Policy.ASK_AGAIN
     ]
     longest = max(corrections, key=lambda message: len(message.text.encode()))
-    return worst_case_of([*messages, longest], form.max_tokens, form.bound_by)
+    return worst_case_of([*messages, longest], form.max_tokens, form.bound_by, job.model.extra_body)
 
 
 def _sum(costs: Sequence[Decimal | None]) -> float | None:

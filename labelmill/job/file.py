@@ -12,9 +12,19 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
+from labelmill.job.headers import secret_header
 from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Price, Prompt, Run, Source
 
 _SECRET_NAME = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|password|authorization)$", re.IGNORECASE)
+_SECRET_FIELD = re.compile(
+    r"(^|[-_])(api[-_]?key|secret|password|authorization|(access|auth|bearer|id|refresh)[-_]?token)$",
+    re.IGNORECASE,
+)
+"""The same in a request's own fields, among which are such as `prompt_cache_key` and `eos_token`."""
+_SECRET_HEADER = re.compile(
+    r"(^|[-_])(api[-_]?key|key|token|secret|password|authorization|auth|cookie|credentials?|signature)$",
+    re.IGNORECASE,
+)
 _SECRET_VALUE = re.compile(
     # A long piece with a digit in it, so that a folder such as sk-headlines-2026 is no key.
     r"\b(sk|pk|rk|gsk|xai|hf|ghp)[-_]([A-Za-z0-9]*[-_])*(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}"
@@ -175,7 +185,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def _shown(place: str, value: object) -> str:
-    if place == "model.api_key_env" or _secrets_in(value, place):
+    if place.startswith(("model.api_key_env", "model.headers")) or _secrets_in(value, place):
         return "what may be a key"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
@@ -202,13 +212,20 @@ def _secrets_in(values: Any, place: str = "") -> list[tuple[str, str]]:
     return [(place, _HELD_KEY)] if is_key else []
 
 
-def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:
+def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:  # noqa: PLR0911  (each place has its rule)
     if _SECRET_VALUE.search(name):
         return [(place, _HELD_KEY)]
     inner = f"{place}.{name}" if place else name
     if place.startswith(_SETTINGS) and isinstance(value, str):
         is_told = _VARIABLE.fullmatch(value) is None and value and _SECRET_NAME.search(name)
         return [(inner, _HELD_IN_SETTINGS)] if is_told or _SECRET_VALUE.search(value) else []
+    if place == "model.headers" and isinstance(value, str):
+        is_key = secret_header(value) is None and (_SECRET_VALUE.search(value) or _SECRET_HEADER.search(name))
+        return [(inner, _HELD_HEADER)] if value and is_key else []
+    if place.startswith("model.extra_body"):
+        if isinstance(value, str) and value and _SECRET_FIELD.search(name):
+            return [(inner, _HELD_KEY)]
+        return _secrets_in(value, inner)
     if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(name):
         return [(inner, _HELD_KEY)]
     return _secrets_in(value, inner)
@@ -225,6 +242,10 @@ _VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _HELD_IN_SETTINGS = (
     "a job must not hold a key; take it out, put it into the environment or into .env, and name its variable here as "
     '"env:NAME"'
+)
+_HELD_HEADER = (
+    "a job must not hold a key; put it into the environment or into .env, and name its variable in its place: "
+    '"env:GATEWAY_KEY", or "Bearer env:GATEWAY_KEY"'
 )
 
 

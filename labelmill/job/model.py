@@ -120,10 +120,16 @@ class Model(Section):
     """How the label set is enforced: a short plain answer matched exactly (2 to 4 output tokens); `schema`: the provider's
     structured output (about 10); `choice`: the endpoint's own means to allow an answer nothing but a label, such as vLLM's
     choices or llama.cpp's grammar, and a schema where there are none. Which it has is found out by the run."""
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    """0 gives the most repeatable labels. Some reasoning models accept only 1."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | Literal["unset"] = 0.0
+    """0 gives the most repeatable labels. `unset` leaves it out of the request: some reasoning models refuse it, or accept
+    only 1."""
     max_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """The longest answer, in tokens. `auto` leaves room for the longest label. Reasoning models need more."""
+    """The longest answer, in tokens, with the thoughts of a model that thinks first. `auto` leaves room for the longest label,
+    and for thoughts where the model is known for them or its first answers show them."""
+    reasoning_effort: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)] | None = (
+        None
+    )
+    """How much a reasoning model thinks, in the provider's word, such as `low`, `minimal` or `none`."""
     confidence: bool = False
     """Ask for token log-probabilities and fill `label_confidence`. Not every endpoint has them."""
     base_url: Annotated[str, AfterValidator(web_address)] | None = None
@@ -136,11 +142,20 @@ class Model(Section):
     `OPENAI_API_KEY`. The key itself never stands in a job."""
     timeout_seconds: Seconds = 60.0
     """How long to wait for one answer."""
+    extra_body: dict[str, Any] = {}
+    """What else goes into the body of each request, as it is: `docs/model-settings.md` has examples."""
+    headers: dict[str, str] = {}
+    """What else goes into the headers of each request. A secret one names its environment variable: `"env:GATEWAY_KEY"`."""
     class_name: Annotated[str, Field(pattern=CLASS_PATTERN)] | None = Field(default=None, alias="class")
     """With the provider `langchain`, the chat model's class as `"langchain_ollama:ChatOllama"`. It comes from a package named
     `langchain_…`, unless the environment allows another (`LABELMILL_LANGCHAIN_PACKAGES`)."""
     settings: dict[str, Annotated[JsonValue, WithJsonSchema({})]] = {}
     """What that class is given beside the fields above, by its own names. A key is named by its variable: `"env:NAME"`."""
+
+    @property
+    def sent_temperature(self) -> float | None:
+        """The temperature that a request holds; None where it holds none."""
+        return None if self.temperature == "unset" else self.temperature
 
 
 class Prompt(Section):

@@ -1,15 +1,16 @@
 """The chain: `prompt | model | parser`."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import Field
@@ -26,15 +27,29 @@ from labelmill.question.failures import Failure, Policy
 from labelmill.question.form import AnswerForm, worst_case_of
 from labelmill.question.judge import Judge
 from labelmill.question.prompt import prompt_of
+from labelmill.question.thinking import refuses_room, room_for_thoughts, was_cut_in_thoughts
 
 _REFUSED = frozenset({"denied", "bad_request"})
 OUTCOME = "outcome"
-"""Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ...}`."""
+"""Where a message's metadata says what the answer amounts to: `{"label": ...}`, or `{"failure": ..., "message": ..., "lacked_room": ...}`."""
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How a text is asked at a moment: in which dialect, and with how many tokens for thoughts.
+
+    It is in words alone where it is not `is_bound`. Where it `is_texts`, a refusal of whatever field is the text's own.
+    """
+
+    dialect: Dialect
+    room: int
+    is_bound: bool = True
+    is_texts: bool = False
 
 
 @dataclass(frozen=True)
 class _Way:
-    """How a text is asked at a moment: by which model, and in which form. `least_case` is a request's for a text of nothing."""
+    """By which model a text is asked, and in which form. `least_case` is a request's for a text of nothing."""
 
     live_model: LiveModel
     form: AnswerForm
@@ -42,7 +57,7 @@ class _Way:
 
 
 class Ways:
-    """A job's models on the live lane, one for each dialect that its endpoint turns out to speak. Threads share it.
+    """A job's models on the live lane, one for each form that its endpoint turns out to need. Threads share it.
 
     Args:
         job: what is asked.
@@ -57,32 +72,42 @@ class Ways:
     ) -> None:
         self.spoken = spoken
         self.is_correction = is_correction
+        self.room = room_for_thoughts(job.model)
+        """What the job's own forms have for thoughts."""
         self._job = job
         self._chat = partial(provider_of(job.model).chat, job, base_url, api_key)
         self._nothing = prompt_of(job).format_messages(text="")
-        self._ways: dict[tuple[Dialect, bool], _Way] = {}
+        self._ways: dict[tuple[Dialect, int, bool], _Way] = {}
         self._lock = threading.Lock()
 
-    def way(self, dialect: Dialect, *, is_bound: bool = True) -> _Way:
-        """The way to ask in a dialect; in words alone where nothing is to bind the answer."""
+    def way(self, dialect: Dialect, room: int | None = None, *, is_bound: bool = True) -> _Way:
+        """The way to ask in a dialect, in words alone where nothing is to bind the answer; with the job's own room for thoughts unless told."""
+        room = self.room if room is None else room
+        key = (dialect, room, is_bound)
         with self._lock:
-            known = self._ways.get((dialect, is_bound))
+            known = self._ways.get(key)
             if known is None:
                 speaking = dialect if is_bound else replace(dialect, bindings=())
-                form = speaking.form_of(self._job, is_correction=self.is_correction)
-                least = worst_case_of(dialect.arranged(self._nothing), form.max_tokens, form.bound_by)
-                known = self._ways[dialect, is_bound] = _Way(self._chat(form), form, least)
+                own = speaking.form_of(self._job, is_correction=self.is_correction)
+                form = replace(own, max_tokens=own.max_tokens + room - self.room)
+                least = self.worst_case_of(dialect.arranged(self._nothing), form)
+                known = self._ways[key] = _Way(self._chat(form), form, least)
             return known
+
+    def worst_case_of(self, messages: Sequence[BaseMessage], form: AnswerForm) -> Usage:
+        """The most tokens that a request can come to, with what the job adds to it."""
+        return worst_case_of(messages, form.max_tokens, form.bound_by, self._job.model.extra_body)
 
 
 class GuardedChatModel(BaseChatModel):
     """A provider's live model behind the guard, which sees whatever comes of every request.
 
     A request's metadata names its `row_key` and `chunk`, and may name `most_attempts`. Where the endpoint refuses the form of
-    a request, the text is asked in the next one; each of these is a request, and none of them a retry.
+    a request, the text is asked in the next one, and with less room for thoughts where it may be the room; each of these is a
+    request, and none of them a retry. All of these steps take something away, so that they come to an end.
     """
 
-    ways: Any = Field(exclude=True)
+    ways: Any = Field(exclude=True, repr=False)
     guard: RequestGuard = Field(exclude=True)
     judge: Judge = Field(exclude=True)
     settings: dict[str, Any]
@@ -96,65 +121,96 @@ class GuardedChatModel(BaseChatModel):
     ) -> ChatResult:
         metadata = run_manager.metadata if run_manager else {}
         spoken, is_correction = self.ways.spoken, self.ways.is_correction
-        dialect, is_bound, is_texts = spoken.now, True, False
+        manner, rooms = _Manner(spoken.now, self._room_now()), list[int]()
         while True:
-            may_be_binding = is_bound and spoken.may_be_refused(dialect, is_correction=is_correction)
+            may_be_binding = manner.is_bound and spoken.may_be_refused(
+                manner.dialect, is_correction=is_correction
+            )
             try:
-                answer, attempt = self._ask(
-                    messages, metadata, dialect, is_bound=is_bound, may_be=may_be_binding, is_texts=is_texts
-                )
+                answer, attempt = self._ask(messages, metadata, manner, may_be_binding=may_be_binding)
+                break
             except FormIsStale:
-                dialect = spoken.now
-                continue
+                manner = replace(manner, dialect=spoken.now)
             except RequestFailed as failed:
                 failure = failed.failure
+                less = self._less_room(manner.room, failure)
                 if failure.policy is Policy.OTHER_FORM:
-                    following = spoken.after(
-                        dialect, failure.refused_field or "", is_correction=is_correction
-                    )
-                    if following is None and not self.guard.breaker.has_answers:
-                        raise self.guard.stop_over(failure) from None
-                    # What others are answered in is no form that the endpoint refuses: the refusal is this text's.
-                    is_texts = following is None
-                    dialect = following or dialect
-                    continue
-                if may_be_binding and failure.kind in _REFUSED and not failure.is_account:
-                    is_bound = False  # whatever was meant: a text that is answered so tells what it was
-                    continue
-                raise
-            break
-        if is_bound:
-            spoken.learn(dialect, answer, attempt, is_correction=is_correction)
-        else:
-            spoken.doubt_binding(dialect, is_correction=is_correction)
-        return ChatResult(generations=[ChatGeneration(message=message_of(answer, attempt))])
+                    manner = self._in_another_form(manner, failure)
+                elif less < manner.room:
+                    rooms.append(manner.room)
+                    manner = replace(manner, room=less)
+                elif may_be_binding and failure.kind in _REFUSED and not failure.is_account:
+                    # Whatever was meant: a text that is answered so tells what it was.
+                    manner = replace(manner, is_bound=False)
+                else:
+                    raise
+        self._note_refused(*rooms, manner.room)
+        lacked_room = was_cut_in_thoughts(answer) and manner.room < self._room_now()
+        if not manner.is_bound:
+            spoken.doubt_binding(manner.dialect, is_correction=is_correction)
+        elif not lacked_room:
+            spoken.learn(manner.dialect, answer, attempt, is_correction=is_correction)
+        message = message_of(answer, attempt, lacked_room=lacked_room)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
-    def _ask(  # noqa: PLR0913  (a request is told by all of these)
+    def _ask(
         self,
         messages: list[BaseMessage],
         metadata: Mapping[str, Any],
-        dialect: Dialect,
+        manner: _Manner,
         *,
-        is_bound: bool,
-        may_be: bool,
-        is_texts: bool,
+        may_be_binding: bool,
     ) -> tuple[Answer, Attempt]:
-        way, arranged = self.ways.way(dialect, is_bound=is_bound), dialect.arranged(messages)
+        way = self.ways.way(manner.dialect, manner.room, is_bound=manner.is_bound)
+        arranged = manner.dialect.arranged(messages)
+        has_own = not manner.is_bound or manner.is_texts
         asked = Asked(
             metadata.get("row_key", ""),
             metadata.get("chunk", 0),
-            worst_case_of(arranged, way.form.max_tokens, way.form.bound_by),
+            self.ways.worst_case_of(arranged, way.form),
             metadata.get("most_attempts"),
-            may_be,
+            may_be_binding,
             way.least_case,
+            manner.room,
             # Once a text has a form of its own, no other text's matters to it.
-            is_stale=partial(self._is_stale, dialect) if is_bound and not is_texts else lambda: False,
+            is_stale=(lambda: False) if has_own else partial(self._is_stale, manner.dialect),
         )
         send = partial(way.live_model.send, way.live_model.payload_of(arranged))
-        return self.guard.ask(asked, self.judge, partial(_as_texts, send) if is_texts else send)
+        return self.guard.ask(asked, self.judge, partial(_as_texts, send) if manner.is_texts else send)
 
     def _is_stale(self, dialect: Dialect) -> bool:
         return bool(self.ways.spoken.now != dialect)
+
+    def _in_another_form(self, manner: _Manner, failure: Failure) -> _Manner:
+        """How a text is asked after the refusal of a field.
+
+        Raises:
+            RunStopped: there is no other form.
+        """
+        following = self.ways.spoken.after(
+            manner.dialect, failure.refused_field or "", is_correction=self.ways.is_correction
+        )
+        if following is not None:
+            return replace(manner, dialect=following, is_texts=False)
+        if not self.guard.breaker.has_answers:
+            raise self.guard.stop_over(failure) from None
+        # What others are answered in is no form that the endpoint refuses: the refusal is this text's.
+        return replace(manner, is_texts=True)
+
+    def _room_now(self) -> int:
+        own: int = self.ways.room
+        return own if self.guard.thoughts is None else self.guard.thoughts.tokens
+
+    def _less_room(self, room: int, failure: Failure) -> int:
+        """The room to ask with after a refusal; the same where it can't be the room that was refused."""
+        thoughts = self.guard.thoughts
+        return thoughts.less_than(room) if thoughts is not None and refuses_room(failure) else room
+
+    def _note_refused(self, *rooms: int) -> None:
+        """Note the rooms that a text was asked with; it was answered with the last of them."""
+        if self.guard.thoughts is not None:
+            for room, less in pairwise(rooms):
+                self.guard.thoughts.was_refused(room, less)
 
     @property
     def _llm_type(self) -> str:
@@ -174,13 +230,13 @@ class GuardedChatModel(BaseChatModel):
         )
 
 
-def message_of(answer: Answer, attempt: Attempt) -> AIMessage:
+def message_of(answer: Answer, attempt: Attempt, *, lacked_room: bool = False) -> AIMessage:
     """An answer as LangChain's message, with what it amounts to."""
     usage = answer.usage
     outcome = (
         {"label": attempt.label}
         if attempt.label is not None
-        else {"failure": attempt.failure, "message": attempt.message}
+        else {"failure": attempt.failure, "message": attempt.message, "lacked_room": lacked_room}
     )
     return AIMessage(
         content=answer.content,
@@ -197,6 +253,7 @@ def message_of(answer: Answer, attempt: Attempt) -> AIMessage:
             output_tokens=usage.output_tokens,
             total_tokens=usage.input_tokens + usage.output_tokens,
             input_token_details=InputTokenDetails(cache_read=usage.cached_input_tokens),
+            output_token_details=OutputTokenDetails(reasoning=usage.reasoning_tokens),
         ),
     )
 
@@ -234,7 +291,7 @@ def chain_of(  # noqa: PLR0913  (it is where everything comes together)
         settings={
             "provider": job.model.provider,
             "model": job.model.name,
-            "temperature": job.model.temperature,
+            "temperature": job.model.sent_temperature,
             "max_tokens": form.max_tokens,
             "response_format": form.response_format,
         },
@@ -248,4 +305,9 @@ def outcome_in(message: AIMessage) -> str | Failure:
     if "label" in outcome:
         label: str = outcome["label"]
         return label
-    return Failure(outcome["failure"], outcome["message"], said=str(message.content))
+    return Failure(
+        outcome["failure"],
+        outcome["message"],
+        said=str(message.content),
+        lacked_room=outcome["lacked_room"],
+    )

@@ -17,6 +17,7 @@ from labelmill.errors import BudgetReached, LabelmillError, RunStopped, TextTooD
 from labelmill.job.model import Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.pace import Permit
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget, Reservation
 from labelmill.money.prices import PRACTICE_MODEL, Price, Surcharge, cost_of, surcharge_of
@@ -28,6 +29,7 @@ from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.failures import Failure, Policy
 from labelmill.question.judge import Judge, failed_attempt
+from labelmill.question.thinking import refuses_room, was_cut_in_thoughts
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
@@ -87,8 +89,9 @@ class Asked:
     """One text on its way: its chunk (the lower goes first), and what a request for it may come to.
 
     `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
-    it has had. Where `binding_may_be_refused`, a refusal in whatever words may mean what binds its answer, and it is not sent
-    again as it is. Where it `is_stale` by the time it may go, another form is known to be needed.
+    it has had. `thought_room` are the tokens that its answer may take beside the label. Where `binding_may_be_refused`, a
+    refusal in whatever words may mean what binds its answer, and it is not sent again as it is. Where it `is_stale` by the
+    time it may go, another form is known to be needed.
     """
 
     row_key: str
@@ -97,6 +100,7 @@ class Asked:
     most_attempts: int | None = None
     binding_may_be_refused: bool = False
     least_case: Usage | None = None
+    thought_room: int = 0
     tried: int = 0
     is_stale: Callable[[], bool] = field(default=lambda: False)
 
@@ -113,6 +117,7 @@ class RequestGuard:
         address: where requests go, in words.
         notify: takes what must stand beside the run's numbers.
         is_practice: whether the practice provider may answer.
+        thoughts: the room that answers have for thoughts; it stays what their form says unless this is given.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  (it is where everything comes together)
@@ -126,6 +131,7 @@ class RequestGuard:
         notify: Callable[[str], None] = lambda _: None,
         *,
         is_practice: bool = True,
+        thoughts: ThoughtRoom | None = None,
     ) -> None:
         self.settings = settings
         self.throttle = throttle
@@ -135,6 +141,7 @@ class RequestGuard:
         self.address = address
         self.notify = notify
         self.is_practice = is_practice
+        self.thoughts = thoughts
         self.is_last_pass = False
         self._recorders: dict[int, Recorder] = {}
         self._tried: dict[str, int] = {}
@@ -178,7 +185,8 @@ class RequestGuard:
                 return ending.answer, ending.attempt
             failure = ending.failure or Failure("bad_response", "no answer")
             may_be_binding = asked.binding_may_be_refused and failure.policy is Policy.DOUBT
-            if ending.is_last or may_be_binding or failure.policy not in _ASKED_AGAIN:
+            may_be_room = self._is_of_room(asked, failure)
+            if ending.is_last or may_be_binding or may_be_room or failure.policy not in _ASKED_AGAIN:
                 raise RequestFailed(failure)
             self.throttle.stop_signal.wait_unless_stopped(wait_after(tried, failure, self._jitter))
             self.throttle.stop_signal.raise_if_stopped()
@@ -265,6 +273,12 @@ class RequestGuard:
         """What an ending amounts to beside what the others got; the run's parts take account of it."""
         attempt, failure = ending.attempt, ending.failure
         counts = True
+        if failure is not None and self._is_of_room(asked, failure):
+            # It is asked once more with less; a refused request costs nothing, and this one says nothing of the others.
+            self.throttle.failed(permit, failure, headers)
+            return replace(ending, attempt=replace(attempt, failure="denied"))
+        if attempt.answered and self.thoughts is not None:
+            self.thoughts.was_answered(asked.thought_room)
         if attempt.answered:
             self.throttle.answered(permit, attempt.usage, headers)
         elif failure is not None:
@@ -293,14 +307,29 @@ class RequestGuard:
             attempt = replace(attempt, failure=failure.kind, gave_up=gave_up)
         if attempt.model is not None:
             self.notice_surcharge(surcharge_of(self.price, attempt.model))
+        # What lacked room is asked again with more: nothing is wrong with it, and it stops no run.
+        lacked_room = (
+            self.thoughts is not None
+            and ending.answer is not None
+            and was_cut_in_thoughts(ending.answer)
+            and self.thoughts.was_too_small(asked.thought_room)
+        )
         sentence = self.breaker.add(
-            asked.row_key, failure, number=number, answered=attempt.answered, paused=not counts
+            asked.row_key, failure, number=number, answered=attempt.answered, paused=lacked_room or not counts
         )
         if sentence:
             self.throttle.stop_signal.stop(
                 RunStopped("failed", f"{sentence} (requests go to {self.address})")
             )
         return _Ending(ending.answer, attempt, failure, is_last)
+
+    def _is_of_room(self, asked: Asked, failure: Failure) -> bool:
+        """Whether a refusal may be of the room for thoughts, and there is less to be had."""
+        return (
+            self.thoughts is not None
+            and self.thoughts.can_shrink(asked.thought_room)
+            and refuses_room(failure)
+        )
 
     def notice_surcharge(self, surcharge: Surcharge | None) -> None:
         """Say that a dearer model answers than the one that was asked for; a budget can't be kept by a price that isn't so."""

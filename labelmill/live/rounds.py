@@ -81,6 +81,8 @@ def next_round(questions: Sequence[Question], results: Sequence[Any], job: Label
 def after_failure(question: Question, failure: Failure, job: LabelJob) -> Question | None:
     """The question to ask after a failure; None where the text is done with."""
     if failure.policy is Policy.ASK_AGAIN and question.answers + 1 < job.run.max_answers:
+        if failure.lacked_room:  # nothing was wrong with what it said
+            return replace(question, answers=question.answers + 1)
         correction = correction_after(failure.said, correction_of(job, failure.kind))
         return replace(question, answers=question.answers + 1, correction=correction, under_schema=True)
     return None

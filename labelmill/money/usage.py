@@ -16,13 +16,14 @@ class Usage:
     """Tokens of one answer or of many.
 
     `input_tokens` includes `cached_input_tokens`, which were read from a cache, and `cache_write_input_tokens`, which were
-    written to one; `output_tokens` includes reasoning tokens.
+    written to one; `output_tokens` includes `reasoning_tokens`, the thoughts as far as the provider tells them apart.
     """
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
     cache_write_input_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Self) -> "Usage":
         return Usage(
@@ -30,6 +31,7 @@ class Usage:
             self.cached_input_tokens + other.cached_input_tokens,
             self.output_tokens + other.output_tokens,
             self.cache_write_input_tokens + other.cache_write_input_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     @classmethod
@@ -43,19 +45,22 @@ class Usage:
             return None
         details = metadata.get("input_token_details") or {}
         cached, written = details.get("cache_read") or 0, details.get("cache_creation") or 0
+        reasoning = (metadata.get("output_token_details") or {}).get("reasoning") or 0
         sent, output = metadata["input_tokens"], metadata["output_tokens"]
         rest = (metadata.get("total_tokens") or 0) - sent - output
         if rest >= cached + written > 0:
             sent, rest = sent + cached + written, rest - cached - written
+        # What the total has beyond both is thoughts.
+        answered, reasoning = output + max(rest, 0), reasoning or max(rest, 0)
         written = min(written, sent)
-        return cls(sent, min(cached, sent - written), output + max(rest, 0), written)
+        return cls(sent, min(cached, sent - written), answered, written, min(reasoning, answered))
 
 
 def usage_of(body: object) -> Usage | None:
     """The tokens that a provider's answer tells of, in any of the shapes of `SHAPES`; None where it tells of none.
 
     It never raises, whatever JSON `body` is. What can't be so is not told: a request always has input, and no count is
-    negative, a fraction, a text or true. Where the total is more than input and output, the rest is output.
+    negative, a fraction, a text or true. Where the total is more than input and output, the rest is output: thoughts.
     """
     return next((usage for shape, told in _told(body) if (usage := _usage_in(shape, told)) is not None), None)
 
@@ -107,18 +112,20 @@ def _usage_in(shape: UsageShape, told: Mapping[str, Any]) -> Usage | None:
     reasoning = max((_known(told, place) for place in shape.reasoning), default=0)
     if reasoning > output:  # it can't be part of it
         output += reasoning
+    shown = output
     if (
         cached > sent > 0 and total - sent - output >= cached
     ):  # it can't be part of it, and the total has room
         sent += cached
-    return _usage(sent, cached, max(output, total - sent), written)
+    output = max(output, total - sent)
+    return _usage(sent, cached, output, written, max(reasoning, output - shown))
 
 
-def _usage(sent: int, cached: int, output: int, written: int) -> Usage | None:
+def _usage(sent: int, cached: int, output: int, written: int, reasoning: int) -> Usage | None:
     if not 0 < sent < MAX_TOKENS or output >= MAX_TOKENS:
         return None
     written = min(written, sent)
-    return Usage(sent, min(cached, sent - written), output, written)
+    return Usage(sent, min(cached, sent - written), output, written, reasoning)
 
 
 def _counts(told: object, places: Sequence[Place]) -> list[int]:

@@ -33,7 +33,7 @@ class UsageShape:
         input: tokens that were sent; with `input_beside`, which come on top, all of them.
         output: tokens that were answered; with `output_beside`, which come on top, all of them.
         total: all tokens. What of it is neither input nor output was answered too: thoughts that are shown nowhere.
-        reasoning: tokens of thoughts, which are part of the output unless they are more than it.
+        reasoning: tokens of thoughts, which are part of the output (with `output_beside`) unless they are more than it.
         cached: tokens of the input that were read from a cache, in any of these places; the largest counts.
         written: tokens of the input that were written to a cache, likewise.
         cache_is_beside: whether `cached` and `written` come on top of the input rather than being part of it.
@@ -148,6 +148,7 @@ SHAPES: tuple[UsageShape, ...] = (
         input_beside=(("toolUsePromptTokenCount",),),
         output=("candidatesTokenCount",),
         output_beside=(("thoughtsTokenCount",),),
+        reasoning=(("thoughtsTokenCount",),),
         total=("totalTokenCount",),
         cached=(("cachedContentTokenCount",),),
     ),

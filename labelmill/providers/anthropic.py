@@ -39,7 +39,7 @@ from labelmill.providers.batches import (
 )
 from labelmill.providers.completions import reply_of
 from labelmill.providers.dialect import Dialect
-from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_key
+from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_keys
 from labelmill.providers.environment import shared_http_client
 from labelmill.providers.extras import asks_live, live_mistakes
 from labelmill.providers.failures import failure_of
@@ -56,6 +56,7 @@ from labelmill.providers.protocol import (
     RowError,
     no_note,
 )
+from labelmill.providers.request_fields import header_secrets, sent_headers
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in
 from labelmill.question.answers import Answer
 from labelmill.question.binding import Binding
@@ -64,16 +65,32 @@ from labelmill.question.form import AnswerForm, schema_in
 
 REQUIREMENT = "langchain-anthropic>=1.7,<2"
 _BATCHES = "/v1/messages/batches"
+_THINKS = ("enabled", "adaptive")
 
 
 class Anthropic(Provider):
     """Its Messages API takes the system message apart, and has no token probabilities."""
 
+    sends_own_fields = True
+
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
-        """Also LangChain's model that is not installed, or that won't send such a request."""
+        """Also LangChain's model that is not installed or won't send such a request, and what Claude refuses where it is told to think.
+
+        Source: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+        """
         yield from super().mistakes(model, run, batch)
         if run is not None and asks_live(run):
             yield from live_mistakes(self.name, REQUIREMENT, lambda: _refused_settings(model))
+        thinking = mapping_in(model.extra_body.get("thinking"))
+        if thinking.get("type") in _THINKS and model.sent_temperature not in {None, 1.0}:
+            yield "model.temperature", 'Claude thinks at its own temperature alone; set temperature = "unset"'
+        budget = count_in(thinking.get("budget_tokens"))
+        if isinstance(model.max_tokens, int) and 0 < model.max_tokens <= budget:
+            sentence = (
+                f"found {model.max_tokens:,}, and the thoughts alone may take {budget:,} "
+                '(model.extra_body.thinking.budget_tokens); set more, or "auto"'
+            )
+            yield "model.max_tokens", sentence
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "AnthropicChat":
         """LangChain's model."""
@@ -93,7 +110,7 @@ class Anthropic(Provider):
         settings: dict[str, Any] = {
             "model": job.model.name,
             "max_tokens": form.max_tokens,
-            "temperature": job.model.temperature,
+            **({} if job.model.sent_temperature is None else {"temperature": job.model.sent_temperature}),
         }
         if form.response_format:
             settings["output_config"] = {"format": {"type": "json_schema", "schema": schema_in(form)}}
@@ -102,7 +119,8 @@ class Anthropic(Provider):
             system = "\n".join(message.text for message in messages if message.type == "system")
             said = [{"role": "user", "content": each.text} for each in messages if each.type != "system"]
             told = {"system": system} if system else {}
-            return {"custom_id": row_key, "params": settings | told | {"messages": said}}
+            params = settings | told | {"messages": said}
+            return {"custom_id": row_key, "params": params | job.model.extra_body}
 
         return line_of
 
@@ -116,11 +134,13 @@ ANTHROPIC = Anthropic(
     base_url="https://api.anthropic.com",
     api_key_env="ANTHROPIC_API_KEY",
     price_id="anthropic",
+    api="messages",
     max_temperature=1.0,
     # https://platform.claude.com/docs/en/build-with-claude/batch-processing
     max_requests=100_000,
     max_bytes=256_000_000,
     has_probabilities=False,
+    has_reasoning_effort=False,
     dialect=Dialect(bindings=(Binding.JSON_SCHEMA,)),
 )
 
@@ -139,7 +159,7 @@ class AnthropicChat:
             model=settings.name,
             base_url=base_url,
             api_key=SecretStr(api_key),
-            temperature=settings.temperature,
+            temperature=settings.sent_temperature,
             max_tokens_to_sample=form.max_tokens,
             timeout=settings.timeout_seconds,
             max_retries=0,
@@ -154,7 +174,12 @@ class AnthropicChat:
             {"response_format": form.response_format} if form.response_format else {}
         )
         self._prompt = SharedPrompt(cache_rules()["lifetime_seconds"])
-        self._hide_key = partial(without_key, key=api_key)
+        # As the client takes it beside a message's parameters.
+        self._own: dict[str, Any] = {
+            "extra_body": settings.extra_body,
+            "extra_headers": sent_headers(settings.headers),
+        }
+        self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(settings.headers)))
 
     def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
         """The parameters of a message."""
@@ -176,7 +201,7 @@ class AnthropicChat:
         sent, failed = time.monotonic(), None
         try:
             # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            came: Any = self._client.messages.with_raw_response.create(**payload).http_response
+            came: Any = self._client.messages.with_raw_response.create(**payload, **self._own).http_response
         except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
             came, failed = getattr(error, "response", None), error
         try:

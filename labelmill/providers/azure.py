@@ -12,6 +12,7 @@ Sources: <https://learn.microsoft.com/azure/foundry/openai/api-version-lifecycle
 import atexit
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from labelmill.job.model import LabelJob, Model
 from labelmill.providers.environment import ENVIRONMENT_OF_CLIENTS, http_client_of
 from labelmill.providers.openai import OpenAI
+from labelmill.providers.protocol import NO_HEADERS
+from labelmill.providers.request_fields import sent_headers
 
 if TYPE_CHECKING:
     import httpx2
@@ -71,13 +74,14 @@ class Azure(OpenAI):
         except ValueError:  # whoever checks addresses says so
             return base_url
 
-    def connect(
+    def connect(  # noqa: PLR0913, PLR0917  (as a client takes it)
         self,
         base_url: str,
         api_key: str,
         timeout_seconds: float,
         max_retries: int = 0,
         http_client: "httpx2.Client | None" = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> "openai.OpenAI":
         """OpenAI's client for Azure at the older address; at the newer one, its usual client with Azure's header."""
         import openai  # noqa: PLC0415
@@ -94,6 +98,7 @@ class Azure(OpenAI):
                 timeout=timeout_seconds,
                 max_retries=max_retries,
                 http_client=http_client,
+                default_headers=headers or None,
             )
         return openai.OpenAI(
             base_url=f"{address.root}/openai/v1",
@@ -101,12 +106,16 @@ class Azure(OpenAI):
             timeout=timeout_seconds,
             max_retries=max_retries,
             http_client=http_client,
+            default_headers=headers or None,
         )
 
     def chat_client(self, job: LabelJob, base_url: str, api_key: str) -> dict[str, Any]:
         """Azure's client in place of LangChain's own; nothing is asked asynchronously."""
         connections = _shared(base_url, *map(os.environ.get, ENVIRONMENT_OF_CLIENTS))
-        client = self.connect(base_url, api_key, job.model.timeout_seconds, http_client=connections)
+        headers = sent_headers(job.model.headers)
+        client = self.connect(
+            base_url, api_key, job.model.timeout_seconds, http_client=connections, headers=headers
+        )
         completions = client.chat.completions
         return {"client": completions, "async_client": completions}
 

@@ -140,6 +140,7 @@ class PlainBatchCalls(BatchCalls[httpx.Client]):
     @contextmanager
     def _connected(self) -> Iterator[httpx.Client]:
         with named_errors(self.endpoint), plain_http_client(self._url("")) as http:
+            http.headers.update(self.endpoint.own_headers())
             http.headers.update(self.provider.headers(self.endpoint.api_key()))
             http.timeout = self.timeout_seconds
             yield http

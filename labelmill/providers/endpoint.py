@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Practice
 from labelmill.providers.practice import PracticeServer
+from labelmill.providers.request_fields import header_secrets, sent_headers
 
 NO_KEY = "no-key-needed"
 """What is sent to endpoints that need no key, since the client insists on one."""
@@ -35,13 +36,14 @@ class Endpoint:
     """A provider's endpoint. The key itself is looked up when a request is made, and kept nowhere.
 
     `base_url` is None for a practice provider that is yet to be started. `may_need_key` is false where a provider answers
-    without a key wherever it is.
+    without a key wherever it is. `headers` are the job's own, as the job tells them: a secret one by its environment variable.
     """
 
     base_url: str | None
     api_key_env: str
     practice: bool
     may_need_key: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def needs_key(self) -> bool:
@@ -53,8 +55,12 @@ class Endpoint:
         return may_need and not self.practice and not is_loopback(self.base_url or "")
 
     def hide_key(self, said: AnyStr) -> AnyStr:
-        """The same without the key, as `without_key`."""
-        return without_key(said, self.api_key())
+        """The same without the key and without the secrets of the job's own headers, as `without_keys`."""
+        return without_keys(said, (self.api_key(), *header_secrets(dict(self.headers))))
+
+    def own_headers(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The job's own headers as they are sent."""
+        return sent_headers(dict(self.headers), environment)
 
     def api_key(self, environment: Mapping[str, str] = os.environ) -> str:
         """The key to send, without the line break that a file or a shell may have left at its end."""
@@ -71,6 +77,13 @@ def without_key(said: AnyStr, key: str) -> AnyStr:
     if isinstance(said, str):
         return said.replace(key, "[key]")
     return said.replace(key.encode(errors="surrogateescape"), b"[key]")
+
+
+def without_keys(said: AnyStr, keys: Iterable[str]) -> AnyStr:
+    """The same for several, the longest first: one may be a part of another."""
+    for key in sorted(keys, key=len, reverse=True):
+        said = without_key(said, key)
+    return said
 
 
 @contextmanager

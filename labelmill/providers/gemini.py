@@ -50,6 +50,7 @@ from labelmill.providers.protocol import (
     RowError,
     no_note,
 )
+from labelmill.providers.request_fields import merged_body
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in, moment_in, name_in, words_in
 from labelmill.question.answers import Answer
 from labelmill.question.binding import Binding
@@ -58,15 +59,23 @@ from labelmill.question.form import AnswerForm, schema_in
 
 REQUIREMENT = "langchain-google-genai>=4.4,<5"
 
+_FIELDS = {"generationConfig": "generation_config"}
+"""The other spelling of what a request has here already: with both, it would be refused."""
+
 
 class Gemini(Provider):
     """Both lanes take the system message apart. Not every model has token probabilities: Gemini says so itself."""
+
+    sends_own_fields = True
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """Also LangChain's model that is not installed, or that won't send such a request."""
         yield from super().mistakes(model, run, batch)
         if run is not None and asks_live(run):
             yield from live_mistakes(self.name, REQUIREMENT, lambda: _refused_settings(model))
+            sentence = 'goes along on the batch lane alone with Gemini; take it out, or set lane = "batch"'
+            told = (("model.extra_body", model.extra_body), ("model.headers", model.headers))
+            yield from ((place, sentence) for place, value in told if value)
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "GeminiChat":
         """LangChain's model."""
@@ -78,14 +87,16 @@ class Gemini(Provider):
 
     def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:  # noqa: ARG002
         """A row key beside a request; the batch has the model."""
+        temperature = job.model.sent_temperature
         settings: dict[str, Any] = {
-            "temperature": job.model.temperature,
+            **({} if temperature is None else {"temperature": temperature}),
             "max_output_tokens": form.max_tokens,
         }
         if form.response_format:
             settings |= {"response_mime_type": "application/json", "response_json_schema": schema_in(form)}
         if job.model.confidence:
             settings["response_logprobs"] = True
+        extra = {_FIELDS.get(name, name): value for name, value in job.model.extra_body.items()}
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
             system = [{"text": message.text} for message in messages if message.type == "system"]
@@ -96,7 +107,7 @@ class Gemini(Provider):
             ]
             told = {"system_instruction": {"parts": system}} if system else {}
             request = {"contents": said, **told, "generation_config": settings}
-            return {"metadata": {"key": row_key}, "request": request}
+            return {"metadata": {"key": row_key}, "request": merged_body(request, extra)}
 
         return line_of
 
@@ -110,7 +121,9 @@ GEMINI = Gemini(
     base_url="https://generativelanguage.googleapis.com/v1beta",
     api_key_env="GOOGLE_API_KEY",
     price_id="google",
+    api="generate_content",
     max_bytes=20_000_000,
+    has_reasoning_effort=False,
     dialect=Dialect(bindings=(Binding.JSON_SCHEMA,)),
 )
 
@@ -130,7 +143,7 @@ class GeminiChat:
             base_url=address,
             api_version=version,
             google_api_key=SecretStr(api_key),
-            temperature=settings.temperature,
+            temperature=settings.sent_temperature,
             max_output_tokens=form.max_tokens,
             timeout=settings.timeout_seconds,
             max_retries=1,  # it counts the first one too

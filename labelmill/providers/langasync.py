@@ -98,7 +98,7 @@ async def _make(  # noqa: PLR0913, PLR0917
     adapter._upload_batch_file = upload  # noqa: SLF001
     # Each request brings what it says; nothing is the model's own.
     adapter._get_model_config = lambda *_: {}  # noqa: SLF001
-    headers = adapter._client.headers  # noqa: SLF001
+    headers = httpx.Headers({**endpoint.own_headers(), **adapter._client.headers})  # noqa: SLF001
     await adapter._client.aclose()  # noqa: SLF001
     async with _Client(headers, timeout_seconds, metadata) as adapter._client:  # noqa: SLF001
         inputs = [convert_to_messages(request["body"]["messages"]) for request in asked]

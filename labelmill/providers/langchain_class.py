@@ -27,7 +27,7 @@ from labelmill.providers.endpoint import NO_KEY, is_loopback, without_key
 from labelmill.providers.environment import plain_http_client, shared_http_client
 from labelmill.providers.extras import in_words, installing
 from labelmill.providers.langchain import LangChainChat, langchain_words
-from labelmill.providers.protocol import ListedModels, Provider
+from labelmill.providers.protocol import NO_HEADERS, ListedModels, Provider
 from labelmill.question.form import AnswerForm
 
 ALLOWED_PACKAGES = "LABELMILL_LANGCHAIN_PACKAGES"
@@ -89,6 +89,7 @@ class LangChain(Provider):
         api_key: str,  # noqa: ARG002  (it goes where the class sends it, and nowhere else)
         timeout_seconds: float,
         environment: Mapping[str, str] = os.environ,  # noqa: ARG002  (the plain client reads it by itself)
+        headers: Mapping[str, str] = NO_HEADERS,  # noqa: ARG002  (it sends none of the job's own)
     ) -> ListedModels:
         """Nobody knows how its models are listed: whether its address can be reached, where the job names one."""
         if not base_url:
@@ -339,7 +340,7 @@ def _standard_mistakes(model: Model, chat_class: type[BaseChatModel], run: Run |
 
     if lacks("model"):
         yield "model.class", f"{own} has no field for the model's name; Labelmill can't use it"
-    if lacks("temperature") and model.temperature:
+    if lacks("temperature") and model.sent_temperature:
         yield "model.temperature", f"{own} has no field for it; leave it out"
     if lacks("base_url") and model.base_url is not None:
         yield "model.base_url", f"{own} has no field for it; leave it out"
@@ -388,7 +389,7 @@ def _arguments_of(
     package = chat_class.__module__.partition(".")[0]
     told: dict[str, Any] = {
         "model": model.name,
-        "temperature": model.temperature,
+        "temperature": model.sent_temperature,
         "max_tokens": form.max_tokens,
         "timeout_seconds": _timeout_of(model.timeout_seconds, chat_class),
         "max_retries": int(package in words["retries"]["count_the_first"]),

@@ -39,10 +39,11 @@ from labelmill.providers.batches import (
     split_lines,
 )
 from labelmill.providers.completions import answer_of_completion, reply_of
-from labelmill.providers.endpoint import NO_KEY, Endpoint, without_key
+from labelmill.providers.endpoint import NO_KEY, Endpoint, without_keys
 from labelmill.providers.environment import http_client_of, shared_http_client
 from labelmill.providers.failures import failure_of
 from labelmill.providers.protocol import (
+    NO_HEADERS,
     BatchClient,
     BatchError,
     BatchRefused,
@@ -58,6 +59,7 @@ from labelmill.providers.protocol import (
     no_note,
 )
 from labelmill.providers.refusals import Sent
+from labelmill.providers.request_fields import extra_fields_of, header_secrets, sent_headers
 from labelmill.providers.wire import count_in, list_in, mapping_in, name_in, words_in
 from labelmill.question.form import AnswerForm
 
@@ -92,6 +94,8 @@ class OpenAI(Provider):
 
     batch_path: str = BATCH_PATH
 
+    sends_own_fields = True
+
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """Also an adapter that is not installed, or knows OpenAI's own address alone."""
         yield from super().mistakes(model, run, batch)
@@ -103,15 +107,16 @@ class OpenAI(Provider):
                 yield "batch.adapter", sentence
             yield from (("batch.adapter", sentence) for sentence in langasync.mistakes())
 
-    def connect(
+    def connect(  # noqa: PLR0913, PLR0917  (as a client takes it)
         self,
         base_url: str,
         api_key: str,
         timeout_seconds: float,
         max_retries: int = 0,
         http_client: "httpx2.Client | None" = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> "openai.OpenAI":
-        """OpenAI's client for an address, over connections of its own where none are given."""
+        """OpenAI's client for an address, over connections of its own where none are given; `headers` are sent as they are."""
         import openai  # noqa: PLC0415
 
         return openai.OpenAI(
@@ -120,6 +125,7 @@ class OpenAI(Provider):
             api_key=api_key,
             timeout=timeout_seconds,
             max_retries=max_retries,
+            default_headers=headers or None,
         )
 
     def chat_client(self, job: LabelJob, base_url: str, api_key: str) -> dict[str, Any]:  # noqa: ARG002
@@ -128,7 +134,8 @@ class OpenAI(Provider):
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "OpenAIChat":
         """LangChain's model."""
-        return OpenAIChat(job, base_url, api_key, form, self.chat_client(job, base_url, api_key))
+        headers = NO_HEADERS if self.is_practice else job.model.headers
+        return OpenAIChat(job, base_url, api_key, form, headers, self.chat_client(job, base_url, api_key))
 
     def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:
         """The very bodies that the live lane sends."""
@@ -156,12 +163,15 @@ class OpenAI(Provider):
         api_key: str,
         timeout_seconds: float,
         environment: Mapping[str, str] = os.environ,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> ListedModels:
         """By the client and with the headers that a run's own requests have."""
         import openai  # noqa: PLC0415
 
         http_client = http_client_of(base_url, environment)
-        with self.connect(base_url, api_key, timeout_seconds, http_client=http_client) as client:
+        with self.connect(
+            base_url, api_key, timeout_seconds, http_client=http_client, headers=headers
+        ) as client:
             try:
                 with client.models.with_streaming_response.list() as listed:
                     return ListedModels(listed.status_code, "")
@@ -179,12 +189,13 @@ def _is_through_langasync(batch: Batch) -> bool:
 class OpenAIChat:
     """LangChain's `ChatOpenAI` as a job sets it up: the same on every lane, so that the same request costs the same tokens."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (a request has these parts)
         self,
         job: LabelJob,
         base_url: str,
         api_key: str,
         form: AnswerForm,
+        headers: Mapping[str, str] = NO_HEADERS,
         client: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         from langchain_openai import ChatOpenAI  # noqa: PLC0415
@@ -202,10 +213,12 @@ class OpenAIChat:
             model=job.model.name,
             base_url=base_url,
             api_key=SecretStr(api_key),
-            temperature=job.model.temperature,
+            temperature=job.model.sent_temperature,
             max_completion_tokens=form.max_tokens,
             timeout=job.model.timeout_seconds,
+            reasoning_effort=job.model.reasoning_effort,
             logprobs=True if job.model.confidence else None,
+            default_headers=sent_headers(headers) or None,
             max_retries=0,
             cache=False,
             use_responses_api=False,
@@ -217,21 +230,26 @@ class OpenAIChat:
         # Many compatible endpoints ignore the newer name, and with it the limit that the budget relies on.
         guessed = "max_completion_tokens" if "//api.openai.com" in base_url else "max_tokens"
         self._max_tokens_name = form.max_tokens_name or guessed
-        self._hide_key = partial(without_key, key=api_key)
+        self._extra = extra_fields_of(job.model)
+        self._has_temperature = job.model.sent_temperature is not None
+        self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(headers)))
 
     def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
         """The body of a chat completion."""
         payload: dict[str, Any] = self.model._get_request_payload(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
         if self._max_tokens_name not in payload and "max_completion_tokens" in payload:
             payload[self._max_tokens_name] = payload.pop("max_completion_tokens")
-        return payload
+        if not self._has_temperature:
+            payload.pop("temperature", None)  # LangChain sets one for some models
+        return payload | self._extra
 
     def send(self, payload: Mapping[str, Any]) -> Reply:
         """Send one request, and return whatever came of it."""
         sent, failed = time.monotonic(), None
         try:
             # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            came: Any = self.model.client.with_raw_response.create(**_as_arguments(payload)).http_response
+            named = _as_arguments(payload, self._extra)
+            came: Any = self.model.client.with_raw_response.create(**named).http_response
         except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
             came, failed = getattr(error, "response", None), error
         try:
@@ -249,9 +267,12 @@ def _arguments_known() -> frozenset[str]:
     return frozenset(inspect.signature(Completions.create).parameters)
 
 
-def _as_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body as the client takes it: the fields that it doesn't know go beside those that it does."""
-    known = {name: value for name, value in body.items() if name in _arguments_known()}
+def _as_arguments(body: Mapping[str, Any], extra: Collection[str]) -> dict[str, Any]:
+    """A body as the client takes it: the fields that it doesn't know go beside those that it does.
+
+    So does what the job adds, `extra`: it is nobody's to check, and may bear the name of one of the client's own options.
+    """
+    known = {name: value for name, value in body.items() if name in _arguments_known() and name not in extra}
     own = {name: value for name, value in body.items() if name not in known}
     return known | ({"extra_body": own} if own else {})
 
@@ -396,6 +417,7 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
                 self.timeout_seconds,
                 _RETRIES,
                 http_client_of(self._base_url),
+                self.endpoint.own_headers(),
             ) as client,
         ):
             yield client

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from langchain_core.messages import BaseMessage
 
@@ -26,6 +27,7 @@ from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.providers.dialect import Dialect
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import plain_http_client
+from labelmill.providers.request_fields import body_mistakes, header_mistakes
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm
@@ -217,6 +219,9 @@ LineOf = Callable[[str, Sequence[BaseMessage]], Mapping[str, Any]]
 
 # ---- the provider
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+"""Where a job has none of its own."""
+
 
 class ListedModels(NamedTuple):
     """How a provider has answered when it was asked for its models; the body of a refusal alone is read."""
@@ -230,14 +235,18 @@ class Provider:
     """A provider: its usual address and key, its limits, and what of a job it can do.
 
     `price_id` is its name in genai-prices, None where that doesn't know it; `batch_fraction` is what its batches cost of the
-    live price where genai-prices lists none. `base_url` is empty where each customer has an address of their own, which looks
-    like `address_form`. `base_url_env` names the environment variable that changes the address, where there is one. Where
-    `needs_key` is false, it answers without a key wherever it is. `also_called` are names that people write for its own.
-    Where `has_deployments`, `model.name` is the name of a deployment, which hides the model, and the address has an API
-    version. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
-    that is started by Labelmill itself and whose answers are no model's, `takes_class` of the one whose model is a class that
-    a job names. `dialect` is how it is asked first; what it refuses of that a run finds out.
+    live price where genai-prices lists none. `api` is whose requests it takes, by a name of `request_fields.toml`. `base_url` is
+    empty where each customer has an address of their own, which looks like `address_form`. `base_url_env` names the environment
+    variable that changes the address, where there is one. Where `needs_key` is false, it answers without a key wherever it is.
+    `also_called` are names that people write for its own. Where `has_deployments`, `model.name` is the name of a deployment,
+    which hides the model, and the address has an API version. A batch takes no more than `max_requests` and `max_bytes`,
+    whatever the job says. `is_practice` tells of the one that is started by Labelmill itself and whose answers are no model's,
+    `takes_class` of the one whose model is a class that a job names. `dialect` is how it is asked first; what it refuses of that
+    a run finds out.
     """
+
+    sends_own_fields: ClassVar[bool] = False
+    """Whether its requests hold what a job adds to them: `extra_body`, `headers` and `reasoning_effort`."""
 
     name: str
     base_url: str
@@ -249,6 +258,7 @@ class Provider:
     needs_key: bool = True
     has_deployments: bool = False
     batch_fraction: float | None = None
+    api: str = "chat"
     max_temperature: float = 2.0
     max_requests: int | None = None
     max_bytes: int | None = None
@@ -256,6 +266,7 @@ class Provider:
     has_batch_lane: bool = True
     has_schemas: bool = True
     has_probabilities: bool = True
+    has_reasoning_effort: bool = True
     is_practice: bool = False
     takes_class: bool = False
     dialect: Dialect = field(default_factory=Dialect)
@@ -263,7 +274,7 @@ class Provider:
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
         name = self.name
-        if model.temperature > self.max_temperature:
+        if (model.sent_temperature or 0) > self.max_temperature:
             yield "model.temperature", f"the provider {name!r} takes 0 to {self.max_temperature:g}"
         if model.output != "text" and not self.has_schemas:
             yield "model.output", f'the provider {name!r} is asked without schemas here; set output = "text"'
@@ -283,6 +294,7 @@ class Provider:
             sentence = f'the provider {name!r} has no use for it; take it out, or set provider = "langchain"'
             told = (("model.class", model.class_name), ("model.settings", model.settings))
             yield from ((place, sentence) for place, value in told if value)
+        yield from self._own_field_mistakes(model, run)
         if run is not None:
             yield from self._lane_mistakes(run)
 
@@ -299,6 +311,26 @@ class Provider:
     def address(self, base_url: str, model: Model) -> str:  # noqa: ARG002
         """Where a job's requests go, all that an address takes in it, of the address that was given."""
         return base_url
+
+    def _own_field_mistakes(self, model: Model, run: Run | None) -> Iterator[tuple[str, str]]:
+        name = self.name
+        told = {
+            "extra_body": model.extra_body,
+            "headers": model.headers,
+            "reasoning_effort": model.reasoning_effort,
+        }
+        if not self.sends_own_fields:
+            sentence = f"the provider {name!r} sends nothing of the job's own along here; take it out"
+            yield from ((f"model.{field}", sentence) for field, value in told.items() if value)
+            return
+        if model.reasoning_effort is not None and not self.has_reasoning_effort:
+            sentence = (
+                f"the provider {name!r} has no such field; say how much to think in [model.extra_body], as its API calls it "
+                "(docs/model-settings.md)"
+            )
+            yield "model.reasoning_effort", sentence
+        yield from body_mistakes(model, self.api, run)
+        yield from header_mistakes(model, self.headers(""))
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> LiveModel:  # noqa: ARG002
         """The model of a job on the live lane, which is asked for answers in a form."""
@@ -334,9 +366,14 @@ class Provider:
         api_key: str,
         timeout_seconds: float,
         environment: Mapping[str, str] = os.environ,  # noqa: ARG002  (the plain client reads it by itself)
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> ListedModels:
-        """Ask for the list of models, for nothing, as a run's own requests are sent; whatever a client raises, it raises."""
+        """Ask for the list of models, for nothing, as a run's own requests are sent; whatever a client raises, it raises.
+
+        `headers` are the job's own.
+        """
         with plain_http_client(base_url) as http:
             url = self.url_of(base_url, "/models")
-            answer = http.get(url, headers=self.headers(api_key), timeout=timeout_seconds)
+            sent = {**headers, **self.headers(api_key)}
+            answer = http.get(url, headers=sent, timeout=timeout_seconds)
             return ListedModels(answer.status_code, answer.text if answer.is_error else "")

@@ -35,7 +35,7 @@ def bindings_told_by(provider: Provider, endpoint: Endpoint, timeout_seconds: fl
         with plain_http_client(base_url) as http:
             answer = http.get(
                 provider.url_of(base_url, "/models"),
-                headers=provider.headers(endpoint.api_key()),
+                headers={**endpoint.own_headers(), **provider.headers(endpoint.api_key())},
                 timeout=min(timeout_seconds, _MOST_SECONDS),
             )
             if answer.is_success and len(answer.content) <= _MOST_BYTES:

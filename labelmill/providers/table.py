@@ -83,10 +83,16 @@ def endpoint_of(
     """
     provider = provider_of(model)
     if provider.is_practice:
-        return Endpoint(model_base_url, api_key_env_of(model), practice=True)
+        return endpoint_at(model, model_base_url, practice=True)
     base_url = provider.address(model_base_url, model) if model_base_url else address_of(model, environment)
-    practice = is_loopback(base_url) and is_practice(base_url)
-    return Endpoint(base_url, api_key_env_of(model), practice, may_need_key=provider.needs_key)
+    return endpoint_at(model, base_url, practice=is_loopback(base_url) and is_practice(base_url))
+
+
+def endpoint_at(model: Model, base_url: str | None, *, practice: bool) -> Endpoint:
+    """A job's endpoint at an address. Labelmill's own practice provider gets none of the job's headers: it has no use for them."""
+    provider = provider_of(model)
+    headers = () if provider.is_practice else tuple(model.headers.items())
+    return Endpoint(base_url, api_key_env_of(model), practice, provider.needs_key, headers)
 
 
 def are_one_endpoint(one: Model, other: Model) -> bool:

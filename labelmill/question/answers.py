@@ -171,7 +171,8 @@ def _nothing_said(answer: Answer, spoken: Spoken) -> Failure:
 
 def _cut_off(answer: Answer) -> Failure:
     spoken = spoken_in(answer.content)
-    if spoken.is_thinking or (answer.reasoning.strip() and not spoken.text.strip()):
+    thoughts = answer.reasoning.strip() or (answer.usage is not None and answer.usage.reasoning_tokens)
+    if spoken.is_thinking or (thoughts and not spoken.text.strip()):
         return Failure("truncated", "the answer was cut off within its thoughts; raise model.max_tokens")
     reason = answer.finish_reason or ""
     where = "at max_tokens" if reason.casefold() in _AT_MAX_TOKENS else f"with the finish reason {reason!r}"

@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from labelmill.job.model import LabelJob
 from labelmill.money.usage import Usage
 from labelmill.question.binding import Binding, value_of
+from labelmill.question.thinking import room_for_thoughts
 
 _JSON_BYTES = len('{"label": ""}') + 8
 
@@ -41,25 +42,29 @@ def form_of(job: LabelJob, binding: Binding | None = None) -> AnswerForm:
 
     Either form is read whichever was asked for: a label is a label, and an endpoint may ignore a schema, or have made JSON a habit.
     """
-    asked = job.model.max_tokens
     if job.model.output == "text":
-        return AnswerForm(max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
+        return AnswerForm(_longest_of(job, max_tokens_of_text(job.labels)), None)
     binding = binding or Binding.JSON_SCHEMA
-    return _bound(job, binding, room_of(job, binding) if asked == "auto" else asked)
+    return _bound(job, binding, _longest_of(job, room_of(job, binding)))
 
 
 def correction_form_of(job: LabelJob, binding: Binding | None = Binding.JSON_SCHEMA) -> AnswerForm:
     """The form in which a text is asked again after an answer that was no label: bound by the means that the endpoint has."""
     if binding is None:
-        asked = job.model.max_tokens
-        return AnswerForm(max_tokens_of_text(job.labels) if asked == "auto" else asked, None)
-    asked, room = job.model.max_tokens, room_of(job, binding)
-    return _bound(job, binding, room if asked == "auto" else max(asked, room))
+        return AnswerForm(_longest_of(job, max_tokens_of_text(job.labels)), None)
+    room = room_of(job, binding)
+    return _bound(job, binding, max(_longest_of(job, room), room))
 
 
 def room_of(job: LabelJob, binding: Binding) -> int:
-    """The tokens that the longest answer under a binding takes."""
+    """The tokens that the longest label takes under a binding."""
     return max_tokens_of_json(job.labels) if binding.is_json else max_tokens_of_text(job.labels)
+
+
+def _longest_of(job: LabelJob, room: int) -> int:
+    """The longest answer that a job asks for: its own limit, or the label's room with that for thoughts."""
+    asked = job.model.max_tokens
+    return room + room_for_thoughts(job.model) if asked == "auto" else asked
 
 
 def _bound(job: LabelJob, binding: Binding, max_tokens: int) -> AnswerForm:
@@ -104,16 +109,19 @@ _HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
 
 
 def worst_case_of(
-    messages: Sequence[BaseMessage], max_tokens: int, bound_by: Mapping[str, Any] | None = None
+    messages: Sequence[BaseMessage],
+    max_tokens: int,
+    bound_by: Mapping[str, Any] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
 ) -> Usage:
     """The most tokens a request can come to.
 
     A byte-level tokenizer never makes more tokens than there are bytes, so this needs no tokenizer at hand. What
-    binds the answer is counted with the messages, since providers put a schema into the prompt. All of it may be written to
-    a cache, which some providers do unasked and charge for.
+    binds the answer is counted with the messages, since providers put a schema into the prompt, and so is what the job adds
+    to the body, such as tools. All of it may be written to a cache, which some providers do unasked and charge for.
     """
     text_bytes = sum(most_bytes_of(message.text) for message in messages)
-    schema_bytes = len(json.dumps(bound_by)) if bound_by else 0
+    schema_bytes = sum(len(json.dumps(part, default=str)) for part in (bound_by, extra_body) if part)
     sent = text_bytes + schema_bytes + _TOKENS_PER_MESSAGE * (len(messages) + 1) + _TOKENS_PER_REQUEST
     return Usage(sent, 0, max_tokens, cache_write_input_tokens=sent)
 

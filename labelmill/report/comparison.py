@@ -41,7 +41,7 @@ def cells_of(figures: StrategyFigures) -> tuple[str, ...]:
         "–" if figures.speed_up is None else f"{figures.speed_up:.1f} x",
         f"{figures.requests:,}",
         f"{figures.input_tokens:,}",
-        f"{figures.output_tokens:,}",
+        _answered_words(figures),
         usd(figures.cost_usd),
         failures_words(figures),
         agreement_words(figures),
@@ -68,6 +68,12 @@ def estimate_table(estimate: Estimate) -> FittingTable:
 def _time_words(seconds: float | None) -> str:
     """A time to compare: in milliseconds below a second."""
     return duration(seconds) if seconds is None or seconds >= 1 else seconds_words(seconds)
+
+
+def _answered_words(figures: StrategyFigures) -> str:
+    """The tokens that were answered; of how many thoughts they are, where there are any."""
+    thoughts = f" ({figures.reasoning_tokens:,} thoughts)" if figures.reasoning_tokens else ""
+    return f"{figures.output_tokens:,}{thoughts}"
 
 
 def failures_words(figures: StrategyFigures) -> str:

@@ -268,6 +268,7 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         ("of these cached", f"{record.cached_input_tokens:,}"),
         *_descriptions(record),
         ("output tokens", f"{record.output_tokens:,}"),
+        *([("of these thoughts", f"{record.reasoning_tokens:,}")] if record.reasoning_tokens else []),
         (f"cost{paid}", cost_of_record(record)),
         *_saving(record),
         ("cost per 1,000 labels", _per_thousand(record)),

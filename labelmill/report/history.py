@@ -26,6 +26,7 @@ PRACTICE_NOTE = "nothing was paid; the cost is what the named model would have c
 NO_RECORD = "no record"
 _LEAVE_OUT = (
     "cached",
+    "of these thoughts",
     "output tokens",
     "input tokens",
     "requests",
@@ -127,6 +128,7 @@ def _table(  # noqa: PLR0913, PLR0917  (a table is where it all comes together)
     rows = list(rows)
     is_repriced = any("repriced_usd" in row for row in rows)
     has_batches = any(row["requests_by_batch"] for row in rows)
+    has_thoughts = any(row["reasoning_tokens"] for row in rows)
     costs = ["cost then", "cost at today's prices"] if is_repriced else ["cost"]
     if currency is not None:
         costs.insert(1, f"cost in {currency}")
@@ -143,6 +145,7 @@ def _table(  # noqa: PLR0913, PLR0917  (a table is where it all comes together)
             f"{row['input_tokens']:,}",
             "–" if cached is None else f"{cached:.1%}",
             f"{row['output_tokens']:,}",
+            *([f"{row['reasoning_tokens']:,}"] if has_thoughts else []),
             cost_words(row["cost_usd"], row["cost_known_usd"]),
             *([in_currency(row["cost_in_currency"], currency)] if currency is not None else []),
             *([usd(row["repriced_usd"])] if is_repriced else []),
@@ -153,6 +156,7 @@ def _table(  # noqa: PLR0913, PLR0917  (a table is where it all comes together)
 
     names = [heading, *(["status"] if status else [])]
     counts = ["texts", "labels", "requests", "input tokens", "cached", "output tokens"]
+    counts += ["of these thoughts"] if has_thoughts else []
     return FittingTable(
         [*names, *counts, *costs, *saved, "per 1,000 labels", "unseen, at most"],
         [cells(row, row[key], *([ending_words(row["kind"], row[status])] if status else [])) for row in rows],

@@ -47,6 +47,7 @@ _MOST_LABELS = 100
 _LABEL_COLUMNS = ("label", "rows", "share", "since the last run")
 _FAILURE_COLUMNS = ("kind", "rows", "share of the rows with a text", "policy", "for example")
 _COST_COUNTS = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
+_THOUGHTS = "reasoning_tokens"
 MOST_ROWS = 300
 """Rows of one of the UI's tables; the rest is one row more."""
 NOTHING_MORE = Findings()
@@ -158,17 +159,19 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, numbers: bo
 def costs_table(costs: pl.DataFrame) -> list[Cells]:
     """Cost by chunk (on the batch lane a batch) and model, from the frame that `costs.parquet` holds.
 
-    The lane stands there where there are two. The rest of very many chunks is one row.
+    The lane stands there where there are two, and thoughts where there are any. The rest of very many chunks is one row.
     """
     names = ("lane",) if costs["lane"].n_unique() > 1 else ()
+    counts = (*_COST_COUNTS, _THOUGHTS) if costs[_THOUGHTS].sum() else _COST_COUNTS
     rows = [
-        _cost_cells(f"{row['chunk'] + 1}", row, names) for row in costs.head(MOST_ROWS).iter_rows(named=True)
+        _cost_cells(f"{row['chunk'] + 1}", row, names, counts)
+        for row in costs.head(MOST_ROWS).iter_rows(named=True)
     ]
     rest = costs.slice(MOST_ROWS)
     if rest.height:
-        sums = rest.select(pl.col(_COST_COUNTS).sum(), model=pl.lit(""), lane=pl.lit("")).row(0, named=True)
+        sums = rest.select(pl.col(counts).sum(), model=pl.lit(""), lane=pl.lit("")).row(0, named=True)
         cost = None if rest["cost_usd"].null_count() else float(rest["cost_usd"].sum())
-        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}, names))
+        rows.append(_cost_cells(f"{rest.height:,} more", {**sums, "cost_usd": cost}, names, counts))
     return rows
 
 
@@ -196,12 +199,12 @@ def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
     return [dict(zip(_FAILURE_COLUMNS, row, strict=True)) for row in rows or [none]]
 
 
-def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str]) -> Cells:
+def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str], counts: Sequence[str]) -> Cells:
     cost = row["cost_usd"]
     return {
         "chunk": chunk,
         **{name: str(row[name]) for name in names},
         "model": escaped(str(row["model"] or "")),
-        **{name.replace("_", " "): f"{row[name]:,}" for name in _COST_COUNTS},
+        **{name.replace("_", " "): "–" if row[name] is None else f"{row[name]:,}" for name in counts},
         "cost": usd(cost if isinstance(cost, float) else None),
     }

@@ -23,15 +23,18 @@ from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
 from labelmill.live.guard import RequestGuard
 from labelmill.live.progress import Progress
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.live.throttle import Throttle
 from labelmill.live.tracing import Tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Lane, Price
 from labelmill.providers.dialect import SpokenDialect
 from labelmill.providers.endpoint import Endpoint
-from labelmill.providers.table import api_key_env_of, first_dialect_of, price_of
+from labelmill.providers.table import endpoint_at, first_dialect_of, price_of
 from labelmill.question.failures import Failure
+from labelmill.question.form import correction_form_of
 from labelmill.question.task_key import task_key_of
+from labelmill.question.thinking import room_for_thoughts
 from labelmill.question.tokens import description_tokens, instructions_tokens
 from labelmill.run.pending import mean_tokens_of
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
@@ -178,7 +181,7 @@ class RunContext:
     @property
     def endpoint(self) -> Endpoint:
         """Where its requests go, and by which key."""
-        return Endpoint(self.base_url, api_key_env_of(self.job.model), self.practice)
+        return endpoint_at(self.job.model, self.base_url, practice=self.practice)
 
     @cached_property
     def price(self) -> Price | None:
@@ -213,6 +216,7 @@ class RunContext:
             address=self.base_url or "the model's own address",
             notify=self.notice,
             is_practice=self.practice,
+            thoughts=self.thoughts,
         )
 
     @cached_property
@@ -222,6 +226,16 @@ class RunContext:
         batches = None if self.job.run.lane == "live" else self.batch_session.outstanding.folder
         earlier = batches.last_dialect(model, self.base_url) if batches else None
         return SpokenDialect(self.job, first.as_found(earlier) if earlier else first)
+
+    @cached_property
+    def thoughts(self) -> ThoughtRoom:
+        """The room that its answers have for thoughts. The ledger is looked at once anything is asked."""
+        label = correction_form_of(self.job).max_tokens - room_for_thoughts(self.job.model)
+
+        def remembered() -> int:
+            return max(0, self.ledger.longest_answer() - label)
+
+        return ThoughtRoom(self.job.model, self.notice, remembered)
 
     @cached_property
     def batch_session(self) -> BatchSession:

@@ -75,7 +75,10 @@ class Bill(BaseModel):
     cached_input_tokens: int = 0
     """Those of `input_tokens` that the provider had cached."""
     output_tokens: int = 0
-    """Tokens that were answered."""
+    """Tokens that were answered, with those of thoughts."""
+    reasoning_tokens: int | None = 0
+    """Those of `output_tokens` that were thoughts, as far as the provider tells them apart; null where an older record or an
+    older part of the ledger doesn't tell."""
     cost_usd: float | None = 0.0
     """What the tokens cost; null where any part of that is unknown. In practice nothing was paid, and it is what the
     named model would have cost."""
@@ -91,6 +94,8 @@ class Bill(BaseModel):
         if not isinstance(values, dict):
             return values
         values = {"cost_known_usd": values.get("cost_usd", 0.0), **values}
+        if "output_tokens" in values:
+            values.setdefault("reasoning_tokens", None)
         if "requests_unseen" in values:
             values.setdefault("requests_without_usage", values.pop("requests_unseen"))
         return values
@@ -119,6 +124,9 @@ BILL = {
     "input_tokens": pl.col("input_tokens").sum(),
     "cached_input_tokens": pl.col("cached_input_tokens").sum(),
     "output_tokens": pl.col("output_tokens").sum(),
+    "reasoning_tokens": pl.when(pl.col("reasoning_tokens").is_not_null().all()).then(
+        pl.col("reasoning_tokens").sum()
+    ),
     "cost_usd": pl.when(COST_USD.is_not_null().all()).then(COST_USD.sum()),
     "cost_known_usd": KNOWN_USD.sum(),
     "unseen_usd": pl.col("unseen_usd").sum(),

@@ -32,7 +32,8 @@ TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cache_write_i
 """The kinds of tokens, in the order of `Usage`."""
 _KNOWN = "cost_known_usd"
 _IN_CURRENCY = "cost_in_currency"
-_COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_without_usage", *TOKENS)
+_THOUGHTS = "reasoning_tokens"
+_COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_without_usage", *TOKENS, _THOUGHTS)
 _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
 
 
@@ -102,7 +103,8 @@ def scan_history(ledgers: Path, run: Run) -> pl.LazyFrame:
 def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
     """Add ledger rows up by `CELL`; with `by_tokens` also by a text's tokens, which prices in tiers need.
 
-    Columns beside those: `practice`, `rows`, `texts`, `labels`, `requests`, `requests_without_usage`, `TOKENS` (of all its texts),
+    Columns beside those: `practice`, `rows`, `texts`, `labels`, `requests`, `requests_without_usage`, `TOKENS` (of all its texts), `reasoning_tokens` (as far as
+    the ledger tells them apart: parts of earlier versions don't),
     `cost_known_usd` (what is known of the cost), `costs_unknown` (texts of unknown cost), `usage_unknown` (those of
     them that no price can change, since tokens are missing), `unseen_usd`, `unseen_unknown` (texts with unseen requests
     whose worst case has no price), `requests_by_batch`, `live_known_usd` and `live_unknown` (the same as of the cost, had
@@ -121,7 +123,7 @@ def read_work(rows: pl.LazyFrame, *, by_tokens: bool = False) -> pl.DataFrame:
         labels=pl.col("label").is_not_null().sum(),
         requests=pl.col("requests").sum(),
         requests_without_usage=pl.col("unseen").sum(),
-        **{name: pl.col(name).sum() for name in TOKENS},
+        **{name: pl.col(name).sum() for name in (*TOKENS, _THOUGHTS)},
         cost_known_usd=KNOWN_USD.sum(),
         costs_unknown=unknown.sum(),
         usage_unknown=(unknown & unseen).sum(),

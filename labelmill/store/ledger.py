@@ -76,6 +76,7 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem": pl.String,
     "cache_write_input_tokens": pl.Int64,
     "service_tier": pl.String,
+    "reasoning_tokens": pl.Int64,
 }
 SCHEMA = pl.Schema(_COLUMNS)
 _ROWS_IN_A_PIECE = 200_000
@@ -208,6 +209,15 @@ class Ledger:
         """How long a live answer of this task took on average; None where none is known."""
         mean = self.scan().select(pl.col("seconds").mean()).collect().item()
         return None if mean is None else float(mean)
+
+    def longest_answer(self) -> int:
+        """About the most tokens that an answer with a label took, thoughts and all; 0 where there is none.
+
+        What several requests for a text took together tells more than that, and counts only where there were thoughts.
+        """
+        tells = (pl.col("requests") == 1) | (pl.col("reasoning_tokens") > 0)
+        longest = pl.col("output_tokens").filter(tells & pl.col("label").is_not_null()).max()
+        return int(self.scan().select(longest).collect().item() or 0)
 
     def labels(self) -> pl.LazyFrame:
         """The label of each text that has one: `digest` (UInt128, unique), `label`, `confidence`, `model`, `run_id`.
@@ -418,6 +428,7 @@ def _row_of(outcome: Outcome, run_id: str, lane: Lane) -> dict[str, Any]:
         "problem": outcome.problem,
         "cache_write_input_tokens": usage.cache_write_input_tokens,
         "service_tier": outcome.service_tier,
+        "reasoning_tokens": usage.reasoning_tokens,
     }
 
 

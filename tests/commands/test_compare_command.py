@@ -29,6 +29,7 @@ COUNTS = {
     "input_tokens",
     "cached_input_tokens",
     "output_tokens",
+    "reasoning_tokens",
 }
 AMOUNTS = {"seconds", "rows_per_second", "cost_usd", "cost_known_usd", "unseen_usd"}
 COMPARED = {"speed_up", "rows_compared", "agreement_fraction"}

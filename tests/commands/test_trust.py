@@ -21,6 +21,7 @@ from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 KEY = "sk-marked-0123456789abcdef"
+GATEWAY_MARK = "gateway-marked-0123456789abcdef"
 
 
 @pytest.fixture
@@ -43,6 +44,8 @@ money = "bank, price"
 provider = "{provider}"
 name = "gpt-4o-mini"
 timeout_seconds = 1
+[model.headers]
+"X-Gateway-Key" = "Token env:GATEWAY_SECRET"
 [run]
 max_failed_fraction = 1
 stop_at_failed_fraction = 1
@@ -55,7 +58,12 @@ path = "out"
         done = subprocess.run(
             [LABELMILL, "run", "job.toml", "--json", "--model-base-url", base_url],
             cwd=tmp_path,
-            env={**os.environ, "PREFECT_API_URL": prefect_server, "OPENAI_API_KEY": KEY},
+            env={
+                **os.environ,
+                "PREFECT_API_URL": prefect_server,
+                "OPENAI_API_KEY": KEY,
+                "GATEWAY_SECRET": GATEWAY_MARK,
+            },
             capture_output=True,
             text=True,
             timeout=120,
@@ -69,12 +77,12 @@ path = "out"
 
 @pytest.fixture
 def telltale():
-    """An endpoint that repeats the key it was sent, as a careless gateway would, with the status in its path."""
+    """An endpoint that repeats the keys it was sent, as a careless gateway would, with the status in its path."""
 
     class Telltale(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["content-length"]))
-            words = f"what is {self.headers['authorization']}?"
+            words = f"what is {self.headers['x-gateway-key']}? And {self.headers['authorization']}?"
             body = json.dumps({"error": {"message": words, "type": "error", "code": None}}).encode()
             self.send_response(int(self.path.split("/")[1]))
             self.send_header("content-length", str(len(body)))
@@ -115,7 +123,7 @@ def wait_for_prefect(api_url, job, count):
 
 
 def test_the_key_is_written_nowhere(run_in, practice, telltale, prefect_server):
-    """A marked key goes through success and every failure, and stands in no file, no output and not in Prefect."""
+    """A marked key and a secret header go through success and every failure, and stand in no file, no output and not in Prefect."""
     kinds = "rate_limited server_error connection_reset hang bad_json cut_off truncated off_label refusal content_filter"
     practice.configure(PracticeSettings(required_key=KEY, faults=dict.fromkeys(kinds.split(), 0.05)))
     practice.reset()
@@ -128,11 +136,12 @@ def test_the_key_is_written_nowhere(run_in, practice, telltale, prefect_server):
         done, out = run_in(texts[: 60 if base_url == practice.base_url else 1], base_url, name="trust-key")
         printed += [done.stdout, done.stderr]
     assert practice.totals()["answered"] >= 50
-    assert any("[key]" in text for text in printed)
-    assert not [text for text in printed if KEY in text]
+    assert any("Token [key]? And Bearer [key]?" in text for text in printed)
+    assert not [text for text in printed if KEY in text or GATEWAY_MARK in text]
     wait_for_prefect(prefect_server, "trust-key", 5)
     assert _files_with("trust", os.environ["PREFECT_HOME"])
-    assert not _files_with(KEY, out, os.environ["PREFECT_HOME"])
+    for secret in (KEY, GATEWAY_MARK):
+        assert not _files_with(secret, out, os.environ["PREFECT_HOME"])
 
 
 def test_hostile_texts_get_labels_like_any_other(run_in, practice):

@@ -1,6 +1,8 @@
 """A reasoning model behind servers that leave its thoughts in the answer, put them beside it, or mix both up."""
 
-from servers.base import CORRECT, Endpoint, completion
+from dataclasses import replace
+
+from servers.base import CORRECT, Endpoint, completion, error
 
 WRONG = {"sport": "money", "money": "sport"}
 
@@ -50,6 +52,47 @@ class ThinkingTooLong(Endpoint):
         """Thoughts, and no answer."""
         thoughts = f"<think>\nsport or money? The text says {call.text!r}, so\nsport"
         return completion(call, thoughts, finish_reason="length")
+
+
+class Reasoning(Endpoint):
+    """Thinks for so many tokens before it says the label, and bills them; told more than `max_tokens`, it breaks off.
+
+    `shows` says where the thoughts are: told in the usage alone, beside the content, or open in it. `limits` keeps the
+    `max_tokens` of each request, and more than `most` is refused in the words of `refusal`.
+    """
+
+    def __init__(self, thoughts=500, shows="usage", *, told=True, most=10**6, refusal=""):
+        super().__init__()
+        self.thoughts, self.shows, self.told, self.limits = thoughts, shows, told, []
+        self.most, self.refusal = most, refusal
+
+    def reply(self, call):
+        """The label, or as many of the thoughts as there is room for."""
+        most = call.body.get("max_tokens") or call.body["max_completion_tokens"]
+        with self.lock:
+            self.limits.append(most)
+        if most > self.most:
+            return error(400, self.refusal.format(most=self.most, asked=most))
+        thought = min(self.thoughts, most)
+        is_cut = self.thoughts + 2 > most
+        answered = thought if is_cut else thought + 2
+        words = "sport? money? " * (thought // 4)
+        said = "" if is_cut else call.label
+        message = {
+            "usage": {"content": said},
+            "beside": {"content": said, "reasoning_content": words},
+            "open": {"content": f"<think>{words}" if is_cut else f"<think>{words}</think>{said}"},
+        }[self.shows]
+        sent = 20 * len(call.body["messages"])
+        details = {"completion_tokens_details": {"reasoning_tokens": thought}} if self.told else {}
+        usage = {
+            "prompt_tokens": sent,
+            "completion_tokens": answered,
+            "total_tokens": sent + answered,
+            **details,
+        }
+        made = completion(call, usage=usage, finish_reason="length" if is_cut else "stop", **message)
+        return replace(made, billed=(sent, answered))
 
 
 class Fenced(Endpoint):

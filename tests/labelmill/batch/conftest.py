@@ -17,6 +17,7 @@ from labelmill.batch.groups import RequestGroup
 from labelmill.batch.outstanding import OutstandingBatches
 from labelmill.batch.record import BatchRecord
 from labelmill.batch.session import BatchSession
+from labelmill.live.thought_room import ThoughtRoom
 from labelmill.money.budget import Budget, Limit
 from labelmill.providers.dialect import Dialect, SpokenDialect
 from labelmill.providers.endpoint import Endpoint
@@ -404,6 +405,7 @@ def _context_of(
         stop_signal=StopSignal(),
         spoken_dialect=SpokenDialect(job, Dialect()),
         take_numbers=itertools.count().__next__,
+        thoughts=ThoughtRoom(job.model),
     )
 
 

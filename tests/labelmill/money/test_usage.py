@@ -29,6 +29,10 @@ def test_usages_add_up_by_kind():
             Usage(9, 0, 2),
         ),
         ({"input_tokens": 9, "output_tokens": 2, "input_token_details": {"cache_read": 99}}, Usage(9, 9, 2)),
+        (
+            {"input_tokens": 9, "output_tokens": 5, "output_token_details": {"reasoning": 3}},
+            Usage(9, 0, 5, reasoning_tokens=3),
+        ),
         ({"input_tokens": 0, "output_tokens": 0}, Usage()),
     ],
 )
@@ -55,7 +59,7 @@ TOLD = {
             prompt_tokens_details={"cached_tokens": 1920, "audio_tokens": 0},
             completion_tokens_details={"reasoning_tokens": 200},
         ),
-        Usage(2006, 1920, 300),
+        Usage(2006, 1920, 300, reasoning_tokens=200),
     ),
     "OpenAI, from GPT-5.6 on": (
         chat(2600, 3, 2603, prompt_tokens_details={"cached_tokens": 2000, "cache_write_tokens": 400}),
@@ -91,7 +95,7 @@ TOLD = {
     "Mistral, singular": (chat(801, 2, 803, prompt_token_details={"cached_tokens": 768}), Usage(801, 768, 2)),
     "xAI, thoughts beside": (
         chat(12, 1, 399, completion_tokens_details={"reasoning_tokens": 386}),
-        Usage(12, 0, 387),
+        Usage(12, 0, 387, reasoning_tokens=386),
     ),
     "xAI, cached": (
         chat(
@@ -101,17 +105,17 @@ TOLD = {
             prompt_tokens_details={"cached_tokens": 128},
             completion_tokens_details={"reasoning_tokens": 2809},
         ),
-        Usage(10120, 128, 1499 + 2809),
+        Usage(10120, 128, 1499 + 2809, reasoning_tokens=2809),
     ),
     "xAI, thoughts within": (
         chat(500, 500, 1000, completion_tokens_details={"reasoning_tokens": 200}),
-        Usage(500, 0, 500),
+        Usage(500, 0, 500, reasoning_tokens=200),
     ),
     "Perplexity's deep research": (
         chat(108, 3256, 3364, citation_tokens=7299, reasoning_tokens=73248),
-        Usage(108, 0, 3256 + 73248),
+        Usage(108, 0, 3256 + 73248, reasoning_tokens=73248),
     ),
-    "SGLang, thoughts within": (chat(20, 60, 80, reasoning_tokens=50), Usage(20, 0, 60)),
+    "SGLang, thoughts within": (chat(20, 60, 80, reasoning_tokens=50), Usage(20, 0, 60, reasoning_tokens=50)),
     "OpenRouter": (
         chat(194, 2, 196, prompt_tokens_details={"cached_tokens": 0, "cache_write_tokens": 100}, cost=0.95),
         Usage(194, 0, 2, 100),
@@ -172,14 +176,14 @@ TOLD = {
                 "totalTokenCount": 1732,
             }
         },
-        Usage(130, 40, 1602),
+        Usage(130, 40, 1602, reasoning_tokens=1600),
     ),
     "Gemini, thoughts and nothing said": (
         {"usageMetadata": {"promptTokenCount": 21, "thoughtsTokenCount": 60, "totalTokenCount": 81}},
-        Usage(21, 0, 60),
+        Usage(21, 0, 60, reasoning_tokens=60),
     ),
-    "Gemini, as OpenAI": (chat(21, 0, 81), Usage(21, 0, 60)),
-    "Gemini, as OpenAI, nothing said": (chat(21, ..., 81), Usage(21, 0, 60)),
+    "Gemini, as OpenAI": (chat(21, 0, 81), Usage(21, 0, 60, reasoning_tokens=60)),
+    "Gemini, as OpenAI, nothing said": (chat(21, ..., 81), Usage(21, 0, 60, reasoning_tokens=60)),
     "Bedrock Converse": (
         {
             "usage": {
@@ -233,7 +237,7 @@ TOLD = {
 
 @pytest.mark.parametrize("provider", TOLD)
 def test_each_providers_usage_is_read(provider):
-    """Input with what was cached and written of it, output with thoughts, however the provider cuts it."""
+    """Input with what was cached and written of it, output with thoughts and how many they are, however the provider cuts it."""
     body, usage = TOLD[provider]
     assert usage_of(body) == usage
     assert usage_of(json.loads(json.dumps(body))) == usage
@@ -414,7 +418,7 @@ counts = st.integers(0, 10_000)
 @settings(deadline=None)
 @given(sent=st.integers(1, 10_000), said=counts, thoughts=counts, data=st.data())
 def test_all_tokens_of_a_total_are_billed(sent, said, thoughts, data):
-    """Whether thoughts stand within the output or beside it: input and output come to the total, and none is lost."""
+    """Whether thoughts stand within the output or beside it: input and output come to the total, none is lost, thoughts are told."""
     cached = data.draw(st.integers(0, sent))
     body = chat(
         sent,
@@ -423,7 +427,7 @@ def test_all_tokens_of_a_total_are_billed(sent, said, thoughts, data):
         prompt_tokens_details={"cached_tokens": cached},
         completion_tokens_details={"reasoning_tokens": thoughts},
     )
-    assert usage_of(body) == Usage(sent, cached, said + thoughts)
+    assert usage_of(body) == Usage(sent, cached, said + thoughts, reasoning_tokens=thoughts)
     messages = {"input_tokens": sent, "cache_read_input_tokens": cached, "output_tokens": said}
     assert usage_of({"usage": messages}) == Usage(sent + cached, cached, said)
 

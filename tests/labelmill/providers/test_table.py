@@ -86,14 +86,22 @@ def test_what_a_new_provider_has_not_is_refused_by_the_check(acme, job_of, write
     """In sentences that name it, before anything is spent; and so is whoever asks for its batches all the same."""
     write_texts(["a match"])
     job = job_of(
-        model={"provider": acme.name, "name": "acme-1", "output": "schema", "confidence": True},
+        model={
+            "provider": acme.name,
+            "name": "acme-1",
+            "output": "schema",
+            "confidence": True,
+            "extra_body": {"seed": 1},
+            "headers": {"X-Team": "news"},
+        },
         run={"lane": "batch"},
     )
     with pytest.raises(JobRefused) as refused:
         checked_job(draft_of(job.model_dump(mode="json"), "job"))
     found = {mistake.where.removeprefix("job, "): mistake.sentence for mistake in refused.value.mistakes}
-    assert found.keys() >= {"model.output", "model.confidence", "run.lane"}
-    assert all("'acme'" in found[place] for place in ("model.output", "model.confidence", "run.lane"))
+    places = {"model.output", "model.confidence", "model.extra_body", "model.headers", "run.lane"}
+    assert found.keys() >= places
+    assert all("'acme'" in found[place] for place in places)
     with pytest.raises(JobRefused, match="'acme' has no batches"):
         client_of(job, Endpoint("http://127.0.0.1:9/v1", "ACME_API_KEY", practice=False))
 

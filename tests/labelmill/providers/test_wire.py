@@ -191,7 +191,7 @@ def test_a_response_is_read_part_by_part():
     )
     assert (answer.content, answer.reasoning, answer.error) == ("money", "hm", None)
     assert [json.loads(one) for one in answer.arguments] == [{"label": "x"}]
-    assert answer.usage == Usage(10, 0, 9)
+    assert answer.usage == Usage(10, 0, 9, reasoning_tokens=7)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ def costs_of(chunks, cost):
             "chunk": range(chunks),
             "model": None,
             **dict.fromkeys(counts, 1000),
+            "reasoning_tokens": 0,
             "cost_usd": cost,
         },
         schema_overrides={"cost_usd": pl.Float64, "model": pl.String, "lane": pl.String},
