@@ -78,7 +78,7 @@ def known_fields() -> frozenset[str]:
 def advice_on(refused: str) -> str:
     """What to do about a field's refusal in the job, where there is no other form."""
     advice: Mapping[str, str] = _data()["advice"]
-    return advice.get(refused, advice["others"])
+    return advice.get(refused, advice["others"]).replace("{field}", refused)
 
 
 @cache

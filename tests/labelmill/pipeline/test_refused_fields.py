@@ -64,7 +64,7 @@ def test_every_refusal_that_is_known_leads_to_the_other_form_or_to_a_sentence(wo
         else:
             assert (record.status, record.rows_failed, record.rows_pending) == ("failed", 0, 12)
             assert advice_on(field) in record.message
-            assert server.requests <= 8
+            assert server.requests <= 8 * len(refused)
             assert record.cost_usd == 0
         world.assert_bill_is(server)
 
@@ -190,7 +190,7 @@ def test_a_binding_refused_in_words_that_nobody_knows_is_left_out(world):
     with OnceWrong(dict.fromkeys(["json_schema", "json_object_schema"], words)) as server:
         record = world.run(server, run=settings)
         assert (record.status, record.rows_labeled, record.failures) == ("completed", 80, {})
-        assert all(2 <= refused <= 2 + 8 for refused in server.refusals.values())
+        assert all(2 <= refused < 40 for refused in server.refusals.values())
         world.assert_bill_is(server)
 
 

@@ -249,3 +249,80 @@ def test_one_text_that_is_too_long_costs_the_others_no_room(world):
         assert len(record.notices) == 1
         world.run(server, model={"name": "gpt-5-mini", "max_tokens": 3_000}, run={"max_concurrency": 1})
         assert server.calls_of[long] == 3
+
+
+class Picky(Reasoning):
+    """Refuses what the job has for it by names of its own: `refused` are fields, each with what it says of it."""
+
+    def __init__(self, thoughts, refused, **settings):
+        super().__init__(thoughts, **settings)
+        self.refused, self.bodies, self.refusals = refused, [], 0
+
+    def reply(self, call):
+        """A refusal, or what it thinks."""
+        field = next((field for field in self.refused if field in call.body), None)
+        if field is None:
+            with self.lock:
+                self.bodies.append(call.body)
+            return super().reply(call)
+        with self.lock:
+            self.refusals += 1
+        return error(400, f"Unsupported parameter: '{field}' is not supported with this model.")
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("m", 10**6), ("gpt-5-mini", 10**6), ("Qwen/Qwen3-8B", FIRST_ROOM + 500)]
+)
+@pytest.mark.parametrize("output", ["text", "choice"])
+def test_the_other_form_has_the_room_and_a_room_has_the_other_form(world, name, most, output):
+    """An endpoint that takes another name for the room, no schema, and more or less room than was thought: all is labeled."""
+    world.has(TEXTS)
+    words = REFUSALS["OpenAI"]
+    with Picky(400, {"max_tokens", "response_format"}, most=most, refusal=words) as server:
+        model = {
+            "name": name,
+            "output": output,
+            "temperature": "unset",
+            "reasoning_effort": "low",
+            "extra_body": {"top_k": 5},
+        }
+        record = world.run(server, model=model, run={"max_concurrency": 4})
+        world.assert_bill_is(server)
+        assert all("max_completion_tokens" in body and body["top_k"] == 5 for body in server.bodies)
+        assert all("temperature" not in body for body in server.bodies)
+        assert server.refusals <= 4 * 3
+        assert record.requests == server.requests
+    world.assert_labels(60)
+    assert (record.status, record.failures) == ("completed", {})
+
+
+def test_both_a_room_and_a_name_that_are_refused_are_found_out_once(world):
+    """The room shrinks in the form that was found, and the form stays as it is while it shrinks."""
+    world.has(TEXTS)
+    with Picky(0, {"max_tokens"}, most=1_000, refusal=REFUSALS["DashScope"]) as server:
+        record = world.run(server, model={"name": "gpt-5-mini"}, run={"max_concurrency": 4})
+        world.assert_bill_is(server)
+        assert server.refusals <= 4
+        assert server.requests <= 60 + 4 * 3
+    assert (record.rows_labeled, record.failures) == (60, {})
+    assert "the endpoint takes no answer of gpt-5-mini that is as long" in record.notices[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "model", "advice"),
+    [
+        ("temperature", {}, 'set model.temperature = "unset"'),
+        ("reasoning_effort", {"reasoning_effort": "low"}, "take out model.reasoning_effort"),
+        ("top_k", {"extra_body": {"top_k": 5}}, "take out model.extra_body.top_k"),
+    ],
+)
+def test_a_refused_field_of_the_jobs_own_ends_the_run_with_what_to_change(world, field, model, advice):
+    """In the provider's words, at no cost; with that change the same job is labeled."""
+    world.has(TEXTS)
+    with Picky(0, {field}) as server:
+        record = world.run(server, model=model, run={"max_concurrency": 4})
+        assert (record.status, record.rows_pending, record.cost_usd) == ("failed", 60, 0)
+        assert f"'{field}' is not supported with this model; {advice}" in record.message
+        assert server.requests <= 4
+        changed = {"temperature": "unset"} if field == "temperature" else {}
+        assert world.run(server, model=changed).rows_labeled == 60

@@ -129,4 +129,4 @@ def test_the_sentence_names_the_field_the_words_and_what_to_do():
         'set model.temperature = "unset" (requests go to http://127.0.0.1:1/v1)'
     )
     of_own = Failure("field_refused", "400: no.", refused_field="enable_thinking")
-    assert refusal_words(of_own, "").endswith("take it out of model.extra_body")
+    assert refusal_words(of_own, "").endswith("take out model.extra_body.enable_thinking")
