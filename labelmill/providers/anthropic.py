@@ -197,11 +197,15 @@ class AnthropicChat:
         self._prompt.end(turn, answered=isinstance(reply.result, Answer))
         return reply
 
+    def _beside(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """A message's parameters with what the job adds; LangChain puts some of its own into the same places."""
+        return {**payload, **{name: {**(payload.get(name) or {}), **own} for name, own in self._own.items()}}
+
     def _sent(self, payload: Mapping[str, Any]) -> Reply:
         sent, failed = time.monotonic(), None
         try:
             # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            came: Any = self._client.messages.with_raw_response.create(**payload, **self._own).http_response
+            came: Any = self._client.messages.with_raw_response.create(**self._beside(payload)).http_response
         except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
             came, failed = getattr(error, "response", None), error
         try:
