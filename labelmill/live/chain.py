@@ -27,6 +27,7 @@ from labelmill.question.failures import Failure, Policy
 from labelmill.question.form import AnswerForm, worst_case_of
 from labelmill.question.judge import Judge
 from labelmill.question.prompt import prompt_of
+from labelmill.question.reading import spoken_in
 from labelmill.question.thinking import refuses_room, room_for_thoughts, was_cut_in_thoughts
 
 _REFUSED = frozenset({"denied", "bad_request"})
@@ -81,9 +82,7 @@ class Ways:
         self._lock = threading.Lock()
 
     def way(self, dialect: Dialect, room: int | None = None, *, is_bound: bool = True) -> _Way:
-        """The way to ask in a dialect, with so much room for thoughts, which is otherwise the job's own; in words alone where
-        nothing is to bind the answer.
-        """
+        """The way to ask in a dialect and with a room for thoughts, the job's own unless given; unbound in words alone."""
         room = self.room if room is None else room
         key = (dialect, room, is_bound)
         with self._lock:
@@ -310,6 +309,6 @@ def outcome_in(message: AIMessage) -> str | Failure:
     return Failure(
         outcome["failure"],
         outcome["message"],
-        said=str(message.content),
+        said=spoken_in(str(message.content)).text,
         lacked_room=outcome["lacked_room"],
     )
