@@ -77,7 +77,7 @@ lock: setup ## add new dependencies to the two lock files; UPGRADE=1 resolves al
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
-		--custom-compile-command 'make lock' --group dev --extra langasync pyproject.toml --constraint requirements.lock \
+		--custom-compile-command 'make lock' --group dev --extra langasync --extra anthropic --extra google pyproject.toml --constraint requirements.lock \
 		--output-file requirements-dev.lock
 
 clean: ## remove what the demo and the tests leave

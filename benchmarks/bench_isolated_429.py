@@ -18,8 +18,8 @@ from bench_scheduling import CONCURRENCY, WORDS, ideal_seconds, job_of
 
 from commands.run import label
 from labelmill.job.model import Practice
-from labelmill.providers.openai import OPENAI
 from labelmill.providers.practice import PracticeServer
+from labelmill.providers.table import PROVIDERS
 from labelmill.question.form import form_of
 from labelmill.question.prompt import prompt_of
 from practice import PracticeSettings
@@ -67,7 +67,7 @@ def by_run(server: PracticeServer, texts: Sequence[str]) -> None:
 def by_batch(server: PracticeServer, texts: Sequence[str]) -> None:
     """One `chain.batch` over all texts, as people write it: nothing is saved before its end."""
     job = job_of(Path())
-    model = OPENAI.chat(job, server.base_url, "none", form_of(job)).model
+    model = PROVIDERS["openai"].chat(job, server.base_url, "none", form_of(job)).model
     chain = prompt_of(job) | model.with_retry(
         retry_if_exception_type=(openai.RateLimitError,), wait_exponential_jitter=True, stop_after_attempt=6
     )

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
@@ -13,16 +14,25 @@ from practice.connection import (
     PRACTICE_HEADERS,
     ConnectionReset,
     CutOffResponse,
+    authorization_of,
     encoded,
+    refusal_response,
     transport_of,
     wait_until_gone,
 )
 from practice.dice import fault_of, latency_of, text_key_of
-from practice.errors import error_of, malformed, quota_exhausted, unknown_model, wrong_key
+from practice.errors import (
+    RequestRefusedError,
+    error_of,
+    malformed,
+    quota_exhausted,
+    unknown_model,
+    wrong_key,
+)
 from practice.odd_answers import Completion, completion_to
 from practice.question import Question, read_question
 from practice.refused_fields import refuse_fields
-from practice.settings import FaultKind, PracticeSettings
+from practice.settings import FaultKind
 from practice.state import ServerState
 from practice.streaming import events_of
 
@@ -37,6 +47,42 @@ _UNSEEN = frozenset({FaultKind.BAD_JSON, FaultKind.CUT_OFF})
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A request, read. `marked` is the beginning of its prompt that is to be cached, where the client says which."""
+
+    question: Question
+    marked: str | None = None
+
+
+def _read_chat(_: Request, raw: bytes) -> Asked:
+    return Asked(read_question(json_in(raw)))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How a live request and its answer stand on the wire: OpenAI's way unless something else is said.
+
+    Attributes:
+        read: takes a request apart; it raises RequestRefusedError where it is none.
+        write: puts a chat completion into the dialect's words.
+        refuse: puts a no into them.
+        headers: puts OpenAI's headers on limits into them.
+        has_marks: whether what is cached is what clients mark, and nothing else.
+        words_only: whether odd answers are a matter of words alone.
+    """
+
+    read: Callable[[Request, bytes], Asked] = _read_chat
+    write: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda body: body)
+    refuse: Callable[[RequestRefusedError], Response] = refusal_response
+    headers: Callable[[Mapping[str, str]], dict[str, str]] = dict
+    has_marks: bool = False
+    words_only: bool = False
+
+
+CHAT = Wire()
+
+
+@dataclass(frozen=True)
 class Fate:
     """What the dice and the limits say about a request that was let in."""
 
@@ -47,8 +93,8 @@ class Fate:
     headers: dict[str, str]
 
 
-async def complete(state: ServerState, request: Request) -> Outcome:
-    """Answer a chat request, or fail as the settings tell.
+async def complete(state: ServerState, request: Request, wire: Wire = CHAT) -> Outcome:
+    """Answer a request, or fail as the settings tell.
 
     Requests turned away at the door (key, body, model, quota, limits) count as no attempt: faults must not
     depend on the order of arrival.
@@ -59,9 +105,12 @@ async def complete(state: ServerState, request: Request) -> Outcome:
     settings = state.settings
     # The body first: an error sent over an unread body may reach no client.
     raw = await request.body()
-    if not settings.accepts(request.headers.get("authorization")):
+    if not settings.accepts(authorization_of(request)):
         raise wrong_key()
-    question = _question(raw, settings)
+    asked = wire.read(request, raw)
+    if settings.refused_fields:
+        refuse_fields(json_in(raw), settings)
+    question = asked.question
     if settings.known_models is not None and question.model not in settings.known_models:
         raise unknown_model(question.model)
     fate = _admitted(state, question)
@@ -77,7 +126,7 @@ async def complete(state: ServerState, request: Request) -> Outcome:
     # Again: others were answered while this one waited.
     if state.quota_is_spent():
         raise quota_exhausted()
-    return _answered(state, request, question, fate)
+    return _answered(state, request, asked, fate, wire)
 
 
 def _admitted(state: ServerState, question: Question) -> Fate:
@@ -93,13 +142,16 @@ def _admitted(state: ServerState, question: Question) -> Fate:
     return Fate(fault, latency_seconds, text_key, attempt, state.limits.headers())
 
 
-def _question(raw: bytes, settings: PracticeSettings) -> Question:
+def json_in(raw: bytes) -> Any:
+    """The JSON of a request's body.
+
+    Raises:
+        RequestRefusedError: it is none.
+    """
     try:
-        body = json.loads(raw)
+        return json.loads(raw)
     except (ValueError, RecursionError):
         raise malformed("The body is not JSON.") from None
-    refuse_fields(body, settings)
-    return read_question(body)
 
 
 async def _take_time(request: Request, fate: Fate, hang_seconds: float) -> None:
@@ -109,8 +161,12 @@ async def _take_time(request: Request, fate: Fate, hang_seconds: float) -> None:
         await asyncio.sleep(fate.latency_seconds)
 
 
-def _answered(state: ServerState, request: Request, question: Question, fate: Fate) -> Outcome:
-    cached_tokens = state.prefixes.cached_tokens_of(question)
+def _answered(state: ServerState, request: Request, asked: Asked, fate: Fate, wire: Wire) -> Outcome:
+    question, written_tokens = asked.question, 0
+    if wire.has_marks:
+        cached_tokens, written_tokens = state.prefixes.marked_tokens(question.model, asked.marked)
+    else:
+        cached_tokens = state.prefixes.cached_tokens_of(question)
     completion = completion_to(
         question,
         state.settings,
@@ -119,16 +175,19 @@ def _answered(state: ServerState, request: Request, question: Question, fate: Fa
         fault=fate.fault,
         cached_tokens=cached_tokens,
         # The other oddities are of a body that comes whole.
-        words_only=question.stream is not None,
+        words_only=wire.words_only or question.stream is not None,
     )
+    if written_tokens:
+        completion.body["usage"]["prompt_tokens_details"]["cache_write_tokens"] = written_tokens
     transport = transport_of(request.scope)
     is_gone = transport is not None and transport.is_closing()
-    _bill(state, question, completion, seen=not is_gone and fate.fault not in _UNSEEN)
+    seen = not is_gone and fate.fault not in _UNSEEN
+    _bill(state, question, completion, written_tokens, seen=seen)
     if completion.is_right and not is_gone:
         state.paid.add_live(fate.text_key)
-    headers, status = PRACTICE_HEADERS | fate.headers, None if is_gone else 200
+    headers, status = PRACTICE_HEADERS | wire.headers(fate.headers), None if is_gone else 200
     if question.stream is None:
-        pieces, kind = [encoded(completion.body)], "application/json"
+        pieces, kind = [encoded(wire.write(completion.body))], "application/json"
     else:
         pieces = list(events_of(completion.body, includes_usage=question.stream.includes_usage))
         kind = "text/event-stream"
@@ -147,7 +206,9 @@ async def _in_turn(pieces: list[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _bill(state: ServerState, question: Question, completion: Completion, *, seen: bool) -> None:
+def _bill(
+    state: ServerState, question: Question, completion: Completion, written_tokens: int, *, seen: bool
+) -> None:
     """Count an answer and its tokens; `seen` if it goes out to the client."""
     output_tokens = completion.output_tokens
     state.limits.settle(output_tokens)
@@ -156,5 +217,6 @@ def _bill(state: ServerState, question: Question, completion: Completion, *, see
         question.input_tokens,
         completion.cached_input_tokens,
         output_tokens,
+        written_tokens,
         seen=seen and completion.is_told and (question.stream is None or question.stream.includes_usage),
     )

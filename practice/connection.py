@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -117,6 +117,12 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
         timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def authorization_of(request: Request) -> str | None:
+    """The key of a request as an Authorization header has it, in whichever header its dialect puts it."""
+    key = request.headers.get("x-api-key") or request.headers.get("x-goog-api-key")
+    return request.headers.get("authorization") if key is None else f"Bearer {key}"
 
 
 PRACTICE_HEADERS = {"x-labelmill-practice": "not a language model"}

@@ -7,7 +7,7 @@ and in steps of 128. Which of two requests is the earlier depends on their arriv
 from hashlib import blake2b
 
 from practice.question import Question
-from practice.tokens import split_tokens
+from practice.tokens import count_tokens, split_tokens
 
 SHORTEST = 1024
 STEP = 128
@@ -24,6 +24,20 @@ class PrefixMemory:
     def clear(self) -> None:
         """Forget them all."""
         self._seen.clear()
+
+    def marked_tokens(self, model: str, marked: str | None) -> tuple[int, int]:
+        """How many tokens of a beginning that a client has marked are read from the cache, and how many written to it.
+
+        This is Anthropic's rule: nothing is cached unasked, and nothing that is short.
+        """
+        tokens = 0 if marked is None else count_tokens(marked)
+        if marked is None or tokens < SHORTEST:
+            return 0, 0
+        name = f"{model}\0{marked}".encode("utf-8", "surrogatepass")
+        key = blake2b(name, digest_size=16, person=b"marked").digest()
+        was_seen = key in self._seen
+        self._seen[key] = None
+        return (tokens, 0) if was_seen else (0, tokens)
 
     def cached_tokens_of(self, question: Question) -> int:
         """How many of a question's first tokens were seen before; remembers the question."""

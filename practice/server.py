@@ -1,9 +1,10 @@
 """The practice provider: a server that speaks as OpenAI does, is no language model, and says so.
 
-Its batches can be had in Anthropic's and in Gemini's words too.
+All of it can be had in Anthropic's and in Gemini's words too.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from practice.batches.anthropic import ANTHROPIC
+from practice.batches.anthropic import ANTHROPIC, MESSAGES
 from practice.batches.dialect import object_in
 from practice.batches.gemini import GEMINI
 from practice.batches.openai import OPENAI
-from practice.completion import complete
-from practice.connection import ConnectionReset, json_response, refusal_response
+from practice.completion import CHAT, Wire, complete
+from practice.connection import ConnectionReset, authorization_of, json_response, refusal_response
 from practice.errors import RequestRefusedError, malformed, unknown_model, wrong_key
+from practice.live_dialects import CONTENT_WIRE, GEMINI_MODELS, MESSAGES_WIRE
 from practice.settings import PracticeSettings, WrongSettingsError, settings_of
 from practice.state import ServerState
 
@@ -46,7 +48,12 @@ def make_app(settings: PracticeSettings, folder: Path | None = None) -> FastAPI:
     app = FastAPI(title="Labelmill practice provider", openapi_url=None)
     app.state.practice = ServerState(settings, time.monotonic(), folder)
     # Plain routes: FastAPI's own would spend more time on a request than answering it takes.
-    app.add_route("/v1/chat/completions", _create_completion, methods=["POST"])
+    app.add_route("/v1/chat/completions", partial(_answer, CHAT), methods=["POST"])
+    app.add_route(MESSAGES, partial(_answer, MESSAGES_WIRE), methods=["POST"])
+    app.add_route(
+        f"{GEMINI_MODELS}/{{model}}:generateContent", partial(_answer, CONTENT_WIRE), methods=["POST"]
+    )
+    app.add_route(GEMINI_MODELS, _list_gemini_models, methods=["GET"])
     app.add_route("/v1/models", _list_models, methods=["GET"])
     app.add_route("/v1/models/{model:path}", _describe_model, methods=["GET"])
     for dialect in _DIALECTS:
@@ -75,18 +82,18 @@ def _state(request: Request) -> ServerState:
     return state
 
 
-async def _create_completion(request: Request) -> Response:
+async def _answer(wire: Wire, request: Request) -> Response:
     state = _state(request)
     state.totals.arrive()
     status: int | None = None
     try:
-        response, status = await complete(state, request)
+        response, status = await complete(state, request, wire)
     except ClientDisconnect:
         # Gone before its request was whole: there is nobody to answer.
         response = ConnectionReset()
     except RequestRefusedError as refusal:
-        status = refusal.status
-        response = refusal_response(refusal)
+        response = wire.refuse(refusal)
+        status = response.status_code
     finally:
         state.totals.leave(status)
     return response
@@ -94,15 +101,24 @@ async def _create_completion(request: Request) -> Response:
 
 async def _list_models(request: Request) -> Response:
     settings = _state(request).settings
-    if not settings.accepts(request.headers.get("authorization")):
-        return refusal_response(wrong_key())
+    if not settings.accepts(authorization_of(request)):
+        speaks_anthropic = "anthropic-version" in request.headers
+        return (MESSAGES_WIRE if speaks_anthropic else CHAT).refuse(wrong_key())
     names = ("practice",) if settings.known_models is None else settings.known_models
     return json_response({"object": "list", "data": [_model(name) for name in names]})
 
 
+async def _list_gemini_models(request: Request) -> Response:
+    settings = _state(request).settings
+    if not settings.accepts(authorization_of(request)):
+        return CONTENT_WIRE.refuse(wrong_key())
+    names = settings.known_models or ("practice",)
+    return json_response({"models": [{"name": f"models/{name}"} for name in names]})
+
+
 async def _describe_model(request: Request) -> Response:
     settings, name = _state(request).settings, request.path_params["model"]
-    if not settings.accepts(request.headers.get("authorization")):
+    if not settings.accepts(authorization_of(request)):
         return refusal_response(wrong_key())
     if settings.known_models is not None and name not in settings.known_models:
         return refusal_response(unknown_model(name))

@@ -30,6 +30,8 @@ class Totals:
     input_tokens: int = 0
     """Of the answered ones, cached ones included."""
     cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    """Of the answered ones, those that a client had written to a cache."""
     output_tokens: int = 0
     unseen_input_tokens: int = 0
     """Of answers a real provider bills though their usage never reaches the client, or tells it nothing."""
@@ -71,7 +73,15 @@ class Totals:
             self.odd_answers[odd] += 1
             self.odd_answers_right.update([odd] if is_right else [])
 
-    def bill(self, input_tokens: int, cached_input_tokens: int, output_tokens: int, *, seen: bool) -> None:
+    def bill(
+        self,
+        input_tokens: int,
+        cached_input_tokens: int,
+        output_tokens: int,
+        cache_write_input_tokens: int = 0,
+        *,
+        seen: bool,
+    ) -> None:
         """An answer is made; `seen` if its usage goes out to the client."""
         if not seen:
             self.unseen_input_tokens += input_tokens
@@ -80,6 +90,7 @@ class Totals:
         self.answered += 1
         self.input_tokens += input_tokens
         self.cached_input_tokens += cached_input_tokens
+        self.cache_write_input_tokens += cache_write_input_tokens
         self.output_tokens += output_tokens
 
     def report(self) -> dict[str, Any]:

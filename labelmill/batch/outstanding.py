@@ -227,13 +227,20 @@ class OutstandingBatches:
         name = self.update(record, step="creating", creating_at_utc=datetime.now(UTC)).name
 
         def note_upload(file_id: str) -> None:
-            self.update(self.out[name], input_file_id=file_id)
+            if self.out[name].input_file_id == file_id:  # it is waited for, which a stop ends
+                self.run.stop_signal.raise_if_stopped()
+            else:
+                self.update(self.out[name], input_file_id=file_id)
 
         try:
             batch_id = self.client(record).send(requests, record.metadata, note_upload)
         except BatchRefused as error:
             self.settle(self.out[name], "dropped", message=str(error))
             self.run.stop_signal.stop(RunStopped("failed", f"the provider refused a batch: {error}"))
+        except RunStopped:
+            self.settle(
+                self.out[name], "dropped", message="the run ended while the provider looked through its file"
+            )
         except BatchUnreachable as error:
             # It may have been made: it is looked for before its texts are sent again.
             log.warning("Whether batch %s was made is not known yet: %s", name, error)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from labelmill.check.dataset import source_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
 from labelmill.check.output import output_mistakes
+from labelmill.check.price import price_mistakes
 from labelmill.check.prompt import label_mistakes, prompt_mistakes
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import JobDraft, Sections
@@ -65,6 +66,8 @@ def _section_mistakes(sections: Sections, name: str | None) -> Found:
         yield from label_mistakes(sections.labels)
     if sections.prompt is not None:
         yield from prompt_mistakes(sections.prompt, sections.labels)
+    if sections.price is not None:
+        yield from price_mistakes(sections.price)
     listing = None
     if sections.source is not None:
         listing, mistakes = source_mistakes(sections.source, sections.output)
@@ -94,10 +97,15 @@ def _provider_named(model: Model | None) -> tuple[Provider | None, Found]:
 
 
 def _address_of(model: Model | None, provider: Provider | None, model_base_url: str | None) -> str | None:
-    """Where requests would go; None where that can't be told, or a practice provider is yet to be started."""
+    """Where requests would go; None where that can't be told, or a practice provider is yet to be started.
+
+    A class of the job's own may know an address by itself; any other provider without one has an empty address.
+    """
     if model is None or provider is None:
         return None
-    return model_base_url or (None if provider.is_practice else address_of(model))
+    if model_base_url or provider.is_practice:
+        return model_base_url
+    return address_of(model) or (None if provider.takes_class else "")
 
 
 def _address_mistakes(
@@ -106,8 +114,17 @@ def _address_mistakes(
     """What is wrong with the address that requests would go to; it is not shown where it may hold a key."""
     if address is None:
         return []
+    provider = provider_of(model)
+    if not address:
+        told = f", or put it into {provider.base_url_env}" if provider.base_url_env else ""
+        sentence = (
+            f"the provider {provider.name!r} has no address for everybody; set base_url to yours, which looks like "
+            f"{provider.address_form!r}{told}"
+        )
+        return [Mistake(f"{draft.where}, model.base_url", sentence)]
     in_job = model_base_url is None and model.base_url is not None
-    where = f"{draft.where}, model.base_url" if in_job else "--model-base-url or OPENAI_BASE_URL"
+    variable = f" or {provider.base_url_env}" if provider.base_url_env else ""
+    where = f"{draft.where}, model.base_url" if in_job else f"--model-base-url{variable}"
     if "@" in address:
         sentence = "an address must not hold a user name or a password; put the key into the environment or into .env"
         return [Mistake(where, sentence)]

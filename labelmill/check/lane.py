@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from labelmill.batch.requests import RequestWriter
 from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Model, Price, Run
-from labelmill.providers.table import price_of
+from labelmill.providers.table import price_of, provider_of
 from labelmill.store.row_key import row_key_of
 
 
@@ -54,9 +54,10 @@ def budget_mistakes(run: Run, model: Model, own: Price | None, base_url: str | N
         needed = "input_usd_per_mtok, output_usd_per_mtok and batch_fraction"
         if not has_batches:
             needed = "input_usd_per_mtok and output_usd_per_mtok"
+        or_named = ", or with model, the name of the model behind that deployment"
         sentence = (
             f"a budget can't be kept, since the price of {model.name!r} is unknown; "
-            f"add a [price] section with {needed}"
+            f"add a [price] section with {needed}{or_named if provider_of(model).has_deployments else ''}"
         )
         return [(f"run.{limit}", sentence)]
     if has_batches and price_of(model, own, base_url, "batch") is None:

@@ -115,7 +115,8 @@ def _type_of_choice(choice: Schema) -> str:
     if choice.get("additionalProperties") is True:
         return "table"
     if choice["type"] == "object":
-        return f"table: a name and a {_type(choice['additionalProperties'])} each"
+        each = choice["additionalProperties"]
+        return f"table: a name and a {_type(each) if isinstance(each, Mapping) else 'value'} each"
     return _TYPE_WORDS[choice["type"]]
 
 

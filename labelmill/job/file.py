@@ -161,7 +161,9 @@ _PATTERN_WORDS = {
     "name": "a name without /, %, &, <, > and control characters",
     "run.deadline": 'a time of day such as "08:00"',
     "output.column_prefix": 'a prefix such as "lm_": letters, digits and _, and no digit first',
+    "price.currency": 'a currency of three capital letters, such as "CNY"',
     "model.api_key_env": "the name of an environment variable: letters, digits and _",
+    "model.class": 'a module and a class in it, such as "langchain_ollama:ChatOllama"',
 }
 
 
@@ -170,7 +172,7 @@ def _fields_hint(place: tuple[int | str, ...]) -> str:
     for name in place[:-1]:
         annotation = model.model_fields[str(name)].annotation
         model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
-    fields = list(model.model_fields)
+    fields = [field.alias or name for name, field in model.model_fields.items()]
     close = nearest(str(place[-1]), fields)
     return f"; did you mean {close!r}?" if close else f"; the fields here are {', '.join(fields)}"
 
@@ -210,10 +212,13 @@ def _secrets_in(values: Any, place: str = "") -> list[tuple[str, str]]:
     return [(place, _HELD_KEY)] if is_key else []
 
 
-def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:
+def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]:  # noqa: PLR0911  (each place has its rule)
     if _SECRET_VALUE.search(name):
         return [(place, _HELD_KEY)]
     inner = f"{place}.{name}" if place else name
+    if place.startswith(_SETTINGS) and isinstance(value, str):
+        is_told = _VARIABLE.fullmatch(value) is None and value and _SECRET_NAME.search(name)
+        return [(inner, _HELD_IN_SETTINGS)] if is_told or _SECRET_VALUE.search(value) else []
     if place == "model.headers" and isinstance(value, str):
         is_key = secret_header(value) is None and (_SECRET_VALUE.search(value) or _SECRET_HEADER.search(name))
         return [(inner, _HELD_HEADER)] if value and is_key else []
@@ -232,6 +237,12 @@ _HELD_KEY = (
 )
 
 
+_SETTINGS = "model.settings"
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+_HELD_IN_SETTINGS = (
+    "a job must not hold a key; take it out, put it into the environment or into .env, and name its variable here as "
+    '"env:NAME"'
+)
 _HELD_HEADER = (
     "a job must not hold a key; put it into the environment or into .env, and name its variable in its place: "
     '"env:GATEWAY_KEY", or "Bearer env:GATEWAY_KEY"'

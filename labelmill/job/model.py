@@ -5,10 +5,11 @@ is documented here and nowhere else.
 """
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -30,6 +31,10 @@ def web_address(value: str) -> str:
     if not usable:
         raise ValueError(expected)
     return value
+
+
+CLASS_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+"""A module and a class in it."""
 
 
 def _path(value: str) -> str:
@@ -98,14 +103,19 @@ def _provider_choice(schema: dict[str, Any]) -> None:
 class Model(Section):
     """The language model and its settings.
 
-    Changing any of them but `timeout_seconds` and `api_key_env` asks for every label anew.
+    Changing any of them but `timeout_seconds`, `api_key_env`, `base_url` and `api_version` asks for every label anew.
     """
 
+    # A name that Python has taken stands in the file and in JSON by its alias.
+    model_config = ConfigDict(validate_by_alias=True, validate_by_name=True, serialize_by_alias=True)
+
     provider: Annotated[str, Field(json_schema_extra=_provider_choice)] = "openai"
-    """`openai` is any OpenAI-compatible endpoint; `anthropic` and `google` (Gemini) are there on the batch lane;
-    `practice` is built in, needs no key, and is not a language model."""
+    """Who is asked; `docs/providers.md` has a section on each. `openai` is also any other OpenAI-compatible endpoint, by
+    `base_url`; `anthropic` and `google` (Gemini) need an extra on the live lane; `langchain` is any chat model of LangChain's,
+    on the live lane; `practice` is built in, needs no key, and is not a language model."""
     name: str = Field(min_length=1)
-    """The model's name as the provider knows it; the price is looked up by it."""
+    """The model's name as the provider knows it, with Azure the name of its deployment; the price is looked up by it, unless
+    `[price]` names another."""
     output: Literal["text", "schema", "choice"] = "text"
     """How the label set is enforced: a short plain answer matched exactly (2 to 4 output tokens); `schema`: the provider's
     structured output (about 10); `choice`: the endpoint's own means to allow an answer nothing but a label, such as vLLM's
@@ -123,17 +133,24 @@ class Model(Section):
     confidence: bool = False
     """Ask for token log-probabilities and fill `label_confidence`. Not every endpoint has them."""
     base_url: Annotated[str, AfterValidator(web_address)] | None = None
-    """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL` (with the provider `openai`), otherwise the
-    provider's own."""
+    """The endpoint, ending in `/v1` as a rule. Otherwise `OPENAI_BASE_URL` (with the provider `openai`) or
+    `AZURE_OPENAI_ENDPOINT` (with `azure`), otherwise the provider's own."""
+    api_version: str | None = Field(default=None, min_length=1)
+    """The version of Azure's older address, such as `2024-10-21`. Without it Azure's newer one is asked, which needs none."""
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """The name of the environment variable that holds the key: otherwise `OPENAI_API_KEY`, or what the provider's is
-    called. The key itself never stands in a job."""
+    """The name of the environment variable that holds the key: otherwise what the provider's is called, such as
+    `OPENAI_API_KEY`. The key itself never stands in a job."""
     timeout_seconds: Seconds = 60.0
     """How long to wait for one answer."""
     extra_body: dict[str, Any] = {}
     """What else goes into the body of each request, as it is: `docs/model-settings.md` has examples."""
     headers: dict[str, str] = {}
     """What else goes into the headers of each request. A secret one names its environment variable: `"env:GATEWAY_KEY"`."""
+    class_name: Annotated[str, Field(pattern=CLASS_PATTERN)] | None = Field(default=None, alias="class")
+    """With the provider `langchain`, the chat model's class as `"langchain_ollama:ChatOllama"`. It comes from a package named
+    `langchain_…`, unless the environment allows another (`LABELMILL_LANGCHAIN_PACKAGES`)."""
+    settings: dict[str, Annotated[JsonValue, WithJsonSchema({})]] = {}
+    """What that class is given beside the fields above, by its own names. A key is named by its variable: `"env:NAME"`."""
 
     @property
     def sent_temperature(self) -> float | None:
@@ -162,17 +179,31 @@ class Prompt(Section):
 
 
 class Price(Section):
-    """What tokens cost, where genai-prices doesn't know the model or you pay another price. USD per million tokens."""
+    """What tokens cost, where genai-prices doesn't know the model or you pay another price; and the currency that you pay in."""
 
-    input_usd_per_mtok: Usd
-    """Input tokens."""
-    output_usd_per_mtok: Usd
-    """Output tokens."""
+    input_usd_per_mtok: Usd | None = None
+    """Input tokens, in USD per million."""
+    output_usd_per_mtok: Usd | None = None
+    """Output tokens, in USD per million."""
     cached_input_usd_per_mtok: Usd | None = None
     """Input tokens that the provider had cached; the input price where it is left out."""
     batch_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
-    """What part of these prices the Batch API costs: 0.5 with most providers. Without it the batch lane's cost is
-    unknown."""
+    """What part of the live price the Batch API costs: 0.5 with most providers. Without it the batch lane's cost is unknown
+    where the prices are your own, or nobody lists it."""
+    model: str | None = Field(default=None, min_length=1)
+    """The name that genai-prices has the model under, where `model.name` is another: a deployment's, or a server's own."""
+    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    """The currency that you pay in, such as `CNY`. The bill shows the cost in it too; budgets stay in USD."""
+    usd_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """What one US dollar is in that currency: `7.12` of `CNY`."""
+    usd_rate_date: date | None = None
+    """The day of that rate, which the bill shows beside it: `2026-11-30`."""
+    input_per_mtok: Usd | None = None
+    """Input tokens, in `currency` per million, in place of `input_usd_per_mtok`."""
+    output_per_mtok: Usd | None = None
+    """Output tokens, in `currency` per million."""
+    cached_input_per_mtok: Usd | None = None
+    """Input tokens that the provider had cached, in `currency` per million; the input price where it is left out."""
 
 
 class Run(Section):
@@ -233,6 +264,8 @@ class Batch(Section):
     adapter: Literal["openai", "langasync"] = "openai"
     """Who makes the batches of OpenAI and compatible endpoints: `openai` is OpenAI's own client, `langasync` needs the extra
     of that name. Other providers have one way, whatever stands here."""
+    model: str | None = Field(default=None, min_length=1)
+    """What the same model is called in a batch, where that is another name: Azure has deployments of their own for batches."""
     max_requests: int = Field(default=50_000, ge=1)
     """The most requests in one batch."""
     max_bytes: int = Field(default=200_000_000, ge=1)
@@ -290,7 +323,7 @@ class LabelJob(Section):
     model: Model
     prompt: Prompt = Prompt()
     price: Price | None = None
-    """What tokens cost, where genai-prices doesn't know the model or you pay another price. USD per million tokens."""
+    """What tokens cost, where genai-prices doesn't know the model or you pay another price; and the currency that you pay in."""
     run: Run = Run()
     batch: Batch = Batch()
     output: Output

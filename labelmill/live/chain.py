@@ -82,7 +82,7 @@ class Ways:
         self._lock = threading.Lock()
 
     def way(self, dialect: Dialect, room: int | None = None, *, is_bound: bool = True) -> _Way:
-        """The way to ask in a dialect and with a room for thoughts, the job's own unless given; unbound in words alone."""
+        """The way to ask in a dialect, in words alone where nothing is to bind the answer; with the job's own room for thoughts unless told."""
         room = self.room if room is None else room
         key = (dialect, room, is_bound)
         with self._lock:

@@ -6,7 +6,7 @@ An unknown price is None, and so is every cost that depends on it; it is never 0
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version
@@ -77,12 +77,28 @@ class Listing:
     lane: Lane
 
 
+@dataclass(frozen=True)
+class Currency:
+    """A currency beside USD: what one US dollar is in it, and on which day that was so."""
+
+    code: str
+    usd_rate: float
+    usd_rate_date: date
+
+    @classmethod
+    def of(cls, own: OwnPrice | None) -> "Currency | None":
+        """The one that a job is paid in; None where that is USD, or it isn't told whole."""
+        if own is None or own.currency is None or own.usd_rate is None or own.usd_rate_date is None:
+            return None
+        return cls(own.currency, own.usd_rate, own.usd_rate_date)
+
+
 class Price:
     """The price of one model: `cost_of(usage)` in USD, and the entry it stands on.
 
     `entry` is what `run.json` keeps, so that history can be priced again: `source`, `provider`, `model`, `lane`,
     `input_usd_per_mtok`, `cached_input_usd_per_mtok`, `output_usd_per_mtok` (floats, or None where the price has
-    tiers). `listing` is where it was found, None for a job's own price.
+    tiers). `listing` is where it was found, None for a job's own price; `part` is what part of that it is.
 
     Some prices depend on the hour: the entry is of the moment it was made, a cost is of the moment it is asked for.
     """
@@ -93,18 +109,20 @@ class Price:
         calculate: _Calculate,
         listing: Listing | None = None,
         window_of: Callable[[datetime], tuple[bool, ...]] = lambda _: (),
+        part: Decimal = Decimal(1),
     ) -> None:
         self.entry = entry
         self.listing = listing
+        self.part = part
         self._calculate = lru_cache(maxsize=4096)(_possible_only(calculate))
-        self._window_of = window_of
+        self.window_of = window_of
         self._moment_of: dict[tuple[bool, ...], datetime] = {}
 
     def cost_of(self, usage: Usage, service_tier: str | None = None) -> Decimal | None:
         """The cost in USD, exact, at the tier that the provider names; None where that tier's price is unknown."""
         now = _now()
         # One moment stands for all at which the same prices hold, so that the cache finds them.
-        moment = self._moment_of.setdefault(self._window_of(now), now)
+        moment = self._moment_of.setdefault(self.window_of(now), now)
         return self._calculate(usage, tier_named(service_tier), moment)
 
 
@@ -152,23 +170,76 @@ def dearest_cost_of(tokens: int, price: Price | None) -> Decimal | None:
     return max(written, both - sent)
 
 
-def find_price(
-    name: str, provider: str, own: OwnPrice | None = None, base_url: str | None = None, lane: Lane = "live"
+def find_price(  # noqa: PLR0913, PLR0917  (all that a price depends on)
+    name: str,
+    provider: str | None,
+    own: OwnPrice | None = None,
+    base_url: str | None = None,
+    lane: Lane = "live",
+    batch_fraction: float | None = None,
 ) -> Price | None:
     """The price a model's tokens are counted at on a lane; None where it is unknown. `provider` is genai-prices' name.
 
     The practice provider costs nothing: its tokens are priced as the named model's, to show what a real run would
     cost. A model behind a `base_url` that genai-prices doesn't know is priced as the provider's where it has a model of
     that name (a gateway), and unknown otherwise. So is the batch lane's price where the job's own price doesn't tell it, or
-    genai-prices lists none for the model: the live lane's would not be so.
+    genai-prices lists none for the model: the live lane's would not be so. There `batch_fraction` says what part of the live
+    one it is, the job's before the provider's. A job may name the model that is listed, where its own name is another.
 
     Source: genai-prices, <https://github.com/pydantic/genai-prices>.
     """
-    if own is not None:
+    if own is not None and own_rates(own) is not None:
         return _own_price(own, lane)
-    if base_url and _is_listed(name, {"provider_api_url": base_url}):
-        return _listed_price(name, {"provider_api_url": base_url}, lane)
-    return _listed_price(name, {"provider_id": provider}, lane)
+    if own is not None:
+        name = own.model or name
+        batch_fraction = batch_fraction if own.batch_fraction is None else own.batch_fraction
+    where = {"provider_api_url": base_url} if base_url else {}
+    if not where or not _is_listed(name, where):
+        if provider is None:
+            return None
+        where = {"provider_id": provider}
+    if lane == "batch" and own is not None and own.batch_fraction is not None:
+        return _part_of(_listed_price(name, where, "live"), own.batch_fraction)
+    listed = _listed_price(name, where, lane)
+    if listed is None and lane == "batch" and batch_fraction is not None:
+        return _part_of(_listed_price(name, where, "live"), batch_fraction)
+    return listed
+
+
+def own_rates(own: OwnPrice) -> tuple[Decimal, Decimal, Decimal] | None:
+    """What a job says that tokens cost, in USD per million: input, cached input and output; None where it doesn't say."""
+    currency = Currency.of(own)
+    rates = (own.input_usd_per_mtok, own.cached_input_usd_per_mtok, own.output_usd_per_mtok)
+    rate = Decimal(1)
+    if currency is not None and own.input_per_mtok is not None:
+        rates = (own.input_per_mtok, own.cached_input_per_mtok, own.output_per_mtok)
+        rate = Decimal(str(currency.usd_rate))
+    sent, cached, answered = rates
+    if sent is None or answered is None:
+        return None
+    per_input, per_cached, per_output = (
+        Decimal(str(one)) / rate for one in (sent, sent if cached is None else cached, answered)
+    )
+    return per_input, per_cached, per_output
+
+
+def _part_of(live: Price | None, fraction: float | Decimal) -> Price | None:
+    """What batches cost that are a part of the live price, at whatever tier they are answered; None where that is unknown."""
+    if live is None:
+        return None
+    part = Decimal(str(fraction))
+
+    def calculate(usage: Usage, _tier: str, _at: datetime) -> Decimal | None:
+        cost = live.cost_of(usage)
+        return None if cost is None else cost * part
+
+    rates = {
+        name: None if rate is None else float(Decimal(str(rate)) * part)
+        for name, rate in live.entry.items()
+        if name.endswith("_per_mtok")
+    }
+    entry = live.entry | rates | {"lane": "batch", "batch_fraction": float(part)}
+    return Price(entry, calculate, live.listing, live.window_of, part)
 
 
 def surcharge_of(price: Price | None, reported: str | None) -> Surcharge | None:
@@ -199,6 +270,8 @@ def _surcharge_of(price: Price, reported: str) -> Surcharge | None:
     other = next(
         (found for name in names if (found := _listed_price(name, dict(listing.where), listing.lane))), None
     )
+    if price.part != 1:
+        other = _part_of(other, price.part)
     if other is None:
         return None
     pairs = zip(_rates_of(other), _rates_of(price), strict=True)
@@ -221,16 +294,11 @@ def _rates_of(price: Price) -> tuple[Decimal, Decimal]:
 
 def _own_price(own: OwnPrice, lane: Lane = "live") -> Price | None:
     """The job's own price, which is what its user pays, at whatever tier. Cache writes cost what other input does."""
+    rates = own_rates(own)
     fraction = Decimal(1) if lane == "live" else own.batch_fraction
-    if fraction is None:
+    if rates is None or fraction is None:
         return None
-    cached = (
-        own.input_usd_per_mtok if own.cached_input_usd_per_mtok is None else own.cached_input_usd_per_mtok
-    )
-    per_input, per_cached, per_output = (
-        Decimal(str(rate)) * Decimal(str(fraction))
-        for rate in (own.input_usd_per_mtok, cached, own.output_usd_per_mtok)
-    )
+    per_input, per_cached, per_output = (rate * Decimal(str(fraction)) for rate in rates)
 
     def calculate(usage: Usage, _tier: str, _at: datetime) -> Decimal:
         fresh = usage.input_tokens - usage.cached_input_tokens
@@ -238,13 +306,24 @@ def _own_price(own: OwnPrice, lane: Lane = "live") -> Price | None:
             fresh * per_input + usage.cached_input_tokens * per_cached + usage.output_tokens * per_output
         ) / MILLION
 
-    entry = {
+    entry: dict[str, Any] = {
         "source": "job",
         "lane": lane,
         "input_usd_per_mtok": float(per_input),
         "cached_input_usd_per_mtok": float(per_cached),
         "output_usd_per_mtok": float(per_output),
     }
+    currency = Currency.of(own)
+    if currency is not None and own.input_per_mtok is not None:
+        told = (
+            own.input_per_mtok,
+            own.input_per_mtok if own.cached_input_per_mtok is None else own.cached_input_per_mtok,
+            own.output_per_mtok,
+        )
+        names = ("input_per_mtok", "cached_input_per_mtok", "output_per_mtok")
+        entry["currency"] = currency.code
+        for name, rate in zip(names, told, strict=True):
+            entry[name] = float(Decimal(str(rate)) * Decimal(str(fraction)))
     return Price(entry, calculate)
 
 

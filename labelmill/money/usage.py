@@ -38,14 +38,22 @@ class Usage:
     def from_message(cls, metadata: Mapping[str, Any] | None) -> Self | None:
         """Read LangChain's `usage_metadata`; None where the provider sent none, which is unknown and not zero.
 
-        Some endpoints count cached tokens beside the input and not in it: no more of them count than there is input.
+        Some models count cached tokens beside the input and not in it, which the total tells; otherwise no more of them count
+        than there is input. What of the total is neither was answered too: thoughts that are shown nowhere.
         """
         if metadata is None:
             return None
-        cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
+        details = metadata.get("input_token_details") or {}
+        cached, written = details.get("cache_read") or 0, details.get("cache_creation") or 0
         reasoning = (metadata.get("output_token_details") or {}).get("reasoning") or 0
-        sent, answered = metadata["input_tokens"], metadata["output_tokens"]
-        return cls(sent, min(cached, sent), answered, reasoning_tokens=min(reasoning, answered))
+        sent, output = metadata["input_tokens"], metadata["output_tokens"]
+        rest = (metadata.get("total_tokens") or 0) - sent - output
+        if rest >= cached + written > 0:
+            sent, rest = sent + cached + written, rest - cached - written
+        # What the total has beyond both is thoughts.
+        answered, reasoning = output + max(rest, 0), reasoning or max(rest, 0)
+        written = min(written, sent)
+        return cls(sent, min(cached, sent - written), answered, written, min(reasoning, answered))
 
 
 def usage_of(body: object) -> Usage | None:

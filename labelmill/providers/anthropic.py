@@ -1,18 +1,23 @@
-"""Anthropic: Claude, on the batch lane, through its Message Batches.
+"""Anthropic: Claude, by its Messages API on the live lane, and by its Message Batches on the batch lane.
 
-Sources: <https://platform.claude.com/docs/en/api/creating-message-batches>, <https://platform.claude.com/docs/en/api/errors>,
-<https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons>.
+Sources: <https://platform.claude.com/docs/en/api/messages>, <https://platform.claude.com/docs/en/api/creating-message-batches>,
+<https://platform.claude.com/docs/en/api/errors>, <https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons>,
+<https://platform.claude.com/docs/en/build-with-claude/structured-outputs>,
+<https://platform.claude.com/docs/en/build-with-claude/prompt-caching>.
 """
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
+from pydantic import SecretStr
 
 from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
@@ -32,7 +37,13 @@ from labelmill.providers.batches import (
     split_lines,
     tag_of,
 )
-from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.completions import reply_of
+from labelmill.providers.dialect import Dialect
+from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_keys
+from labelmill.providers.environment import shared_http_client
+from labelmill.providers.extras import asks_live, live_mistakes
+from labelmill.providers.failures import failure_of
+from labelmill.providers.prompt_cache import SharedPrompt, cache_rules, may_be_cached
 from labelmill.providers.protocol import (
     BatchClient,
     BatchState,
@@ -41,29 +52,35 @@ from labelmill.providers.protocol import (
     FoundBatch,
     LineOf,
     Provider,
+    Reply,
     RowError,
     no_note,
 )
+from labelmill.providers.request_fields import header_secrets, sent_headers
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in
 from labelmill.question.answers import Answer
+from labelmill.question.binding import Binding
 from labelmill.question.failures import Failure
-from labelmill.question.form import AnswerForm
+from labelmill.question.form import AnswerForm, schema_in
 
+REQUIREMENT = "langchain-anthropic>=1.7,<2"
 _BATCHES = "/v1/messages/batches"
 _THINKS = ("enabled", "adaptive")
 
 
 class Anthropic(Provider):
-    """Its Messages API takes the system message apart, and has no name for a schema or for token probabilities."""
+    """Its Messages API takes the system message apart, and has no token probabilities."""
 
     sends_own_fields = True
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
-        """Also what Claude refuses where it is told to think.
+        """Also LangChain's model that is not installed or won't send such a request, and what Claude refuses where it is told to think.
 
         Source: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
         """
         yield from super().mistakes(model, run, batch)
+        if run is not None and asks_live(run):
+            yield from live_mistakes(self.name, REQUIREMENT, lambda: _refused_settings(model))
         thinking = mapping_in(model.extra_body.get("thinking"))
         if thinking.get("type") in _THINKS and model.sent_temperature not in {None, 1.0}:
             yield "model.temperature", 'Claude thinks at its own temperature alone; set temperature = "unset"'
@@ -74,6 +91,10 @@ class Anthropic(Provider):
                 '(model.extra_body.thinking.budget_tokens); set more, or "auto"'
             )
             yield "model.max_tokens", sentence
+
+    def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "AnthropicChat":
+        """LangChain's model."""
+        return AnthropicChat(job.model, self.url_of(base_url, ""), api_key, form)
 
     def headers(self, api_key: str) -> dict[str, str]:
         """The key, and the version of the API that is spoken here."""
@@ -86,11 +107,13 @@ class Anthropic(Provider):
 
     def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:  # noqa: ARG002
         """A row key beside the parameters of a message."""
-        settings = {
+        settings: dict[str, Any] = {
             "model": job.model.name,
             "max_tokens": form.max_tokens,
             **({} if job.model.sent_temperature is None else {"temperature": job.model.sent_temperature}),
         }
+        if form.response_format:
+            settings["output_config"] = {"format": {"type": "json_schema", "schema": schema_in(form)}}
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
             system = "\n".join(message.text for message in messages if message.type == "system")
@@ -116,11 +139,103 @@ ANTHROPIC = Anthropic(
     # https://platform.claude.com/docs/en/build-with-claude/batch-processing
     max_requests=100_000,
     max_bytes=256_000_000,
-    has_live_lane=False,
-    has_schemas=False,
     has_probabilities=False,
     has_reasoning_effort=False,
+    dialect=Dialect(bindings=(Binding.JSON_SCHEMA,)),
 )
+
+
+# ---- the live lane
+
+
+class AnthropicChat:
+    """LangChain's `ChatAnthropic` as a job sets it up. What it would retry is sent once, and what comes back is read here."""
+
+    def __init__(self, settings: Model, base_url: str, api_key: str, form: AnswerForm) -> None:
+        from anthropic import Anthropic as AnthropicClient  # noqa: PLC0415
+        from langchain_anthropic import ChatAnthropic  # noqa: PLC0415
+
+        self.model = ChatAnthropic(
+            model=settings.name,
+            base_url=base_url,
+            api_key=SecretStr(api_key),
+            temperature=settings.sent_temperature,
+            max_tokens_to_sample=form.max_tokens,
+            timeout=settings.timeout_seconds,
+            max_retries=0,
+            cache=False,
+            stop=None,
+        )
+        self._client: AnthropicClient = self.model._client  # noqa: SLF001  (LangChain's way to send)
+        if is_loopback(base_url):
+            # Past any proxy; LangChain's own client goes where the environment says.
+            self._client = self._client.with_options(http_client=shared_http_client(base_url))
+        self._asked: dict[str, Any] = (
+            {"response_format": form.response_format} if form.response_format else {}
+        )
+        self._prompt = SharedPrompt(cache_rules()["lifetime_seconds"])
+        # As the client takes it beside a message's parameters.
+        self._own: dict[str, Any] = {
+            "extra_body": settings.extra_body,
+            "extra_headers": sent_headers(settings.headers),
+        }
+        self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(settings.headers)))
+
+    def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        """The parameters of a message."""
+        payload: dict[str, Any] = self.model._get_request_payload(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
+        return payload
+
+    def send(self, payload: Mapping[str, Any]) -> Reply:
+        """Send one request, and return whatever came of it. Its system message is cached where others share it."""
+        system = payload.get("system")
+        if not isinstance(system, str) or not may_be_cached(system, self.model.model):
+            return self._sent(payload)
+        turn = self._prompt.begin()
+        marked = {"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}
+        reply = self._sent({**payload, "system": [marked]} if turn.asks else payload)
+        self._prompt.end(turn, answered=isinstance(reply.result, Answer))
+        return reply
+
+    def _sent(self, payload: Mapping[str, Any]) -> Reply:
+        sent, failed = time.monotonic(), None
+        try:
+            # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
+            came: Any = self._client.messages.with_raw_response.create(**payload, **self._own).http_response
+        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
+            came, failed = getattr(error, "response", None), error
+        try:
+            content = self._hide_key(came.content)
+        except Exception as error:  # noqa: BLE001  (there is no response, or its body could not be read)
+            return Reply(failure_of(failed or error, self._hide_key))
+        headers = _with_usual_names(came.headers)
+        return reply_of(came.status_code, content, headers, time.monotonic() - sent, read=answer_of_message)
+
+
+def _with_usual_names(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, with what they tell of limits under the names that others have for it too.
+
+    Source: <https://platform.claude.com/docs/en/api/rate-limits#response-headers>.
+    """
+    told = {
+        f"x-ratelimit-{what}-{unit}": headers.get(f"anthropic-ratelimit-{unit}-{what}")
+        for unit in ("requests", "tokens")
+        for what in ("limit", "remaining")
+    }
+    return {**headers, **{name: value for name, value in told.items() if value is not None}}
+
+
+def _refused_settings(model: Model) -> None:
+    """Have LangChain's model say what of its settings it would not send.
+
+    Raises:
+        ValueError: it would not.
+    """
+    form = AnswerForm(1, None)
+    AnthropicChat(model, ANTHROPIC.base_url, NO_KEY, form).payload_of([HumanMessage("-")])
+
+
+# ---- the batch lane
 
 
 @dataclass(frozen=True)

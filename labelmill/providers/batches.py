@@ -241,7 +241,8 @@ def row_error(error: Any, status: int) -> RowError:
     """A row's error in its provider's code and words; a status that is none counts as the server's error."""
     said = error if isinstance(error, Mapping) else {"message": error}
     code = name_in(said.get("code")) or name_in(said.get("type"))
-    words = error_in(error).words or json.dumps(error, ensure_ascii=False)
+    told = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+    words = error_in(error).words or told
     return RowError(status if status >= BAD_REQUEST else SERVER_ERROR, code, words_in(words))
 
 

@@ -8,7 +8,7 @@ A server may stream though nobody asked it to; what it streamed is put together,
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -41,12 +41,24 @@ _SHOWN_CHARACTERS = 80
 _BLANKS = " \t\r\n\0\ufeff"
 
 
-def reply_of(
-    status: int, content: bytes, headers: Mapping[str, str], seconds: float, sent: Sent | None = None
+def reply_of(  # noqa: PLR0913  (a response has these parts)
+    status: int,
+    content: bytes,
+    headers: Mapping[str, str],
+    seconds: float,
+    sent: Sent | None = None,
+    *,
+    read: Callable[[object], Answer] | None = None,
 ) -> Reply:
-    """What a response to what was `sent` amounts to before anyone has looked at its labels. It never raises.
+    """What a response amounts to before anyone has looked at its labels. It never raises.
 
-    `seconds` is how long it took.
+    Args:
+        status: its status.
+        content: its body.
+        headers: its headers.
+        seconds: how long it took.
+        sent: what it came to, which a refusal may name a field of.
+        read: takes an answer from the body of a dialect of its own; a chat completion's unless given.
     """
     body = body_in(content, headers.get("content-type"))
     if status >= _FIRST_ERROR:
@@ -57,7 +69,7 @@ def reply_of(
         return Reply(failure, headers)
     if isinstance(body, Failure):
         return Reply(body, headers)
-    answer = answer_of_completion(body)
+    answer = answer_of_completion(body) if read is None else _kept(read(body))
     if answer.error is not None and answer.usage is None and not answer.content:
         # Gateways put their upstream's error into a 200.
         told = error_in(body)
@@ -65,6 +77,19 @@ def reply_of(
         if refusal is not None:
             return Reply(refusal, headers)
     return Reply(replace(answer, seconds=seconds), headers)
+
+
+def _kept(answer: Answer) -> Answer:
+    """An answer of another dialect, with nothing in it that can't be kept."""
+    return replace(
+        answer,
+        content=_storable(answer.content),
+        refusal=answer.refusal and _storable(answer.refusal),
+        finish_reason=_finish_reason(answer.finish_reason),
+        model=_name(answer.model),
+        reasoning=_storable(answer.reasoning),
+        arguments=tuple(map(_storable, answer.arguments)),
+    )
 
 
 def body_in(content: bytes, content_type: str | None = None) -> object:
@@ -271,7 +296,7 @@ def answer_of_completion(body: object) -> Answer:
         model=_name(whole.get("model")),
         confidence=None
         if reasoning or spoken_in(content).has_thoughts
-        else _probability(choice.get("logprobs")),
+        else probability_of(choice.get("logprobs")),
         usage=usage_of(whole),
         reasoning=_storable(reasoning),
         arguments=tuple(_storable(words) for words in _arguments_in(message)),
@@ -289,6 +314,8 @@ def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
         usage = Usage.from_message(message.usage_metadata)
     except (KeyError, TypeError, AttributeError):
         usage = None
+    if usage is not None and usage.input_tokens <= 0:  # a request always has input
+        usage = None
     refusal = _refusal_in(more)
     reason = next((facts[name] for name in _REASONS if facts.get(name)), None)
     return Answer(
@@ -296,15 +323,15 @@ def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
         refusal=refusal and hide_key(refusal),
         finish_reason=_finish_reason(reason),
         model=_name(next((facts[name] for name in ("model_name", "model") if facts.get(name)), None)),
-        confidence=_probability(facts.get("logprobs")),
+        confidence=probability_of(facts.get("logprobs")),
         usage=usage,
         reasoning=_storable(hide_key(_words_in(more.get("reasoning_content"))[0] or thoughts)),
         arguments=tuple(_storable(hide_key(json_of(call.get("args")))) for call in message.tool_calls),
     )
 
 
-_REASONS = ("finish_reason", "stop_reason", "done_reason")
-"""Where LangChain's models put why an answer ended: OpenAI's and Google's, Anthropic's and Bedrock's, Ollama's."""
+_REASONS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+"""Where LangChain's models put why an answer ended: OpenAI's and Google's, Anthropic's, Bedrock's, Ollama's."""
 
 
 def _first(choices: object) -> Mapping[str, Any]:
@@ -382,7 +409,7 @@ def _arguments_in(message: Mapping[str, Any]) -> list[str]:
     return [words if isinstance(words, str) else json_of(words) for words in arguments if words]
 
 
-def _probability(logprobs: object) -> float | None:
+def probability_of(logprobs: object) -> float | None:
     """The probability of the answer's tokens; None where the endpoint tells none, or what can be none."""
     told = mapping_in(logprobs).get("content")
     if not isinstance(told, list) or not told:

@@ -35,19 +35,24 @@ _INTRODUCTION_BYTES = 10_000
 class Endpoint:
     """A provider's endpoint. The key itself is looked up when a request is made, and kept nowhere.
 
-    `base_url` is None for a practice provider that is yet to be started. `headers` are the job's own, as the job tells them:
-    a secret one by its environment variable.
+    `base_url` is None for a practice provider that is yet to be started. `may_need_key` is false where a provider answers
+    without a key wherever it is. `headers` are the job's own, as the job tells them: a secret one by its environment variable.
     """
 
     base_url: str | None
     api_key_env: str
     practice: bool
+    may_need_key: bool = True
     headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests must carry a key: true for everything but practice and this machine's own addresses."""
-        return not self.practice and not is_loopback(self.base_url or "")
+        """Whether requests must carry a key: true for everything but practice, this machine's own addresses and such providers.
+
+        Where no variable is named, whoever sends them knows of the key, and nobody else does.
+        """
+        may_need = self.may_need_key and bool(self.api_key_env)
+        return may_need and not self.practice and not is_loopback(self.base_url or "")
 
     def hide_key(self, said: AnyStr) -> AnyStr:
         """The same without the key and without the secrets of the job's own headers, as `without_keys`."""

@@ -24,6 +24,8 @@ from labelmill.providers.endpoint import is_loopback
 
 OWN_PROXY = "OPENAI_PROXY"
 """LangChain's variable: a proxy for the provider `openai` alone, before any other."""
+ENVIRONMENT_OF_CLIENTS = ("SSL_CERT_FILE", "SSL_CERT_DIR", OWN_PROXY)
+"""What a client reads when it is made."""
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 OWN_OPEN_FILES = 64
 """What a run may hold open beside its connections (Prefect, Polars, the ledger): 30 were counted."""
@@ -94,8 +96,7 @@ def plain_http_client(base_url: str) -> httpx.Client:
 
 def shared_http_client(base_url: str) -> httpx2.Client | None:
     """As `http_client_of`, one for all chains of this process, so that they share its connections. It is closed at the end."""
-    settings = ("SSL_CERT_FILE", "SSL_CERT_DIR", OWN_PROXY)
-    return _shared(is_loopback(base_url), *map(os.environ.get, settings))
+    return _shared(is_loopback(base_url), *map(os.environ.get, ENVIRONMENT_OF_CLIENTS))
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from labelmill.errors import Mistake
 from labelmill.providers.endpoint import is_loopback
 from labelmill.providers.environment import OWN_PROXY, Proxy, proxy_of, without_credentials
 from labelmill.providers.refusals import Sent, field_refusal
+from labelmill.providers.wire import list_in, mapping_in
 from labelmill.providers.wordings import Meaning, error_in, meaning_of
 from labelmill.question.failures import Failure
 
@@ -113,7 +114,26 @@ def failure_of_response(
     said = error_in(body)
     words = said.words or fallback
     failure = _failure_of_error(status, said.code, said.kind, words, headers)
+    if failure.kind in _WAITED_FOR and failure.retry_after_seconds is None:
+        failure = replace(failure, retry_after_seconds=_retry_delay_in(body))
     return field_refusal(failure, status, said.code, said.kind, words, sent) or failure
+
+
+_WAITED_FOR = frozenset({"rate_limited", "overloaded"})
+_DELAY = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)s")
+
+
+def _retry_delay_in(body: object) -> float | None:
+    """The wait that Google asks for, in seconds: it stands in the body.
+
+    Source: <https://cloud.google.com/apis/design/errors#error_payloads> (`RetryInfo`).
+    """
+    first = body[0] if isinstance(body, list) and body else body
+    for detail in list_in(mapping_in(mapping_in(first).get("error")).get("details")):
+        told = mapping_in(detail).get("retryDelay")
+        if isinstance(told, str) and (found := _DELAY.fullmatch(told)):
+            return float(found[1])
+    return None
 
 
 def failure_of_status(

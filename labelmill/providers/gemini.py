@@ -1,20 +1,24 @@
-"""Google: Gemini, on the batch lane, through its batch API, which takes the requests inline.
+"""Google: Gemini, by a request for content each on the live lane, and by its batch API, which takes the requests inline.
 
-Sources: <https://ai.google.dev/api/batch-api>, <https://ai.google.dev/api/generate-content#FinishReason>,
+Sources: <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/api/batch-api>, <https://ai.google.dev/api/generate-content#FinishReason>,
 <https://ai.google.dev/gemini-api/docs/batch-api>, <https://ai.google.dev/api/models>.
 """
 
 import json
+import re
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
+from pydantic import SecretStr
 
-from labelmill.job.model import LabelJob
+from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.money.usage import service_tier_of, tokens_told_in_total, usage_of
 from labelmill.providers.batches import (
     MOST_PAGES,
@@ -29,7 +33,11 @@ from labelmill.providers.batches import (
     row_error,
     tag_of,
 )
-from labelmill.providers.endpoint import Endpoint
+from labelmill.providers.completions import probability_of, reply_of
+from labelmill.providers.dialect import Dialect
+from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_key
+from labelmill.providers.extras import asks_live, live_mistakes
+from labelmill.providers.failures import failure_of
 from labelmill.providers.protocol import (
     BatchClient,
     BatchError,
@@ -38,23 +46,40 @@ from labelmill.providers.protocol import (
     FoundBatch,
     LineOf,
     Provider,
+    Reply,
     RowError,
     no_note,
 )
 from labelmill.providers.request_fields import merged_body
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in, moment_in, name_in, words_in
 from labelmill.question.answers import Answer
+from labelmill.question.binding import Binding
 from labelmill.question.failures import Failure
-from labelmill.question.form import AnswerForm
+from labelmill.question.form import AnswerForm, schema_in
+
+REQUIREMENT = "langchain-google-genai>=4.4,<5"
 
 _FIELDS = {"generationConfig": "generation_config"}
 """The other spelling of what a request has here already: with both, it would be refused."""
 
 
 class Gemini(Provider):
-    """Its batches take the system message apart; here they are asked for no schema and no token probabilities."""
+    """Both lanes take the system message apart. Not every model has token probabilities: Gemini says so itself."""
 
     sends_own_fields = True
+
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
+        """Also LangChain's model that is not installed, or that won't send such a request."""
+        yield from super().mistakes(model, run, batch)
+        if run is not None and asks_live(run):
+            yield from live_mistakes(self.name, REQUIREMENT, lambda: _refused_settings(model))
+            sentence = 'goes along on the batch lane alone with Gemini; take it out, or set lane = "batch"'
+            told = (("model.extra_body", model.extra_body), ("model.headers", model.headers))
+            yield from ((place, sentence) for place, value in told if value)
+
+    def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "GeminiChat":
+        """LangChain's model."""
+        return GeminiChat(job.model, base_url, api_key, form)
 
     def headers(self, api_key: str) -> dict[str, str]:
         """The key."""
@@ -63,10 +88,14 @@ class Gemini(Provider):
     def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:  # noqa: ARG002
         """A row key beside a request; the batch has the model."""
         temperature = job.model.sent_temperature
-        settings = {
+        settings: dict[str, Any] = {
             **({} if temperature is None else {"temperature": temperature}),
             "max_output_tokens": form.max_tokens,
         }
+        if form.response_format:
+            settings |= {"response_mime_type": "application/json", "response_json_schema": schema_in(form)}
+        if job.model.confidence:
+            settings["response_logprobs"] = True
         extra = {_FIELDS.get(name, name): value for name, value in job.model.extra_body.items()}
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
@@ -94,11 +123,91 @@ GEMINI = Gemini(
     price_id="google",
     api="generate_content",
     max_bytes=20_000_000,
-    has_live_lane=False,
-    has_schemas=False,
-    has_probabilities=False,
     has_reasoning_effort=False,
+    dialect=Dialect(bindings=(Binding.JSON_SCHEMA,)),
 )
+
+
+# ---- the live lane
+
+
+class GeminiChat:
+    """LangChain's `ChatGoogleGenerativeAI` as a job sets it up. What it would retry is sent once; what comes back is read here."""
+
+    def __init__(self, settings: Model, base_url: str, api_key: str, form: AnswerForm) -> None:
+        from langchain_google_genai import ChatGoogleGenerativeAI  # noqa: PLC0415
+
+        address, version = _split(base_url)
+        self.model = ChatGoogleGenerativeAI(
+            model=settings.name,
+            base_url=address,
+            api_version=version,
+            google_api_key=SecretStr(api_key),
+            temperature=settings.sent_temperature,
+            max_output_tokens=form.max_tokens,
+            timeout=settings.timeout_seconds,
+            max_retries=1,  # it counts the first one too
+            vertexai=False,
+            cache=False,
+            client_args={
+                # A key would go along to another host.
+                "follow_redirects": False,
+                "trust_env": not is_loopback(base_url),
+                "verify": httpx.create_ssl_context(),
+                "limits": httpx.Limits(max_connections=1000, max_keepalive_connections=100),
+            },
+        )
+        self._asked: dict[str, Any] = {
+            "should_return_http_response": True,
+            "automatic_function_calling": {"disable": True},
+        }
+        if form.response_format:
+            self._asked["response_format"] = form.response_format
+        if settings.confidence:
+            self._asked["response_logprobs"] = True
+        self._hide_key = partial(without_key, key=api_key)
+
+    def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+        """What Google's client is called with."""
+        payload: dict[str, Any] = self.model._prepare_request(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
+        return payload
+
+    def send(self, payload: Mapping[str, Any]) -> Reply:
+        """Send one request, and return whatever came of it."""
+        sent, client = time.monotonic(), cast("Any", self.model.client)
+        try:
+            told = client.models.generate_content(**payload).sdk_http_response
+            status, content, headers = 200, told.body.encode(errors="surrogatepass"), told.headers
+        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
+            came = getattr(error, "response", None)
+            try:
+                status, content, headers = came.status_code, came.content, came.headers  # type: ignore[union-attr]
+            except Exception:  # noqa: BLE001  (there is no response, or its body could not be read)
+                return Reply(failure_of(error, self._hide_key))
+        return reply_of(
+            status, self._hide_key(content), headers or {}, time.monotonic() - sent, read=answer_of_response
+        )
+
+
+_VERSION = re.compile(r"(.*)/(v[0-9][a-z0-9]*)/?")
+
+
+def _split(base_url: str) -> tuple[str, str | None]:
+    """An address, and the version of the API that stands at its end; the client's own version where none does."""
+    found = _VERSION.fullmatch(base_url)
+    return (found[1], found[2]) if found else (base_url, None)
+
+
+def _refused_settings(model: Model) -> None:
+    """Have LangChain's model say what of its settings it would not send.
+
+    Raises:
+        ValueError: it would not.
+    """
+    GeminiChat(model, GEMINI.base_url, NO_KEY, AnswerForm(1, None)).payload_of([HumanMessage("-")])
+
+
+# ---- the batch lane
 
 
 @dataclass(frozen=True)
@@ -244,20 +353,28 @@ def answer_of_response(body: object) -> Answer:
     parts = [mapping_in(part) for part in list_in(mapping_in(candidate.get("content")).get("parts"))]
     said = [(part.get("text"), bool(part.get("thought"))) for part in parts]
     calls = [mapping_in(part.get("functionCall")) for part in parts if "functionCall" in part]
-    model = response.get("modelVersion")
+    model, usage = response.get("modelVersion"), usage_of(body)
+    thoughts = mapping_in(response.get("usageMetadata")).get("thoughtsTokenCount")
     return Answer(
         content="".join(text for text, is_thought in said if isinstance(text, str) and not is_thought),
         refusal=None,
         finish_reason=_FILTER if is_blocked else _finish_reason_of(candidate.get("finishReason")),
         model=model if isinstance(model, str) else None,
-        confidence=None,
-        usage=usage_of(body),
+        # Of the thoughts' tokens too, where there are any.
+        confidence=None if thoughts else _probability_in(candidate),
+        usage=usage,
         service_tier=service_tier_of(body),
         total_tokens=tokens_told_in_total(body),
         reasoning="".join(text for text, is_thought in said if isinstance(text, str) and is_thought),
         arguments=tuple(json_of(call.get("args")) for call in calls),
         error=None if candidate or is_blocked else _unreadable(response),
     )
+
+
+def _probability_in(candidate: Mapping[str, Any]) -> float | None:
+    chosen = list_in(mapping_in(candidate.get("logprobsResult")).get("chosenCandidates"))
+    tokens = [{"logprob": mapping_in(token).get("logProbability")} for token in chosen]
+    return probability_of({"content": tokens})
 
 
 def _finish_reason_of(said: Any) -> str | None:

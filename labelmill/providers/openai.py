@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage
@@ -44,8 +46,10 @@ from labelmill.providers.protocol import (
     NO_HEADERS,
     BatchClient,
     BatchError,
+    BatchRefused,
     BatchState,
     BatchStatus,
+    BatchUnreachable,
     FoundBatch,
     LineOf,
     ListedModels,
@@ -60,38 +64,89 @@ from labelmill.providers.wire import count_in, list_in, mapping_in, name_in, wor
 from labelmill.question.form import AnswerForm
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
-_CHAT: Final = "/v1/chat/completions"
+BATCH_PATH: Final = "/v1/chat/completions"
+"""What OpenAI's Batch API calls chat completions."""
 _RETRIES = 2
 _DELETE_SECONDS = 10.0
+FILE_SECONDS = 600.0
+"""How long an upload may take to be looked through."""
+_FILE_APPEARS_SECONDS = 60.0
+"""How long one that is there may be unknown to its provider."""
+MAKINGS = 5
+"""So often a batch is asked for while the provider doesn't know its file, or is not done with it."""
+FIRST_FILE_PAUSE_SECONDS = 0.5
+_LONGEST_FILE_PAUSE_SECONDS = 8.0
+_FILE_IS_UNDER_WAY = frozenset({"pending", "running"})
+_FILE_IS_WRONG = "error"
+"""Azure's states of a file: https://learn.microsoft.com/rest/api/azureopenai/files. OpenAI's `uploaded` may stay for good."""
 _NOT_EXECUTED = frozenset({"batch_expired", "batch_cancelled"})
 
 
+@dataclass(frozen=True)
 class OpenAI(Provider):
-    """Both lanes, through LangChain's model and OpenAI's client. These are loaded where they are first needed: it takes seconds."""
+    """Both lanes, through LangChain's model and OpenAI's client. These are loaded where they are first needed: it takes seconds.
+
+    `batch_path` is what the lines of a batch call chat completions.
+    """
+
+    batch_path: str = BATCH_PATH
 
     sends_own_fields = True
 
     def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
-        """Also an adapter that is not installed."""
+        """Also an adapter that is not installed, or knows OpenAI's own address alone."""
         yield from super().mistakes(model, run, batch)
         if run is not None and run.lane != "live" and batch is not None and _is_through_langasync(batch):
+            if self.batch_path != BATCH_PATH:
+                sentence = (
+                    f'langasync can\'t make batches of the provider {self.name!r}; set adapter = "openai"'
+                )
+                yield "batch.adapter", sentence
             yield from (("batch.adapter", sentence) for sentence in langasync.mistakes())
+
+    def connect(  # noqa: PLR0913, PLR0917  (as a client takes it)
+        self,
+        base_url: str,
+        api_key: str,
+        timeout_seconds: float,
+        max_retries: int = 0,
+        http_client: "httpx2.Client | None" = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> "openai.OpenAI":
+        """OpenAI's client for an address, over connections of its own where none are given; `headers` are sent as they are."""
+        import openai  # noqa: PLC0415
+
+        return openai.OpenAI(
+            base_url=base_url,
+            http_client=http_client,
+            api_key=api_key,
+            timeout=timeout_seconds,
+            max_retries=max_retries,
+            default_headers=headers or None,
+        )
+
+    def chat_client(self, job: LabelJob, base_url: str, api_key: str) -> dict[str, Any]:  # noqa: ARG002
+        """What LangChain's model is to send by, where its own client doesn't know the way."""
+        return {}
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "OpenAIChat":
         """LangChain's model."""
-        return OpenAIChat(job, base_url, api_key, form, {} if self.is_practice else job.model.headers)
+        headers = NO_HEADERS if self.is_practice else job.model.headers
+        return OpenAIChat(job, base_url, api_key, form, headers, self.chat_client(job, base_url, api_key))
 
     def batch_lines(self, job: LabelJob, base_url: str, form: AnswerForm) -> LineOf:
         """The very bodies that the live lane sends."""
         # No key: nothing is sent from here.
         chat = OpenAIChat(job, base_url, NO_KEY, form)
+        own_name = {} if job.batch.model is None else {"model": job.batch.model}
 
         def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
-            body = chat.payload_of(messages)
+            body = chat.payload_of(messages) | own_name
             body.pop("stream", None)
-            return {"custom_id": row_key, "method": "POST", "url": _CHAT, "body": body}
+            return {"custom_id": row_key, "method": "POST", "url": self.batch_path, "body": body}
 
         return line_of
 
@@ -100,7 +155,7 @@ class OpenAI(Provider):
         through_langasync = _is_through_langasync(job.batch)
         if through_langasync and (sentences := list(langasync.mistakes())):
             raise JobRefused([Mistake("batch.adapter", sentence) for sentence in sentences])
-        return OpenAIBatchClient(endpoint, job.model.timeout_seconds, through_langasync)
+        return OpenAIBatchClient(endpoint, job.model.timeout_seconds, self, through_langasync)
 
     def list_models(
         self,
@@ -113,28 +168,15 @@ class OpenAI(Provider):
         """By the client and with the headers that a run's own requests have."""
         import openai  # noqa: PLC0415
 
-        with openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key,
-            timeout=timeout_seconds,
-            max_retries=0,
-            default_headers=headers or None,
-            http_client=http_client_of(base_url, environment),
+        http_client = http_client_of(base_url, environment)
+        with self.connect(
+            base_url, api_key, timeout_seconds, http_client=http_client, headers=headers
         ) as client:
             try:
                 with client.models.with_streaming_response.list() as listed:
                     return ListedModels(listed.status_code, "")
             except openai.APIStatusError as error:
                 return ListedModels(error.status_code, error.response.text)
-
-
-OPENAI = OpenAI(
-    name="openai",
-    base_url="https://api.openai.com/v1",
-    api_key_env="OPENAI_API_KEY",
-    price_id="openai",
-    base_url_env="OPENAI_BASE_URL",
-)
 
 
 def _is_through_langasync(batch: Batch) -> bool:
@@ -147,13 +189,14 @@ def _is_through_langasync(batch: Batch) -> bool:
 class OpenAIChat:
     """LangChain's `ChatOpenAI` as a job sets it up: the same on every lane, so that the same request costs the same tokens."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (a request has these parts)
         self,
         job: LabelJob,
         base_url: str,
         api_key: str,
         form: AnswerForm,
         headers: Mapping[str, str] = NO_HEADERS,
+        client: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         from langchain_openai import ChatOpenAI  # noqa: PLC0415
         from pydantic import SecretStr  # noqa: PLC0415
@@ -165,6 +208,7 @@ class OpenAIChat:
         )
         self.model: ChatOpenAI = ChatOpenAI(
             **connections,
+            **client,
             openai_proxy=None,
             model=job.model.name,
             base_url=base_url,
@@ -244,6 +288,7 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
     request's id is its place in the file.
     """
 
+    provider: OpenAI
     through_langasync: bool = False
 
     def send(
@@ -256,21 +301,73 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
                     self.endpoint, self._base_url, requests, metadata, uploaded, self.timeout_seconds
                 )
         with self._connected() as client:
-            with requests.open("rb") as file:
+            with requests.open("rb") as lines:
                 upload = client.files.with_raw_response.create(
-                    file=(langasync.FILE_NAME, file, "application/jsonl"),
+                    file=(langasync.FILE_NAME, lines, "application/jsonl"),
                     purpose="batch",
                     timeout=TRANSFER_SECONDS,
                 )
-            file_id = id_of(self._read(upload))
+            file = self._read(upload)
+            file_id = id_of(file)
             uploaded(file_id)
-            batch = client.with_options(max_retries=0).batches.with_raw_response.create(
-                completion_window="24h",
-                endpoint=_CHAT,
-                input_file_id=file_id,
-                metadata=dict(metadata),
-            )
-            return id_of(self._read(batch))
+            self._wait_for(client, file, uploaded)
+            return id_of(self._batch_of(client, file_id, metadata, uploaded))
+
+    def _wait_for(self, client: "openai.OpenAI", file: BatchObject, uploaded: Callable[[str], None]) -> None:
+        """Wait until an upload can be made a batch of: some providers look through it first, and say so in its status.
+
+        For moments it may be unknown to a part of the provider that has not heard of it yet; then it is asked for again.
+        """
+        import openai  # noqa: PLC0415
+
+        file_id, began = id_of(file), time.monotonic()
+        for pause in _file_pauses():
+            if file.get("status") == _FILE_IS_WRONG:
+                words = words_in(file.get("status_details")) or "the provider gives no reason"
+                raise BatchRefused(f"the file of requests was refused: {words}")
+            if file.get("status") not in _FILE_IS_UNDER_WAY:
+                return
+            if time.monotonic() - began > FILE_SECONDS:
+                sentence = (
+                    f"the file {file_id} is still {file.get('status')} after {FILE_SECONDS / 60:.0f} minutes"
+                )
+                raise BatchUnreachable(sentence)
+            time.sleep(pause)
+            uploaded(file_id)
+            try:
+                file = self._read(client.files.with_raw_response.retrieve(file_id))
+            except openai.NotFoundError:
+                if time.monotonic() - began > _FILE_APPEARS_SECONDS:
+                    raise
+
+    def _batch_of(
+        self,
+        client: "openai.OpenAI",
+        file_id: str,
+        metadata: Mapping[str, str],
+        uploaded: Callable[[str], None],
+    ) -> BatchObject:
+        """Make a batch of an upload. Only a refusal over the file itself, after which there is none, is followed by another try."""
+        import openai  # noqa: PLC0415
+
+        once = client.with_options(max_retries=0).batches.with_raw_response
+        for pause in islice(_file_pauses(), MAKINGS - 1):
+            try:
+                return self._read(self._make(once, file_id, metadata))
+            except (openai.NotFoundError, openai.BadRequestError) as error:
+                if isinstance(error, openai.BadRequestError) and file_id not in error.response.text:
+                    raise
+            time.sleep(pause)
+            uploaded(file_id)
+        return self._read(self._make(once, file_id, metadata))
+
+    def _make(self, batches: Any, file_id: str, metadata: Mapping[str, str]) -> Any:
+        return batches.create(
+            completion_window="24h",
+            endpoint=self.provider.batch_path,
+            input_file_id=file_id,
+            metadata=dict(metadata),
+        )
 
     def find(
         self,
@@ -308,21 +405,19 @@ class OpenAIBatchClient(BatchCalls["openai.OpenAI"]):
 
     @property
     def _base_url(self) -> str:
-        return self.endpoint.base_url or OPENAI.base_url
+        return self.endpoint.base_url or self.provider.base_url
 
     @contextmanager
     def _connected(self) -> Iterator["openai.OpenAI"]:
-        import openai  # noqa: PLC0415
-
         with (
             named_errors(self.endpoint),
-            openai.OpenAI(
-                base_url=self._base_url,
-                http_client=http_client_of(self._base_url),
-                api_key=self.endpoint.api_key(),
-                timeout=self.timeout_seconds,
-                max_retries=_RETRIES,
-                default_headers=self.endpoint.own_headers() or None,
+            self.provider.connect(
+                self._base_url,
+                self.endpoint.api_key(),
+                self.timeout_seconds,
+                _RETRIES,
+                http_client_of(self._base_url),
+                self.endpoint.own_headers(),
             ) as client,
         ):
             yield client
@@ -390,6 +485,14 @@ def row_of(result: Mapping[str, Any]) -> Row:
         return row, answer_of_completion(body)
     error = row_error(result.get("error") or mapping_in(body).get("error") or body, status)
     return row, RowError(None, error.code, error.message) if error.code in _NOT_EXECUTED else error
+
+
+def _file_pauses() -> Iterator[float]:
+    """How long to wait before a file is asked for again: twice as long each time, up to a longest."""
+    pause = FIRST_FILE_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_FILE_PAUSE_SECONDS)
 
 
 def _files_of(batch: BatchObject, *fields: str) -> Iterator[str]:

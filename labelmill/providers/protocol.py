@@ -174,7 +174,7 @@ class BatchClient(Protocol):
 
         The making is tried once: a second try might make a second batch, and both would be paid. After a
         `BatchUnreachable` the batch may exist; `find` tells. `uploaded` is told the id of the file, where there is one,
-        before the batch is made.
+        before the batch is made, and again each time that the file is waited for: what it raises ends that.
         """
 
     def find(
@@ -234,10 +234,15 @@ class ListedModels(NamedTuple):
 class Provider:
     """A provider: its usual address and key, its limits, and what of a job it can do.
 
-    `price_id` is its name in genai-prices, `api` whose requests it takes, by a name of `request_fields.toml`.
-    `base_url_env` names the environment variable that changes its address, where there is one. A batch takes no more than `max_requests` and `max_bytes`, whatever the job says. `is_practice` tells of the one
-    that is started by Labelmill itself and whose answers are no model's.
-    `dialect` is how it is asked first; what it refuses of that a run finds out.
+    `price_id` is its name in genai-prices, None where that doesn't know it; `batch_fraction` is what its batches cost of the
+    live price where genai-prices lists none. `api` is whose requests it takes, by a name of `request_fields.toml`. `base_url` is
+    empty where each customer has an address of their own, which looks like `address_form`. `base_url_env` names the environment
+    variable that changes the address, where there is one. Where `needs_key` is false, it answers without a key wherever it is.
+    `also_called` are names that people write for its own. Where `has_deployments`, `model.name` is the name of a deployment,
+    which hides the model, and the address has an API version. A batch takes no more than `max_requests` and `max_bytes`,
+    whatever the job says. `is_practice` tells of the one that is started by Labelmill itself and whose answers are no model's,
+    `takes_class` of the one whose model is a class that a job names. `dialect` is how it is asked first; what it refuses of that
+    a run finds out.
     """
 
     sends_own_fields: ClassVar[bool] = False
@@ -246,8 +251,13 @@ class Provider:
     name: str
     base_url: str
     api_key_env: str
-    price_id: str
+    price_id: str | None
     base_url_env: str | None = None
+    address_form: str = ""
+    also_called: tuple[str, ...] = ()
+    needs_key: bool = True
+    has_deployments: bool = False
+    batch_fraction: float | None = None
     api: str = "chat"
     max_temperature: float = 2.0
     max_requests: int | None = None
@@ -258,21 +268,38 @@ class Provider:
     has_probabilities: bool = True
     has_reasoning_effort: bool = True
     is_practice: bool = False
+    takes_class: bool = False
     dialect: Dialect = field(default_factory=Dialect)
 
-    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+    def mistakes(self, model: Model, run: Run | None, batch: Batch | None) -> Iterator[tuple[str, str]]:
         """What a job asks of it that it hasn't: place and sentence. Sections that can't be read are None."""
         name = self.name
         if (model.sent_temperature or 0) > self.max_temperature:
             yield "model.temperature", f"the provider {name!r} takes 0 to {self.max_temperature:g}"
         if model.output != "text" and not self.has_schemas:
             yield "model.output", f'the provider {name!r} is asked without schemas here; set output = "text"'
+        if model.output == "choice" and not (self.has_schemas and self.dialect.bindings):
+            sentence = f'the provider {name!r} binds an answer to the labels by no means that Labelmill knows; set output = "text"'
+            yield "model.output", sentence
         if model.confidence and not self.has_probabilities:
             sentence = f"the provider {name!r} gives no token probabilities; set confidence = false"
             yield "model.confidence", sentence
+        if not self.has_deployments:
+            if model.api_version is not None:
+                yield "model.api_version", f"the provider {name!r} has no API versions; take it out"
+            if batch is not None and batch.model is not None:
+                sentence = f"the provider {name!r} has one name for a model on both lanes; take it out"
+                yield "batch.model", sentence
+        if not self.takes_class:
+            sentence = f'the provider {name!r} has no use for it; take it out, or set provider = "langchain"'
+            told = (("model.class", model.class_name), ("model.settings", model.settings))
+            yield from ((place, sentence) for place, value in told if value)
         yield from self._own_field_mistakes(model, run)
-        if run is None:
-            return
+        if run is not None:
+            yield from self._lane_mistakes(run)
+
+    def _lane_mistakes(self, run: Run) -> Iterator[tuple[str, str]]:
+        name = self.name
         if run.lane != "batch" and not self.has_live_lane:
             sentence = f'Labelmill has the batch lane alone for the provider {name!r}; set lane = "batch"'
             yield "run.lane", sentence
@@ -280,6 +307,10 @@ class Provider:
             yield "run.lane", f'Labelmill has no batches for the provider {name!r}; set lane = "live"'
         if run.retry_lane != "batch" and not self.has_live_lane:
             yield "run.retry_lane", f'the provider {name!r} has no live lane; set retry_lane = "batch"'
+
+    def address(self, base_url: str, model: Model) -> str:  # noqa: ARG002
+        """Where a job's requests go, all that an address takes in it, of the address that was given."""
+        return base_url
 
     def _own_field_mistakes(self, model: Model, run: Run | None) -> Iterator[tuple[str, str]]:
         name = self.name
@@ -316,6 +347,10 @@ class Provider:
             JobRefused: it can't be spoken to from here.
         """
         raise JobRefused([Mistake("run.lane", f"the provider {self.name!r} has no batches")])
+
+    def price_id_of(self, model: Model) -> str | None:  # noqa: ARG002  (for providers of many models)
+        """Whose prices a model is counted at, by the name in genai-prices."""
+        return self.price_id
 
     def headers(self, api_key: str) -> dict[str, str]:
         """What a request of our own making carries."""

@@ -91,6 +91,14 @@ def response_format_of(labels: Mapping[str, str]) -> dict[str, Any]:
     return response_format
 
 
+def schema_in(form: AnswerForm) -> dict[str, Any] | None:
+    """The JSON schema by itself, for providers that have it elsewhere; None where an answer is asked for as text."""
+    if form.response_format is None:
+        return None
+    schema: dict[str, Any] = form.response_format["json_schema"]["schema"]
+    return schema
+
+
 _TOKENS_PER_MESSAGE = 8
 """More than any chat format known to wrap a message in (OpenAI's counting recipe says 3, and 3 for the reply)."""
 _TOKENS_PER_REQUEST = 96

@@ -23,6 +23,7 @@ IGNORED_FIELDS = frozenset(
         "model.timeout_seconds",
         "model.api_key_env",
         "model.base_url",
+        "model.api_version",
     }
 )
 """What doesn't change an answer. Everything else of a job does, so that a new field counts until it is listed."""
@@ -81,7 +82,7 @@ def _key_of(job: LabelJob, values: dict[str, object]) -> str:
 def _told(section: BaseModel, prefix: str = "") -> dict[str, object]:
     """What of a job stands in its key."""
     kept: dict[str, object] = {}
-    values = section.model_dump(mode="json")
+    values = section.model_dump(mode="json", by_alias=False)
     for name, field in type(section).model_fields.items():
         place, value = prefix + name, getattr(section, name)
         if place in _AS_IF_UNSET:

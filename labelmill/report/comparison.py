@@ -8,6 +8,7 @@ from labelmill.report.formatting import (
     STATUS_WORDS,
     duration,
     ending_notice,
+    money,
     price_notice,
     seconds_words,
     unseen_notice,
@@ -134,7 +135,7 @@ def total_sentence(comparison: Comparison) -> str:
     """What the whole comparison came to."""
     return (
         f"{comparison.rows:,} texts by {len(comparison.strategies)} strategies in {duration(comparison.seconds)}: "
-        f"{comparison.requests:,} requests with the warm-up's, {usd(comparison.cost_usd)}"
+        f"{comparison.requests:,} requests with the warm-up's, {money(comparison.cost_usd, comparison)}"
     )
 
 

@@ -54,14 +54,29 @@ def bar(count: float, most: float) -> str:
 
 def usd(amount: float | Decimal | None) -> str:
     """An amount of money: `$1.25`, `$0.0000795`, or `unknown`; never rounded to nothing."""
-    if amount is None:
-        return "unknown"
+    return "unknown" if amount is None else f"${_figure(amount)}"
+
+
+def _figure(amount: float | Decimal) -> str:
     exact = Decimal(str(amount))
     if exact == 0 or exact >= 1:
-        return f"${exact:,.2f}"
+        return f"{exact:,.2f}"
     digits = _SIGNIFICANT_DIGITS - 1 - exact.adjusted() if exact < _CENT else _SIGNIFICANT_DIGITS
     whole, _, fraction = f"{exact:.{digits}f}".partition(".")
-    return f"${whole}.{fraction.rstrip('0'):0<2}"
+    return f"{whole}.{fraction.rstrip('0'):0<2}"
+
+
+def in_currency(amount: float | None, code: str) -> str:
+    """An amount in another currency than USD: `0.0854 CNY`."""
+    return "unknown" if amount is None else f"{_figure(amount)} {code}"
+
+
+def money(amount: float | None, record: Record) -> str:
+    """An amount of a record's: in USD, and in the currency that its job is paid in: `$0.012 (0.0854 CNY)`."""
+    currency = record.currency
+    if amount is None or currency is None:
+        return usd(amount)
+    return f"{usd(amount)} ({in_currency(amount * currency.usd_rate, currency.code)})"
 
 
 def percent(part: int | None, whole: int | None) -> str:
@@ -77,6 +92,13 @@ def percent_of(part: float, whole: float) -> str:
 def count(number: int | None) -> str:
     """A number of things; a dash where it is unknown."""
     return "–" if number is None else f"{number:,}"
+
+
+def cost_of_record(record: RunRecord) -> str:
+    """A record's cost, as `cost_words`, in the currency that its job is paid in too."""
+    if record.cost_usd is None and record.cost_known_usd:
+        return f"unknown, {money(record.cost_known_usd, record)} or more"
+    return money(record.cost_usd, record)
 
 
 def cost_words(cost_usd: float | None, known_usd: float | None) -> str:
@@ -149,7 +171,7 @@ def price_notice(record: Record) -> str:
     """What is to be said where the model's price is unknown."""
     return (
         f"The price of {record.job.model.name} is unknown, so the cost is unknown, not zero. "
-        "Add a [price] section to the job."
+        "Add a [price] section to the job, with what you pay or with the name that the model is listed under."
     )
 
 
@@ -189,10 +211,14 @@ def price_words(price: Mapping[str, Any] | None) -> str:
     """One price, and where it comes from."""
     if price is None:
         return "unknown"
-    rates = [price[f"{name}_usd_per_mtok"] for name in ("input", "cached_input", "output")]
-    if None in rates:
-        return f"in tiers ({price['source']})"
-    shown = [usd(rate) for rate in rates]
+    kinds = ("input", "cached_input", "output")
+    if "currency" in price:
+        shown = [in_currency(price[f"{kind}_per_mtok"], price["currency"]) for kind in kinds]
+    else:
+        rates = [price[f"{kind}_usd_per_mtok"] for kind in kinds]
+        if None in rates:
+            return f"in tiers ({price['source']})"
+        shown = [usd(rate) for rate in rates]
     return f"{shown[0]} in, {shown[1]} cached in, {shown[2]} out per million tokens ({price['source']})"
 
 
@@ -243,9 +269,10 @@ def bill_of(record: RunRecord) -> list[tuple[str, str]]:
         *_descriptions(record),
         ("output tokens", f"{record.output_tokens:,}"),
         *([("of these thoughts", f"{record.reasoning_tokens:,}")] if record.reasoning_tokens else []),
-        (f"cost{paid}", cost_words(record.cost_usd, record.cost_known_usd)),
+        (f"cost{paid}", cost_of_record(record)),
         *_saving(record),
         ("cost per 1,000 labels", _per_thousand(record)),
+        *_exchange_rate(record),
         *[("price", words) for words in prices_words(record)],
         ("time", duration(record.seconds)),
         *_answer_times(record),
@@ -264,7 +291,13 @@ def _per_thousand(record: RunRecord) -> str:
     """What a thousand labels cost in this run, with all that was paid for them; a dash where it has made none."""
     if not record.texts_labeled:
         return "–"
-    return usd(None if record.cost_usd is None else record.cost_usd * 1000 / record.texts_labeled)
+    return money(None if record.cost_usd is None else record.cost_usd * 1000 / record.texts_labeled, record)
+
+
+def _exchange_rate(record: RunRecord) -> list[tuple[str, str]]:
+    """At which rate amounts in another currency are told, and of which day that is."""
+    told = record.currency
+    return [("exchange rate", f"$1 = {told.usd_rate:g} {told.code} on {told.usd_rate_date}")] if told else []
 
 
 def _saving(record: RunRecord) -> list[tuple[str, str]]:
@@ -272,7 +305,7 @@ def _saving(record: RunRecord) -> list[tuple[str, str]]:
     if not record.texts_by_batch:
         return []
     cost, live = record.cost_usd, record.live_cost_usd
-    rows = [("the same on the live lane", usd(live))]
+    rows = [("the same on the live lane", money(live, record))]
     if cost is not None and live:
         rows.append(("saved by the batch lane", f"{usd(live - cost)} ({percent_of(live - cost, live)})"))
     return rows

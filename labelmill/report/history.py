@@ -12,6 +12,7 @@ from labelmill.report.formatting import (
     bar,
     cost_words,
     counted,
+    in_currency,
     percent_of,
     unseen_notice,
     usd,
@@ -47,11 +48,11 @@ def history_view(title: str, history: dict[str, Any]) -> RenderableType:
     earlier_days = len(history["days"]) - len(days)
     parts: list[RenderableType] = [
         f"[bold]{escape(visible(title))}[/]",
-        _table("run", "run_id", runs, total, "status"),
+        _table("run", "run_id", runs, total, "status", history.get("currency")),
         *([f"{counted(earlier, 'earlier run')}: in the total and in --json"] if earlier else []),
-        _table("day (UTC)", "day", days),
+        _table("day (UTC)", "day", days, currency=history.get("currency")),
         *([f"{counted(earlier_days, 'earlier day')}: in the months and in --json"] if earlier_days else []),
-        _table("month (UTC)", "month", history["months"]),
+        _table("month (UTC)", "month", history["months"], currency=history.get("currency")),
         *(
             f"[yellow]{escape(visible(said))}[/]"
             for said in [*notices(total), *out_words(history.get("out"))]
@@ -116,18 +117,21 @@ def saved_words(row: dict[str, Any]) -> str:
     return usd(saved) if saved is None else f"{usd(saved)} ({percent_of(saved, live)})"
 
 
-def _table(
+def _table(  # noqa: PLR0913, PLR0917  (a table is where it all comes together)
     heading: str,
     key: str,
     rows: Iterable[dict[str, Any]],
     total: dict[str, Any] | None = None,
     status: str | None = None,
+    currency: str | None = None,
 ) -> FittingTable:
     rows = list(rows)
     is_repriced = any("repriced_usd" in row for row in rows)
     has_batches = any(row["requests_by_batch"] for row in rows)
     has_thoughts = any(row["reasoning_tokens"] for row in rows)
     costs = ["cost then", "cost at today's prices"] if is_repriced else ["cost"]
+    if currency is not None:
+        costs.insert(1, f"cost in {currency}")
     saved = ["saved by batches"] if has_batches else []
 
     def cells(row: dict[str, Any], *first: str) -> list[str]:
@@ -143,6 +147,7 @@ def _table(
             f"{row['output_tokens']:,}",
             *([f"{row['reasoning_tokens']:,}"] if has_thoughts else []),
             cost_words(row["cost_usd"], row["cost_known_usd"]),
+            *([in_currency(row["cost_in_currency"], currency)] if currency is not None else []),
             *([usd(row["repriced_usd"])] if is_repriced else []),
             *([saved_words(row)] if has_batches else []),
             "unknown" if unknown_rate else ("–" if per_thousand is None else usd(per_thousand)),

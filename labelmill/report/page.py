@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from labelmill.report import changes, formatting
 from labelmill.report.charts import XMLNS
 from labelmill.report.findings import Findings
-from labelmill.report.formatting import duration, percent, usd, visible
+from labelmill.report.formatting import duration, percent, visible
 from labelmill.run.record import RunRecord
 
 NOTHING_MORE = Findings()
@@ -53,7 +53,10 @@ def _tiles(record: RunRecord) -> list[tuple[str, str]]:
             f"of the rows{_which(record)} labeled",
         ),
         (f"{record.texts_asked:,}", "texts asked"),
-        (usd(record.cost_usd), "cost, had it been paid" if record.practice else "cost of this run"),
+        (
+            formatting.money(record.cost_usd, record),
+            "cost, had it been paid" if record.practice else "cost of this run",
+        ),
         (duration(record.seconds), "time"),
     ]
 

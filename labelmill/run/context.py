@@ -213,7 +213,7 @@ class RunContext:
             self.budget,
             CircuitBreaker(self.job.run.stop_at_failed_fraction),
             self.price,
-            address=self.base_url,
+            address=self.base_url or "the model's own address",
             notify=self.notice,
             is_practice=self.practice,
             thoughts=self.thoughts,

@@ -5,7 +5,7 @@ Nothing is written, and the rows are added up by Polars as they stream by.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ CELL = ("task_key", "run_id", "day", "model", "lane", "service_tier")
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cache_write_input_tokens")
 """The kinds of tokens, in the order of `Usage`."""
 _KNOWN = "cost_known_usd"
+_IN_CURRENCY = "cost_in_currency"
 _THOUGHTS = "reasoning_tokens"
 _COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_without_usage", *TOKENS, _THOUGHTS)
 _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
@@ -40,7 +41,8 @@ _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known
 class RunFacts:
     """What a run's record says beside its work. `model` is the job's `[model]` section as it was then.
 
-    `kind` is `run`, or `comparison` for one that compared ways to ask.
+    `kind` is `run`, or `comparison` for one that compared ways to ask. `currency` is the one that its job was paid in beside
+    USD, and `usd_rate` what a dollar was in it; None where there was none.
     """
 
     run_id: str
@@ -50,6 +52,8 @@ class RunFacts:
     model: dict[str, Any]
     started_at_utc: datetime | None
     kind: str = "run"
+    currency: str | None = None
+    usd_rate: float | None = None
 
 
 def read_runs(folder: OutputFolder) -> list[RunFacts]:
@@ -62,6 +66,7 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
     for path in sorted([*folder.runs.glob("*/run.json"), *folder.runs.glob(f"*/{COMPARISON}")]):
         try:
             record = json.loads(path.read_bytes())
+            currency = record.get("currency") or {}
             facts.append(
                 RunFacts(
                     run_id=str(record["run_id"]),
@@ -71,6 +76,8 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
                     model=dict((record.get("job") or {}).get("model") or {}),
                     started_at_utc=datetime.fromisoformat(record["started_at_utc"]),
                     kind="comparison" if path.name == COMPARISON else "run",
+                    currency=currency.get("code"),
+                    usd_rate=currency.get("usd_rate"),
                 )
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -159,7 +166,8 @@ def sums_by(work: pl.DataFrame, *keys: str) -> list[dict[str, Any]]:
 
     `cost_usd` is None where any part of it is unknown, and `cost_known_usd` is then what is known of it. `unseen_usd` (at
     most), `live_cost_usd` (had all been asked live), `saved_usd` (by the batch lane) and, where work was priced again,
-    `repriced_usd` are None where any part of them is unknown.
+    `repriced_usd` are None where any part of them is unknown; so is `cost_in_currency`, which is there where runs were paid in
+    another currency.
     """
     if work.is_empty():
         return []
@@ -167,6 +175,8 @@ def sums_by(work: pl.DataFrame, *keys: str) -> list[dict[str, Any]]:
     sums += [pl.col(name).sum() for name in _AMOUNTS]
     if "repriced_usd" in work.columns:
         sums.append(pl.when(pl.col("repriced_usd").is_not_null().all()).then(pl.col("repriced_usd").sum()))
+    if _IN_CURRENCY in work.columns:
+        sums.append(pl.when(pl.col(_IN_CURRENCY).is_not_null().all()).then(pl.col(_IN_CURRENCY).sum()))
     grouped = work.group_by(*keys).agg(sums).sort(keys) if keys else work.select(sums)
     return [_with_shares(row) for row in grouped.iter_rows(named=True)]
 
@@ -208,6 +218,7 @@ def batches_out(folder: OutputFolder, *, practice: bool) -> dict[str, Any]:
 def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) -> dict[str, Any] | None:
     """The history of practice or of paid work: `total`, `runs`, `days` and `months` (UTC); None where there is none.
 
+    Where runs were paid in one other currency, `currency` names it, and each cost is told in it too, at each run's own rate.
     A run without a record has the kind and the status None. One whose status is `running` may also have been killed: the next run
     finds that out. A run that asked nothing has only
     zeros.
@@ -217,10 +228,15 @@ def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) 
     if mine.is_empty() and not facts:
         return None
     mine = mine.with_columns(month=pl.col("day").dt.strftime("%Y-%m"), day=pl.col("day").cast(pl.String))
+    code = _currency_of(facts.values())
+    if code is not None:
+        mine = _with_currency(mine, facts)
     by_run = {row["run_id"]: row for row in sums_by(mine, "run_id")}
     idle = _with_shares(dict.fromkeys((*_COUNTS, *_AMOUNTS), 0))
     if "repriced_usd" in work.columns:
         idle["repriced_usd"] = 0.0
+    if code is not None:
+        idle[_IN_CURRENCY] = 0.0
     listed = [
         {
             "run_id": run_id,
@@ -231,8 +247,23 @@ def history_of(work: pl.DataFrame, runs: Iterable[RunFacts], *, practice: bool) 
         for run_id in sorted({*by_run, *facts})
     ]
     return {
+        **({"currency": code} if code is not None else {}),
         "total": (sums_by(mine) or [idle])[0],
         "runs": listed,
         "days": sums_by(mine, "day"),
         "months": sums_by(mine, "month"),
     }
+
+
+def _currency_of(runs: Iterable[RunFacts]) -> str | None:
+    """The currency beside USD that runs were paid in; None where there is none, or there are several, which don't add up."""
+    codes = {run.currency for run in runs if run.currency is not None}
+    return codes.pop() if len(codes) == 1 else None
+
+
+def _with_currency(work: pl.DataFrame, facts: Mapping[str, RunFacts]) -> pl.DataFrame:
+    """Work with its cost in the currency of its runs, each at its own rate; null where either is unknown."""
+    rates = {run_id: run.usd_rate for run_id, run in facts.items() if run.usd_rate is not None}
+    rate = pl.col("run_id").replace_strict(rates, default=None, return_dtype=pl.Float64)
+    known = pl.col(_KNOWN).cast(pl.Float64)
+    return work.with_columns(pl.when(pl.col("costs_unknown") == 0).then(known * rate).alias(_IN_CURRENCY))

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
 
 from labelmill import __version__
 from labelmill.batch.record import BatchRecord
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
-from labelmill.money.prices import Price
+from labelmill.money.prices import Currency, Price
 from labelmill.question.tokens import description_tokens_of
 from labelmill.run.causes import Causes, Said, causes_sentence
 from labelmill.run.context import RunContext
@@ -71,6 +71,25 @@ class UnreadableFile(BaseModel):
     """How many rows it has; null where its footer can't be read either."""
 
 
+class CurrencyBill(BaseModel):
+    """A bill in the currency that a job is paid in, at the job's own rate."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    code: str
+    """The currency, such as `CNY`."""
+    usd_rate: float
+    """What one US dollar is in it."""
+    usd_rate_date: date
+    """The day of that rate."""
+    cost: float | None
+    """`cost_usd` in it; null where that is."""
+    cost_known: float | None
+    """`cost_known_usd` in it."""
+    unseen: float
+    """`unseen_usd` in it."""
+
+
 class Record(BaseModel):
     """What a run's record and a comparison's have in common beside the bill."""
 
@@ -102,6 +121,21 @@ class Record(BaseModel):
     has them among its `notices` too."""
     labelmill_version: str = __version__
     """The version that wrote the record."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def currency(self) -> CurrencyBill | None:
+        """The bill in the currency that the job's `[price]` names; null where it names none."""
+        told = Currency.of(self.job.price)
+        if told is None:
+            return None
+        bill, rate = cast("Bill", self), told.usd_rate
+        return CurrencyBill(
+            **vars(told),
+            cost=None if bill.cost_usd is None else bill.cost_usd * rate,
+            cost_known=None if bill.cost_known_usd is None else bill.cost_known_usd * rate,
+            unseen=bill.unseen_usd * rate,
+        )
 
     @model_validator(mode="after")
     def _has_its_bill(self) -> Self:

@@ -37,22 +37,25 @@ class TodaysPrices:
         self._base_url = base_url
         self._models = {run.task_key: run.model for run in runs if run.task_key and run.model.get("name")}
         self._models |= dict.fromkeys(task_keys, job.model.model_dump())
-        self._prices: dict[tuple[str, str, str | None, Lane], Price | None] = {}
+        self._prices: dict[tuple[str, str, str | None, str | None, Lane], Price | None] = {}
 
     def of(self, task_key: str, reported: str | None, lane: Lane) -> Price | None:
         """The price of a task's tokens on a lane; None where it is unknown. A dearer model that answered has its own."""
         known = self._models.get(task_key)
         name = str(known["name"]) if known else (reported or "").removeprefix(PRACTICE_MODEL)
-        base_url = known.get("base_url") if known else None
-        key = (str((known or {}).get("provider") or self._job.model.provider), name, base_url, lane)
+        base_url, class_name = (known.get(field) if known else None for field in ("base_url", "class"))
+        provider = str((known or {}).get("provider") or self._job.model.provider)
+        key = (provider, name, class_name, base_url, lane)
         if key not in self._prices:
             self._prices[key] = self._price_of(*key)
         surcharge = surcharge_of(self._prices[key], reported)
         return surcharge.price if surcharge else self._prices[key]
 
-    def _price_of(self, provider: str, name: str, base_url: str | None, lane: Lane) -> Price | None:
+    def _price_of(
+        self, provider: str, name: str, class_name: str | None, base_url: str | None, lane: Lane
+    ) -> Price | None:
         try:
-            model = Model.model_validate({"provider": provider, "name": name})
+            model = Model.model_validate({"provider": provider, "name": name, "class": class_name})
         except ValidationError:
             return None
         own = self._job.price if name == self._job.model.name else None

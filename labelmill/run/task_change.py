@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
+from labelmill.providers.table import are_one_endpoint
 from labelmill.question.prompt import DEFAULT_WORDINGS, in_wording, version_of
 from labelmill.question.task_key import IGNORED_FIELDS, former_task_key_of, task_key_of
 from labelmill.store.folder import OutputFolder
@@ -100,7 +101,8 @@ def _as_asked(task_key: str, job: LabelJob) -> LabelJob:
 def former_ledgers(past_jobs: PastJobs, job: LabelJob, *, practice: bool) -> tuple[Path, ...]:
     """The ledgers of a job's task that stand under another key: earlier versions let the address count.
 
-    They are found by the key that the job itself had then, and by the records of runs whose job asked the same.
+    They are found by the key that the job itself had then, and by the records of runs whose job asked the same. An endpoint
+    that has been given its name in place of its address has a key of its own too.
     """
     key = task_key_of(job)
     prefix = PRACTICE_PREFIX if practice else ""
@@ -118,7 +120,7 @@ def former_ledgers(past_jobs: PastJobs, job: LabelJob, *, practice: bool) -> tup
             break
         if task_key in unknown:
             unknown = unknown - {task_key}
-            if _asks_the_same(task_key, past, key):
+            if _asks_the_same(task_key, past, job):
                 mine.add(task_key)
     return tuple(others[name] for name in sorted(mine))
 
@@ -135,11 +137,10 @@ def task_change_of(
         price: what tokens cost now.
         practice: whether the practice provider answers; it is compared with its own past only.
     """
-    key = task_key_of(job)
     for task_key, past in past_jobs:
         if task_key.startswith(PRACTICE_PREFIX) != practice:
             continue
-        if _asks_the_same(task_key, past, key):
+        if _asks_the_same(task_key, past, job):
             return None
         texts, usage = _asked_again(Ledger(past_jobs.folder.ledger(task_key)), pending)
         if not texts:
@@ -150,10 +151,20 @@ def task_change_of(
     return None
 
 
-def _asks_the_same(task_key: str, past: LabelJob, key: str) -> bool:
-    """Whether a past run asked what is asked now; a key that this version can't make stands for another wording."""
-    bare = task_key.removeprefix(PRACTICE_PREFIX)
-    return task_key_of(past) == key and bare in {key, former_task_key_of(past)}
+def _asks_the_same(task_key: str, past: LabelJob, job: LabelJob) -> bool:
+    """Whether a past run asked what is asked now; a key that this version can't make stands for another wording.
+
+    An endpoint that was named by its address, and is now by its name, or the other way round, is the one it was.
+    """
+    key, bare = task_key_of(job), task_key.removeprefix(PRACTICE_PREFIX)
+    if bare not in {task_key_of(past), former_task_key_of(past)}:
+        return False
+    if task_key_of(past) == key:
+        return True
+    if past.model.provider == job.model.provider or not are_one_endpoint(past.model, job.model):
+        return False
+    renamed = past.model.model_copy(update={"provider": job.model.provider})
+    return task_key_of(past.model_copy(update={"model": renamed})) == key
 
 
 def changes_between(past: LabelJob, now: LabelJob) -> Iterator[str]:

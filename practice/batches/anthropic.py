@@ -55,7 +55,7 @@ _ERROR_TYPES = {
 _NOT_RUN = {"batch_expired": "expired", "batch_cancelled": "canceled"}
 
 
-def _error_of(status: int, message: str) -> dict[str, Any]:
+def error_of(status: int, message: str) -> dict[str, Any]:
     """An error as Anthropic writes it."""
     kind = _ERROR_TYPES.get(status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
@@ -70,14 +70,24 @@ def _row_of(asked: Any, place: str) -> dict[str, Any]:
     params = asked.get("params") if isinstance(asked, Mapping) else None
     if not isinstance(asked, Mapping) or not isinstance(params, Mapping):
         raise malformed(f"{place}: a request needs a 'custom_id' and 'params'.")
+    body = chat_of(params, f"{place}.params.")
+    return {"custom_id": asked.get("custom_id"), "method": "POST", "url": MESSAGES, "body": body}
+
+
+def chat_of(params: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """The parameters of a message as a chat request.
+
+    Raises:
+        RequestRefusedError: they are none; `place` stands before the field's name.
+    """
     for name, kind in (("model", str), ("max_tokens", int), ("messages", list)):
         if not isinstance(params.get(name), kind):
-            raise malformed(f"{place}.params.{name}: Field required")
+            raise malformed(f"{place}{name}: Field required")
     if (
         not isinstance(temperature := params.get("temperature", 1.0), int | float)
         or not 0 <= temperature <= 1
     ):
-        raise malformed(f"{place}.params.temperature: Input should be from 0 to 1")
+        raise malformed(f"{place}temperature: Input should be from 0 to 1")
     system = [{"role": "system", "content": params["system"]}] if params.get("system") else []
     body = {
         "model": params["model"],
@@ -86,13 +96,13 @@ def _row_of(asked: Any, place: str) -> dict[str, Any]:
     }
     if tools := params.get("tools"):
         if not isinstance(tools, list):
-            raise malformed(f"{place}.params.tools: Input should be a valid list")
+            raise malformed(f"{place}tools: Input should be a valid list")
         body["tools"] = [tool_of(tool, mapping_in(tool).get("input_schema")) for tool in tools]
         body["tool_choice"] = _tool_choice(mapping_in(params.get("tool_choice")))
     wanted = mapping_in(mapping_in(params.get("output_config")).get("format") or params.get("output_format"))
     if wanted:
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": wanted.get("schema")}}
-    return {"custom_id": asked.get("custom_id"), "method": "POST", "url": MESSAGES, "body": body}
+    return body
 
 
 def _message(asked: Any) -> Any:
@@ -114,18 +124,20 @@ def _result_of(line: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(error, Mapping) and error["code"] in _NOT_RUN:
         result: dict[str, Any] = {"type": _NOT_RUN[error["code"]]}
     elif not isinstance(response, Mapping):
-        result = {"type": "errored", "error": _error_of(500, str(error))}
+        result = {"type": "errored", "error": error_of(500, str(error))}
     elif response["status_code"] == 200:  # noqa: PLR2004  (an HTTP status)
-        result = {"type": "succeeded", "message": _message_of(response["body"])}
+        result = {"type": "succeeded", "message": message_of(response["body"])}
     else:
         said = response["body"]["error"]["message"]
-        result = {"type": "errored", "error": _error_of(response["status_code"], said)}
+        result = {"type": "errored", "error": error_of(response["status_code"], said)}
     return {"custom_id": line["custom_id"], "result": result}
 
 
-def _message_of(completion: Mapping[str, Any]) -> dict[str, Any]:
+def message_of(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat completion as a message."""
     choice, usage = completion["choices"][0], completion["usage"]
     said, cached = choice["message"], usage["prompt_tokens_details"]["cached_tokens"]
+    written = usage["prompt_tokens_details"].get("cache_write_tokens", 0)
     text = said["refusal"] or said["content"]
     content = [{"type": "text", "text": text}] if text else []
     content += [
@@ -142,8 +154,8 @@ def _message_of(completion: Mapping[str, Any]) -> dict[str, Any]:
         "stop_sequence": None,
         # Anthropic counts cached tokens beside the input, not in it.
         "usage": {
-            "input_tokens": usage["prompt_tokens"] - cached,
-            "cache_creation_input_tokens": 0,
+            "input_tokens": usage["prompt_tokens"] - cached - written,
+            "cache_creation_input_tokens": written,
             "cache_read_input_tokens": cached,
             "output_tokens": usage["completion_tokens"],
         },
@@ -243,7 +255,7 @@ def _results_of(state: ServerState, record: BatchRecord) -> Iterator[dict[str, A
     if record.ended is not None and record.ended.status == "failed":
         # A batch that fails as a whole is not known there: each of its rows has an error.
         for row in rows_of(state, record):
-            error = _error_of(500, "The batch could not be processed (a practice fault).")
+            error = error_of(500, "The batch could not be processed (a practice fault).")
             yield {"custom_id": row["custom_id"], "result": {"type": "errored", "error": error}}
     else:
         yield from map(_result_of, results_of(state, record))
@@ -253,7 +265,7 @@ _BATCHES = f"{MESSAGES}/batches"
 ANTHROPIC = Dialect(
     MESSAGES,
     MESSAGES,
-    lambda refusal: _error_of(refusal.status, refusal.message),
+    lambda refusal: error_of(refusal.status, refusal.message),
     (
         Route("POST", _BATCHES, BatchStep.CREATE, _create),
         Route("GET", _BATCHES, BatchStep.LIST, _list),

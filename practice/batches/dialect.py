@@ -16,7 +16,7 @@ from starlette.responses import Response
 from practice.batches.check import check_input
 from practice.batches.state import FINAL, due_status
 from practice.batches.store import FILE_LIFE_SECONDS, BatchRecord
-from practice.connection import ConnectionReset, encoded, json_response, wait_until_gone
+from practice.connection import ConnectionReset, authorization_of, encoded, json_response, wait_until_gone
 from practice.errors import RequestRefusedError, malformed, quota_exhausted, wrong_key
 from practice.settings import BatchStep, StepFault
 from practice.state import ServerState
@@ -63,7 +63,7 @@ class Dialect:
         step, call = route.step, None if route.step is None else state.count_call(route.step)
         try:
             # The body first: an error sent over an unread body may reach no client.
-            if not state.settings.accepts(_authorization(request)):
+            if not state.settings.accepts(authorization_of(request)):
                 async for _ in request.stream():
                     pass
                 raise wrong_key()
@@ -75,12 +75,6 @@ class Dialect:
         except RequestRefusedError as refusal:
             return self.refusal(refusal)
         return response
-
-
-def _authorization(request: Request) -> str | None:
-    """The key of a request, in whichever header its dialect puts it."""
-    key = request.headers.get("x-api-key") or request.headers.get("x-goog-api-key")
-    return request.headers.get("authorization") if key is None else f"Bearer {key}"
 
 
 async def _is_lost(state: ServerState, request: Request, step: BatchStep, call: int) -> bool:

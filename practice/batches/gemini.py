@@ -62,12 +62,22 @@ def _row_of(asked: Any, model: str, place: int) -> dict[str, Any]:
     Raises:
         RequestRefusedError: it is none.
     """
-    request = _either(asked, "request")
+    body = chat_of(_either(asked, "request"), model, f"requests[{place}]: ")
+    key = mapping_in(_either(asked, "metadata")).get("key", place)
+    return {"custom_id": str(key), "method": "POST", "url": ENDPOINT, "body": body}
+
+
+def chat_of(request: Any, model: str, place: str = "") -> dict[str, Any]:
+    """A request for content as a chat request.
+
+    Raises:
+        RequestRefusedError: it is none; `place` stands before what is wrong.
+    """
     contents = _either(request, "contents")
     if not isinstance(contents, list):
-        raise malformed(f"requests[{place}]: contents is not specified")
+        raise malformed(f"{place}contents is not specified")
     system, settings = (_either(request, name) for name in ("system_instruction", "generation_config"))
-    body = {
+    body: dict[str, Any] = {
         "model": model,
         "messages": [_message(system, "system")] * bool(system) + [_message(content) for content in contents],
         "max_tokens": _either(settings, "max_output_tokens"),
@@ -84,8 +94,10 @@ def _row_of(asked: Any, model: str, place: int) -> dict[str, Any]:
         body["tools"] = list(map(tool_of, declared, schemas))
         calling = _either(_either(request, "tool_config"), "function_calling_config")
         body["tool_choice"] = _tool_choice(calling)
-    key = mapping_in(_either(asked, "metadata")).get("key", place)
-    return {"custom_id": str(key), "method": "POST", "url": ENDPOINT, "body": body}
+    if _either(settings, "response_logprobs"):
+        body["logprobs"] = True
+        body["top_logprobs"] = mapping_in(settings).get("logprobs") or 0
+    return body
 
 
 def _either(value: Any, name: str) -> Any:
@@ -104,10 +116,10 @@ def _message(asked: Any, role: str | None = None) -> dict[str, Any]:
     return {"role": role or _ROLES.get(str(content.get("role")), "user"), "content": texts}
 
 
-def _response_format(settings: Any, place: int) -> dict[str, Any] | None:
+def _response_format(settings: Any, place: str) -> dict[str, Any] | None:
     kind = _either(settings, "response_mime_type")
     if kind not in (None, "text/plain", "application/json"):
-        raise malformed(f"requests[{place}]: practice has no answers of the type {kind!r}")
+        raise malformed(f"{place}practice has no answers of the type {kind!r}")
     schema = _either(settings, "response_json_schema") or _lowered(_either(settings, "response_schema"))
     if schema:
         return {"type": "json_schema", "json_schema": {"schema": schema}}
@@ -138,13 +150,14 @@ def _response_of(line: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     metadata = {"metadata": {"key": line["custom_id"]}}
     if response["status_code"] == 200:  # noqa: PLR2004  (an HTTP status)
-        return metadata | {"response": _answer_of(response["body"])}
+        return metadata | {"response": content_of(response["body"])}
     code, status = _CODES.get(response["status_code"], _INTERNAL)
     message = response["body"]["error"]["message"]
     return metadata | {"error": {"code": code, "message": message, "status": status}}
 
 
-def _answer_of(completion: Mapping[str, Any]) -> dict[str, Any]:
+def content_of(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat completion as an answer with content."""
     choice, usage = completion["choices"][0], completion["usage"]
     said = choice["message"]
     if said["refusal"]:
@@ -158,6 +171,8 @@ def _answer_of(completion: Mapping[str, Any]) -> dict[str, Any]:
         content = {"role": "model", **({"parts": parts} if parts else {})}
         reason = _FINISH_REASONS[choice["finish_reason"]]
         candidate = {"content": content, "finishReason": reason, "index": 0}
+        if choice.get("logprobs"):
+            candidate["logprobsResult"] = _logprobs_of(choice["logprobs"]["content"])
     return {
         "candidates": [candidate],
         "usageMetadata": {
@@ -168,6 +183,18 @@ def _answer_of(completion: Mapping[str, Any]) -> dict[str, Any]:
         },
         "modelVersion": completion["model"],
         "responseId": completion["id"],
+    }
+
+
+def _logprobs_of(tokens: list[dict[str, Any]]) -> dict[str, Any]:
+    def candidate(told: Mapping[str, Any]) -> dict[str, Any]:
+        return {"token": told["token"], "logProbability": told["logprob"]}
+
+    return {
+        "chosenCandidates": [candidate(token) for token in tokens],
+        "topCandidates": [
+            {"candidates": [candidate(rival) for rival in token["top_logprobs"]]} for token in tokens
+        ],
     }
 
 

@@ -91,6 +91,23 @@ def test_json_holds_the_numbers(job_file):
     assert "repriced_usd" not in history["paid"]["total"]
 
 
+@pytest.mark.usefixtures("past_batch")
+def test_a_currency_that_runs_were_paid_in_has_a_column(job_file, tmp_path):
+    """In the table, and as numbers."""
+    record = {
+        "run_id": "20261123-run1",
+        "started_at_utc": "2026-11-23T00:00:00Z",
+        "currency": {"code": "CNY", "usd_rate": 8.0},
+    }
+    (tmp_path / "out" / "runs" / "20261123-run1").mkdir(parents=True)
+    (tmp_path / "out" / "runs" / "20261123-run1" / "run.json").write_text(json.dumps(record))
+    shown = " ".join(_costs(job_file).stdout.split())
+    assert "cost in CNY" in shown
+    assert "1.80 CNY" in shown
+    history = json.loads(_costs(job_file, "--json").stdout)
+    assert history["paid"]["total"]["cost_in_currency"] == pytest.approx(1.8)
+
+
 @pytest.mark.usefixtures("past_run")
 def test_reprice_shows_old_and_new_and_writes_nothing(job_file, tmp_path):
     """Today's price stands beside the cost of then, and no file changes."""

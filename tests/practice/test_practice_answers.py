@@ -196,11 +196,11 @@ def test_wrong_settings_leave_the_old_ones(practice, ask):
         ),
         (
             "POST",
-            "/v1/messages",
+            "/v1/messages/nothing",
             404,
             {
                 "type": "error",
-                "error": {"type": "not_found_error", "message": "Invalid URL (POST /v1/messages)"},
+                "error": {"type": "not_found_error", "message": "Invalid URL (POST /v1/messages/nothing)"},
                 "request_id": None,
             },
         ),

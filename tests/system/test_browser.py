@@ -112,7 +112,13 @@ def test_choices_are_chosen_from_a_list(form):
     provider = form.get_by_label("Select Provider")
     expect(provider).to_have_text("practice")
     provider.click()
-    assert form.get_by_role("option").all_inner_texts() == ["openai", "anthropic", "google", "practice"]
+    assert form.get_by_role("option").all_inner_texts() == [
+        "openai",
+        "anthropic",
+        "google",
+        "langchain",
+        "practice",
+    ]
     form.keyboard.press("Escape")
 
 

@@ -5,6 +5,7 @@ import pytest
 from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of, draft_of_file, nearest
+from labelmill.providers.table import PROVIDERS
 
 
 def _refusal(path):
@@ -137,9 +138,10 @@ def test_all_mistakes_come_at_once(job_file, mistakes_in, tmp_path):
         ('provider = "practice"', 'provider = "practise"'),
         more="[run]\nmax_concurency = 3\nmax_failed_fraction = 2\n",
     )
+    *others, last = PROVIDERS
     assert mistakes_in(path) == {
         "model.provider": (
-            "found 'practise', expected 'openai', 'anthropic', 'google' or 'practice'; did you mean 'practice'?"
+            f"found 'practise', expected {', '.join(map(repr, others))} or {last!r}; did you mean 'practice'?"
         ),
         "run.max_concurency": "unknown field; did you mean 'max_concurrency'?",
         "run.max_failed_fraction": "found 2, expected less than or equal to 1",

@@ -550,3 +550,73 @@ def test_no_tokens_cost_more_than_as_many_of_the_dearest(name, sent, cached, wri
     usage = Usage(sent, min(cached, sent), said, written)
     assert cost_of(usage, price) <= dearest_cost_of(sent + said, price)
     assert dearest_cost_of(sent + said, None) is None
+
+
+CNY = {"currency": "CNY", "usd_rate": 8, "usd_rate_date": "2026-11-30"}
+
+
+def test_a_price_in_another_currency_is_counted_in_usd_at_its_rate(job_of):
+    """And its entry has both; the batch lane's is its part, as of any price of a job's own."""
+    own = {"input_per_mtok": 0.8, "output_per_mtok": 2, "batch_fraction": 0.5, **CNY}
+    job = job_of(model={"provider": "dashscope", "name": "qwen-plus"}, price=own)
+    live, batch = (price_of(job.model, job.price, lane=lane) for lane in ("live", "batch"))
+    assert cost_of(Usage(1_000_000, 0, 1_000_000), live) == Decimal("0.35")
+    assert cost_of(Usage(1_000_000, 0, 1_000_000), batch) == Decimal("0.175")
+    assert (live.entry["input_usd_per_mtok"], live.entry["input_per_mtok"], live.entry["currency"]) == (
+        0.1,
+        0.8,
+        "CNY",
+    )
+    assert (batch.entry["input_usd_per_mtok"], batch.entry["output_per_mtok"]) == (0.05, 1.0)
+
+
+def test_a_job_may_name_the_model_that_is_listed(job_of):
+    """A deployment's name says nothing of the model; a dearer one that answers is noticed all the same, on each lane."""
+    job = job_of(model={"provider": "azure", "name": "labels"}, price={"model": "gpt-4o-mini", **CNY})
+    live, batch = (price_of(job.model, job.price, lane=lane) for lane in ("live", "batch"))
+    assert (live.entry["model"], live.entry["input_usd_per_mtok"]) == ("gpt-4o-mini", 0.15)
+    assert batch.entry["input_usd_per_mtok"] == 0.075
+    for price in (live, batch):
+        assert surcharge_of(price, "gpt-4o-mini-2024-07-18") is None
+        surcharge = surcharge_of(price, "gpt-4o-2024-08-06")
+        assert surcharge.factor == pytest.approx(16.7, abs=0.1)
+        paid = cost_of(Usage(1_000_000), surcharge.price)
+        assert paid == (Decimal("2.5") if price is live else Decimal("1.25"))
+    assert price_of(job.model) is None
+
+
+def test_what_batches_cost_is_the_listed_price_then_the_jobs_part_then_the_providers(job_of):
+    """Groq's half stands in the table of endpoints; a job's own word comes first."""
+    model = job_of(model={"provider": "groq", "name": "llama-3.3-70b-versatile"}).model
+    live = price_of(model).entry["input_usd_per_mtok"]
+    assert price_of(model, lane="batch").entry["input_usd_per_mtok"] == pytest.approx(live / 2)
+    own = OwnPrice(batch_fraction=0.25)
+    assert price_of(model, own, lane="batch").entry["input_usd_per_mtok"] == pytest.approx(live / 4)
+    assert price_of(model, own).entry["input_usd_per_mtok"] == live
+
+
+@pytest.mark.parametrize("provider", ["vllm", "ollama", "llama.cpp", "dashscope", "ark"])
+def test_a_provider_that_no_list_knows_has_no_price(job_of, provider):
+    """Also where the model's name is one of OpenAI's: unknown, and not 0."""
+    assert price_of(job_of(model={"provider": provider}).model) is None
+
+
+@given(
+    rates=st.tuples(*[st.floats(0, 1000).map(lambda rate: round(rate, 4))] * 3),
+    usd_rate=st.floats(0.001, 100_000),
+    counts=st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9)),
+)
+def test_what_is_shown_in_a_currency_is_what_was_paid_in_it(rates, usd_rate, counts):
+    """Whatever the rate: the cost in USD, at that rate again, is tokens times the prices that the job told."""
+    own = OwnPrice(
+        currency="CNY",
+        usd_rate=usd_rate,
+        usd_rate_date="2026-11-30",
+        input_per_mtok=rates[0],
+        cached_input_per_mtok=rates[1],
+        output_per_mtok=rates[2],
+    )
+    sent, cached, answered = counts[0] + counts[1], counts[1], counts[2]
+    cost = cost_of(Usage(sent, cached, answered), price_of(Model(name="m"), own))
+    paid = (counts[0] * rates[0] + cached * rates[1] + answered * rates[2]) / 1e6
+    assert float(cost) * usd_rate == pytest.approx(paid, rel=1e-9, abs=1e-12)

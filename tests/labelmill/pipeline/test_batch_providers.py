@@ -1,4 +1,4 @@
-"""Jobs of providers with the batch lane alone, end to end: from the check to the bill, against their APIs on loopback."""
+"""Jobs of providers with batches of their own, end to end: from the check to the bill, against their APIs on loopback."""
 
 import json
 from dataclasses import replace
@@ -102,8 +102,8 @@ def test_a_prompt_of_one_message_is_asked_and_corrected_without_a_system_message
     assert len(TEXTS) < record.requests < 2 * len(TEXTS)
 
 
-def test_an_answer_that_is_no_label_is_corrected_in_words(run, practice, job, write_texts, provider):
-    """The second batch tells the model what was wrong; there is no schema to ask under."""
+def test_an_answer_that_is_no_label_is_corrected_under_the_schema(run, practice, job, write_texts, provider):
+    """The second batch tells the model what was wrong, and leaves it no other answer than a label."""
     write_texts(TEXTS)
     record = run(job({"max_answers": 5}), PracticeSettings(faults={"off_label": 0.4}))
     assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
@@ -113,7 +113,7 @@ def test_an_answer_that_is_no_label_is_corrected_in_words(run, practice, job, wr
     records = [json.loads(path.read_bytes()) for path in Path(job().output.path).glob("batches/*/batch.json")]
     assert {(each["is_correction"], each["under_schema"]) for each in records} == {
         (False, False),
-        (True, False),
+        (True, True),
     }
     assert sum(each["texts"] for each in records if not each["is_correction"]) == len(TEXTS)
 
@@ -185,24 +185,11 @@ def test_a_batch_holds_no_more_than_the_provider_takes(
     assert practice.totals()["batches"] == 4
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"model": {"output": "schema"}},
-        {"model": {"confidence": True}},
-        {"run": {"lane": "live"}},
-        {"run": {"lane": "auto", "deadline": "08:00"}},
-        {"run": {"retry_lane": "live"}},
-    ],
-)
-def test_what_the_provider_cannot_do_is_refused_before_anything_is_asked(
-    run, practice, job, write_texts, change
-):
+def test_what_the_provider_cannot_do_is_refused_before_anything_is_asked(run, practice, job_of, write_texts):
     """In one sentence, also for a job that came from the Prefect UI."""
     write_texts(TEXTS)
-    whole = job().model_dump(mode="json")
-    ((section, fields),) = change.items()
+    model = {"provider": "anthropic", "name": "claude-haiku-4-5", "confidence": True}
     with pytest.raises(JobRefused) as refused:
-        run(type(job()).model_validate(whole | {section: whole[section] | fields}))
-    assert [mistake.where for mistake in refused.value.mistakes] == [f"test, {section}.{next(iter(fields))}"]
+        run(job_of(model=model, run={"lane": "batch"}))
+    assert [mistake.where for mistake in refused.value.mistakes] == ["test, model.confidence"]
     assert practice.totals()["batches"] == practice.totals()["requests"] == 0

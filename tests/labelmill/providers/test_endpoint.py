@@ -17,8 +17,7 @@ from labelmill.providers.endpoint import (
     is_practice,
     reachable,
 )
-from labelmill.providers.openai import OPENAI
-from labelmill.providers.table import endpoint_of
+from labelmill.providers.table import PROVIDERS, endpoint_of
 
 
 @pytest.mark.parametrize(
@@ -27,8 +26,8 @@ from labelmill.providers.table import endpoint_of
         ("https://a/v1", "https://b/v1", {"OPENAI_BASE_URL": "https://c/v1"}, "https://a/v1"),
         (None, "https://b/v1", {"OPENAI_BASE_URL": "https://c/v1"}, "https://b/v1"),
         (None, None, {"OPENAI_BASE_URL": "https://c/v1"}, "https://c/v1"),
-        (None, None, {"OPENAI_BASE_URL": ""}, OPENAI.base_url),
-        (None, None, {}, OPENAI.base_url),
+        (None, None, {"OPENAI_BASE_URL": ""}, PROVIDERS["openai"].base_url),
+        (None, None, {}, PROVIDERS["openai"].base_url),
     ],
 )
 def test_the_nearest_word_on_the_address_counts(job_of, flag, own, environment, expected):

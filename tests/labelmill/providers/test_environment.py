@@ -23,7 +23,7 @@ from labelmill.providers.environment import (
     shared_http_client,
     without_credentials,
 )
-from labelmill.providers.openai import OPENAI
+from labelmill.providers.table import PROVIDERS
 from labelmill.question.form import form_of
 
 DEAD = "http://127.0.0.1:9"
@@ -241,7 +241,7 @@ def test_a_chain_asks_a_far_endpoint_through_the_proxy(name, no_proxies, scripte
 
 def _chat(job_of, base_url):
     job = job_of()
-    return OPENAI.chat(job, base_url, "key", form_of(job)).model
+    return PROVIDERS["openai"].chat(job, base_url, "key", form_of(job)).model
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy", "OPENAI_PROXY"])

@@ -21,6 +21,7 @@ JOB = {
     "output": {"path": "out"},
 }
 OTHER_VALUES = [
+    "langchain_acme:ChatAcme",
     True,
     False,
     1,
@@ -33,6 +34,8 @@ OTHER_VALUES = [
     "http://127.0.0.1:1/v1",
     "OTHER_KEY",
     "08:00",
+    "CNY",
+    "2026-11-30",
     {"hang": 0.5},
     {"upload": 0.5},
     {"upload": "server_error"},

@@ -1,11 +1,13 @@
 """Numbers and notices: never rounded to nothing, never silent about what is unknown."""
 
+import json
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelmill.providers.table import price_of
 from labelmill.report.formatting import (
     STATUS_WORDS,
     bar,
@@ -276,3 +278,52 @@ def test_the_bill_tells_descriptions_apart_and_calls_them_an_estimate(record_of)
     rows = dict(bill_of(record_of(input_tokens=1000, description_tokens=590)))
     assert rows["of these for descriptions"] == "about 590 (59.0%)"
     assert "of these for descriptions" not in dict(bill_of(record_of(description_tokens=None)))
+
+
+IN_CNY = {
+    "currency": "CNY",
+    "usd_rate": 7.12,
+    "usd_rate_date": "2026-11-30",
+    "input_per_mtok": 0.8,
+    "output_per_mtok": 2.0,
+    "batch_fraction": 0.5,
+}
+
+
+def test_a_bill_shows_the_currency_that_the_job_is_paid_in(record_of, job_of):
+    """Beside USD, with the rate and its day; the price stands as the job tells it. An unknown cost stays unknown in both."""
+    job = job_of(price=IN_CNY)
+    record = record_of(job, cost_usd=0.5, price=price_of(job.model, job.price).entry)
+    bill = dict(bill_of(record))
+    assert bill["cost"] == "$0.50 (3.56 CNY)"
+    assert bill["cost per 1,000 labels"] == "$0.8333 (5.93 CNY)"
+    assert bill["exchange rate"] == "$1 = 7.12 CNY on 2026-11-30"
+    assert bill["price"] == "0.80 CNY in, 0.80 CNY cached in, 2.00 CNY out per million tokens (job)"
+    unknown = dict(bill_of(record_of(job, cost_usd=None, cost_known_usd=0.5)))
+    assert unknown["cost"] == "unknown, $0.50 (3.56 CNY) or more"
+    assert "exchange rate" not in dict(bill_of(record_of()))
+
+
+def test_a_listed_price_is_shown_in_the_currency_too(record_of, job_of):
+    """The rate alone is enough; what the list says stays in USD."""
+    told = {name: IN_CNY[name] for name in ("currency", "usd_rate", "usd_rate_date")}
+    job = job_of(price=told)
+    bill = dict(bill_of(record_of(job, price=price_of(job.model, job.price).entry)))
+    assert bill["cost"] == "$0.0794 (0.5655 CNY)"
+    assert bill["price"].startswith("$0.15 in")
+
+
+def test_the_record_holds_both_and_is_read_again(record_of, job_of):
+    """`currency` stands in what is written beside the amounts in USD, and a record of a job without one has none."""
+    written = json.loads(record_of(job_of(price=IN_CNY), cost_usd=0.5).model_dump_json())
+    assert written["cost_usd"] == 0.5
+    assert written["currency"] == {
+        "code": "CNY",
+        "usd_rate": 7.12,
+        "usd_rate_date": "2026-11-30",
+        "cost": 3.56,
+        "cost_known": 3.56,
+        "unseen": 0.0,
+    }
+    assert RunRecord.model_validate(written).currency.cost == 3.56
+    assert json.loads(record_of().model_dump_json())["currency"] is None

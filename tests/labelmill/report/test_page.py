@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from labelmill.report.formatting import visible
+from labelmill.report.markdown import cost_report, escaped
 from labelmill.report.page import report_page
 
 VOID = {"meta", "rect"}
@@ -79,6 +80,15 @@ def test_hostile_texts_are_plain_text_on_the_page(record_of, job_of, batch, host
     assert ["provider", "3 times", visible(hostile)] in page.rows
     assert sum(visible(hostile) in text for text in page.texts) >= 8
     assert not {"\x00", "\u202e", "\u2066", "\u061c", "\u200f", "\x1b"} & set(html)
+
+
+def test_the_page_and_the_report_show_both_currencies(record_of, job_of):
+    """In large, and in the bill with its rate."""
+    job = job_of(price={"currency": "CNY", "usd_rate": 7.12, "usd_rate_date": "2026-11-30"})
+    page, report = report_page(record_of(job, cost_usd=0.5)), cost_report(record_of(job, cost_usd=0.5))
+    assert page.count("$0.50 (3.56 CNY)") == 2
+    assert "$1 = 7.12 CNY on 2026-11-30" in page
+    assert escaped("$0.50 (3.56 CNY)") in report
 
 
 def test_the_page_needs_no_network(record_of):

@@ -219,3 +219,33 @@ def test_a_run_with_nothing_to_do_saved_nothing(read, write_run):
     write_run("20261124-run2")
     total = read()["total"]
     assert (total["requests_by_batch"], total["live_cost_usd"], total["saved_usd"]) == (0, 0.0, 0.0)
+
+
+CNY = {"code": "CNY", "usd_rate": 7.0, "usd_rate_date": "2026-11-23"}
+
+
+def test_what_runs_were_paid_in_is_told_at_each_runs_own_rate(read, write_part, write_run):
+    """By run, day and month; a run of an unknown rate makes those sums unknown that it is part of."""
+    write_part("20261123-run1", [{}, {"cost_usd": Decimal("0.003")}])
+    write_part("20261201-run2", [{"answered_at_utc": datetime(2026, 12, 1, tzinfo=UTC)}])
+    write_run("20261123-run1", currency=CNY)
+    write_run("20261201-run2", currency={**CNY, "usd_rate": 8.0})
+    history = read()
+    assert history["currency"] == "CNY"
+    assert [run["cost_in_currency"] for run in history["runs"]] == pytest.approx([0.028, 0.008])
+    assert [day["cost_in_currency"] for day in history["days"]] == pytest.approx([0.028, 0.008])
+    assert history["total"]["cost_in_currency"] == pytest.approx(0.036)
+    write_part("20261202-dead", [{}])
+    assert (read()["total"]["cost_in_currency"], read()["runs"][2]["cost_in_currency"]) == (None, None)
+
+
+def test_currencies_that_differ_are_added_up_in_usd_alone(read, write_part, write_run):
+    """And so is work that was paid in USD."""
+    write_part("20261123-run1", [{}])
+    write_run("20261123-run1")
+    assert "currency" not in read()
+    write_part("20261201-run2", [{}])
+    write_run("20261201-run2", currency=CNY)
+    write_run("20261202-run3", currency={**CNY, "code": "EUR"})
+    assert "currency" not in read()
+    assert "cost_in_currency" not in read()["total"]

@@ -173,3 +173,39 @@ def test_each_record_is_read_once_and_only_as_far_as_it_is_needed(job_of, past_r
     assert opened == ["20260104-000000-aaaa"]
     assert len(list(past_jobs)) == len(list(past_jobs)) == 4
     assert opened == [f"2026010{number}-000000-aaaa" for number in (4, 3, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"provider": "openai", "base_url": "https://api.deepseek.com/v1/"}, {"provider": "deepseek"}),
+        ({"provider": "deepseek"}, {"provider": "openai", "base_url": "https://api.deepseek.com/v1"}),
+        (
+            {"provider": "openai", "base_url": "https://mine.openai.azure.com/openai/v1"},
+            {"provider": "azure", "base_url": "https://mine.openai.azure.com"},
+        ),
+    ],
+)
+def test_an_endpoint_that_gets_its_name_asks_nothing_anew(job_of, past_run, pending, before, after):
+    """It is where it was: what was paid by its address is found under its name, and the other way round."""
+    past, now = job_of(model=before), job_of(model=after)
+    folder = past_run(past)
+    assert former_ledgers(PastJobs(folder), now, practice=False) == (folder.ledger(task_key_of(past)),)
+    assert change_of(folder, now, pending) is None
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"provider": "groq"},
+        {"provider": "openai", "base_url": "https://api.groq.com/openai/v1"},
+        {"provider": "deepseek", "name": "deepseek-v4-pro"},
+        {"provider": "anthropic"},
+    ],
+)
+def test_another_endpoint_is_another_task_and_says_so(job_of, past_run, pending, after):
+    """Elsewhere, another model, or another dialect: what it costs is said before anything is asked."""
+    folder = past_run(job_of(model={"provider": "deepseek"}))
+    now = job_of(model=after)
+    assert former_ledgers(PastJobs(folder), now, practice=False) == ()
+    assert "2 texts that have a label will be asked again" in change_of(folder, now, pending).sentence()
