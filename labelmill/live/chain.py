@@ -27,6 +27,7 @@ from labelmill.question.failures import Failure, Policy
 from labelmill.question.form import AnswerForm, worst_case_of
 from labelmill.question.judge import Judge
 from labelmill.question.prompt import prompt_of
+from labelmill.question.reading import spoken_in
 from labelmill.question.thinking import refuses_room, room_for_thoughts, was_cut_in_thoughts
 
 _REFUSED = frozenset({"denied", "bad_request"})
@@ -308,6 +309,6 @@ def outcome_in(message: AIMessage) -> str | Failure:
     return Failure(
         outcome["failure"],
         outcome["message"],
-        said=str(message.content),
+        said=spoken_in(str(message.content)).text,
         lacked_room=outcome["lacked_room"],
     )
