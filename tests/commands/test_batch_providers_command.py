@@ -117,10 +117,3 @@ def test_without_a_key_nothing_is_asked(labelmill, job_file, provider):
     assert done.returncode == 2
     assert MODELS[provider][1] in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_comparing_strategies_is_refused(labelmill, job_file, provider):
-    """They are compared on the live lane."""
-    done = labelmill("compare", job_file("http://127.0.0.1:9"), "--yes")
-    assert done.returncode == 2
-    assert f"live lane, which '{provider}' doesn't have" in done.stderr

@@ -60,6 +60,8 @@ def test_the_first_thirty_texts_may_all_be_refused(world, name):
         world.assert_labels(70, failed=30)
         assert max(server.calls_of.values()) <= 5
         world.assert_bill_is(server)
+        # Who was refused for the last time when nobody was answered any more is asked once more, for nothing.
+        assert not world.run(server).cost_usd
         assert world.run(server).requests == 0
 
 
