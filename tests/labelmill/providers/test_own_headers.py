@@ -45,6 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self):
         while self.headers.get("transfer-encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
             self.rfile.read(size + 2)
+        if self.headers.get("transfer-encoding") == "chunked":
+            self.rfile.readline()  # what is left unread would reset the connection
         self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.heard.append((self.command, self.path, dict(self.headers.items())))
         said = f"you sent {self.headers['x-gateway-key']}"
@@ -56,8 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
             "error": {"message": said},
         }
         raw = json.dumps(body).encode()
-        self.close_connection = True
         self.send_response(self.server.status)
+        self.send_header("connection", "close")
         self.send_header("content-length", str(len(raw)))
         self.send_header("content-type", "application/json")
         self.end_headers()
