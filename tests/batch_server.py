@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from servers.base import body_of
+
 ANSWER = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -124,10 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer("DELETE")
 
     def _answer(self, method):
-        raw = self.rfile.read(int(self.headers["content-length"] or 0))
-        if self.headers.get("transfer-encoding") == "chunked":
-            raw = self._chunks()
-        status, answer = self.server.answer(method, self.path.removeprefix("/v1"), raw)
+        status, answer = self.server.answer(method, self.path.removeprefix("/v1"), body_of(self))
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
@@ -136,14 +135,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/content") and self.server.cut_at:
             body, self.close_connection = body[: self.server.cut_at.pop(0)], True
         self.wfile.write(body)
-
-    def _chunks(self):
-        pieces = []
-        while size := int(self.rfile.readline(), 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
 
     def log_message(self, *_):
         """Say nothing."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from labelmill.dataset.digests import SourceDigests
 from labelmill.question.attempts import Tried
+from labelmill.question.tokens import TOKENS_PER_ASCII_CHARACTER, TOKENS_PER_OTHER_CHARACTER
 from labelmill.store.files import disk_errors
 from labelmill.store.row_key import key_digest
 
@@ -95,6 +96,19 @@ def write_pending(
 
         places = digests.first_places(readable, pending)["place"]
         return write_texts(digests.texts_at(places), path)
+
+
+def mean_tokens_of(pending: Path) -> float | None:
+    """How many tokens the texts of such a file have on average, more or less; None where there are none.
+
+    As `about_tokens` tells it, with each character beyond ASCII taken for three bytes.
+    """
+    characters, encoded = pl.col("text").str.len_chars(), pl.col("text").str.len_bytes()
+    others = (encoded.cast(pl.Int64) - characters.cast(pl.Int64)) / 2
+    tokens = (characters - others) * TOKENS_PER_ASCII_CHARACTER + others * TOKENS_PER_OTHER_CHARACTER
+    texts = pl.scan_parquet(pending, glob=False, hive_partitioning=False)
+    mean = texts.select(tokens.mean()).collect().item()
+    return None if mean is None else float(mean)
 
 
 def write_texts(pieces: Iterable[pl.DataFrame], path: Path) -> int:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.headers import secret_header
 from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Price, Prompt, Run, Source
+from labelmill.job.variables import secret_header, variable_named
 
 _SECRET_NAME = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|password|authorization)$", re.IGNORECASE)
 _SECRET_FIELD = re.compile(
@@ -217,7 +217,7 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]: 
         return [(place, _HELD_KEY)]
     inner = f"{place}.{name}" if place else name
     if place.startswith(_SETTINGS) and isinstance(value, str):
-        is_told = _VARIABLE.fullmatch(value) is None and value and _SECRET_NAME.search(name)
+        is_told = variable_named(value) is None and value and _SECRET_NAME.search(name)
         return [(inner, _HELD_IN_SETTINGS)] if is_told or _SECRET_VALUE.search(value) else []
     if place == "model.headers" and isinstance(value, str):
         is_key = secret_header(value) is None and (_SECRET_VALUE.search(value) or _SECRET_HEADER.search(name))
@@ -238,7 +238,6 @@ _HELD_KEY = (
 
 
 _SETTINGS = "model.settings"
-_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _HELD_IN_SETTINGS = (
     "a job must not hold a key; take it out, put it into the environment or into .env, and name its variable here as "
     '"env:NAME"'

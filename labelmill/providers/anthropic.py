@@ -7,7 +7,6 @@ Sources: <https://platform.claude.com/docs/en/api/messages>, <https://platform.c
 """
 
 import json
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,12 +36,11 @@ from labelmill.providers.batches import (
     split_lines,
     tag_of,
 )
-from labelmill.providers.completions import reply_of
+from labelmill.providers.completions import reply_to
 from labelmill.providers.dialect import Dialect
 from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_keys
 from labelmill.providers.environment import shared_http_client
 from labelmill.providers.extras import asks_live, live_mistakes
-from labelmill.providers.failures import failure_of
 from labelmill.providers.prompt_cache import SharedPrompt, cache_rules, may_be_cached
 from labelmill.providers.protocol import (
     BatchClient,
@@ -202,18 +200,12 @@ class AnthropicChat:
         return {**payload, **{name: {**(payload.get(name) or {}), **own} for name, own in self._own.items()}}
 
     def _sent(self, payload: Mapping[str, Any]) -> Reply:
-        sent, failed = time.monotonic(), None
-        try:
-            # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            came: Any = self._client.messages.with_raw_response.create(**self._beside(payload)).http_response
-        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
-            came, failed = getattr(error, "response", None), error
-        try:
-            content = self._hide_key(came.content)
-        except Exception as error:  # noqa: BLE001  (there is no response, or its body could not be read)
-            return Reply(failure_of(failed or error, self._hide_key))
-        headers = _with_usual_names(came.headers)
-        return reply_of(came.status_code, content, headers, time.monotonic() - sent, read=answer_of_message)
+        return reply_to(
+            lambda: self._client.messages.with_raw_response.create(**self._beside(payload)).http_response,
+            self._hide_key,
+            named=_with_usual_names,
+            read=answer_of_message,
+        )
 
 
 def _with_usual_names(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -100,14 +100,7 @@ class Azure(OpenAI):
                 http_client=http_client,
                 default_headers=headers or None,
             )
-        return openai.OpenAI(
-            base_url=f"{address.root}/openai/v1",
-            api_key=api_key,
-            timeout=timeout_seconds,
-            max_retries=max_retries,
-            http_client=http_client,
-            default_headers=headers or None,
-        )
+        return super().connect(str(address), api_key, timeout_seconds, max_retries, http_client, headers)
 
     def chat_client(self, job: LabelJob, base_url: str, api_key: str) -> dict[str, Any]:
         """Azure's client in place of LangChain's own; nothing is asked asynchronously."""

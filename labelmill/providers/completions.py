@@ -8,6 +8,7 @@ A server may stream though nobody asked it to; what it streamed is put together,
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
-from labelmill.providers.failures import NOBODY_BEHIND_STATUSES, HideKey, failure_of_response
+from labelmill.providers.failures import NOBODY_BEHIND_STATUSES, HideKey, failure_of, failure_of_response
 from labelmill.providers.protocol import Reply
 from labelmill.providers.refusals import Sent, field_refusal
 from labelmill.providers.wire import json_of, mapping_in
@@ -90,6 +91,38 @@ def _kept(answer: Answer) -> Answer:
         reasoning=_storable(answer.reasoning),
         arguments=tuple(map(_storable, answer.arguments)),
     )
+
+
+def reply_to(
+    ask: Callable[[], Any],
+    hide_key: Callable[[Any], Any],
+    sent: Sent | None = None,
+    *,
+    named: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda headers: headers,
+    read: Callable[[object], Answer] | None = None,
+) -> Reply:
+    """What comes of a request that a provider's client sends, whatever that is. It never raises.
+
+    What comes back is read by Labelmill itself: clients raise over what they don't expect, paid or not.
+
+    Args:
+        ask: sends it, and returns the client's response as it came.
+        hide_key: takes the key out of words and of bodies.
+        sent: as in `reply_of`.
+        named: gives the response's headers the names that others have for them.
+        read: as in `reply_of`.
+    """
+    began, failed = time.monotonic(), None
+    try:
+        came = ask()
+    except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
+        came, failed = getattr(error, "response", None), error
+    try:
+        content = hide_key(came.content)
+    except Exception as error:  # noqa: BLE001  (there is no response, or its body could not be read)
+        return Reply(failure_of(failed or error, hide_key))
+    seconds = time.monotonic() - began
+    return reply_of(came.status_code, content, named(came.headers), seconds, sent, read=read)
 
 
 def body_in(content: bytes, content_type: str | None = None) -> object:

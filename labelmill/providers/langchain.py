@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from labelmill.providers.completions import answer_of
-from labelmill.providers.endpoint import without_key
+from labelmill.providers.endpoint import without_keys
 from labelmill.providers.failures import HideKey, failure_of, failure_of_response
 from labelmill.providers.protocol import Reply
 from labelmill.providers.refusals import Sent
@@ -62,9 +62,7 @@ class LangChainChat:
         )
 
     def _hide_key(self, said: AnyStr) -> AnyStr:
-        for secret in (self.api_key, *self.secrets):
-            said = without_key(said, secret)
-        return said
+        return without_keys(said, (self.api_key, *self.secrets))
 
 
 def failure_of_model(error: BaseException, hide_key: HideKey = str, sent: Sent | None = None) -> Failure:

@@ -23,7 +23,8 @@ from pydantic.fields import FieldInfo
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import nearest
 from labelmill.job.model import Batch, LabelJob, Model, Run
-from labelmill.providers.endpoint import NO_KEY, is_loopback, without_key
+from labelmill.job.variables import variable_named
+from labelmill.providers.endpoint import NO_KEY, is_loopback, without_keys
 from labelmill.providers.environment import plain_http_client, shared_http_client
 from labelmill.providers.extras import in_words, installing
 from labelmill.providers.langchain import LangChainChat, langchain_words
@@ -34,7 +35,6 @@ ALLOWED_PACKAGES = "LABELMILL_LANGCHAIN_PACKAGES"
 """The environment variable that names further packages a class may come from, with commas between them."""
 
 _PREFIX = "langchain_"
-_VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _PROXY_WANTS_KEY = 407
 _NOT_LISTED = 404
 
@@ -237,7 +237,7 @@ def _setting_mistake(name: str, value: Any, chat_class: type[BaseChatModel]) -> 
     annotation = _field_of(chat_class, name).annotation
     if not is_plain(annotation):
         return f"{own} takes an object here, which a job can't hold; take it out"
-    if _is_secret(annotation) and not (isinstance(value, str) and _VARIABLE.fullmatch(value)):
+    if _is_secret(annotation) and not (isinstance(value, str) and variable_named(value)):
         return 'a job must not hold a key; name its environment variable as "env:NAME"'
     if isinstance(value, str) and "://" in value:
         return "an address stands in model.base_url alone"
@@ -304,8 +304,8 @@ def _is_secret(annotation: Any) -> bool:
 def _variables_in(value: Any) -> Iterator[str]:
     match value:
         case str():
-            if found := _VARIABLE.fullmatch(value):
-                yield found[1]
+            if variable := variable_named(value):
+                yield variable
         case Mapping():
             for inner in value.values():
                 yield from _variables_in(inner)
@@ -318,8 +318,8 @@ def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
     """The same with what the variables hold in place of their names."""
     match value:
         case str():
-            found = _VARIABLE.fullmatch(value)
-            return environment.get(found[1], "").strip() if found else value
+            variable = variable_named(value)
+            return environment.get(variable, "").strip() if variable else value
         case Mapping():
             return {name: _resolved(inner, environment) for name, inner in value.items()}
         case list():
@@ -374,9 +374,7 @@ def _built(model: Model, base_url: str, api_key: str, form: AnswerForm) -> BaseC
     try:
         return chat_class(**_arguments_of(model, chat_class, base_url, api_key, form))
     except Exception as error:  # noqa: BLE001  (a class may raise anything over its settings)
-        words = without_key(in_words(error), api_key)
-        for secret in _told_secrets(model.settings):
-            words = without_key(words, secret)
+        words = without_keys(in_words(error), (api_key, *_told_secrets(model.settings)))
         sentence = f"{chat_class.__name__} can't be made with these settings: {words}"
         raise JobRefused([Mistake("model.class", sentence)]) from None
 

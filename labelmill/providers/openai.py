@@ -38,10 +38,9 @@ from labelmill.providers.batches import (
     row_error,
     split_lines,
 )
-from labelmill.providers.completions import answer_of_completion, reply_of
+from labelmill.providers.completions import answer_of_completion, reply_to
 from labelmill.providers.endpoint import NO_KEY, Endpoint, without_keys
 from labelmill.providers.environment import http_client_of, shared_http_client
-from labelmill.providers.failures import failure_of
 from labelmill.providers.protocol import (
     NO_HEADERS,
     BatchClient,
@@ -245,19 +244,15 @@ class OpenAIChat:
 
     def send(self, payload: Mapping[str, Any]) -> Reply:
         """Send one request, and return whatever came of it."""
-        sent, failed = time.monotonic(), None
-        try:
-            # What comes back is read by Labelmill itself: the client raises over what it doesn't expect, paid or not.
-            named = _as_arguments(payload, self._extra)
-            came: Any = self.model.client.with_raw_response.create(**named).http_response
-        except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
-            came, failed = getattr(error, "response", None), error
-        try:
-            content = self._hide_key(came.content)
-        except Exception as error:  # noqa: BLE001  (there is no response, or its body could not be read)
-            return Reply(failure_of(failed or error, self._hide_key))
-        seconds = time.monotonic() - sent
-        return reply_of(came.status_code, content, came.headers, seconds, Sent.of(payload))
+        return reply_to(
+            lambda: (
+                self.model.client.with_raw_response.create(
+                    **_as_arguments(payload, self._extra)
+                ).http_response
+            ),
+            self._hide_key,
+            Sent.of(payload),
+        )
 
 
 @cache

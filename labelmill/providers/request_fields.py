@@ -16,8 +16,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from labelmill.job.headers import secret_header
 from labelmill.job.model import Model, Run
+from labelmill.job.variables import secret_header
 from labelmill.money.prices import STANDARD_TIERS, tier_named
 
 Found = Iterator[tuple[str, str]]

@@ -15,6 +15,7 @@ from langchain_core.runnables import Runnable
 from labelmill.batch.session import BatchSession
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.merge import RowAnswers
+from labelmill.dataset.plan import mean_tokens_of
 from labelmill.dataset.source import SourceFile, SourceListing, list_source
 from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.dataset.unreadable import Fault
@@ -36,7 +37,6 @@ from labelmill.question.form import correction_form_of
 from labelmill.question.task_key import task_key_of
 from labelmill.question.thinking import room_for_thoughts
 from labelmill.question.tokens import description_tokens, instructions_tokens
-from labelmill.run.pending import mean_tokens_of
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
 from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal

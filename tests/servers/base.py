@@ -22,6 +22,18 @@ def serving(server):
         thread.join()
 
 
+def body_of(handler):
+    """The whole body of a request, chunked or not: what is left unread would reset the connection."""
+    if handler.headers.get("transfer-encoding") != "chunked":
+        return handler.rfile.read(int(handler.headers["content-length"] or 0))
+    pieces = []
+    while size := int(handler.rfile.readline(), 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)
+
+
 @dataclass(frozen=True)
 class Call:
     """A request to label a text: its messages, and which it is of the server's and of the text's, from 1."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
-from servers.base import CORRECT, Call, Endpoint, Reply, completion
+from servers.base import CORRECT, Call, Endpoint, Reply, body_of, completion
 from servers.base import _Handler as _Plain
 
 KEY = "stand-in-key-0123456789"
@@ -222,10 +222,7 @@ class _Handler(_Plain, BaseHTTPRequestHandler):
         self._respond("GET", b"")
 
     def do_POST(self):
-        if self.headers.get("transfer-encoding") == "chunked":
-            self._respond("POST", self._chunks())
-        else:
-            self._respond("POST", self.rfile.read(int(self.headers["content-length"] or 0)))
+        self._respond("POST", body_of(self))
 
     def do_DELETE(self):
         self._respond("DELETE", b"")
@@ -234,11 +231,3 @@ class _Handler(_Plain, BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         self._send(self.server.respond(method, parts.path, query, self.headers, raw))
-
-    def _chunks(self):
-        pieces = []
-        while size := int(self.rfile.readline(), 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from langchain_core.messages import HumanMessage
-from servers.base import serving
+from servers.base import body_of, serving
 
 from labelmill.check.provider import key_mistakes
 from labelmill.providers.protocol import BatchRefused, BatchUnreachable
@@ -43,11 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self):
-        while self.headers.get("transfer-encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
-            self.rfile.read(size + 2)
-        if self.headers.get("transfer-encoding") == "chunked":
-            self.rfile.readline()  # what is left unread would reset the connection
-        self.rfile.read(int(self.headers.get("content-length") or 0))
+        body_of(self)
         self.server.heard.append((self.command, self.path, dict(self.headers.items())))
         said = f"you sent {self.headers['x-gateway-key']}"
         body = {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
+from prompt_jobs import job_with
 
-from labelmill.job.model import LabelJob
 from labelmill.question.failures import POLICY_OF_KIND, Policy
 from labelmill.question.prompt import (
     DEFAULT_WORDINGS,
@@ -24,20 +24,6 @@ from practice.listing import labels_and_text
 
 ASK_AGAIN_KINDS = sorted(kind for kind, policy in POLICY_OF_KIND.items() if policy is Policy.ASK_AGAIN)
 CHINESE = {"技术": "", "体育": ""}
-
-
-def job_with(labels, **prompt):
-    """A job of which only the wording matters."""
-    return LabelJob.model_validate(
-        {
-            "name": "t",
-            "source": {"path": "s.parquet", "text": "text"},
-            "labels": labels,
-            "model": {"name": "m"},
-            "prompt": prompt,
-            "output": {"path": "out"},
-        }
-    )
 
 
 def told(job, text="a text", **more):

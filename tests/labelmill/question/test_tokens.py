@@ -1,8 +1,8 @@
 """Tokens told before they are counted: near enough, and never of what isn't sent."""
 
 import pytest
+from prompt_jobs import job_with
 
-from labelmill.job.model import LabelJob
 from labelmill.question.tokens import (
     about_tokens,
     description_tokens,
@@ -16,20 +16,6 @@ MEANINGS = {
     "娱乐": "电影、票房、音乐、明星、演出、晚会",
     "体育": "比赛、联赛、NBA、足球、奥运会、总决赛",
 }
-
-
-def job_with(labels, **prompt):
-    """A job of which only the prompt matters."""
-    return LabelJob.model_validate(
-        {
-            "name": "t",
-            "source": {"path": "s.parquet", "text": "text"},
-            "labels": labels,
-            "model": {"name": "m"},
-            "prompt": prompt,
-            "output": {"path": "out"},
-        }
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A header's value as a job tells it: as it is, or by the environment variable that holds its secret."""
+"""Secrets that a job names by the environment variable that holds them: `env:NAME`, in a header also `Bearer env:NAME`."""
 
 import re
 from typing import NamedTuple
@@ -20,3 +20,9 @@ def secret_header(value: str) -> SecretHeader | None:
         return None
     scheme = found["scheme"]
     return SecretHeader(found["variable"], f"{scheme} " if scheme else "")
+
+
+def variable_named(value: str) -> str | None:
+    """The variable that `env:NAME` names; None for any other value."""
+    named = secret_header(value)
+    return named.variable if named and not named.before else None
