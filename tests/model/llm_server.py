@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from servers.base import body_of, text_of
 
 MODEL = "smollm2-135m"
-START_SECONDS = 120
+START_SECONDS = 300
 PASSED_ON = ("content-type", "authorization")
 COMPLETIONS = "/v1/chat/completions"
 _ANSWERED = re.compile(rf'"POST {COMPLETIONS} HTTP/1\.1" (\d{{3}})')

@@ -13,7 +13,7 @@ LABELS = set(HEADLINES)
 TEXTS = sum(map(len, HEADLINES.values()))
 ANSWERED_BEFORE = 10
 IN_FLIGHT = 4
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 def _bill_of(exchanges):
