@@ -40,7 +40,7 @@ up: setup ## start all that a daily job needs on this machine: server, UI, worke
 down: setup ## stop what make up started
 	@$(BIN)/labelmill down
 
-test: setup ## run every test but the system's; nothing can spend money or leave this machine
+test: setup ## run every test but the system's and the model's; nothing can spend money or leave this machine
 	@$(TEST) -m "not system and not model"
 
 test-core: setup ## run all tests of the core and of the practice provider, which know nothing of Prefect
