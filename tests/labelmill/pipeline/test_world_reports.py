@@ -288,7 +288,7 @@ def test_thoughts_without_an_answer_say_how_to_have_none(run, world):
 def test_a_bedrock_model_that_needs_a_profile_ends_the_run_after_a_few_requests(run, world):
     """langchain-ai/langchain-aws#1019: no text can succeed under that name; AWS's words say what to name instead."""
     words = (
-        "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput isn’t supported. Retry your request "  # noqa: RUF001  (AWS's own apostrophe)
+        "Invocation of model ID amazon.nova-2-lite-v1:0 with on-demand throughput isn’t supported. Retry your request "
         "with the ID or ARN of an inference profile that contains this model."
     )
     with ReportedBedrock(lambda server, _: server.refused(400, words)) as server:
