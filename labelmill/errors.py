@@ -3,6 +3,7 @@
 LabelmillError
 ├── JobRefused        the user can mend it; nothing was spent
 ├── CannotWrite       the disk is full or read-only; what is on it stays
+├── AlertNotSent      a run's alert did not reach anybody, or may not have
 ├── TextTooDear       one text alone could cost more than a whole limit; the others go on
 ├── RunFailed         the run ended badly; `record` is what it left all the same
 └── RunStopped        the run sends no further request; `reason` says why
@@ -50,6 +51,10 @@ class CannotWrite(LabelmillError):  # noqa: N818
             f"{error.filename or folder} can't be written: {error.strerror or error}; "
             "what was paid is kept, and the next run goes on from it"
         )
+
+
+class AlertNotSent(LabelmillError):  # noqa: N818
+    """An alert that did not reach whom it is for, or may not have, in one sentence without its address."""
 
 
 class TextTooDear(LabelmillError):  # noqa: N818

@@ -49,6 +49,7 @@ FLOORS = [
     "store",
     "dataset",
     "providers",
+    "alert",
     "live",
     "batch",
     "check",
