@@ -1,12 +1,12 @@
 """Who is told how a run ended: after a run that left a record, and by the shells where one left none."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -68,13 +68,18 @@ def told_by_file(path: Path) -> Told:
         values = draft_of_file(path).values
     except JobRefused:
         values = {}
+    return told_by_values(values, path.name)
+
+
+def told_by_values(values: Mapping[str, Any], name: str) -> Told:
+    """What the values of a job say that need not be one; it has this name where it says none."""
     try:
         alert = Alert.model_validate(values.get("alert", {}))
     except ValidationError:
         alert = Alert()
-    name, model = values.get("name"), values.get("model")
+    own, model = values.get("name"), values.get("model")
     provider = model.get("provider") if isinstance(model, Mapping) else None
-    return Told(name if isinstance(name, str) and name else path.name, alert, _is_rehearsal(provider))
+    return Told(own if isinstance(own, str) and own else name, alert, _is_rehearsal(provider))
 
 
 def _is_rehearsal(provider: object) -> bool:
@@ -108,12 +113,23 @@ def alert_without_record(told_by: Callable[[], Told], *, is_seen: bool = False) 
 
 
 def _tell(error: BaseException, told: Told) -> None:
+    refused = isinstance(error, JobRefused)
+    sentences = list(map(str, error.mistakes)) if isinstance(error, JobRefused) else [reason_of(error)]
+    alert_of_error(told, sentences, refused=refused)
+
+
+def alert_of_error(told: Told, sentences: Sequence[str], *, refused: bool = False) -> None:
+    """Tell of a run that left no record; where that can't be done it is logged.
+
+    Args:
+        told: what its job says of alerts.
+        sentences: what is wrong.
+        refused: whether nothing was asked and nothing spent.
+    """
     channel = channel_of(told.alert)
     if channel is None or (told.is_rehearsal and channel.when != "every_run"):
         return
-    sentences = list(map(str, error.mistakes)) if isinstance(error, JobRefused) else [reason_of(error)]
-    message = message_without_record(told.job, sentences, refused=isinstance(error, JobRefused))
     try:
-        send(message, channel)
+        send(message_without_record(told.job, sentences, refused=refused), channel)
     except AlertNotSent as failed:
         log.warning("The alert could not be sent: %s", failed)

@@ -82,7 +82,7 @@ def message_without_record(job: str, mistakes: Sequence[str], *, refused: bool) 
         mistakes: what is wrong, a sentence each.
         refused: whether nothing was asked and nothing spent.
     """
-    first = "did not run, nothing was spent" if refused else "broke off"
+    first = "did not run, and nothing was spent" if refused else "broke off"
     more = len(mistakes) - _NAMED_MISTAKES
     lines = [f"[Labelmill] {visible(job)}: {first}", *map(visible, mistakes[:_NAMED_MISTAKES])]
     if more > 0:

@@ -44,7 +44,7 @@ def test_a_labeled_dataset_starts_what_comes_next(house):
 
 
 def test_the_command_line_uses_the_server_that_is_up(house, job_of, write_texts, tmp_path):
-    """A run at its budget, started from the command line, is on that server and raises the alert with its sentence."""
+    """A run at its budget, started from the command line, is on that server, and tells whom the .env of its folder names."""
     write_texts(["football", "bank", "match"])
     job = job_of(run={"max_cost_usd": 0})
     file = tmp_path / "job.toml"
@@ -61,8 +61,10 @@ output = {{ path = "{job.output.path}" }}
     done = house.labelmill("run", file)
     assert done.returncode == 4
     assert "temporary server" not in done.stderr
-    alert = house.wait_for("alert", "Completed", job="too dear")
-    assert "would be passed by the next request" in alert["parameters"]["sentence"]
+    house.wait_for("label-dataset", "BudgetReached")
+    (told,) = [told for told in house.robots.taken if told["job"] == "too dear"]
+    assert (told["status"], told["practice"]) == ("budget_reached", True)
+    assert "would be passed by the next request" in told["message"]
 
 
 def test_a_taken_port_is_a_sentence(house, tmp_path):

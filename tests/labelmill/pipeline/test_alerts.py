@@ -122,7 +122,7 @@ def test_a_run_without_a_record_is_told_by_its_shell_once(tmp_path, alerted, rob
         label(job)
     (told,) = robots.taken
     first, second = told.splitlines()
-    assert first == "[Labelmill] test: did not run, nothing was spent"
+    assert first == "[Labelmill] test: did not run, and nothing was spent"
     assert second.startswith("test, source.path: ")
     with pytest.raises(JobRefused), alert_without_record(told_by, is_seen=True):
         label(job)
@@ -151,7 +151,7 @@ def test_a_job_file_that_can_not_be_read_is_told_to_whom_the_environment_names(t
     path = tmp_path / "daily.toml"
     with pytest.raises(JobRefused), alert_without_record(lambda: told_by_file(path)):
         raise JobRefused([])
-    assert robots.taken == ["[Labelmill] daily.toml: did not run, nothing was spent"]
+    assert robots.taken == ["[Labelmill] daily.toml: did not run, and nothing was spent"]
     path.write_text('name = "news"\nlabels = 3\n[alert]\nwhen = "never"\n[model]\nprovider = "practice"\n')
     told = told_by_file(path)
     assert (told.job, told.alert.when, told.is_rehearsal) == ("news", "never", True)

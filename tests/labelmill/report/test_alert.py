@@ -60,6 +60,6 @@ def test_a_webhook_gets_fields_of_the_record(record_of):
     refused = message_without_record("news", ["job.toml, source.path: no file"] * 7, refused=True)
     assert refused.facts.keys() == facts.keys()
     assert (refused.facts["status"], refused.facts["cost_usd"]) == ("refused", None)
-    assert refused.lines[0] == "[Labelmill] news: did not run, nothing was spent"
+    assert refused.lines[0] == "[Labelmill] news: did not run, and nothing was spent"
     assert (len(refused.lines), refused.lines[-1]) == (7, "and 2 more mistakes")
     assert json.loads(json.dumps([facts, refused.facts]))
