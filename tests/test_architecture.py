@@ -43,6 +43,7 @@ def test_labelmill_knows_nothing_of_prefect():
 FLOORS = [
     "errors",
     "stop",
+    "installing",
     "job",
     "money",
     "question",
