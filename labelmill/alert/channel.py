@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import cast, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from labelmill.alert.services import Service, service_at, services
@@ -50,7 +50,7 @@ class _Told:
     """A value, and the place where it was said."""
 
     place: str
-    value: str
+    value: str = field(repr=False)
     in_job: bool
 
 
@@ -71,7 +71,7 @@ def alert_mistakes(alert: Alert, where: str, environment: Mapping[str, str] | No
 def _read(alert: Alert, environment: Mapping[str, str]) -> tuple[Channel | None, list[tuple[_Told, str]]]:
     when = alert.when or environment.get(WHEN_ENV) or "trouble"
     if when not in get_args(When):
-        words = f"found {when!r}, expected {_listed(get_args(When))}"
+        words = f"found {_shown(when)}, expected {_listed(get_args(When))}"
         return None, [(_Told(WHEN_ENV, when, in_job=False), words)]
     if when == "never":
         return None, []
@@ -90,12 +90,7 @@ def _read(alert: Alert, environment: Mapping[str, str]) -> tuple[Channel | None,
     mistakes += more
     if service is None or mistakes:
         return None, mistakes
-    return Channel(told.value, service, _when(when), secret, keyword), []
-
-
-def _when(word: str) -> When:
-    known: tuple[When, ...] = get_args(When)
-    return known[known.index(word)]  # type: ignore[arg-type]
+    return Channel(told.value, service, cast("When", when), secret, keyword), []
 
 
 def _address(alert: Alert, environment: Mapping[str, str]) -> _Told | str:
@@ -109,7 +104,7 @@ def _address(alert: Alert, environment: Mapping[str, str]) -> _Told | str:
     value = (environment.get(URL_ENV) or "").strip()
     if value:
         return _Told(URL_ENV, value, in_job=False)
-    if alert.url or alert == Alert() or alert == Alert(when=alert.when):
+    if alert.url or alert == Alert():
         # An address that stands in the job itself is refused by whoever reads the job.
         return ""
     return (
@@ -138,7 +133,7 @@ def _service(
     place = (
         _Told("alert.service", name, in_job=True) if alert.service else _Told(SERVICE_ENV, name, in_job=False)
     )
-    return None, [(place, f"found {name!r}, expected {_listed(list(known))}")]
+    return None, [(place, f"found {_shown(name)}, expected {_listed(list(known))}")]
 
 
 def _secret(
@@ -155,6 +150,11 @@ def _secret(
     if service is not None and service.signature is None:
         return None, [(place, f"{service.title} has no secret that messages are signed with; take it out")]
     return value, []
+
+
+def _shown(value: str) -> str:
+    """A word as it was found; an address that was put in its place is not shown."""
+    return "an address" if "://" in value else repr(value)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

@@ -54,6 +54,11 @@ def send(message: Message, channel: Channel) -> None:
         told.result(MOST_SECONDS)
     except TimeoutError:
         raise AlertNotSent(f"{channel.service.title} took longer than {MOST_SECONDS:.0f} s") from None
+    except KeyboardInterrupt:
+        # The run is over, and who presses Ctrl-C now waits for nothing but this.
+        raise AlertNotSent(
+            f"nobody waited for {channel.service.title} any longer; the alert may have arrived"
+        ) from None
 
 
 def _send(message: Message, channel: Channel) -> None:

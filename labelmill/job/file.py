@@ -228,8 +228,8 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]: 
             return [(inner, _HELD_KEY)]
         return _secrets_in(value, inner)
     if isinstance(value, str) and (inner == "alert" or place == "alert"):
-        is_told = inner in _ALERT_SECRETS and value and variable_named(value) is None
-        return [(inner, _HELD_ALERT)] if is_told or "://" in value else _secrets_in(value, inner)
+        is_secret = inner in _ALERT_SECRETS and value != "" and variable_named(value) is None
+        return [(inner, _HELD_ALERT)] if is_secret or "://" in value else _secrets_in(value, inner)
     if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(name):
         return [(inner, _HELD_KEY)]
     return _secrets_in(value, inner)

@@ -14,7 +14,7 @@ def test_nobody_is_told_unless_asked_for():
     """No address, no alerts, and nothing wrong with that."""
     assert channel_of(Alert(), {}) is None
     assert alert_mistakes(Alert(), "job.toml", {}) == []
-    assert alert_mistakes(Alert(when="every_run"), "job.toml", {}) == []
+    assert alert_mistakes(Alert(when="never"), "job.toml", {}) == []
 
 
 def test_the_environment_has_the_word_for_all_jobs():
@@ -81,7 +81,12 @@ def test_a_job_has_its_own_word():
             "job.toml, alert.secret: Slack has no secret that messages are signed with; take it out",
         ),
         (
-            Alert(keyword="alert"),
+            Alert(),
+            {"LABELMILL_ALERT_WHEN": URL},
+            "LABELMILL_ALERT_WHEN: found an address, expected 'trouble', 'every_run' or 'never'",
+        ),
+        (
+            Alert(when="every_run"),
             {},
             (
                 "job.toml, alert.url: [alert] says how but not where; put the address into .env and name its variable here as "

@@ -1,6 +1,8 @@
 """Alerts on real HTTP: what robots take, and what is said where they don't."""
 
 import logging
+import os
+import signal
 import threading
 import time
 
@@ -152,6 +154,27 @@ def test_a_slow_service_holds_nobody_up(robots, monkeypatch):
     monkeypatch.setattr(sending, "MOST_SECONDS", 0.2)
     assert _failed(MESSAGE, _channel(robots, "feishu")) == "Feishu took longer than 0 s"
     robots.held.set()
+
+
+def test_ctrl_c_ends_the_waiting_and_nothing_else(robots):
+    """The run is over by then: whoever stops the last wait loses the alert at most."""
+    robots.held = threading.Event()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    words = "nobody waited for Slack any longer; the alert may have arrived"
+    assert _failed(MESSAGE, _channel(robots, "slack")) == words
+    robots.held.set()
+
+
+def test_an_alert_goes_through_the_proxy_of_the_environment(robots, monkeypatch):
+    """Where only a proxy leads out, alerts go through it as requests do; to this machine's own addresses they go directly."""
+    monkeypatch.setenv("HTTP_PROXY", robots.root)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    send(MESSAGE, Channel(f"http://alerts.example.com/hooks/{TOKEN}", services()["webhook"], "trouble"))
+    assert len(robots.taken) == 1
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    send(MESSAGE, _channel(robots, "webhook"))
+    assert len(robots.taken) == 2
 
 
 def test_no_log_holds_the_address(robots, caplog):
