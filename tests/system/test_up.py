@@ -67,6 +67,19 @@ output = {{ path = "{job.output.path}" }}
     assert "would be passed by the next request" in told["message"]
 
 
+def test_a_run_that_prefect_can_not_begin_is_told(house):
+    """A job that passes the server's form and is none all the same fails before its first line; the deployment `alert` tells of it."""
+    deployment = house.ask("/deployments/name/label-dataset/daily-sample")
+    job = deployment["parameters"]["job"]
+    model = {**job["model"], "base_url": "nowhere"}
+    run = house.start("label-dataset/daily-sample", job={**job, "name": "never ran", "model": model})
+    failed = house.wait_for_end(run)
+    assert (failed["state"]["name"], failed["run_count"]) == ("Failed", 0)
+    house.wait_for("alert", "Completed", flow_run=f"prefect.flow-run.{run['id']}")
+    (told,) = [told for told in house.robots.taken if told["job"] == "never ran"]
+    assert "an address such as" in told["message"]
+
+
 def test_a_taken_port_is_a_sentence(house, tmp_path):
     """Where another program has the port, `up` says so and which variable chooses another."""
     done = house.labelmill("up", PREFECT_HOME=str(tmp_path))
