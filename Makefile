@@ -13,6 +13,15 @@ export PYTHONDONTWRITEBYTECODE =
 # More processes than cores: a third of a test's time is spent waiting for a server or for the disk.
 TEST := $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
+# pip says nothing for a minute and more: every few seconds somebody else says that it goes on, for as long as make waits for it.
+EVERY := 5
+INSTALL = ( while sleep $(EVERY) > /dev/null 2>&1 && kill -0 $$$$ 2> /dev/null; do \
+	found=($(VENV)/lib/python*/site-packages/*.dist-info); installed=$${\#found[@]}; \
+	[ $$installed -gt 5 ] && said="$$installed packages are installed" || said=downloading; \
+	echo "  $$SECONDS s: $$said"; done ) & \
+	trap "kill $$!" EXIT; $(BIN)/python -m pip install --quiet
+
+
 .PHONY: help setup demo up down test test-core test-fast test-system test-model coverage screenshots check format docs bench lock clean
 
 help: ## list the verbs
@@ -24,7 +33,7 @@ $(VENV)/dependencies: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "Labelmill needs Python 3.11 or newer; %s is %d.%d. Name another with: make setup PYTHON=python3.12" % (sys.executable, *v))'
 	@echo "Setting up $(VENV) (a minute or two, the first time only) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements-dev.lock
+	@$(INSTALL) --require-hashes --no-deps --requirement requirements-dev.lock
 	@touch $@
 
 $(VENV)/installed: $(VENV)/dependencies pyproject.toml

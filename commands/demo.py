@@ -1,6 +1,8 @@
-"""`labelmill demo`: the whole job on the sample, with no key."""
+"""`labelmill demo`: the whole job on a sample in two languages, with no key."""
 
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +26,9 @@ def run_demo() -> int:
     with ending_in_a_sentence():
         job = demo_job()
         _start_afresh(OutputFolder.of(job))
+        console.print(
+            "Labeling the sample; without a server of yours Prefect starts one first, which takes a while."
+        )
         record = label(job)
     rows = pl.read_parquet(OutputFolder.of(job).labeled / "*.parquet")
     table = Table(title="what was labeled")
@@ -34,9 +39,17 @@ def run_demo() -> int:
     console.print(table)
     show(record)
     console.print(
-        f"\nThe job is {_shown(JOB_FILE)}. Copy it, point it at your own Parquet, and: labelmill run JOB"
+        f"\nThat was the job {_shown(JOB_FILE)}. Your own data begins with a job too, and this writes one for a Parquet file; "
+        "put your own file and your own labels in their place:\n"
     )
+    console.print(f"    {shown(next_command(job))}\n", soft_wrap=True)
     return exit_code_of(record)
+
+
+def next_command(job: LabelJob) -> str:
+    """What to type next: this program as it was called, and the verb that writes a job for the demo's file."""
+    words = [sys.argv[0], "init", _shown(Path(job.source.path)), "--labels", ",".join(job.labels)]
+    return shlex.join(words)
 
 
 def demo_job() -> LabelJob:

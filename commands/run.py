@@ -19,6 +19,7 @@ from labelmill.compare.record import Comparison
 from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
+from labelmill.pipeline.alerts import alert_without_record, told_by_file
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
 from labelmill.run.optional import OptionalSteps
@@ -83,7 +84,9 @@ def run_job(  # noqa: PLR0913  (an option each)
     as_json: bool,
 ) -> int:
     """Run a job file and print its record; returns the exit code."""
-    with ending_in_a_sentence():
+    # Who looks at a terminal sees what is wrong; at night nobody does.
+    alert = alert_without_record(partial(told_by_file, path), is_seen=console.is_terminal)
+    with ending_in_a_sentence(), alert:
         job = read_job(path, max_cost_usd, model_base_url)
         if check_files:
             check_columns(job, str(path))

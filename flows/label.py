@@ -1,11 +1,14 @@
 """Label a Parquet dataset, as Prefect sees it: check, settle batches, plan, classify, merge, publish."""
 
+from functools import partial
+
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.model import LabelJob
+from labelmill.pipeline.alerts import alert_without_record, told_by_job
 from labelmill.pipeline.label import label
 from labelmill.run.record import RunRecord
 from labelmill.run.runner import CHUNKS_IN_FLIGHT
@@ -41,8 +44,8 @@ def label_dataset(
     """
     forward_logs()
     try:
-        check_shared_limit(job)
-        with job_tags(job.name):
+        with alert_without_record(partial(told_by_job, job)), job_tags(job.name):
+            check_shared_limit(job)
             record = label(job, model_base_url, retry_failed=retry_failed, runner=PrefectRunner(job))
     except (JobRefused, CannotWrite, OSError) as error:
         return state_without_record(error, job.output.path)

@@ -19,6 +19,7 @@ from certificates import share_certificates
 from hypothesis import settings
 from servers.base import serving
 from servers.practice import start_practice
+from servers.robots import Robots
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from labelmill.job.model import LabelJob
@@ -62,7 +63,9 @@ def _no_spending():
     """Take every key out of the environment and let no socket connect beyond this machine."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.endswith(KEY_MARKS) or name.startswith(("OPENAI_", "LANGSMITH_", "LANGCHAIN_")):
+            if name.endswith(KEY_MARKS) or name.startswith(
+                ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "LABELMILL_ALERT_")
+            ):
                 patch.delenv(name)
         connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
         patch.setattr(socket.socket, "connect", lambda self, address: connect(self, _allowed(self, address)))
@@ -207,6 +210,13 @@ class _Handler(BaseHTTPRequestHandler):
 def scripted():
     """Start a `ScriptedServer`."""
     with serving(ScriptedServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def robots():
+    """All robots of chats, as if just set up."""
+    with serving(Robots()) as server:
         yield server
 
 

@@ -6,6 +6,7 @@ Everything here reads; nothing writes and nothing asks a model.
 import os
 from collections.abc import Iterable
 
+from labelmill.alert.channel import alert_mistakes
 from labelmill.check.dataset import source_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
 from labelmill.check.output import output_mistakes
@@ -38,6 +39,7 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
         *draft.mistakes,
         *_at(draft, [*unknown, *_section_mistakes(sections, draft.values.get("name"))]),
         *environment_mistakes(os.environ, address),
+        *(alert_mistakes(sections.alert, draft.where) if sections.alert is not None else ()),
         *_at(draft, _asked_mistakes(sections, provider)),
     ]
     if sections.model is not None and provider is not None:

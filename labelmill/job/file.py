@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.model import Batch, LabelJob, Model, Output, Practice, Price, Prompt, Run, Source
+from labelmill.job.model import Alert, Batch, LabelJob, Model, Output, Practice, Price, Prompt, Run, Source
 from labelmill.job.variables import secret_header, variable_named
 
 _SECRET_NAME = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|password|authorization)$", re.IGNORECASE)
@@ -82,6 +82,7 @@ class Sections:
     run: Run | None
     batch: Batch | None
     output: Output | None
+    alert: Alert | None
     practice: Practice | None
 
 
@@ -185,7 +186,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def _shown(place: str, value: object) -> str:
-    if place.startswith(("model.api_key_env", "model.headers")) or _secrets_in(value, place):
+    if place.startswith(_NEVER_SHOWN) or place == "alert" or _secrets_in(value, place):
         return "what may be a key"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
@@ -226,6 +227,9 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]: 
         if isinstance(value, str) and value and _SECRET_FIELD.search(name):
             return [(inner, _HELD_KEY)]
         return _secrets_in(value, inner)
+    if isinstance(value, str) and (inner == "alert" or place == "alert"):
+        is_secret = inner in _ALERT_SECRETS and value != "" and variable_named(value) is None
+        return [(inner, _HELD_ALERT)] if is_secret or "://" in value else _secrets_in(value, inner)
     if place != "labels" and isinstance(value, str) and value and _SECRET_NAME.search(name):
         return [(inner, _HELD_KEY)]
     return _secrets_in(value, inner)
@@ -238,6 +242,8 @@ _HELD_KEY = (
 
 
 _SETTINGS = "model.settings"
+_ALERT_SECRETS = ("alert.url", "alert.secret")
+_NEVER_SHOWN = ("model.api_key_env", "model.headers", *_ALERT_SECRETS)
 _HELD_IN_SETTINGS = (
     "a job must not hold a key; take it out, put it into the environment or into .env, and name its variable here as "
     '"env:NAME"'
@@ -245,6 +251,12 @@ _HELD_IN_SETTINGS = (
 _HELD_HEADER = (
     "a job must not hold a key; put it into the environment or into .env, and name its variable in its place: "
     '"env:GATEWAY_KEY", or "Bearer env:GATEWAY_KEY"'
+)
+
+
+_HELD_ALERT = (
+    "a job must not hold the address of its alerts or their secret; take it out, put it into the environment or into .env, and "
+    'name its variable as url = "env:NAME" or secret = "env:NAME"'
 )
 
 

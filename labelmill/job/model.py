@@ -312,6 +312,28 @@ class Output(Section):
     `lm_label`, `lm_label_status` and so on."""
 
 
+When = Literal["trouble", "every_run", "never"]
+
+
+class Alert(Section):
+    """Who is told how a run ended. What isn't said here the environment or `.env` says for all jobs; `docs/alerts.md`."""
+
+    url: str | None = None
+    """The variable that holds the address alerts go to: `"env:FEISHU_WEBHOOK"`. The address is a secret and never stands in a
+    job. Left out, it is what `LABELMILL_ALERT_URL` holds."""
+    when: When | None = None
+    """`trouble`: a run that failed, stopped at its budget, had too many failures, had to leave out files, or waits for a batch
+    longer than batches take. `every_run`: each run, rehearsals too. `never`: none. Left out, it is `LABELMILL_ALERT_WHEN`, else
+    `trouble`."""
+    service: str | None = Field(default=None, min_length=1)
+    """`slack`, `feishu` (and Lark), `dingtalk`, `wecom`, or `webhook`, which gets the record's fields as JSON. Left out, the
+    address tells."""
+    secret: str | None = None
+    """The variable that holds the secret of a robot that wants signatures (Feishu, DingTalk): `"env:FEISHU_SECRET"`."""
+    keyword: str | None = Field(default=None, min_length=1, max_length=100)
+    """A word that the robot wants in each message (Feishu, DingTalk)."""
+
+
 class LabelJob(Section):
     """A dataset, a set of labels and a model: everything a run needs to know."""
 
@@ -327,6 +349,7 @@ class LabelJob(Section):
     run: Run = Run()
     batch: Batch = Batch()
     output: Output
+    alert: Alert = Alert()
     practice: Practice = Practice()
     """How the practice provider behaves. Used with `provider = "practice"` only."""
     label_order: tuple[str, ...] = ()

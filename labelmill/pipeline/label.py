@@ -8,6 +8,7 @@ from pathlib import Path
 from labelmill.batch.steps import asks_live
 from labelmill.check.job import check_job
 from labelmill.job.model import LabelJob
+from labelmill.pipeline.alerts import alert_of_run
 from labelmill.report.findings import Findings, findings_of
 from labelmill.report.formatting import STATUS_WORDS, counted, labeled_words, usd, visible
 from labelmill.report.page import Figures, page_figures, report_page
@@ -140,4 +141,5 @@ def _log_ending(record: RunRecord, page: Path | None) -> None:
 def announced(context: RunContext, runner: Runner, record: RunRecord, optional: OptionalSteps) -> RunRecord:
     """Let others be told of a run that has ended, and return its record as it is on the disk then."""
     optional.take_all("the run's end", partial(runner.announces, record), "announced")
+    optional.take("the alert", partial(alert_of_run, record), None, "sent")
     return kept(record, record, optional, partial(write_record, folder=context.record_folder))

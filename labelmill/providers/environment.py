@@ -20,6 +20,7 @@ import httpx
 import httpx2
 
 from labelmill.errors import Mistake
+from labelmill.installing import installing
 from labelmill.providers.endpoint import is_loopback
 
 OWN_PROXY = "OPENAI_PROXY"
@@ -256,7 +257,7 @@ def _proxy_problem(proxy: Proxy) -> str | None:
     if not is_usable or ("@" in proxy.value and not url.userinfo):
         return _EXPECTED
     if proxy.scheme.startswith("socks") and find_spec("socksio") is None:
-        return "which needs the package socksio: pip install socksio, or use an HTTP proxy, or unset it"
+        return f"which needs the package socksio; install it with: {installing('socksio')}, or use an HTTP proxy, or unset it"
     return None
 
 

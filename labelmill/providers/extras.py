@@ -1,10 +1,10 @@
 """What a provider needs on the live lane that not everybody installs, said before anything is spent."""
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
+from labelmill.installing import installing
 from labelmill.job.model import Run
 
 
@@ -35,11 +35,6 @@ def live_mistakes(provider: str, requirement: str, build: Callable[[], object]) 
         yield "model.provider", f"{package} can't be used here ({in_words(error)})"
     except ValueError as error:
         yield "model.name", f"{package} would not send such a request: {in_words(error)}"
-
-
-def installing(requirement: str) -> str:
-    """The command that installs a package where this program runs."""
-    return f"{sys.executable} -m pip install '{requirement}'"
 
 
 def in_words(error: Exception) -> str:

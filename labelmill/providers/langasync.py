@@ -16,11 +16,14 @@ from typing import Any
 import httpx
 from langchain_core.messages import convert_to_messages
 
+from labelmill.installing import installing
 from labelmill.providers.batches import TRANSFER_SECONDS, id_of
 from labelmill.providers.endpoint import Endpoint
 
 FILE_NAME = "requests.jsonl"
 """What an upload is called: another ending is refused."""
+REQUIREMENT = "langasync==0.2.3"
+"""What the extra of pyproject.toml brings."""
 _MODULE = "langasync.providers.openai"
 
 # It logs each error before it raises it, with words that may hold the key.
@@ -34,7 +37,7 @@ def mistakes() -> Iterator[str]:
     except (ImportError, ValueError) as error:  # it reads the environment when it is imported
         words = str(error).splitlines()[0]
         yield (
-            f"langasync can't be used here ({words}); install it with: pip install 'labelmill[langasync]', "
+            f"langasync can't be used here ({words}); install it with: {installing(REQUIREMENT)}, "
             'or set batch.adapter = "openai"'
         )
 

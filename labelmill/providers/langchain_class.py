@@ -21,12 +21,13 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from labelmill.errors import JobRefused, Mistake
+from labelmill.installing import installing
 from labelmill.job.file import nearest
 from labelmill.job.model import Batch, LabelJob, Model, Run
 from labelmill.job.variables import variable_named
 from labelmill.providers.endpoint import NO_KEY, is_loopback, without_keys
 from labelmill.providers.environment import plain_http_client, shared_http_client
-from labelmill.providers.extras import in_words, installing
+from labelmill.providers.extras import in_words
 from labelmill.providers.langchain import LangChainChat, langchain_words
 from labelmill.providers.protocol import NO_HEADERS, ListedModels, Provider
 from labelmill.question.form import AnswerForm

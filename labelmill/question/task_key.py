@@ -15,6 +15,7 @@ IGNORED_FIELDS = frozenset(
         "label_order",  # the labels stand in the key in their order
         "source",
         "output",
+        "alert",
         "run",
         "batch",
         "price",

@@ -19,10 +19,13 @@ from rich.console import Console
 
 import commands.demo
 import commands.run
+from commands.main import app
 from labelmill.errors import CannotWrite, JobRefused, Mistake
+from labelmill.job.file import draft_of_file
 from labelmill.run.record import RunRecord
 from practice import PracticeSettings
 
+ROOT = Path(__file__).parent.parent.parent
 LABELMILL = Path(sys.executable).parent / "labelmill"
 
 
@@ -229,27 +232,48 @@ def test_two_runs_at_once_do_not_pay_twice(
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_the_demo_labels_the_ten_documents(labelmill):
-    """The demo's ten documents come out with the labels a reader would give them."""
+def test_the_demo_labels_both_languages(labelmill):
+    """The demo's ten documents in Chinese and ten in English come out with the labels a reader would give them."""
     done = labelmill("demo")
     assert done.returncode == 0, done.stderr
-    root = Path(__file__).parent.parent.parent
-    rows = dict(pl.read_parquet(root / "out/demo/labeled/sample.parquet").select("text", "label").iter_rows())
+    rows = dict(pl.read_parquet(ROOT / "out/demo/labeled/demo.parquet").select("text", "label").iter_rows())
     assert rows == {
-        "Python 3.13 发布了新的性能优化特性": "技术",
-        "苹果公司发布了最新的财报，营收超预期": "商业",
-        "电影《流浪地球3》票房突破10亿": "娱乐",
-        "NBA 总决赛第七场比赛精彩纷呈": "体育",
-        "机器学习算法在医疗诊断中的应用": "技术",
-        "特斯拉发布新款电动汽车": "商业",
-        "音乐节吸引了数万名观众": "娱乐",
-        "世界杯足球赛进入淘汰赛阶段": "体育",
-        "人工智能芯片市场竞争激烈": "技术",
-        "好莱坞明星出席慈善晚会": "娱乐",
+        "Python 3.13 发布了新的性能优化特性": "technology",
+        "New software finds bugs in other software": "technology",
+        "苹果公司发布了最新的财报，营收超预期": "business",
+        "The company's revenue rose by a fifth": "business",
+        "电影《流浪地球3》票房突破10亿": "entertainment",
+        "The film leads the box office once more": "entertainment",
+        "NBA 总决赛第七场比赛精彩纷呈": "sport",
+        "The home team won the final in extra time": "sport",
+        "机器学习算法在医疗诊断中的应用": "technology",
+        "A new chip saves half of a phone's power": "technology",
+        "特斯拉发布新款电动汽车": "business",
+        "Investors expect higher earnings": "business",
+        "音乐节吸引了数万名观众": "entertainment",
+        "Her new album tops the music charts": "entertainment",
+        "世界杯足球赛进入淘汰赛阶段": "sport",
+        "Two late goals decided the match": "sport",
+        "人工智能芯片市场竞争激烈": "technology",
+        "Machine learning finds cracks in bridges": "technology",
+        "好莱坞明星出席慈善晚会": "entertainment",
+        "The concert sold out within an hour": "entertainment",
     }
     for text, name in rows.items():
         assert text in done.stderr
         assert name in done.stderr
+
+
+def test_the_demo_ends_on_a_command_that_works_as_printed(monkeypatch, tmp_path):
+    """What is printed last can be pasted into the shell that started the demo, and writes a job."""
+    if "init" not in typer.main.get_command(app).commands:
+        pytest.skip("labelmill init is not there yet")
+    monkeypatch.setattr(sys, "argv", [str(LABELMILL), "demo"])
+    line = commands.demo.next_command(commands.demo.demo_job())
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (written,) = tmp_path.glob("*.toml")
+    assert draft_of_file(written).mistakes == ()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the example flows show: text from outside is text on Prefect's pages, which read Markdown."""
+"""Who is told of a run by Prefect's side, and what the example flows show: text from outside is text on Prefect's pages."""
 
 import json
 
@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from prefect.client.orchestration import get_client
+from servers.base import Endpoint
 
-from flows.alert import alert_words
+from flows.alert import alert, alert_words
+from flows.label import label_dataset
 from flows.summarize_labeled import count_labels
 from labelmill.report.formatting import visible
 
@@ -39,6 +42,52 @@ def test_nothing_in_an_alert_is_taken_for_markup(job, sentence):
 
 def _text_of(token):
     return "".join(child.content for child in token.children if child.type != "html_inline").strip()
+
+
+@pytest.fixture
+def job(job_of, robots, monkeypatch):
+    """A job that isn't a rehearsal, and tells a webhook of trouble."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-marked-0123456789abcdef")
+    monkeypatch.setenv("HOOK", robots.url("webhook"))
+    return job_of(model={"provider": "openai"}, alert={"url": "env:HOOK"})
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_deployed_run_that_is_refused_tells_somebody_once(job, robots):
+    """Nobody looks at a run at night: one without a source, which leaves no record, is told by the flow."""
+    state = label_dataset(job, return_state=True)
+    assert state.is_failed()
+    (told,) = robots.taken
+    assert (told["job"], told["status"]) == ("test", "refused")
+    assert told["message"] in state.message
+    assert told["summary"] == "[Labelmill] test: did not run, and nothing was spent"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_with_a_record_tells_somebody_once(job, robots, write_texts):
+    """The flow adds nothing to what the run has told itself."""
+    write_texts(["the match", "the market"])
+    dear = job.model_copy(update={"run": job.run.model_copy(update={"max_cost_usd": 0})})
+    with Endpoint() as server:
+        state = label_dataset(dear, server.base_url, return_state=True)
+    assert state.name == "BudgetReached"
+    (told,) = robots.taken
+    assert (told["status"], told["rows_pending"]) == ("budget_reached", 2)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_only_prefect_sees_is_told_by_the_alert_flow(job, robots):
+    """Of a run whose process died Prefect knows its parameters: whom its job names is told what Prefect says of it."""
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(label_dataset, parameters={"job": job.model_dump(mode="json")})
+    alert(f"prefect.flow-run.{run.id}", "Flow run process exited with status code -9")
+    (told,) = robots.taken
+    assert told["summary"] == "[Labelmill] test: broke off"
+    assert (told["status"], told["message"]) == ("failed", "Flow run process exited with status code -9")
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(label_dataset, parameters={"job": "no job"})
+    alert(f"prefect.flow-run.{run.id}", "no job")
+    assert len(robots.taken) == 1
 
 
 @pytest.fixture

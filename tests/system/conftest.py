@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from house import House
+from servers.base import serving
+from servers.robots import Robots
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,9 @@ def open_house(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def house(open_house):
-    """One house with the settings that `labelmill up` has by itself."""
-    with open_house() as house:
-        yield house
+    """One house with the settings that `labelmill up` has by itself, and a webhook of its own that alerts of all runs go to."""
+    with serving(Robots()) as robots:
+        alerts = {"LABELMILL_ALERT_URL": robots.url("webhook"), "LABELMILL_ALERT_WHEN": "every_run"}
+        with open_house(**alerts) as house:
+            house.robots = robots
+            yield house

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NAME = "prefect"
-PASSWORD = "a-long-password"  # noqa: S105  (of a server that lives for a minute)
+PASSWORD = "a-long-password"
 PATIENCE_SECONDS = 60
 
 

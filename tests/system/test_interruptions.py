@@ -103,6 +103,10 @@ def test_a_killed_run_is_crashed_and_the_next_goes_on(house, practice, interrupt
         process.kill()
     assert house.wait_for_end(run)["state"]["name"] == "Crashed"
     assert time.monotonic() - began < 30
+    house.wait_for("alert", "Completed", flow_run=f"prefect.flow-run.{run['id']}")
+    told = house.robots.taken[-1]
+    assert told["summary"].endswith(": broke off")
+    assert "-9" in told["message"]
 
     _went_on(house, practice, deployment)
     assert statuses() == {"ok": TEXTS}

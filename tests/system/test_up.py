@@ -44,7 +44,7 @@ def test_a_labeled_dataset_starts_what_comes_next(house):
 
 
 def test_the_command_line_uses_the_server_that_is_up(house, job_of, write_texts, tmp_path):
-    """A run at its budget, started from the command line, is on that server and raises the alert with its sentence."""
+    """A run at its budget, started from the command line, is on that server, and tells whom the .env of its folder names."""
     write_texts(["football", "bank", "match"])
     job = job_of(run={"max_cost_usd": 0})
     file = tmp_path / "job.toml"
@@ -61,8 +61,23 @@ output = {{ path = "{job.output.path}" }}
     done = house.labelmill("run", file)
     assert done.returncode == 4
     assert "temporary server" not in done.stderr
-    alert = house.wait_for("alert", "Completed", job="too dear")
-    assert "would be passed by the next request" in alert["parameters"]["sentence"]
+    house.wait_for("label-dataset", "BudgetReached")
+    (told,) = [told for told in house.robots.taken if told["job"] == "too dear"]
+    assert (told["status"], told["practice"]) == ("budget_reached", True)
+    assert "would be passed by the next request" in told["message"]
+
+
+def test_a_run_that_prefect_can_not_begin_is_told(house):
+    """A job that passes the server's form and is none all the same fails before its first line; the deployment `alert` tells of it."""
+    deployment = house.ask("/deployments/name/label-dataset/daily-sample")
+    job = deployment["parameters"]["job"]
+    model = {**job["model"], "base_url": "nowhere"}
+    run = house.start("label-dataset/daily-sample", job={**job, "name": "never ran", "model": model})
+    failed = house.wait_for_end(run)
+    assert (failed["state"]["name"], failed["run_count"]) == ("Failed", 0)
+    house.wait_for("alert", "Completed", flow_run=f"prefect.flow-run.{run['id']}")
+    (told,) = [told for told in house.robots.taken if told["job"] == "never ran"]
+    assert "an address such as" in told["message"]
 
 
 def test_a_taken_port_is_a_sentence(house, tmp_path):

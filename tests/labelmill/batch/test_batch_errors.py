@@ -244,7 +244,7 @@ def test_langasync_is_asked_for_before_anything_is_spent(job_of, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "langasync", None)
     job = job_of(batch={"adapter": "langasync"})
-    with pytest.raises(JobRefused, match=r"batch.adapter: .*pip install 'labelmill\[langasync\]'"):
+    with pytest.raises(JobRefused, match=r"batch.adapter: .*-m pip install langasync==0\.2\.3"):
         client_of(job, Endpoint("http://127.0.0.1:9/v1", "X", practice=True))
     assert len(list(langasync.mistakes())) == 1
     client_of(job_of(), Endpoint("http://127.0.0.1:9/v1", "X", practice=True))

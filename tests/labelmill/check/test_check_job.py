@@ -166,5 +166,5 @@ def test_an_adapter_that_is_not_installed_is_named_before_anything_is_spent(job_
         checked_job(draft_of_file(path))
     (mistake,) = refused.value.mistakes
     assert mistake.where == f"{path}, batch.adapter"
-    assert "pip install 'labelmill[langasync]'" in mistake.sentence
+    assert "-m pip install langasync==0.2.3" in mistake.sentence
     assert 'batch.adapter = "openai"' in mistake.sentence

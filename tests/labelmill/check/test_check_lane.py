@@ -159,7 +159,7 @@ def test_an_adapter_that_is_not_installed_is_asked_for(job_file, mistakes_in, mo
         return
     (found,) = mistakes_in(path).items()
     assert found[0] == "batch.adapter"
-    assert "pip install 'labelmill[langasync]'" in found[1]
+    assert "-m pip install langasync==0.2.3" in found[1]
 
 
 @pytest.mark.parametrize(("setting", "unit"), [("max_bytes", "bytes"), ("max_queue_tokens", "tokens")])

@@ -114,7 +114,7 @@ def test_only_openais_batches_need_langasync(values_of, monkeypatch, provider):
         assert checked_job(draft_of(values, "job"))
         return
     (sentence,) = mistakes_in(values).values()
-    assert "pip install 'labelmill[langasync]'" in sentence
+    assert "-m pip install langasync==0.2.3" in sentence
     assert sentence.endswith('or set batch.adapter = "openai"')
 
 

@@ -111,3 +111,32 @@ def test_a_source_with_a_key_in_its_address_is_not_shown(job_file, tmp_path):
 def test_what_only_resembles_a_key_is_no_mistake(job_file, old, new):
     """Names of datasets, labels about passwords, names of variables and addresses with ports are left alone."""
     assert draft_of_file(job_file((old, new))).mistakes == ()
+
+
+@pytest.mark.parametrize(
+    ("alert", "place"),
+    [
+        ('[alert]\nurl = "HOOK"', "alert.url"),
+        ('[alert]\nurl = "Bearer env:HOOK"', "alert.url"),
+        ('[alert]\nurl = ["HOOK"]', "alert.url"),
+        ('[alert]\nservice = "HOOK"', "alert.service"),
+        ('[alert]\nkeyword = "HOOK"', "alert.keyword"),
+        ('[alert]\nsecret = "SEC0123456789abcdef"', "alert.secret"),
+        ('alert = "HOOK"', "alert"),
+        ('alert = ["HOOK"]', "alert"),
+        ('[alert]\nwhen = "HOOK"', "alert.when"),
+    ],
+)
+def test_the_address_of_alerts_is_a_secret_like_a_key(job_file, alert, place):
+    """Wherever it was put in `[alert]` it is refused by its place, and no sentence holds it or the robot's secret."""
+    hook = "https://hooks.slack.com/services/T0123/B0123/q1w2e3r4t5y6"
+    new = alert.replace("HOOK", hook)
+    path = (
+        job_file(('name = "topics"', f'name = "topics"\n{new}'))
+        if new.startswith("alert")
+        else job_file(("[output]", f"{new}\n[output]"))
+    )
+    refused = _refusal_of(path)
+    assert f"{path}, {place}" in [mistake.where for mistake in refused.mistakes]
+    assert "q1w2e3r4t5y6" not in str(refused)
+    assert "0123456789abcdef" not in str(refused)

@@ -1,0 +1,1 @@
+"""Alerts: where they go, what each service takes, and how one is sent."""
