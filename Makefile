@@ -21,7 +21,6 @@ INSTALL = ( while sleep $(EVERY) > /dev/null 2>&1 && kill -0 $$$$ 2> /dev/null; 
 	echo "  $$SECONDS s: $$said"; done ) & \
 	trap "kill $$!" EXIT; $(BIN)/python -m pip install --quiet
 
-
 .PHONY: help setup demo up down test test-core test-fast test-system test-model coverage screenshots check format docs bench lock clean
 
 help: ## list the verbs
