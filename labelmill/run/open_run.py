@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from labelmill.check.provider import answering_endpoint
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
+from labelmill.job.zones import zone_notice
 from labelmill.live.tracing import tracing
 from labelmill.providers.endpoint import reachable
 from labelmill.providers.environment import bypass_proxies, open_files_mistakes
@@ -70,6 +71,8 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         _ = context.guard, context.batch_session, context.spoken_dialect
         if passed_over := context.listing.notice():
             context.notice(passed_over)
+        if job.run.lane == "auto" and (renamed := zone_notice(job.run.deadline_timezone)):
+            context.notice(renamed)
         context.notice_shorter_wording(left_open=left_open)
         try:
             yield context

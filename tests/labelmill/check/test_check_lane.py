@@ -78,7 +78,8 @@ def test_a_deadline_is_a_time_of_day(job_file, mistakes_in, deadline):
         ("../UTC", None),
         ("/etc/localtime", None),
         ("", "expected a name such as 'Asia/Shanghai' or 'UTC'"),
-        ("北京", "expected a name such as 'Asia/Shanghai' or 'UTC'"),
+        ("北冰洋", "expected a name such as 'Asia/Shanghai' or 'UTC'"),
+        ("Asia/Mumbai", "did you mean 'Asia/Kolkata'?"),
     ],
 )
 def test_an_unknown_time_zone_is_named_with_the_nearest(job_file, mistakes_in, zone, hint):
