@@ -29,8 +29,10 @@ def test_each_line_is_told_with_its_place_and_what_to_type(tmp_path):
     with pytest.raises(JobRefused) as refused:
         draft_of_file(path)
     assert str(refused.value).replace(str(path), "job.toml").splitlines() == [
-        "job.toml, line 1, column 8: TOML doesn't know “ and ” (quotation mark, columns 8, 11): type \" instead; "
-        "U+3000 (full-width space, column 12): type a plain space instead",
+        (
+            "job.toml, line 1, column 8: TOML doesn't know “ and ” (quotation mark, columns 8, 11): type \" instead; "
+            "U+3000 (full-width space, column 12): type a plain space instead"
+        ),
         "job.toml, line 3, column 1: TOML doesn't know 【 and 】 (full-width bracket, columns 1, 8): type [ and ] instead",
         "job.toml, line 4, column 6: TOML doesn't know ＝ (full-width equals sign): type = instead",
         "job.toml, line 5, column 14: TOML doesn't know ” (quotation mark): type \" instead",
