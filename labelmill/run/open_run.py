@@ -2,9 +2,11 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from labelmill.check.provider import answering_endpoint
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
@@ -78,6 +80,32 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
             yield context
         finally:
             remove_plans(context.record_folder)
+
+
+@contextmanager
+def reading_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunContext]:
+    """Look into the output of a job that was checked as a run of it would, and write nothing into it.
+
+    No lock is held, no practice provider is started, and nobody is asked but for the list of models, which is free. What a
+    dead run has left in journals is not read.
+
+    Raises:
+        JobRefused: no request would be answered.
+    """
+    bypass_proxies()
+    endpoint = answering_endpoint(job, model_base_url)
+    started = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix="labelmill-") as scratch:
+        context = RunContext(
+            job,
+            new_run_id(started),
+            endpoint.base_url or "",
+            endpoint.practice,
+            started,
+            scratch_folder=Path(scratch),
+        )
+        context.job = with_wording(job, context.past_jobs, practice=context.practice)
+        yield context
 
 
 @contextmanager
