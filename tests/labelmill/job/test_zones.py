@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from labelmill.batch.deadline import next_deadline
-from labelmill.job.zones import zone_meant_by, zone_mistake, zone_notice
+from labelmill.job.zones import _named, zone_meant_by, zone_mistake, zone_notice
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,8 @@ def test_a_zone_of_the_database_is_itself(name):
 
 def test_every_zone_of_the_table_is_there():
     """Each name of the data leads to a zone that there is, and is no zone by itself."""
-    from labelmill.job import zones  # noqa: PLC0415
-
     for kind in ("same", "meant"):
-        for other, zone in zones._named(kind).items():
+        for other, zone in _named(kind).items():
             assert ZoneInfo(zone).key == zone
             assert other == " ".join(other.split()).casefold()
             assert zone_meant_by(other) in {zone, None}
