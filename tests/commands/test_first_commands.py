@@ -164,7 +164,7 @@ def test_init_takes_the_provider_whose_key_is_there(labelmill, write, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["data", "data/*.parquet", "data/day=*/*.parquet", "."])
-def test_init_takes_folders_and_globs(labelmill, write, tmp_path, source):
+def test_init_takes_folders_and_globs(write, tmp_path, source):
     """The output goes outside of the source, wherever that is, and the job passes the check."""
     (tmp_path / "here").mkdir()
     write("here/data/a.parquet")
