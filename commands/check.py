@@ -11,7 +11,7 @@ from commands.quiet import quiet_logs
 from commands.run import ending_in_a_sentence, read_job
 from commands.terminal import print_json, shown
 from labelmill.check.dataset import check_columns
-from labelmill.pipeline.forecast import Forecast, forecast
+from labelmill.pipeline.forecast import Forecast, Limit, forecast
 from labelmill.report.formatting import counted, price_words, usd
 
 
@@ -70,13 +70,21 @@ def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     yield "known", f"{found.texts_known:,} need no request{out}"
     yield "to ask", counted(asking.texts, "text")
     yield "labels", f"{len(job.labels):,}: {', '.join(job.labels)}"
-    yield "model", f"{job.model.name} of {job.model.provider}, on the lane {job.run.lane}"
+    yield "model", f"{job.model.name} ({job.model.provider}), on the lane {job.run.lane}"
     yield "endpoint", _endpoint_words(found)
     yield "price", price_words(found.price)
     yield "cost", cost_words_of(found)
     for limit in found.limits:
-        yield "budget", f"{limit.field} = {limit.limit_usd:g}, {usd(limit.spent_usd)} of it spent"
+        yield "budget", _limit_words(limit)
     yield "output", job.output.path
+
+
+_SPANS = {"max_cost_usd": "run", "max_cost_usd_per_day": "UTC day", "max_cost_usd_per_month": "UTC month"}
+
+
+def _limit_words(limit: Limit) -> str:
+    spent = "" if limit.field == "max_cost_usd" else f", {usd(limit.spent_usd)} of it spent"
+    return f"{usd(limit.limit_usd)} a {_SPANS[limit.field]} (run.{limit.field}){spent}"
 
 
 def _endpoint_words(found: Forecast) -> str:

@@ -311,7 +311,7 @@ def _show_job(new: NewJob, model: FirstModel, file: Path) -> None:
             f", up to ${new.max_cost_usd:.2f} a run" if new.max_cost_usd is not None else ", without a limit"
         )
         _say(
-            f"{model.key} is set{others}, so the job asks {model.name} of {model.provider}, which costs money{limit}."
+            f"{model.key} is set{others}, so the job asks {model.name} ({model.provider}), which costs money{limit}."
         )
     word = file_word(file)
     console.print(f"\nWrote {shown(str(file))}. Say in it what each label means, then:\n", soft_wrap=True)

@@ -83,9 +83,8 @@ def preview_job(  # noqa: PLR0913  (an option each)
 
 def show_prompt(prompt: SentPrompt, job: LabelJob, out: Console) -> None:
     """Print a request as it is sent, for the first text."""
-    out.print(
-        f"[bold]What is sent[/] to {shown(job.model.name)} of {shown(job.model.provider)}, for the first text\n"
-    )
+    model = f"{shown(job.model.name)} ({shown(job.model.provider)})"
+    out.print(f"[bold]What is sent[/] to {model} for the first text\n", soft_wrap=not out.is_terminal)
     for role, words in prompt.messages:
         out.print(f"[bold]{shown(role)}[/]")
         for line in words.split("\n"):
@@ -150,7 +149,7 @@ def _agreed(plan: PreviewPlan, *, yes: bool) -> bool:
         JobRefused: there is nobody to ask for one.
     """
     sentence = asking_words(plan.asking, plan)
-    console.print(shown(sentence), soft_wrap=True)
+    console.print(shown(sentence), soft_wrap=not console.is_terminal)
     if plan.practice or yes:
         return True
     if not (sys.stdin.isatty() and console.is_terminal):
