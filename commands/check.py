@@ -100,7 +100,7 @@ def cost_words_of(found: Forecast) -> str:
     """What a run would cost, about and at most."""
     asking, left = found.asking, found.left_usd
     if not asking.texts:
-        return "nothing: every text is known"
+        return "nothing: no text is to be asked"
     if asking.cost_usd is None or asking.max_cost_usd is None:
         return "unknown, since the price is; a [price] section makes it known"
     about = f"about {usd(asking.cost_usd)} for about {asking.input_tokens:,} input tokens"

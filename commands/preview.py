@@ -76,7 +76,7 @@ def preview_job(  # noqa: PLR0913  (an option each)
     if record is not None:
         _show_bill(record, out)
     else:
-        out.print("All of these were known: nothing was asked, and nothing was spent.", soft_wrap=True)
+        out.print("Nothing had to be asked, and nothing was spent.", soft_wrap=True)
     out.print(f"next  {shown(command('run', file_word(path)))}", soft_wrap=True)
     return 0 if record is None else exit_code_of(record)
 
@@ -121,7 +121,9 @@ def show_labels(plan: PreviewPlan, asked: Mapping[str, TextAnswer] | None, out: 
 def _label_of(answer: TextAnswer) -> str:
     if answer.label is not None:
         return visible(answer.label)
-    return f"({answer.failure})" if answer.failure else "(not asked)"
+    if answer.failure is not None:
+        return f"({answer.failure})"
+    return "(in a batch)" if answer.is_in_batch else "(not asked)"
 
 
 def _show_bill(record: Preview, out: Console) -> None:

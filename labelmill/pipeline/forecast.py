@@ -115,7 +115,7 @@ def forecast(job: LabelJob, model_base_url: str | None = None) -> Forecast:
         rows, with_text, texts = _counts(context, readable)
         pending, known = _scratch(context) / "pending.parquet", context.ledger.known_digests
         unanswered = to_ask = write_pending(context.digests, numbers, known, pending)
-        if (out := _digests_out(context)) is not None:
+        if (out := digests_in_batches(context)) is not None:
             to_ask = write_pending(
                 context.digests, numbers, lambda about: pl.concat([known(about), out]), pending
             )
@@ -195,7 +195,7 @@ def _counts(context: RunContext, numbers: Sequence[int]) -> tuple[int, int, int]
     return sum(context.digests.rows[number] for number in numbers), with_text, texts
 
 
-def _digests_out(context: RunContext) -> pl.LazyFrame | None:
+def digests_in_batches(context: RunContext) -> pl.LazyFrame | None:
     """The digests of the task's texts that are in batches; None where none is out. Their records are read alone."""
     folder = BatchFolder(context.folder.batches)
     mine = [

@@ -6,7 +6,7 @@ Its record is no run's: it publishes nothing, and only the bill knows of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from labelmill.dataset.plan import Plan, write_texts, write_tried
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
 from labelmill.live.chain import Ways
-from labelmill.pipeline.forecast import Asking, asking_of
+from labelmill.pipeline.forecast import Asking, asking_of, digests_in_batches
 from labelmill.providers.dialect import SpokenDialect
 from labelmill.providers.table import first_dialect_of, provider_of
 from labelmill.question.prompt import prompt_of
@@ -60,12 +60,18 @@ class SentPrompt:
 
 @dataclass(frozen=True)
 class TextAnswer:
-    """What is known of a text: its label, or how it failed, or nothing yet."""
+    """What is known of a text: its label, or how it failed, or that a batch at the provider holds it, or nothing yet."""
 
     label: str | None = None
     failure: str | None = None
     message: str | None = None
     is_final: bool = False
+    is_in_batch: bool = False
+
+    @property
+    def needs_request(self) -> bool:
+        """Whether it is asked."""
+        return not (self.is_final or self.is_in_batch)
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,9 @@ def plan_preview(job: LabelJob, model_base_url: str | None = None, *, rows: int 
         prompt = prompt_for(context, drawn["text"][0])
         texts = drawn.head(rows)
         known = answers_in(context.ledger, texts)
-        missing = [text for key, text in texts.iter_rows() if not known.get(key, TextAnswer()).is_final]
+        for key in _in_batches(context, texts):
+            known[key] = replace(known.get(key, TextAnswer()), is_in_batch=True)
+        missing = [text for key, text in texts.iter_rows() if known.get(key, TextAnswer()).needs_request]
         asking = asking_of(context.job, missing, len(missing), context.price)
         return PreviewPlan(context.job, prompt, texts, known, asking, context.practice)
 
@@ -188,7 +196,9 @@ def _plan_texts(context: RunContext, texts: pl.DataFrame, after: Plan | None) ->
 def _publish(context: RunContext, plan: PreviewPlan) -> tuple[Preview, dict[str, TextAnswer]]:
     """Write what the preview leaves of itself, and say what has come of its texts."""
     answers = answers_in(context.ledger, plan.texts)
-    asked = {key: answer for key, answer in answers.items() if not plan.known.get(key, TextAnswer()).is_final}
+    asked = {
+        key: answer for key, answer in answers.items() if plan.known.get(key, TextAnswer()).needs_request
+    }
     labeled = sum(answer.label is not None for answer in answers.values())
     failed = sum(answer.is_final and answer.label is None for answer in answers.values())
     stopped, finished = context.stop_signal.stopped, datetime.now(UTC)
@@ -213,6 +223,15 @@ def _publish(context: RunContext, plan: PreviewPlan) -> tuple[Preview, dict[str,
     )
     write_text_whole(context.record_folder / PREVIEW, record.model_dump_json(indent=2) + "\n")
     return record, asked
+
+
+def _in_batches(context: RunContext, texts: pl.DataFrame) -> list[str]:
+    """Those of some texts that are in a batch at the provider: they are not asked a second time."""
+    out = digests_in_batches(context)
+    if out is None:
+        return []
+    digests = texts.lazy().select("row_key", digest=key_digest(pl.col("row_key")))
+    return digests.join(out, on="digest", how="semi").collect()["row_key"].to_list()
 
 
 def answers_in(ledger: Ledger, texts: pl.DataFrame) -> dict[str, TextAnswer]:

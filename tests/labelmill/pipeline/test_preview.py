@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from servers.base import Endpoint, completion
 
 from labelmill.errors import JobRefused
+from labelmill.pipeline.forecast import forecast
+from labelmill.pipeline.label import label
 from labelmill.pipeline.preview import fields_of, plan_preview, preview
 from labelmill.run.history import history_of, read_runs, read_work, scan_history
 from labelmill.store.folder import OutputFolder
@@ -122,6 +124,19 @@ def test_a_job_of_batches_is_previewed_live(world, lane):
         record, _ = preview(plan_preview(job, server.base_url, rows=3), server.base_url)
     assert (record.labeled, server.requests) == (3, 3)
     assert pl.read_parquet(world.folder / "out" / "ledger" / "*" / "*.parquet")["label"].len() == 3
+
+
+@pytest.mark.slow
+def test_a_text_that_is_in_a_batch_is_not_asked_again(job_of, write_texts):
+    """What is at the provider is out: neither a forecast nor a preview counts it as to be asked."""
+    write_texts(TEXTS)
+    job = job_of(run={"lane": "batch", "max_wait_minutes": 0}, practice={"batch_seconds": 600})
+    assert label(job).status == "waiting"
+    found = forecast(job)
+    assert (found.texts, found.texts_known, found.texts_out, found.asking.texts) == (40, 0, 40, 0)
+    plan = plan_preview(job, rows=3)
+    assert plan.asking.texts == 0
+    assert [answer.is_in_batch for _, answer, _ in plan.answers()] == [True] * 3
 
 
 def test_a_source_without_a_text_can_not_be_previewed(world):
