@@ -32,6 +32,8 @@ from labelmill.run.record import (
 from labelmill.run.recovery import recover_dead_runs, remove_plans
 from labelmill.run.wording import with_wording
 from labelmill.store.folder import LockedError, OutputFolder, locked
+from labelmill.store.ledger import readable
+from labelmill.store.parts import parts_in
 
 log = logging.getLogger(__name__)
 
@@ -90,10 +92,15 @@ def reading_output(job: LabelJob, model_base_url: str | None = None) -> Iterator
     dead run has left in journals is not read.
 
     Raises:
-        JobRefused: no request would be answered.
+        JobRefused: no request would be answered, or a part of a ledger can't be read.
     """
     bypass_proxies()
     endpoint = answering_endpoint(job, model_base_url)
+    if mistakes := open_files_mistakes(job.run.max_concurrency):
+        raise JobRefused(mistakes)
+    # Those of other tasks too, as a run reads them: what they cost counts against the day's and the month's budget.
+    ledgers = sorted(OutputFolder.of(job).ledgers.glob("*/"))
+    readable([part for ledger in ledgers for part in parts_in(ledger)])
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="labelmill-") as scratch:
         context = RunContext(

@@ -83,6 +83,16 @@ def test_a_wrong_key_is_found_and_an_unknown_price_is_not_zero(world):
             forecast(world.job(), server.base_url)
 
 
+def test_a_ledger_that_a_run_would_refuse_is_refused(world):
+    """A part that was cut off holds what was paid: it is named beforehand, whichever task it is of."""
+    world.has(TEXTS)
+    broken = world.folder / "out" / "ledger" / "0123456789abcdef" / "20260101-000000-0000-00000.parquet"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"PAR1 and no more")
+    with Labeling() as server, pytest.raises(JobRefused, match="20260101-000000-0000-00000"):
+        forecast(world.job(), server.base_url)
+
+
 def test_the_cost_of_many_texts_is_told_from_some(job_of):
     """A part of the texts that is like the whole tells the same as all of them, and at most is never below about."""
     job = job_of()
