@@ -102,7 +102,11 @@ def _only(paths: Sequence[str]) -> str:
     """
     if len(paths) == 1 and paths[0]:
         return paths[0]
-    folder = os.path.commonpath(map(os.path.abspath, paths)) if paths else "."
+    if len(paths) == 1:
+        raise JobRefused(
+            [Mistake("FILE", "found nothing, expected a Parquet file, a folder, or a glob in quotes")]
+        )
+    folder = os.path.commonpath(map(os.path.abspath, paths))
     glob = os.path.relpath(folder) + "/*.parquet"
     sentence = f"found {len(paths):,} paths, expected one; write a glob in quotes, so that the shell leaves it alone: {glob!r}"
     raise JobRefused([Mistake("FILE", sentence)])

@@ -33,10 +33,11 @@ def labelmill(
     """Label Parquet datasets with a language model, and see the bill."""
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def init(
-    files: Annotated[
-        list[str],
+    context: typer.Context,
+    file: Annotated[
+        str,
         typer.Argument(
             metavar="FILE", help="A Parquet file, a folder, or a glob in quotes.", show_default=False
         ),
@@ -61,7 +62,8 @@ def init(
     """Look at a Parquet file and write a job for it."""
     from commands.init import init_job  # noqa: PLC0415
 
-    raise typer.Exit(init_job(files, labels=labels, text=text, output=output))
+    # Several are a glob that the shell has spelled out, which is said.
+    raise typer.Exit(init_job([file, *context.args], labels=labels, text=text, output=output))
 
 
 @app.command()

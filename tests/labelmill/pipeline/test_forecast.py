@@ -68,6 +68,21 @@ def test_it_says_what_a_run_would_say_first(world):
     assert found.left_usd == pytest.approx(0.01 - record.cost_usd)
 
 
+def test_a_zone_by_another_name_and_files_that_are_passed_over_are_told(job_of, write_texts, tmp_path):
+    """What a run says when it opens is said beforehand too; the budget's lane is the one whose price is counted."""
+    write_texts(TEXTS)
+    write_texts(TEXTS, ".hidden.parquet")
+    run = {"lane": "auto", "deadline": "08:00", "deadline_timezone": "Asia/Beijing"}
+    found = forecast(
+        job_of(source={"path": f"{tmp_path}/*"}, run=run, output={"path": str(tmp_path / "o" / "ut")})
+    )
+    zone, hidden = sorted(found.notices, reverse=True)
+    assert zone == "the time zone 'Asia/Beijing' is called 'Asia/Shanghai', and is taken for it"
+    assert "'.hidden.parquet'" in hidden
+    assert found.base_url is None
+    assert found.price["input_usd_per_mtok"] == 0.075
+
+
 def test_a_wrong_key_is_found_and_an_unknown_price_is_not_zero(world):
     """The free request tells of the key; what nobody knows the price of has no cost."""
     world.has(TEXTS)
