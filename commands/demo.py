@@ -1,14 +1,13 @@
 """`labelmill demo`: the whole job on a sample in two languages, with no key."""
 
-import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import polars as pl
 from rich.table import Table
 
 from commands.deploy import with_absolute_paths
+from commands.invocation import command
 from commands.prefect_setup import PROJECT
 from commands.run import ending_in_a_sentence, exit_code_of, label, show
 from commands.terminal import console, shown
@@ -48,8 +47,7 @@ def run_demo() -> int:
 
 def next_command(job: LabelJob) -> str:
     """What to type next: this program as it was called, and the verb that writes a job for the demo's file."""
-    words = [sys.argv[0], "init", _shown(Path(job.source.path)), "--labels", ",".join(job.labels)]
-    return shlex.join(words)
+    return command("init", _shown(Path(job.source.path)), "--labels", ",".join(job.labels))
 
 
 def demo_job() -> LabelJob:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from commands.local_server import answers, use_running_server
 from commands.prefect_setup import PROJECT, prepare_environment
@@ -15,8 +15,9 @@ from commands.terminal import console, shown
 from labelmill.check.job import checked_job
 from labelmill.dataset.source import is_url
 from labelmill.errors import JobRefused, Mistake
-from labelmill.job.file import draft_of_file, nearest
+from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob, Output, Source
+from labelmill.job.zones import zone_meant_by, zone_mistake, zone_notice
 
 ENTRYPOINT = "flows/label.py:label_dataset"
 TAGS = ["labelmill"]
@@ -30,6 +31,9 @@ def deploy_job(path: Path, *, cron: str, timezone: str, name: str | None) -> int
         # Before the check of the schedule, which imports Prefect.
         use_running_server()
         job = _deployable_job(path, cron, timezone)
+        if (renamed := zone_notice(timezone)) is not None:
+            console.print(shown(renamed), soft_wrap=True)
+        timezone = zone_meant_by(timezone) or timezone
         _require_server()
         name = name or job.name
         deployment = _deploy(job, cron, timezone, name)
@@ -111,13 +115,8 @@ def schedule_mistakes(cron: str, timezone: str) -> list[Mistake]:
             "every day at 06:00"
         )
         found.append(Mistake("--cron", sentence))
-    zones = available_timezones()
-    if timezone not in zones:
-        close = nearest(timezone, sorted(zones))
-        hint = f"; did you mean {close!r}?" if close else ""
-        found.append(
-            Mistake("--timezone", f"found {timezone!r}, expected a time zone such as 'Asia/Shanghai'{hint}")
-        )
+    if (mistake := zone_mistake(timezone)) is not None:
+        found.append(Mistake("--timezone", mistake))
     return found
 
 

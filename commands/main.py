@@ -33,6 +33,99 @@ def labelmill(
     """Label Parquet datasets with a language model, and see the bill."""
 
 
+@app.command(context_settings={"allow_extra_args": True})
+def init(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A Parquet file, a folder, or a glob in quotes.", show_default=False
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="The labels, with commas between them; asked for in a terminal.", show_default=False
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="The text: a column, or a template over several.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The job file to write; FILE's name unless given.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Look at a Parquet file and write a job for it."""
+    from commands.init import init_job  # noqa: PLC0415
+
+    # Several are a glob that the shell has spelled out, which is said.
+    raise typer.Exit(init_job([file, *context.args], labels=labels, text=text, output=output))
+
+
+@app.command()
+def check(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found to standard output.")] = False,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(min=0, help="The most a run may cost, in USD.", show_default=False)
+    ] = None,
+    model_base_url: Annotated[
+        str | None, typer.Option(help="Where a run's requests are to go.", show_default=False)
+    ] = None,
+    check_files: Annotated[
+        bool, typer.Option("--check-files", help="Read all columns of all files as well.")
+    ] = False,
+) -> None:
+    """Do all of a run's checks, and say what a run would ask and cost. Nothing is spent or written."""
+    from commands.check import check_job_file  # noqa: PLC0415
+
+    raise typer.Exit(
+        check_job_file(
+            job,
+            max_cost_usd=max_cost_usd,
+            model_base_url=model_base_url,
+            check_files=check_files,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def preview(  # noqa: PLR0913, PLR0917  (an option each)
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
+    rows: Annotated[
+        int, typer.Option(min=0, help="How many distinct texts to show; 0 shows the prompt alone.")
+    ] = 20,
+    prompt_only: Annotated[
+        bool, typer.Option("--prompt-only", help="Show the prompt, and ask nothing.")
+    ] = False,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(min=0, help="The most it may cost, in USD.", show_default=False)
+    ] = None,
+    model_base_url: Annotated[
+        str | None, typer.Option(help="Send the requests to another address.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before money is spent.")] = False,
+) -> None:
+    """Show the prompt as it is sent, and the labels of a few texts: a run doesn't ask for them again."""
+    from commands.preview import preview_job  # noqa: PLC0415
+
+    raise typer.Exit(
+        preview_job(
+            job,
+            rows=rows,
+            prompt_only=prompt_only,
+            max_cost_usd=max_cost_usd,
+            model_base_url=model_base_url,
+            yes=yes,
+        )
+    )
+
+
 @app.command()
 def run(  # noqa: PLR0913, PLR0917  (an option each)
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],

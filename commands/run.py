@@ -20,6 +20,7 @@ from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.alerts import alert_without_record, told_by_file
+from labelmill.pipeline.preview import Preview
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
 from labelmill.run.optional import OptionalSteps
@@ -114,8 +115,8 @@ def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: boo
     return record
 
 
-def exit_code_of(record: RunRecord | Comparison) -> int:
-    """The exit code of a run or a comparison. One that failed before anything was spent is the user's to mend."""
+def exit_code_of(record: RunRecord | Comparison | Preview) -> int:
+    """The exit code of a run, a comparison or a preview. One that failed before anything was spent is the user's to mend."""
     is_out = isinstance(record, RunRecord) and record.texts_out
     spent = record.input_tokens or record.requests_without_usage or is_out
     if record.status == "failed" and not spent:

@@ -4,6 +4,13 @@ import hashlib
 import re
 import unicodedata
 
+from labelmill.job.model import LabelJob
+
+
+def job_key_of(job: LabelJob) -> str:
+    """What the keys of a job's artifacts begin with: its slug, or its name as Prefect allows it."""
+    return job.slug or artifact_key_of(job.name)
+
 
 def artifact_key_of(name: str) -> str:
     """A job's name as Prefect allows it in an artifact's key: `a-z`, `0-9` and `-`.

@@ -20,7 +20,7 @@ from labelmill.report.markdown import (
     labels_table,
 )
 from labelmill.run.record import RunRecord
-from tasks.artifact_keys import artifact_key_of
+from tasks.artifact_keys import job_key_of
 
 Thunks = dict[str, Callable[[], object]]
 
@@ -33,7 +33,7 @@ def artifacts_of(record: Any, *_: Any) -> Thunks:
 
 @artifacts_of.register
 def _(record: RunRecord, findings: Findings, costs: pl.DataFrame | None, page: Path | None) -> Thunks:
-    name, key = escaped(record.job.name), artifact_key_of(record.job.name)
+    name, key = escaped(record.job.name), job_key_of(record.job)
 
     def show_report() -> None:
         create_markdown_artifact(
@@ -73,7 +73,7 @@ def _(comparison: Comparison) -> Thunks:
     def show_comparison() -> None:
         create_markdown_artifact(
             comparison_report(comparison),
-            key=f"{artifact_key_of(name)}-compare",
+            key=f"{job_key_of(comparison.job)}-compare",
             description=f"Strategies compared for {escaped(name)}",
         )
 

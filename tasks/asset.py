@@ -17,7 +17,7 @@ from labelmill.dataset.source import source_files
 from labelmill.report.formatting import visible
 from labelmill.run.record import RunRecord
 from labelmill.store.folder import OutputFolder
-from tasks.artifact_keys import artifact_key_of
+from tasks.artifact_keys import job_key_of
 
 ANNOUNCED = ("completed", "waiting", "budget_reached", "files_unreadable")
 ALERTING = ("budget_reached", "too_many_failures", "files_unreadable", "failed")
@@ -110,7 +110,7 @@ def alert_of(record: RunRecord) -> dict[str, Any]:
     return {
         "event": f"labelmill.run.{record.status.replace('_', '-')}",
         "resource": {
-            "prefect.resource.id": f"labelmill.job.{artifact_key_of(record.job.name)}",
+            "prefect.resource.id": f"labelmill.job.{job_key_of(record.job)}",
             "prefect.resource.name": record.job.name,
             "labelmill.status": record.status,
             "labelmill.run-id": record.run_id,

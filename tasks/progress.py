@@ -11,11 +11,12 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
+from labelmill.job.model import LabelJob
 from labelmill.live.progress import Snapshot
 from labelmill.report.formatting import progress_line
 from labelmill.report.markdown import escaped
 from labelmill.run.context import RunContext
-from tasks.artifact_keys import artifact_key_of
+from tasks.artifact_keys import job_key_of
 from tasks.console import survive_closed_console
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -29,7 +30,7 @@ def progress_lines(run: RunContext) -> Iterator[None]:
     survive_closed_console()
     log = get_run_logger()
     ended = threading.Event()
-    ring = _Ring(run.job.name)
+    ring = _Ring(run.job)
 
     def report() -> None:
         next_line = time.monotonic() + SECONDS_BETWEEN_LINES
@@ -59,8 +60,8 @@ def progress_lines(run: RunContext) -> Iterator[None]:
 class _Ring:
     """The progress artifact of a run; what goes wrong with it is said once and hurts nothing."""
 
-    def __init__(self, job: str) -> None:
-        self._key = f"{artifact_key_of(job)}-progress"
+    def __init__(self, job: LabelJob) -> None:
+        self._key = f"{job_key_of(job)}-progress"
         self._id: UUID | None = None
         self._shown: tuple[float, str] | None = None
         self._complained = False

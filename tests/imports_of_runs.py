@@ -10,7 +10,9 @@ import openai.resources  # noqa: F401
 import tiktoken  # noqa: F401
 from certificates import share_certificates
 
-import labelmill.pipeline.label  # noqa: F401
+import labelmill.pipeline.label
+import labelmill.pipeline.preview
+import labelmill.providers.first_models  # noqa: F401
 from labelmill.report import page
 
 langchain_openai.ChatOpenAI  # noqa: B018  (imported when it is asked for)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from labelmill.job.model import Run
+from labelmill.job.zones import zone_meant_by
 
 SECONDS_PER_ANSWER = 2.0
 """Where the ledger knows no live answer of this task yet; a short answer takes a model about a second."""
@@ -19,7 +20,7 @@ def next_deadline(now: datetime, deadline: str, timezone: str) -> datetime:
     On a day whose clock is put forward over the deadline, it is as much later as the clock was put forward.
     """
     # Not every machine has a time zone database, and for UTC none is needed.
-    zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
+    zone = UTC if timezone == "UTC" else ZoneInfo(zone_meant_by(timezone) or timezone)
     local = now.astimezone(zone)
     clock = time.fromisoformat(deadline)
     for day in (local.date(), local.date() + timedelta(days=1)):

@@ -32,7 +32,7 @@ def source_mistakes(
     names of ours, and has not changed since, is not looked into again.
     """
     template, found = _template_of(source)
-    listing, mistakes = _listing_of(source)
+    listing, mistakes = listing_of(source)
     found += mistakes
     if listing is not None:
         prefix = output.column_prefix if output is not None else ""
@@ -60,7 +60,7 @@ def _template_of(source: Source) -> tuple[TextTemplate | None, list[tuple[str, s
         return None, [("source.text", f"the template can't be read: {error}")]
 
 
-def _listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, str]]]:
+def listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, str]]]:
     """A source's files, and what is wrong with where they lie."""
     if is_url(source.path):
         sentence = f"object-store addresses can't be read by this version; found {source.path!r}"

@@ -1,10 +1,8 @@
 """What can be wrong with a job's deadline, the room of its batches and its budget, as (place, sentence)."""
 
-from zoneinfo import ZoneInfo, available_timezones
-
 from labelmill.batch.requests import RequestWriter
-from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Model, Price, Run
+from labelmill.job.zones import zone_mistake
 from labelmill.providers.table import price_of, provider_of
 from labelmill.store.row_key import row_key_of
 
@@ -28,19 +26,8 @@ def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:
 
 
 def _timezone_mistakes(run: Run) -> list[tuple[str, str]]:
-    name = run.deadline_timezone
-    if name == "UTC":
-        return []
-    try:
-        ZoneInfo(name)
-    except (LookupError, ValueError, OSError):  # a name like ../UTC is a ValueError, one like Asia a folder
-        known = sorted(available_timezones())
-        close = nearest(name, known)
-        hint = f"did you mean {close!r}?" if close else "expected a name such as 'Asia/Shanghai' or 'UTC'"
-        if not known:
-            hint = "this machine has no time zone database; install one with: pip install tzdata"
-        return [("run.deadline_timezone", f"there is no time zone {name!r}; {hint}")]
-    return []
+    mistake = zone_mistake(run.deadline_timezone)
+    return [] if mistake is None else [("run.deadline_timezone", mistake)]
 
 
 def budget_mistakes(run: Run, model: Model, own: Price | None, base_url: str | None) -> list[tuple[str, str]]:

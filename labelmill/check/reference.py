@@ -42,7 +42,7 @@ def job_reference() -> str:
     schema = LabelJob.model_json_schema()
     required = schema["required"]
     parts = {name: _resolved(part, schema) for name, part in schema["properties"].items()}
-    plain = {name: part for name, part in parts.items() if part["type"] != "object"}
+    plain = {name: part for name, part in parts.items() if part.get("type") != "object"}
     sections = [_HEAD, f"## Before the first table\n\n{_fields(plain, required)}"]
     for name, part in parts.items():
         if name not in plain:

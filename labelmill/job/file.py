@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labelmill.errors import JobRefused, Mistake
+from labelmill.job.full_width import line_mistakes
 from labelmill.job.model import Alert, Batch, LabelJob, Model, Output, Practice, Price, Prompt, Run, Source
 from labelmill.job.variables import secret_header, variable_named
 
@@ -94,7 +95,7 @@ def draft_of_file(path: Path) -> JobDraft:
     """
     where = str(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise JobRefused(
             [Mistake(where, f"there is no such job file; looked in {path.absolute().parent}")]
@@ -103,9 +104,24 @@ def draft_of_file(path: Path) -> JobDraft:
         raise JobRefused([Mistake(where, f"the job file can't be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise JobRefused([Mistake(where, "the job file is not UTF-8 text")]) from None
+    return draft_of_text(text, where)
+
+
+def draft_of_text(text: str, where: str) -> JobDraft:
+    """Read what stands in a job file.
+
+    Raises:
+        JobRefused: it is not TOML; full-width signs in the place of TOML's are named, each with its place.
+    """
+    try:
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        hint = _toml_hint(str(error))
-        raise JobRefused([Mistake(where, f"the job file is not valid TOML: {error}{hint}")]) from None
+        found = [
+            Mistake(f"{where}, line {mistake.line}, column {mistake.column}", mistake.sentence)
+            for mistake in line_mistakes(text)
+        ]
+        sentence = f"the job file is not valid TOML: {error}{_toml_hint(str(error), text)}"
+        raise JobRefused(found or [Mistake(where, sentence)]) from None
     return draft_of(values, where)
 
 
@@ -160,6 +176,7 @@ def _expected(place: str, details: ErrorDetails) -> str:
 
 _PATTERN_WORDS = {
     "name": "a name without /, %, &, <, > and control characters",
+    "slug": 'small letters a-z, digits and single hyphens between them, such as "news-topics"',
     "run.deadline": 'a time of day such as "08:00"',
     "output.column_prefix": 'a prefix such as "lm_": letters, digits and _, and no digit first',
     "price.currency": 'a currency of three capital letters, such as "CNY"',
@@ -260,7 +277,15 @@ _HELD_ALERT = (
 )
 
 
-def _toml_hint(message: str) -> str:
+_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
+
+
+def _toml_hint(message: str, text: str) -> str:
+    place = _PLACE.search(message)
+    if place is not None and "after a key" in message:
+        line = text.splitlines()[int(place[1]) - 1 : int(place[1])]
+        if line and line[0][int(place[2]) - 1 : int(place[2])] == ":":
+            return "; TOML has = between a name and its value, and no colon"
     if "Invalid statement" in message or "after a key" in message:
         return '; a name with other than A-Z, a-z, 0-9, _ and - needs quotes: "技术" = "..."'
     return ""

@@ -338,7 +338,10 @@ class LabelJob(Section):
     """A dataset, a set of labels and a model: everything a run needs to know."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[^/%&<>\x00-\x1f]+$")
-    """What people call the job. It names runs, reports and artifacts."""
+    """What people call the job. It names runs and reports."""
+    slug: Annotated[str, Field(max_length=60, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")] | None = None
+    """What the keys of its artifacts in Prefect begin with, such as `news-topics`: for a name that isn't in ASCII, whose keys
+    would be a hash. No two jobs of one server should have the same. Left out, it is made from the name."""
     source: Source
     labels: dict[str, str]
     """Two labels or more: each name with what it means (which may be empty)."""

@@ -12,6 +12,7 @@ from labelmill.question.prompt import listing_of, told_labels, without_separator
 IGNORED_FIELDS = frozenset(
     {
         "name",
+        "slug",
         "label_order",  # the labels stand in the key in their order
         "source",
         "output",

@@ -104,9 +104,9 @@ def cost_chart(days: Iterable[dict[str, Any]]) -> Table:
 
 
 def ending_words(kind: str | None, status: str | None) -> str:
-    """How a run ended, and whether it was a comparison."""
+    """How a run ended, and whether it was a comparison or a preview."""
     words = ENDINGS.get(status or "", status) or NO_RECORD
-    return f"comparison, {words}" if kind == "comparison" else words
+    return words if kind in {None, "run"} else f"{kind}, {words}"
 
 
 def saved_words(row: dict[str, Any]) -> str:

@@ -61,6 +61,7 @@ class RunContext:
         started_at_utc: when it began.
         opened_at: the same in monotonic seconds.
         tracing: what its requests are traced by.
+        scratch_folder: where it keeps what it has planned and joined; in its record's folder unless another is given.
     """
 
     job: LabelJob
@@ -70,6 +71,7 @@ class RunContext:
     started_at_utc: datetime
     opened_at: float = field(default_factory=time.monotonic)
     tracing: Tracing = field(default_factory=Tracing)
+    scratch_folder: Path | None = None
 
     def __post_init__(self) -> None:
         self.stop_signal = StopSignal()
@@ -171,7 +173,8 @@ class RunContext:
     def digests(self) -> SourceDigests:
         """The digests of their texts, as far as the run has read them."""
         # By this name a dead run's copies are found and taken away.
-        return SourceDigests(self.files, self.template, self.record_folder / "pending-digests")
+        folder = (self.scratch_folder or self.record_folder) / "pending-digests"
+        return SourceDigests(self.files, self.template, folder)
 
     @property
     def readable_files(self) -> list[SourceFile]:

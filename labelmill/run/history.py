@@ -15,7 +15,7 @@ import polars as pl
 
 from labelmill.batch.record import BatchFolder
 from labelmill.job.model import Run
-from labelmill.store.folder import COMPARISON, OutputFolder
+from labelmill.store.folder import COMPARISON, PREVIEW, OutputFolder
 from labelmill.store.ledger import (
     BY_BATCH,
     COST_USD,
@@ -34,6 +34,8 @@ _KNOWN = "cost_known_usd"
 _IN_CURRENCY = "cost_in_currency"
 _THOUGHTS = "reasoning_tokens"
 _COUNTS = ("texts", "labels", "requests", "requests_by_batch", "requests_without_usage", *TOKENS, _THOUGHTS)
+_KINDS = {"run.json": "run", COMPARISON: "comparison", PREVIEW: "preview"}
+"""What records are called, and what each is of."""
 _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known_usd", "live_unknown")
 
 
@@ -41,7 +43,7 @@ _AMOUNTS = (_KNOWN, "costs_unknown", "unseen_usd", "unseen_unknown", "live_known
 class RunFacts:
     """What a run's record says beside its work. `model` is the job's `[model]` section as it was then.
 
-    `kind` is `run`, or `comparison` for one that compared ways to ask. `currency` is the one that its job was paid in beside
+    `kind` is `run`, or `comparison` for one that compared ways to ask, or `preview` for one that asked a few texts. `currency` is the one that its job was paid in beside
     USD, and `usd_rate` what a dollar was in it; None where there was none.
     """
 
@@ -59,11 +61,11 @@ class RunFacts:
 def read_runs(folder: OutputFolder) -> list[RunFacts]:
     """The records of an output folder, in the order of their runs; those that can't be read are left out.
 
-    They are read as plain JSON: a record that another version wrote still tells what it has in common. Comparisons
-    pay too, and are among them.
+    They are read as plain JSON: a record that another version wrote still tells what it has in common. Comparisons and
+    previews pay too, and are among them.
     """
     facts = []
-    for path in sorted([*folder.runs.glob("*/run.json"), *folder.runs.glob(f"*/{COMPARISON}")]):
+    for path in sorted(path for name in _KINDS for path in folder.runs.glob(f"*/{name}")):
         try:
             record = json.loads(path.read_bytes())
             currency = record.get("currency") or {}
@@ -75,7 +77,7 @@ def read_runs(folder: OutputFolder) -> list[RunFacts]:
                     task_key=record.get("task_key"),
                     model=dict((record.get("job") or {}).get("model") or {}),
                     started_at_utc=datetime.fromisoformat(record["started_at_utc"]),
-                    kind="comparison" if path.name == COMPARISON else "run",
+                    kind=_KINDS[path.name],
                     currency=currency.get("code"),
                     usd_rate=currency.get("usd_rate"),
                 )

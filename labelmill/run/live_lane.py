@@ -2,7 +2,9 @@
 
 import logging
 import math
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import polars as pl
 
@@ -21,11 +23,20 @@ log = logging.getLogger(__name__)
 
 def ask_live(context: RunContext, runner: Runner, *, retry_failed: bool) -> None:
     """Ask what is missing with a request per text, and once more over what the provider failed at."""
-    plan = runner.step("plan", partial(plan_live, context, retry_failed=retry_failed))
+
+    def make_plan(after: Plan | None) -> Plan:
+        return plan_live(context, after=after, retry_failed=retry_failed and after is None)
+
+    ask_planned(context, runner, make_plan)
+
+
+def ask_planned(context: RunContext, runner: Runner, make_plan: Callable[[Plan | None], Plan]) -> None:
+    """Ask the texts of a plan, and once more those of a plan after it, which goes over what the provider failed at."""
+    plan = runner.step("plan", partial(make_plan, None))
     _classify(context, runner, plan)
     if context.stop_signal.stopped is None and context.progress.now().failed:
         context.guard.is_last_pass = True
-        _classify(context, runner, runner.step("plan", partial(plan_live, context, after=plan)))
+        _classify(context, runner, runner.step("plan", partial(make_plan, plan)))
     context.guard.end()
 
 
@@ -49,7 +60,7 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
     A plan `after` another goes over what that one has left undone. On the batch lane only texts that a batch has tried in
     vain are asked live.
     """
-    job, ledger, settings = context.job, context.ledger, context.job.run
+    job, ledger = context.job, context.ledger
     context.progress.enter("planning")
     path = context.record_folder / f"pending-{context.next_number}.parquet"
 
@@ -64,11 +75,18 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
         texts = write_pending(context.digests, numbers, known, path, among)
         if not retry_failed:
             write_tried(path, ledger.tries(context.run_id))
+    if not after:
+        context.notice_task_change(path, "live")
+        context.tell_pending(path)
+    return cut_into_chunks(context, path, texts, after)
+
+
+def cut_into_chunks(context: RunContext, path: Path, texts: int, after: Plan | None = None) -> Plan:
+    """The plan over so many texts of a file; one `after` another goes over what that one has left undone."""
+    settings = context.job.run
     if after:
         context.progress.reopen(texts)
     else:
-        context.notice_task_change(path, "live")
-        context.tell_pending(path)
         context.progress.go_on("labeling", texts)
     rows_per_chunk = rows_per_chunk_of(texts, settings.max_concurrency, settings.rows_per_chunk)
     first_chunk = context.take_numbers(math.ceil(texts / rows_per_chunk))

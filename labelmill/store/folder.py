@@ -48,6 +48,8 @@ def locked(path: Path, holder: str) -> Iterator[None]:
 
 COMPARISON = "compare.json"
 """The record of a comparison, where a run has its `run.json`."""
+PREVIEW = "preview.json"
+"""The record of a preview that has asked."""
 
 
 _FRAME = "frame"

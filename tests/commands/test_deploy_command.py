@@ -115,6 +115,18 @@ def test_a_deployment_has_its_schedule_its_limit_and_its_job(deploy, job_file, p
     assert "Asia/Shanghai" in deployment.description
 
 
+def test_beijings_time_is_shanghais(deploy, job_file, prefect_server):
+    """A schedule in Asia/Beijing is one in Asia/Shanghai, and that is said."""
+    done = deploy(
+        job_file("beijing"), "--cron", "0 6 * * *", "--timezone", "Asia/Beijing", server=prefect_server
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the time zone 'Asia/Beijing' is called 'Asia/Shanghai', and is taken for it" in done.stderr
+    with get_client(sync_client=True) as client:
+        (schedule,) = client.read_deployment_by_name("label-dataset/beijing").schedules
+    assert schedule.schedule.timezone == "Asia/Shanghai"
+
+
 def test_a_database_that_sorts_names_changes_no_task(job_of):
     """A job whose parameter comes back with its names sorted, as from PostgreSQL, is still the same task."""
     job = job_of(labels={"sport": "football", "money": "bank", "a": ""})

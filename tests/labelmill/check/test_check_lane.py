@@ -9,6 +9,7 @@ import pytest
 
 from labelmill.batch.deadline import next_deadline
 from labelmill.check.job import checked_job
+from labelmill.installing import installing
 from labelmill.job.file import draft_of_file
 
 OWN_PRICE = "[price]\ninput_usd_per_mtok = 1.0\noutput_usd_per_mtok = 1.0\n"
@@ -78,7 +79,8 @@ def test_a_deadline_is_a_time_of_day(job_file, mistakes_in, deadline):
         ("../UTC", None),
         ("/etc/localtime", None),
         ("", "expected a name such as 'Asia/Shanghai' or 'UTC'"),
-        ("北京", "expected a name such as 'Asia/Shanghai' or 'UTC'"),
+        ("北冰洋", "expected a name such as 'Asia/Shanghai' or 'UTC'"),
+        ("Asia/Mumbai", "did you mean 'Asia/Kolkata'?"),
     ],
 )
 def test_an_unknown_time_zone_is_named_with_the_nearest(job_file, mistakes_in, zone, hint):
@@ -110,7 +112,7 @@ def test_a_machine_without_a_time_zone_database_still_knows_utc(job_file, mistak
         more = run_of(lane="auto", deadline="08:00", deadline_timezone="Asia/Shanghai")
         assert mistakes_in(job_file(more=more)) == {
             "run.deadline_timezone": "there is no time zone 'Asia/Shanghai'; "
-            "this machine has no time zone database; install one with: pip install tzdata"
+            f"this machine has no time zone database; install one with: {installing('tzdata')}"
         }
     finally:
         zoneinfo.reset_tzpath(database)

@@ -1,0 +1,60 @@
+"""A command in a terminal of its own, whose questions are answered."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import termios
+from contextlib import contextmanager
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """What a command shows, without colours, and a keyboard."""
+
+    def __init__(self, ours, running):
+        self._ours, self._running = ours, running
+        self.shown = ""
+
+    def read_until(self, words=None):
+        """All that was shown until some words, or until the command is gone."""
+        while words is None or words not in self.shown:
+            ready, _, _ = select.select([self._ours], [], [], 60)
+            assert ready, self.shown
+            try:
+                piece = os.read(self._ours, 4096)
+            except OSError:  # Linux says so when the other end is closed
+                piece = b""
+            if not piece:
+                assert words is None, self.shown
+                break
+            self.shown += _CONTROLS.sub("", piece.decode(errors="replace")).replace("\r\n", "\n")
+        return self.shown
+
+    def type(self, words):
+        """Type a line."""
+        os.write(self._ours, f"{words}\n".encode())
+
+    def end(self):
+        """Read to the end; returns the exit code and all that was shown."""
+        shown = self.read_until()
+        return self._running.wait(60), shown
+
+
+@contextmanager
+def terminal(words, *, cwd, env, columns=100):
+    """Start a command in a terminal."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (50, columns))
+    known = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}}
+    with subprocess.Popen(
+        list(map(str, words)), stdin=its, stdout=its, stderr=its, cwd=cwd, env={**known, "TERM": "xterm"}
+    ) as running:
+        os.close(its)
+        try:
+            yield Terminal(ours, running)
+        finally:
+            running.kill()
+            os.close(ours)
