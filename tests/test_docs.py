@@ -142,10 +142,10 @@ def test_a_readmes_five_minutes_can_be_walked(name, tmp_path):
     pl.DataFrame({"id": range(len(titles)), "title": titles}).write_parquet(tmp_path / "articles.parquet")
     (first_step,) = [block for block in _blocks(PAGES[name], "sh") if "labelmill init" in block]
     _walk(first_step, tmp_path)
-    assert (tmp_path / "job.toml").exists()
+    assert (tmp_path / "articles.toml").exists()
     job, *rest = _blocks(PAGES[name], "toml")
     assert rest == []
-    (tmp_path / "job.toml").write_text(job, encoding="utf-8")
+    (tmp_path / "articles.toml").write_text(job, encoding="utf-8")
     for block in _blocks(PAGES[name], "sh"):
         if "labelmill check" in block or "labelmill run" in block:
             _walk(block.replace("export OPENAI_API_KEY=...", ""), tmp_path)
