@@ -28,8 +28,13 @@ class _BarWithLines(Progress):
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[None]:
-    """Show the runs that begin in this block, one after the other; nothing without a terminal."""
+def progress_bar(console: Console, first: str = "starting Prefect") -> Iterator[None]:
+    """Show the runs that begin in this block, one after the other; nothing without a terminal.
+
+    Args:
+        console: the terminal.
+        first: what is going on until one has begun.
+    """
     if not console.is_terminal:
         yield
         return
@@ -44,7 +49,7 @@ def progress_bar(console: Console) -> Iterator[None]:
     ended = threading.Event()
     begun: list[RunProgress] = []
     with bar:
-        line = bar.add_task("starting Prefect", total=None, facts="")
+        line = bar.add_task(first, total=None, facts="")
 
         def follow() -> None:
             while not ended.wait(SECONDS_BETWEEN_LOOKS):
