@@ -3,8 +3,51 @@
 `job` says what is wanted, `question` what is asked, `dataset` reads it and writes it back, `providers` are asked, `live` and
 `batch` are the two ways to ask, `money` counts, `store` remembers, `run` holds it together, `report` tells, and `pipeline`
 runs whole jobs. Nothing here knows of Prefect.
+
+`labelmill.label` does all of it from Python.
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelmill.errors import (
+        CannotWrite,
+        JobRefused,
+        LabelmillError,
+        Mistake,
+        RunInterrupted,
+        RunNotCompleted,
+    )
+    from labelmill.pipeline.call import label
+    from labelmill.run.record import RunRecord
 
 __version__ = version("labelmill")
+__all__ = [
+    "CannotWrite",
+    "JobRefused",
+    "LabelmillError",
+    "Mistake",
+    "RunInterrupted",
+    "RunNotCompleted",
+    "RunRecord",
+    "__version__",
+    "label",
+]
+
+_MODULES = {"label": "labelmill.pipeline.call", "RunRecord": "labelmill.run.record"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: a run needs a second of imports, and whoever wants the version doesn't."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_MODULES.get(name, "labelmill.errors")), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """What can be asked for."""
+    return sorted({*globals(), *__all__})

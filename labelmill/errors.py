@@ -5,8 +5,12 @@ LabelmillError
 ├── CannotWrite       the disk is full or read-only; what is on it stays
 ├── TextTooDear       one text alone could cost more than a whole limit; the others go on
 ├── RunFailed         the run ended badly; `record` is what it left all the same
+│   └── RunNotCompleted  the same of a call from Python; `labeled` is the frame as far as it is labeled
 └── RunStopped        the run sends no further request; `reason` says why
     └── BudgetReached the next request could cost more than is left
+
+KeyboardInterrupt
+└── RunInterrupted    Ctrl-C during a call from Python, after what was in flight has been kept
 """
 
 from dataclasses import dataclass
@@ -86,6 +90,38 @@ class RunFailed(LabelmillError):  # noqa: N818
 
     def __str__(self) -> str:
         return str(self.args[1])
+
+
+class RunNotCompleted(RunFailed):
+    """A call from Python whose rows are not all settled, or of whose rows too many have failed.
+
+    Args:
+        record: the run's record, with its bill.
+        sentence: how the run ended.
+        labeled: the frame that was given, with the label columns as far as they are known; None where a path was given, or
+            nothing could be labeled.
+    """
+
+    def __init__(self, record: Any, sentence: str, labeled: Any = None) -> None:
+        super().__init__(record, sentence)
+        self.labeled = labeled
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a call from Python. What was in flight has been waited for, and what was paid is kept.
+
+    Args:
+        record: the run's record, with its bill.
+        labeled: as that of `RunNotCompleted`.
+    """
+
+    def __init__(self, record: Any, labeled: Any = None) -> None:
+        self.record = record
+        self.labeled = labeled
+        super().__init__(record)
+
+    def __str__(self) -> str:
+        return "stopped by Ctrl-C; what was paid is kept, and the same call goes on from there"
 
 
 class RunStopped(LabelmillError):  # noqa: N818

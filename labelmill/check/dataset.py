@@ -1,6 +1,6 @@
 """What can be wrong with a job's source, as (place, sentence). Files are looked at, nothing is written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def _column_mistakes(
     for file, columns in columns_of.items():
         for column in wanted:
             if column not in columns:
-                found.append(f"{str(file.path)!r} has no column {column!r}{_columns_hint(column, columns)}")
+                found.append(f"{str(file.path)!r} has no column {column!r}{columns_hint(column, columns)}")
             elif columns[column] == pl.Binary:
                 binary.append((file, column))
             # Writers give a column that is null throughout the type Null: no text in this file, but in others.
@@ -182,7 +182,8 @@ def _binary_mistakes(columns: Sequence[tuple[SourceFile, str]]) -> list[str]:
     return []
 
 
-def _columns_hint(name: str, columns: Mapping[str, Any]) -> str:
+def columns_hint(name: str, columns: Collection[str]) -> str:
+    """Which columns there are in the place of one that there isn't, and which of them may have been meant."""
     shown = list(columns)[:_NAMED_COLUMNS]
     more = len(columns) - len(shown)
     listed = ", ".join(map(repr, shown)) + (f" and {more} more" if more else "")
@@ -203,9 +204,7 @@ def _taken_names(schemas: Mapping[SourceFile, pl.Schema], prefix: str) -> list[s
     """Columns and partitions that are called like one of ours, and what to do, which the first sentence says."""
     columns_of = {file: [*schema, *file.partitions] for file, schema in schemas.items()}
     found = [
-        f"{str(file.path)!r} has a column {name!r}, "
-        + ("which is the name" if name == ours else f"which many programs take for {ours!r}, the name")
-        + " of a column that Labelmill adds"
+        taken_sentence(repr(str(file.path)), name, ours)
         for file, columns in columns_of.items()
         for name, ours in names_in_the_way(columns, prefix).items()
     ]
@@ -215,6 +214,12 @@ def _taken_names(schemas: Mapping[SourceFile, pl.Schema], prefix: str) -> list[s
             f'; rename it, or have ours begin with another prefix: column_prefix = "{free}" under [output]'
         )
     return found
+
+
+def taken_sentence(whose: str, name: str, ours: str) -> str:
+    """Say that a column is called like one of ours."""
+    is_what = "which is the name" if name == ours else f"which many programs take for {ours!r}, the name"
+    return f"{whose} has a column {name!r}, {is_what} of a column that Labelmill adds"
 
 
 def first_few(sentences: Sequence[str]) -> list[str]:

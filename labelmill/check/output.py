@@ -27,12 +27,13 @@ def output_mistakes(output: Output, listing: SourceListing | None, job: str | No
         ]
     try:
         folder = Path(output.path).resolve()
-        found = [] if listing is None else _overlap(folder, listing)
+        place = OutputFolder(folder) if listing is None else OutputFolder.at(folder, listing.path)
+        found = [] if listing is None or place.is_of_frame else _overlap(folder, listing)
         found += _obstacle(folder)
         if listing is not None and not found:
             found += first_few(_long_names(folder, listing.files))
-            found += _another_jobs_labels(OutputFolder(folder), listing.path, job)
-            found += first_few(_in_the_way(OutputFolder(folder), listing.files))
+            found += [] if place.is_of_frame else _another_jobs_labels(place, listing.path, job)
+            found += first_few(_in_the_way(place, listing.files))
     except OSError as error:
         return [("output.path", f"{output.path!r} can't be written: {error.strerror}")]
     return [("output.path", sentence) for sentence in found]

@@ -130,9 +130,11 @@ def destination_of(
 
 
 def is_worth_keeping(published: Published, context: RunContext) -> bool:
-    """Whether a folder holds a model's labels of another task than the run's."""
+    """Whether a folder holds a model's labels of another task than the run's, for others to read."""
     return (
-        not context.practice
+        # A frame gets the labels that this run knows of: it has no others, and who has called holds it.
+        not context.folder.is_of_frame
+        and not context.practice
         and not published.practice
         and published.ok > 0
         and published.task_key != context.task_key

@@ -36,9 +36,36 @@ def draining_signals(stop_signal: StopSignal, say: Callable[[str], None]) -> Ite
             f"{name}: finishing what is in flight, then publishing. Once more ends at once; nothing paid is lost."
         )
 
-    before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handled(drain, signal.SIGINT, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def draining_interrupts(stop_signal: StopSignal, say: Callable[[str], None]) -> Iterator[None]:
+    """The same for a run within somebody else's program, whose process is not ours to end.
+
+    It hears Ctrl-C alone, and no other one ends the run sooner: what is in flight takes no longer than a request may.
+    Where the program passes Ctrl-C over, so does this.
+    """
+    # None is a handler that was not set by Python: it could not be put back.
+    heard = signal.getsignal(signal.SIGINT) not in {None, signal.SIG_IGN}
+    if threading.current_thread() is not threading.main_thread() or not heard:
+        yield
+        return
+
+    def drain(*_: object) -> None:
+        stop_signal.stop(RunStopped("cancelled", "stopped by Ctrl-C"))
+        say("Ctrl-C: finishing what is in flight, then keeping it; nothing paid is lost.")
+
+    with _handled(drain, signal.SIGINT):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

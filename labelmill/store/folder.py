@@ -5,11 +5,13 @@ The kernel holds the lock, so that a dead process holds nothing.
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 from labelmill.job.model import LabelJob
 
@@ -48,16 +50,64 @@ COMPARISON = "compare.json"
 """The record of a comparison, where a run has its `run.json`."""
 
 
+_FRAME = "frame"
+FRAME_FILE = "frame.parquet"
+"""What the file is called that holds a frame's texts, and so the one with its labels."""
+
+
 @dataclass(frozen=True)
 class OutputFolder:
-    """The folder a job writes into. Only `labeled/` and `failed/` are of interest to those who read the labels."""
+    """The folder a job writes into. Only `labeled/` and `failed/` are of interest to those who read the labels.
+
+    A frame, which has no file, has its labels in a place of their own: `labeled/` is for the datasets that others read, and
+    the ledger is for both.
+
+    Args:
+        path: the folder.
+        is_of_frame: whether it is a frame that is labeled.
+    """
 
     path: Path
+    is_of_frame: bool = False
 
     @classmethod
     def of(cls, job: LabelJob) -> Self:
         """The output folder of a job."""
-        return cls(Path(job.output.path))
+        return cls.at(Path(job.output.path), job.source.path)
+
+    @classmethod
+    def at(cls, path: Path, source_path: str) -> Self:
+        """The output folder at a path, of a source, which may be a frame's texts."""
+        texts = Path(source_path)
+        frame = texts.parent.parent
+        is_texts = (texts.name, frame.name) == (FRAME_FILE, _FRAME)
+        return cls(path, is_of_frame=is_texts and frame.parent.resolve() == path.resolve())
+
+    def frame_file(self, call: str) -> Path:
+        """Where a call has the texts of its frame."""
+        return self.path / _FRAME / call / FRAME_FILE
+
+    @contextmanager
+    def frame_texts(self) -> Iterator[Path]:
+        """Where a frame's texts may be written, by one call for itself, for the length of the block.
+
+        They are locked meanwhile: what a dead process has left is told by that, and taken away.
+        """
+        frame = self.path / _FRAME
+        for left in frame.glob("texts-*/"):
+            with suppress(LockedError, OSError), locked(left / ".lock", ""):
+                shutil.rmtree(left)
+        file = self.frame_file(f"texts-{uuid4().hex[:12]}")
+        made = [folder for folder in (frame, self.path, self.path.parent) if not folder.exists()]
+        try:
+            with locked(file.with_name(".lock"), f"process {os.getpid()}"):
+                yield file
+        finally:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            # A call that was refused leaves nothing.
+            with suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
 
     @property
     def lock(self) -> Path:
@@ -67,12 +117,16 @@ class OutputFolder:
     @property
     def labeled(self) -> Path:
         """The source's files with the label columns."""
-        return self.path / "labeled"
+        return self._published / "labeled"
 
     @property
     def practice_labeled(self) -> Path:
         """The same of a rehearsal, where `labeled/` holds a model's labels."""
-        return self.path / "practice" / "labeled"
+        return self._published / "practice" / "labeled"
+
+    @property
+    def _published(self) -> Path:
+        return self.path / _FRAME if self.is_of_frame else self.path
 
     def failed(self, run_id: str) -> Path:
         """The rows that one run left without a label."""
