@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from labelmill.check.dataset import columns_hint, first_few, taken_sentence
-from labelmill.dataset.columns import free_prefix, names_in_the_way
+from labelmill.dataset.columns import free_prefix, label_columns, names_in_the_way
 from labelmill.dataset.frames import Frame
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.errors import Mistake
@@ -45,13 +45,12 @@ def _missing(frame: Frame, template: TextTemplate, names: Sequence[str]) -> list
 
 
 def _taken(names: Sequence[str], prefix: str) -> list[str]:
-    found = [
-        taken_sentence("the frame", name, ours) for name, ours in names_in_the_way(names, prefix).items()
-    ]
-    if found:
-        free = free_prefix(names)
-        found[0] += (
-            f'; rename it, or have ours begin with another prefix: column_prefix="{free}". '
-            "Of a frame that was labeled before, drop the label columns or keep the one you had"
-        )
-    return found
+    in_the_way = names_in_the_way(names, prefix)
+    if not in_the_way:
+        return []
+    other = f'have ours begin with another prefix: column_prefix="{free_prefix(names)}"'
+    ours = list(label_columns(prefix))
+    if set(ours) <= set(names):
+        return [f"the frame was labeled before: it has the columns {', '.join(ours)}; drop them, or {other}"]
+    found = [taken_sentence("the frame", name, our) for name, our in in_the_way.items()]
+    return [f"{found[0]}; rename it, or {other}", *found[1:]]

@@ -99,7 +99,7 @@ class PolarsFrame(Frame):
         return frame
 
 
-class LazyPolarsFrame(PolarsFrame):
+class LazyPolarsFrame(Frame):
     """A lazy frame of Polars, which is computed when its texts are written, and again whenever the result is collected.
 
     Nothing says that its rows come in the same order then, or are the same. So the labels are found by the texts.
@@ -109,6 +109,10 @@ class LazyPolarsFrame(PolarsFrame):
     def columns(self) -> list[Any]:
         """The names of its columns."""
         return list(self.frame.collect_schema().names())
+
+    def write(self, columns: Sequence[str], path: Path) -> None:
+        """Write some columns to a Parquet file, as they are computed."""
+        _with_types(self.frame, columns).sink_parquet(path)
 
     def read(self, path: Path, template: TextTemplate, prefix: str) -> tuple[pl.DataFrame, pl.Expr, str]:
         """Read the labels, each text's once; with how to tell a row's text, and the prefix."""

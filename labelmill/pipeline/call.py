@@ -155,7 +155,7 @@ def label(  # noqa: PLR0913  (a job has that much to say)
         provider: who is asked, such as `"openai"` (as it is unless told), `"anthropic"` or `"practice"`, which needs no key.
         instructions: takes the place of the system message: `prompt.system` of a job file.
         max_cost_usd: the most that this call may cost.
-        output: the folder with the ledger, the bill and the report; `labelmill-out/<name>` unless it is given.
+        output: the folder with the ledger, the bill and the report: `labelmill-out/` and the name, or `labelmill-out/frames`.
         name: what the job is called in its report: the file's or the folder's name, or `frame`.
         column_prefix: what the names of the label columns begin with, where the data has a `label` already.
         prompt: what else a job file may say under `[prompt]`.
@@ -196,7 +196,8 @@ def label(  # noqa: PLR0913  (a job has that much to say)
     path = path_told(data) if isinstance(data, str | PathLike) else None
     frame = None if path is not None else frame_of(data)
     told.values["name"] = name or ("frame" if path is None else _name_of(path))
-    told.field("output.path", path_told(output) or _output_of(told.values["name"]), "output")
+    folder = "frames" if path is None and not name else told.values["name"]
+    told.field("output.path", path_told(output) or _output_of(folder), "output")
     told.field("source.path", path, "data")
     if path is None and frame is None:
         kind = f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
@@ -356,5 +357,5 @@ def _name_of(path: Any) -> str:
 
 def _output_of(name: object) -> str:
     """Where the output is unless it is told."""
-    told = str(name)
-    return f"{OUTPUTS}/{told if told.strip('.') else 'output'}"
+    folder = str(name)
+    return f"{OUTPUTS}/{folder if folder.strip('.') else 'output'}"
