@@ -14,6 +14,7 @@ from labelmill.live.progress import Progress, Snapshot, viewer
 from labelmill.report.formatting import STATUS_WORDS, cost_of_record, labeled_words, visible
 from labelmill.report.progress_bar import facts_of, progress_bar
 from labelmill.run.record import RunRecord
+from labelmill.store.folder import OutputFolder
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def run_shown(console: Console) -> Iterator[Callable[[RunRecord], None]]:
     with progress_bar(console, "starting"):
         yield ends.append
     for record in ends:
-        console.print(Text(ending_line(record)), soft_wrap=True)
+        console.print(Text(_ending(record)), soft_wrap=True)
 
 
 def ending_line(record: RunRecord) -> str:
@@ -47,12 +48,18 @@ def ending_line(record: RunRecord) -> str:
     return f"{visible(record.job.name)}: {STATUS_WORDS[record.status]}, {labeled_words(record)}, {cost}"
 
 
+def _ending(record: RunRecord) -> str:
+    page = OutputFolder.of(record.job).run(record.run_id) / "report.html"
+    return f"{ending_line(record)}; report in {visible(str(page))}" if page.exists() else ending_line(record)
+
+
 def progress_line(now: Snapshot) -> str:
     """Where a run stands, in one line."""
     words = [now.phase]
     if now.texts:
-        done = round(_CELLS * min(1.0, now.done / now.texts))
-        words.append(f"{'█' * done}{'░' * (_CELLS - done)} {now.done / now.texts:.0%}")
+        done = min(1.0, now.done / now.texts)
+        cells = round(_CELLS * done)
+        words.append(f"{'█' * cells}{'░' * (_CELLS - cells)} {done:.0%}")
         words.append(facts_of(now))
     return "  ".join([*words, *([now.pause] if now.pause else [])])
 
@@ -80,7 +87,7 @@ def _shown_in_notebook() -> Iterator[Callable[[RunRecord], None]]:
             shown.update(content(line), raw=True)
 
     with _followed(lambda now: show(progress_line(now)), SECONDS_BETWEEN_UPDATES):
-        yield lambda record: show(ending_line(record))
+        yield lambda record: show(_ending(record))
 
 
 @contextmanager
