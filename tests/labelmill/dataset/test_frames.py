@@ -57,7 +57,7 @@ def labels_of(texts, prefix):
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(frames_with_text(), st.sampled_from(["", "lm_"]))
 def test_each_kind_of_frame_keeps_what_it_has_and_gets_the_labels_of_its_rows(drawn, prefix):
     """Whatever its columns are called and hold: the same columns, the same rows, and beside each row what is said of its text."""
@@ -78,7 +78,9 @@ def test_each_kind_of_frame_keeps_what_it_has_and_gets_the_labels_of_its_rows(dr
         if kind == "pandas":
             pd.testing.assert_frame_equal(labeled[theirs.columns], theirs)
         elif kind == "arrow":
-            assert labeled.select(theirs.column_names).equals(theirs, check_metadata=True)
+            own = labeled.select(theirs.column_names)
+            assert own.schema.equals(theirs.schema, check_metadata=True)
+            pl.testing.assert_frame_equal(pl.from_arrow(own), pl.from_arrow(theirs))  # where NaN is NaN
         else:
             labeled = labeled.lazy().collect()
             pl.testing.assert_frame_equal(labeled.select(pl.nth(range(frame.width))), frame)
@@ -106,7 +108,7 @@ def test_a_lazy_frame_is_computed_once_for_its_texts_and_not_held(tmp_path):
 def test_a_column_of_several_kinds_of_values_is_said(tmp_path, values):
     """What pandas can hold and no file can."""
     with pytest.raises(
-        UnwritableTextError, match="the column 'text' of the frame holds .* and .*, expected text"
+        UnwritableTextError, match=r"the column 'text' of the frame holds .* and .*, expected text"
     ):
         frame_of(pd.DataFrame({"text": pd.Series(values, dtype=object)})).write(
             ["text"], tmp_path / "t.parquet"
