@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-MOST_SECONDS = 2.0
+MOST_TIMES = 2.0
 SCRIPTS = {
     "labelmill.label of a Polars frame": """
 import polars as pl
@@ -66,6 +66,9 @@ class Endpoint(ThreadingHTTPServer):
         self.pid = 0
         self.first: tuple[float, float] | None = None
         self.lock = threading.Lock()
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of connections that clients have closed."""
 
     def note(self) -> None:
         """Note a request."""
@@ -114,9 +117,13 @@ def main() -> None:
             f"{name:36} {statistics.median(walls):5.2f} ({min(walls):.2f})   {statistics.median(cpus):5.2f}"
         )
     print(f"{'import labelmill':36} {statistics.median(import_seconds() for _ in range(times)):5.3f}")
-    fastest = min(wall for wall, _ in seconds["labelmill.label of a Polars frame"])
-    if fastest > MOST_SECONDS:
-        raise SystemExit(f"the first request took {fastest:.2f} s, more than {MOST_SECONDS:g} s")
+    ours, alone = (
+        min(cpu for _, cpu in seconds[name])
+        for name in ("labelmill.label of a Polars frame", "LangChain's ChatOpenAI alone")
+    )
+    print(f"in CPU seconds, {ours / alone:.2f} times what LangChain takes alone")
+    if ours > MOST_TIMES * alone:
+        raise SystemExit(f"the first request takes more than {MOST_TIMES:g} times what LangChain takes alone")
 
 
 def first_request_of(script: str) -> tuple[float, float]:
@@ -129,7 +136,7 @@ def first_request_of(script: str) -> tuple[float, float]:
             [sys.executable, "-c", f"import time{script}"],
             stdout=subprocess.PIPE,
             cwd=folder,
-            env={**os.environ, **own, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**bare_environment(), **own},
         )
         server.pid = child.pid
         with child:

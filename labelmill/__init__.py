@@ -8,7 +8,6 @@ runs whole jobs. Nothing here knows of Prefect.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from labelmill.pipeline.call import label
     from labelmill.run.record import RunRecord
 
-__version__ = version("labelmill")
+    __version__: str
+
 __all__ = [
     "CannotWrite",
     "JobRefused",
@@ -39,13 +39,18 @@ __all__ = [
 _MODULES = {"label": "labelmill.pipeline.call", "RunRecord": "labelmill.run.record"}
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: a run needs a second of imports, and whoever wants the version doesn't."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_MODULES.get(name, "labelmill.errors")), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # to a type checker any name would be one
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for: a run needs a second of imports, and `import labelmill` none."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            found = import_module("importlib.metadata").version("labelmill")
+        else:
+            found = getattr(import_module(_MODULES.get(name, "labelmill.errors")), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
