@@ -278,6 +278,11 @@ def _run(
     if record.status != "completed" or not has_labels:
         sentence = _incomplete_words(record, known)
         if on_incomplete == "raise" or not has_labels:
+            if has_labels:
+                what = "record" if frame is None else "labeled"
+                sentence += (
+                    f' The error has what there is as its `{what}`; on_incomplete="return" returns that.'
+                )
             raise RunNotCompleted(record, sentence, runner.labeled)
         log.warning("%s", sentence)
     return record, runner.labeled
@@ -307,7 +312,7 @@ def _with_texts(told: JobArguments, frame: Frame | None, known: dict[str, str]) 
         raise JobRefused(mistakes)
     with folder.frame_texts() as texts:
         source["path"] = str(texts)
-        known[repr(str(texts))] = "the frame"
+        known |= dict.fromkeys([repr(str(texts.absolute())), repr(str(texts))], "the frame")
         columns = dict.fromkeys(read_template(source["text"]).columns)
         try:
             frame.write(list(columns), texts)
@@ -339,10 +344,7 @@ def _incomplete_words(record: RunRecord, known: Mapping[str, str]) -> str:
         if record.status == "too_many_failures"
         else "the same call goes on from there"
     )
-    return (
-        f"{ending_line(record)}: {message}. What was paid is kept, and {again}. The error's `record` is the bill, and its "
-        '`labeled` is the frame as far as it is labeled; on_incomplete="return" returns it instead'
-    )
+    return f"{ending_line(record)}: {message}. What was paid is kept, and {again}."
 
 
 def _name_of(path: Any) -> str:

@@ -25,6 +25,7 @@ from labelmill.dataset.columns import LABEL_COLUMNS
 from labelmill.job.model import Run
 from labelmill.pipeline.label import label as run_job
 from labelmill.store.folder import OutputFolder
+from practice import PracticeSettings
 
 ROOT = Path(__file__).parents[3]
 TEXTS = ["the match", "the bank", None, "the match", "  ", "the market"]
@@ -296,6 +297,7 @@ def test_every_mistake_stands_at_its_argument_and_nothing_is_left(server, tmp_pa
         ({"text": "{text"}, {"text": "the template can't be read: it holds a { that has no partner"}),
         ({"text": "id"}, {"text": "the column 'id' of the frame is UInt8, not text"}),
         ({"text": "many"}, {"text": "the column 'many' of the frame is List(Int64), not text"}),
+        ({"output": __file__}, {"output": f"{__file__!r} is a file, so there can be no folder"}),
         ({"output": "s3://bucket"}, {"output": "results can be written to folders only by this version"}),
         ({"model": None}, {"model": "this field is missing"}),
         ({"name": "a/b"}, {"name": "found 'a/b', expected a name without /"}),
@@ -382,6 +384,29 @@ def test_a_key_in_a_file_is_found(monkeypatch, tmp_path):
     assert os.environ["MY_KEY"] == "sk-of-the-file"
 
 
+def test_a_rehearsal_of_a_frame_is_told_from_a_models_labels(server, practice):
+    """Both come back as they were answered, and neither is taken for the other."""
+    frame = polars_frame()
+    rehearsed = {"name": "gpt-4o-mini", "base_url": practice.base_url}
+    for model, who in ((rehearsed, "practice:gpt-4o-mini"), ("gpt-4o-mini", "gpt-4o-mini")) * 2:
+        assert called(frame, model=model)["label_model"].drop_nulls().unique().to_list() == [who]
+    assert server.requests == 3
+
+
+def test_a_batch_that_is_out_is_harvested_by_the_next_call(practice, tmp_path, monkeypatch):
+    """The frame lies elsewhere then, and its texts are the same: nothing is sent twice."""
+    monkeypatch.chdir(tmp_path)
+    practice.configure(PracticeSettings(batch_seconds=1.0))
+    model = {"name": "gpt-4o-mini", "base_url": practice.base_url}
+    run = {"lane": "batch", "max_wait_minutes": 0, "poll_seconds": 0.05}
+    with pytest.raises(labelmill.RunNotCompleted, match="3 texts are in 1 batch at the provider") as waiting:
+        called(polars_frame(), model=model, run=run)
+    assert waiting.value.labeled["label_status"].to_list().count("pending") == 4
+    run["max_wait_minutes"] = 1
+    labeled, record = called(polars_frame(), model=model, run=run, return_record=True)
+    assert (labeled["label_status"].to_list(), record.requests) == (STATUSES, 3)
+
+
 PRICE = {"input_usd_per_mtok": 10, "output_usd_per_mtok": 10}
 MANY = [f"the {word} of day {number}" for number in range(10) for word in ("match", "market")]
 
@@ -438,6 +463,16 @@ def test_files_that_are_not_whole_raise_with_their_record():
         called("many.parquet", **options)
     assert (stopped.value.record.status, stopped.value.labeled) == ("budget_reached", None)
     assert called("many.parquet", on_incomplete="return", **options).status == "budget_reached"
+
+
+@pytest.mark.parametrize("on_incomplete", ["raise", "return"])
+def test_a_frame_whose_texts_can_not_be_read_has_no_labels(server, on_incomplete):
+    """Bytes far down that are no text: there is no frame to return, and the sentence names none of our files."""
+    frame = pl.DataFrame({"text": [b"the match"] * 1500 + [b"\xff"]})
+    with pytest.raises(labelmill.RunNotCompleted, match=r"the column 'text' of the frame \(") as unreadable:
+        called(frame, on_incomplete=on_incomplete)
+    assert (unreadable.value.labeled, server.requests) == (None, 0)
+    assert "on_incomplete" not in str(unreadable.value)
 
 
 class Interrupting(Endpoint):
