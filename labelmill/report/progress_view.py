@@ -43,9 +43,9 @@ def run_shown(console: Console) -> Iterator[Callable[[RunRecord], None]]:
 
 def ending_line(record: RunRecord) -> str:
     """How a run has ended, and what it cost."""
-    paid = ", had it been paid" if record.practice else ""
-    cost = f"cost of this run{paid} {cost_of_record(record)}"
-    return f"{visible(record.job.name)}: {STATUS_WORDS[record.status]}, {labeled_words(record)}, {cost}"
+    cost = "this run would have cost" if record.practice else "cost of this run"
+    ended = f"{visible(record.job.name)}: {STATUS_WORDS[record.status]}, {labeled_words(record)}"
+    return f"{ended}, {cost} {cost_of_record(record)}"
 
 
 def _ending(record: RunRecord) -> str:

@@ -150,6 +150,26 @@ def test_files_are_labeled_as_a_job_file_would_have_it(server, tmp_path):
     assert (again.requests, server.requests) == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("articles.parquet", "articles"),
+        ("news", "news"),
+        ("news/*.parquet", "news"),
+        ("news/../news/a*.parquet", "news"),
+        ("news/a%b.parquet", "a-b"),
+    ],
+)
+@pytest.mark.usefixtures("server")
+def test_a_path_names_its_job_and_its_output(tmp_path, path, name):
+    """A file, a folder, a glob: each has an output of its own."""
+    (tmp_path / "news").mkdir()
+    for file in ("articles.parquet", "news/a%b.parquet"):
+        pl.DataFrame({"text": ["the match"]}).write_parquet(file)
+    record = called(path)
+    assert (record.job.name, record.job.output.path) == (name, f"labelmill-out/{name}")
+
+
 def test_the_same_call_again_pays_nothing_and_other_frames_share_what_they_have(server):
     """The ledger is that of the output folder, whichever kind of frame asks."""
     frame = polars_frame()
@@ -418,6 +438,7 @@ def test_a_run_that_stops_at_its_budget_is_no_whole_frame(server):
     with pytest.raises(labelmill.RunNotCompleted, match="stopped at the budget") as stopped:
         called(frame, max_cost_usd=0.004, **options)
     labeled, record = stopped.value.labeled, stopped.value.record
+    assert repr(stopped.value) == f"RunNotCompleted({str(stopped.value)!r})"
     assert (record.status, record.job.run.max_cost_usd) == ("budget_reached", 0.004)
     done = labeled.filter(pl.col("label_status") == "ok")
     assert 0 < done.height == server.requests < len(MANY)
@@ -496,7 +517,7 @@ def test_ctrl_c_keeps_what_is_paid(monkeypatch, on_incomplete):
         monkeypatch.setenv("OPENAI_BASE_URL", interrupting.base_url)
         with pytest.raises(KeyboardInterrupt, match="stopped by Ctrl-C") as stopped:
             called(frame, run={"max_concurrency": 1}, on_incomplete=on_incomplete)
-        assert isinstance(stopped.value, labelmill.RunInterrupted)
+        assert repr(stopped.value).startswith("RunInterrupted('stopped by Ctrl-C; what was paid is kept")
         assert stopped.value.record.status == "cancelled"
         done = stopped.value.labeled.filter(pl.col("label_status") == "ok").height
         assert 3 <= done == interrupting.requests < len(MANY)
