@@ -202,6 +202,10 @@ def label(  # noqa: PLR0913  (a job has that much to say)
     if path is None and frame is None:
         kind = f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
         told.mistakes.append(Mistake("data", f"found a value of the type {kind}, expected {Frame.kinds}"))
+    if on_incomplete not in {"raise", "return"}:
+        told.mistakes.append(
+            Mistake("on_incomplete", f"found {on_incomplete!r}, expected 'raise' or 'return'")
+        )
     record, labeled = _run(
         told, frame, retry_failed=retry_failed, on_incomplete=on_incomplete, progress=progress
     )

@@ -320,6 +320,7 @@ def test_every_mistake_stands_at_its_argument_and_nothing_is_left(server, tmp_pa
         ({"output": __file__}, {"output": f"{__file__!r} is a file, so there can be no folder"}),
         ({"output": "s3://bucket"}, {"output": "results can be written to folders only by this version"}),
         ({"model": None}, {"model": "this field is missing"}),
+        ({"on_incomplete": "retrun"}, {"on_incomplete": "found 'retrun', expected 'raise' or 'return'"}),
         ({"name": "a/b"}, {"name": "found 'a/b', expected a name without /"}),
         ({"run": 5, "max_cost_usd": 1}, {"run": "found 5, expected a section, [run]"}),
     ],
