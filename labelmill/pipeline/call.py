@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 from dotenv import find_dotenv, load_dotenv
 from rich.console import Console
 
+from labelmill import garbage_waits
 from labelmill.check.frame import frame_mistakes
 from labelmill.check.job import checked_job
 from labelmill.dataset.frames import Frame, FrameLike, FrameT, UnwritableTextError, frame_of
@@ -220,11 +221,13 @@ class CallRunner(Runner):
     Args:
         job: the job.
         frame: the frame; None where files are labeled.
+        opened: is called once the run is open.
     """
 
-    def __init__(self, job: LabelJob, frame: Frame | None) -> None:
+    def __init__(self, job: LabelJob, frame: Frame | None, opened: Callable[[], None]) -> None:
         super().__init__(job)
         self._frame = frame
+        self._opened = opened
         self.labeled: Any = None
         """The frame with its labels, once they are published; None where there are none."""
         self.interrupted = False
@@ -241,7 +244,8 @@ class CallRunner(Runner):
         return done
 
     def draining(self, stop_signal: StopSignal) -> AbstractContextManager[None]:
-        """Let Ctrl-C drain the run."""
+        """Let Ctrl-C drain the run, which has been opened."""
+        self._opened()
         return draining_interrupts(stop_signal, self._interrupt)
 
     def _interrupt(self, sentence: str) -> None:
@@ -262,6 +266,9 @@ def _run(
     bypass_proxies()
     known: dict[str, str] = {}
     with ExitStack() as stack:
+        # Opening a run imports the provider's client.
+        opening = stack.enter_context(ExitStack())
+        opening.enter_context(garbage_waits())
         if "path" in told.values["source"]:
             if mistakes := _mistakes_of(told):
                 raise JobRefused(mistakes)
@@ -269,7 +276,7 @@ def _run(
         else:
             job = stack.enter_context(_with_texts(told, frame, known))
         shown = stack.enter_context(run_shown(Console(stderr=True, highlight=False))) if progress else None
-        runner = CallRunner(job, frame)
+        runner = CallRunner(job, frame, opening.close)
         try:
             record = run_job(job, retry_failed=retry_failed, runner=runner)
         except JobRefused as refused:

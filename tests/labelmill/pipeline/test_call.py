@@ -1,6 +1,7 @@
 """`labelmill.label`: frames of every kind and files, their bill, mistakes, endings and Ctrl-C, over real HTTP."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -604,6 +605,21 @@ def test_what_is_noticed_is_logged(caplog):
     said = "\n".join(record.message for record in caplog.records)
     assert "completed: 4 of 6 rows labeled, 2 empty, cost of this run $" in said
     assert "What is asked has changed since the last run" in said
+
+
+@pytest.mark.usefixtures("server")
+def test_garbage_is_collected_as_before_the_call():
+    """Whatever becomes of the call, and also where the program has turned it off."""
+    assert gc.isenabled()
+    called(polars_frame())
+    refused(polars_frame(), text="nothing")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        called(polars_frame())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
