@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from commands.prefect_setup import prefect_api, prepare_environment
-from commands.progress_bar import progress_bar
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.terminal import console, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
@@ -31,6 +30,7 @@ from labelmill.report.comparison import (
     total_sentence,
 )
 from labelmill.report.formatting import STATUS_WORDS
+from labelmill.report.progress_bar import progress_bar
 from labelmill.store.folder import COMPARISON, OutputFolder
 
 MOST_AT_ONCE = 1000

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.invocation import command, file_word
-from commands.progress_bar import progress_bar
 from commands.quiet import quiet_logs
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.terminal import console, shown
@@ -37,6 +36,7 @@ from labelmill.report.formatting import (
     usd,
     visible,
 )
+from labelmill.report.progress_bar import progress_bar
 
 _WIDTH_OF_A_FILE = 180
 """Columns for a table that goes into a file or a pipe."""

@@ -10,7 +10,6 @@ from dotenv import find_dotenv, load_dotenv
 from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
-from commands.progress_bar import progress_bar
 from commands.terminal import console, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
@@ -23,6 +22,7 @@ from labelmill.pipeline.alerts import alert_without_record, told_by_file
 from labelmill.pipeline.preview import Preview
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
+from labelmill.report.progress_bar import progress_bar
 from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
 from labelmill.store.folder import OutputFolder

@@ -111,6 +111,9 @@ class RunNotCompleted(RunFailed):
         super().__init__(record, sentence)
         self.labeled = labeled
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C during a call from Python. What was in flight has been waited for, and what was paid is kept.
@@ -127,6 +130,9 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return "stopped by Ctrl-C; what was paid is kept, and the same call goes on from there"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class RunStopped(LabelmillError):  # noqa: N818

@@ -58,14 +58,16 @@ FLOORS = [
     "compare",
     "report",
     "pipeline",
+    "__init__",
 ]
-"""The packages of `labelmill/` from the ground up; each imports only those before it."""
+"""The packages of `labelmill/` from the ground up; each imports only those before it. What stands on top of all is imported
+when it is asked for."""
 
 
 def test_each_package_stands_on_those_below_it():
     """Inside `labelmill/` the packages are floors, and no import hides in a function to get around that."""
     packages = {path.stem for path in (ROOT / "labelmill").iterdir() if path.name[0] not in "._"}
-    assert packages - {"py"} == set(FLOORS)
+    assert packages - {"py"} == set(FLOORS) - {"__init__"}
     for path in _modules("labelmill"):
         floor = path.relative_to(ROOT / "labelmill").parts[0].removesuffix(".py")
         tree = ast.parse(path.read_text())
@@ -73,7 +75,9 @@ def test_each_package_stands_on_those_below_it():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labelmill."):
                 below = node.module.split(".")[1]
                 assert FLOORS.index(below) <= FLOORS.index(floor), f"{path}: {node.module}"
-                assert node in tree.body, f"{path}: {node.module} is imported inside a function"
+                is_for_types = any(node in one.body for one in tree.body if isinstance(one, ast.If))
+                is_open = node in tree.body or (floor == "__init__" and is_for_types)
+                assert is_open, f"{path}: {node.module} is imported inside a function"
 
 
 def test_no_providers_name_is_compared():

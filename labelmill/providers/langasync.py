@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ def send(  # noqa: PLR0913, PLR0917  (what any sending of a batch takes)
     with requests.open("rb") as lines:
         asked = [json.loads(line) for line in lines]
     try:
-        return asyncio.run(_make(endpoint, base_url, asked, metadata, uploaded, timeout_seconds))
+        # In a thread of its own: a notebook's has a running loop already.
+        with ThreadPoolExecutor(1) as own:
+            making = _make(endpoint, base_url, asked, metadata, uploaded, timeout_seconds)
+            return own.submit(asyncio.run, making).result()
     except LangAsyncError as error:
         cause = error.__cause__ or ValueError(str(error))
     raise cause

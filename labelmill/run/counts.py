@@ -51,7 +51,7 @@ class RowCounts(BaseModel):
 class AnswerSeconds(BaseModel):
     """How long answers took."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     p50: float
     """Half of them took at most so many seconds."""
@@ -64,7 +64,7 @@ class AnswerSeconds(BaseModel):
 class Bill(BaseModel):
     """What was sent and what it cost, as the ledger has it: the part that all records share."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     requests: int = 0
     """Requests that were sent for a text; one that ended the whole run, and was not paid, is not among them."""

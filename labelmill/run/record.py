@@ -37,7 +37,7 @@ _NAMED_FILES = 3
 class BatchFacts(BaseModel):
     """One batch that a run sent, harvested or left out."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     name: str
     """Our own name for it."""
@@ -59,7 +59,7 @@ class BatchFacts(BaseModel):
 class UnreadableFile(BaseModel):
     """A file of the source that could not be read and was left out."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     path: str
     """Where it is."""
@@ -74,7 +74,7 @@ class UnreadableFile(BaseModel):
 class CurrencyBill(BaseModel):
     """A bill in the currency that a job is paid in, at the job's own rate."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     code: str
     """The currency, such as `CNY`."""
@@ -93,7 +93,7 @@ class CurrencyBill(BaseModel):
 class Record(BaseModel):
     """What a run's record and a comparison's have in common beside the bill."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
     run_id: str
     """Names the run, and sorts by time."""

@@ -13,6 +13,7 @@ from labelmill.job.model import LabelJob
 from labelmill.live.progress import viewer
 from labelmill.run.context import RunContext
 from labelmill.run.signals import draining_signals
+from labelmill.stop import StopSignal
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -68,7 +69,11 @@ class Runner:
         show = viewer.get()
         if show is not None:
             show(context.progress)
-        return draining_signals(context.stop_signal, log.warning)
+        return self.draining(context.stop_signal)
+
+    def draining(self, stop_signal: StopSignal) -> AbstractContextManager[None]:
+        """What a signal to the process does to a run meanwhile."""
+        return draining_signals(stop_signal, log.warning)
 
     def shows(self, record: Any, *parts: Any) -> Mapping[str, Callable[[], object]]:  # noqa: ARG002  (for who shows it)
         """How what has been published is shown: by what is shown, what is to be done for it.

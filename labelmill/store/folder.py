@@ -85,6 +85,10 @@ class OutputFolder:
         is_texts = (texts.name, frame.name) == (FRAME_FILE, _FRAME)
         return cls(path, is_of_frame=is_texts and frame.parent.resolve() == path.resolve())
 
+    def frame_file(self, call: str) -> Path:
+        """Where a call has the texts of its frame."""
+        return self.path / _FRAME / call / FRAME_FILE
+
     @contextmanager
     def frame_texts(self) -> Iterator[Path]:
         """Where a frame's texts may be written, by one call for itself, for the length of the block.
@@ -95,12 +99,17 @@ class OutputFolder:
         for left in frame.glob("texts-*/"):
             with suppress(LockedError, OSError), locked(left / ".lock", ""):
                 shutil.rmtree(left)
-        own = frame / f"texts-{uuid4().hex[:12]}"
+        file = self.frame_file(f"texts-{uuid4().hex[:12]}")
+        made = [folder for folder in (frame, self.path, self.path.parent) if not folder.exists()]
         try:
-            with locked(own / ".lock", f"process {os.getpid()}"):
-                yield own / FRAME_FILE
+            with locked(file.with_name(".lock"), f"process {os.getpid()}"):
+                yield file
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(file.parent, ignore_errors=True)
+            # A call that was refused leaves nothing.
+            with suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
 
     @property
     def lock(self) -> Path:

@@ -20,9 +20,9 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
-from commands import progress_bar
 from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
+from labelmill.report import progress_bar
 from labelmill.report.history import history_view
 from tasks.log_lines import forward_logs
 from tasks.states import state_of, state_without_record

@@ -31,7 +31,9 @@ class _BarWithLines(Progress):
 def progress_bar(console: Console, first: str = "starting Prefect") -> Iterator[None]:
     """Show the runs that begin in this block, one after the other; nothing without a terminal.
 
-    `first` is what goes on until a run has begun.
+    Args:
+        console: the terminal.
+        first: what is going on until one has begun.
     """
     if not console.is_terminal:
         yield

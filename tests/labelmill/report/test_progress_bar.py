@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from commands import progress_bar
-from commands.progress_bar import facts_of
 from labelmill.live.progress import BatchSeen, Progress, Snapshot, viewer
+from labelmill.report import progress_bar
+from labelmill.report.progress_bar import facts_of
 
 BATCHES = (
     BatchSeen("batch_1[bold]", "in progress", 3000, 50_000),

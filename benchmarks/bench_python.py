@@ -1,0 +1,169 @@
+"""How long a fresh Python takes from `labelmill.label(...)` to its first request, beside LangChain alone.
+
+Each time is that of a process of its own: from the call, imports and all, to the moment at which the endpoint on loopback has
+read the first request to label a text. LangChain alone imports ChatOpenAI and asks once. CPU seconds tell the work from
+what a busy machine adds. `import labelmill` is measured by itself.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+MOST_TIMES = 3.0
+SCRIPTS = {
+    "labelmill.label of a Polars frame": """
+import polars as pl
+frame = pl.DataFrame({"text": ["the match", "the bank"]})
+print(time.time(), flush=True)
+import labelmill
+labelmill.label(frame, text="text", labels=["sport", "money"], model="gpt-4o-mini")
+""",
+    "labelmill.label of a pandas frame": """
+import pandas as pd
+frame = pd.DataFrame({"text": ["the match", "the bank"]})
+print(time.time(), flush=True)
+import labelmill
+labelmill.label(frame, text="text", labels=["sport", "money"], model="gpt-4o-mini")
+""",
+    "LangChain's ChatOpenAI alone": """
+print(time.time(), flush=True)
+from langchain_openai import ChatOpenAI
+ChatOpenAI(model="gpt-4o-mini", temperature=0).invoke("Is this sport or money? the match")
+""",
+}
+ANSWER = json.dumps(
+    {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4o-mini",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "sport"}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13},
+    }
+).encode()
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers whatever it is asked, and notes when the first text was, and what CPU time its process had used by then."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pid = 0
+        self.first: tuple[float, float] | None = None
+        self.lock = threading.Lock()
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of connections that clients have closed."""
+
+    def note(self) -> None:
+        """Note a request."""
+        with self.lock:
+            if self.first is None:
+                used = psutil.Process(self.pid).cpu_times()
+                self.first = (time.time(), used.user + used.system)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Endpoint
+
+    def do_GET(self) -> None:
+        self._answer(b'{"data": []}')
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.note()
+        self._answer(ANSWER)
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def main() -> None:
+    """Start each script some times, in turn, and print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=7)
+    times = parser.parse_args().times
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in SCRIPTS}
+    for _ in range(times):
+        for name, script in SCRIPTS.items():
+            seconds[name].append(first_request_of(script))
+    print("from the call to the first request, in seconds: median (fastest), of these CPU")
+    for name, found in seconds.items():
+        walls, cpus = zip(*found, strict=True)
+        print(
+            f"{name:36} {statistics.median(walls):5.2f} ({min(walls):.2f})   {statistics.median(cpus):5.2f}"
+        )
+    print(f"{'import labelmill':36} {statistics.median(import_seconds() for _ in range(times)):5.3f}")
+    ours, alone = (
+        min(cpu for _, cpu in seconds[name])
+        for name in ("labelmill.label of a Polars frame", "LangChain's ChatOpenAI alone")
+    )
+    print(f"in CPU seconds, {ours / alone:.2f} times what LangChain takes alone")
+    if ours > MOST_TIMES * alone:
+        raise SystemExit(f"the first request takes more than {MOST_TIMES:g} times what LangChain takes alone")
+
+
+def first_request_of(script: str) -> tuple[float, float]:
+    """The seconds from what a script prints to its first request, and the CPU seconds of these."""
+    server = Endpoint()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    own = {"OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1", "OPENAI_API_KEY": "none"}
+    with tempfile.TemporaryDirectory() as folder:
+        child = subprocess.Popen(
+            [sys.executable, "-c", f"import time{script}"],
+            stdout=subprocess.PIPE,
+            cwd=folder,
+            env={**bare_environment(), **own},
+        )
+        server.pid = child.pid
+        with child:
+            begun = float(child.stdout.readline())  # type: ignore[union-attr]
+            used = psutil.Process(child.pid).cpu_times()
+    server.shutdown()
+    server.server_close()
+    if child.returncode or server.first is None:
+        raise SystemExit(f"the script ended with {child.returncode} and asked nothing")
+    at, cpu = server.first
+    return at - begun, cpu - used.user - used.system
+
+
+def import_seconds() -> float:
+    """The seconds that `import labelmill` takes in a fresh process."""
+    script = "import time; begun = time.perf_counter(); import labelmill; print(time.perf_counter() - begun)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=bare_environment(), capture_output=True, check=True
+    )
+    return float(done.stdout)
+
+
+def bare_environment() -> dict[str, str]:
+    """This environment without certificates of the machine's own, which a call reads to see that they can be read."""
+    own = {name: value for name, value in os.environ.items() if name not in {"SSL_CERT_FILE", "SSL_CERT_DIR"}}
+    return {**own, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+if __name__ == "__main__":
+    main()
