@@ -340,7 +340,7 @@ class TextPrompt(ChatPromptTemplate):
     def of(cls, prompt: ChatPromptTemplate) -> Self:
         """The same prompt."""
         told = ("input_variables", "optional_variables", "partial_variables", "input_types")
-        return cls(prompt.messages, **{name: getattr(prompt, name) for name in told})
+        return cls(messages=prompt.messages, **{name: getattr(prompt, name) for name in told})
 
     @override
     def batch(

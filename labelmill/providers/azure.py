@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from labelmill.job.model import LabelJob, Model
-from labelmill.providers.connections import shared_connections
-from labelmill.providers.openai import OpenAI, client_over
+from labelmill.providers.openai import OpenAI, client_to
 from labelmill.providers.protocol import NO_HEADERS
 from labelmill.providers.request_fields import sent_headers
 
@@ -101,7 +100,7 @@ class Azure(OpenAI):
 
     def chat_client(self, job: LabelJob, base_url: str, api_key: str) -> dict[str, Any]:
         """Azure's client in place of LangChain's own; nothing is asked asynchronously."""
-        connections = client_over(shared_connections(base_url))
+        connections = client_to(base_url)
         headers = sent_headers(job.model.headers)
         client = self.connect(
             base_url, api_key, job.model.timeout_seconds, http_client=connections, headers=headers

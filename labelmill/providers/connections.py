@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final, NoReturn
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 import httpx2
 
@@ -37,6 +38,7 @@ _KEEPALIVE: Final = (
 """A provider that is gone without a word is noticed, as by the openai client and LangChain's."""
 _ILLEGAL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$")
 """What no header's value may hold: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>."""
+_NO_PROTOCOL = "Request URL is missing an 'http://' or 'https://' protocol."
 _TUNNEL_FAILED = "Tunnel connection failed: "
 _NOT_CONTINUED = range(101, 200)
 
@@ -51,10 +53,34 @@ class HttpResponse:
 
 
 @dataclass(frozen=True)
+class _Parts:
+    scheme: str
+    host: str
+    port: int
+    target: str
+    host_header: str
+
+    @classmethod
+    def of(cls, url: httpx2.URL) -> "_Parts":
+        if url.scheme not in {"http", "https"}:
+            sentence = f"Request URL has an unsupported protocol '{url.scheme}://'."
+            raise httpx2.UnsupportedProtocol(sentence if url.scheme else _NO_PROTOCOL)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return cls(
+            url.scheme,
+            url.raw_host.decode("ascii"),
+            port,
+            url.raw_path.decode("ascii"),
+            url.netloc.decode("ascii"),
+        )
+
+
+@dataclass(frozen=True)
 class PreparedRequest:
     """A POST but for its body: the address, the headers, and how many seconds each step may take."""
 
     url: str
+    parts: _Parts
     headers: tuple[tuple[str, str], ...]
     timeout_seconds: float | None
 
@@ -66,12 +92,7 @@ class PreparedRequest:
             for name, value in request.headers.raw
             if name.lower() != b"content-length"
         )
-        return cls(str(request.url), headers, _seconds_in(request))
-
-    @cached_property
-    def parts(self) -> "_Parts":
-        """Its address, taken apart."""
-        return _Parts.of(httpx2.URL(self.url))
+        return cls(str(request.url), _Parts.of(request.url), headers, _seconds_in(request))
 
     @cached_property
     def error_request(self) -> httpx2.Request:
@@ -79,26 +100,7 @@ class PreparedRequest:
         return httpx2.Request("POST", self.url)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    scheme: str
-    host: str
-    port: int
-    target: str
-    host_header: str
-
-    @classmethod
-    def of(cls, url: httpx2.URL) -> "_Parts":
-        if url.scheme not in {"http", "https"}:
-            raise httpx2.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol.")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        return cls(
-            url.scheme,
-            url.raw_host.decode("ascii"),
-            port,
-            url.raw_path.decode("ascii"),
-            url.netloc.decode("ascii"),
-        )
+_ALL: "WeakSet[Connections]" = WeakSet()
 
 
 class Connections(httpx2.BaseTransport):
@@ -114,6 +116,7 @@ class Connections(httpx2.BaseTransport):
         self._verify = verify
         self._free: dict[tuple[str, str, int], deque[tuple[http.client.HTTPConnection, float]]] = {}
         self._elsewhere: httpx2.HTTPTransport | None = None
+        _ALL.add(self)
 
     def post(self, prepared: PreparedRequest, content: bytes) -> HttpResponse:
         """Send a request and return its response, whatever its status is. No redirect is followed.
@@ -149,6 +152,7 @@ class Connections(httpx2.BaseTransport):
                     free.pop()[0].close()
         if self._elsewhere is not None:
             self._elsewhere.close()
+            self._elsewhere = None
 
     def _is_beyond_us(self, parts: _Parts) -> bool:
         """Whether httpx2 has to send it: `http.client` knows no SOCKS, no TLS to a proxy, and no IPv6 address behind one."""
@@ -271,8 +275,13 @@ def _shared(proxy: Proxy | None, *_: str | None) -> Connections:
     return connections
 
 
-# A child would write into its parent's conversations.
-os.register_at_fork(after_in_child=_shared.cache_clear)
+def _leave_to_parent() -> None:
+    """Take none of the parent's connections into a child: both would write into one conversation."""
+    for connections in list(_ALL):
+        connections.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _credentials(proxy: Proxy) -> dict[str, str]:
@@ -296,6 +305,7 @@ def _answered(
 ) -> "_Response":
     """The response that has begun to come."""
     connection.sock.settimeout(prepared.timeout_seconds)
+    write_error: httpx2.WriteError | None = None
     try:
         connection.sock.sendall(request)
     except TimeoutError as error:
@@ -304,8 +314,6 @@ def _answered(
         # Servers may answer, and close, before they have read all of a request that is too long.
         write_error = httpx2.WriteError(str(error), request=prepared.error_request)
         write_error.__cause__ = error
-    else:
-        write_error = None
     response = _Response(connection.sock, method=method)
     try:
         response.begin()
@@ -375,7 +383,7 @@ def _protocol_words(error: http.client.HTTPException) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "peer closed connection without sending complete message body"
     if isinstance(error, http.client.BadStatusLine):
-        return f"illegal status line: {error.line!r}"
+        return f"illegal status line: {error.args[0]!r}"
     return f"{type(error).__name__}: {str(error)!r}"
 
 

@@ -40,7 +40,7 @@ from labelmill.providers.batches import (
     split_lines,
 )
 from labelmill.providers.completions import answer_of_completion, reply_to
-from labelmill.providers.connections import Connections, HttpResponse, PreparedRequest, shared_connections
+from labelmill.providers.connections import HttpResponse, PreparedRequest, shared_connections
 from labelmill.providers.endpoint import NO_KEY, Endpoint, without_keys
 from labelmill.providers.environment import http_client_of
 from labelmill.providers.protocol import (
@@ -205,7 +205,7 @@ class OpenAIChat:
         self._connections = shared_connections(base_url)
         self._prepared: PreparedRequest | None = None
         self.model: ChatOpenAI = ChatOpenAI(
-            http_client=client_over(self._connections),
+            http_client=client_to(base_url),
             # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
             http_socket_options=(),
             **client,
@@ -260,11 +260,14 @@ class OpenAIChat:
         return response
 
 
-def client_over(connections: Connections) -> "httpx2.Client":
-    """A client as OpenAI's own, but that no key follows a redirect to another host."""
+def client_to(base_url: str) -> "httpx2.Client":
+    """A client as OpenAI's own, over this process's connections; no key follows a redirect to another host."""
     from openai import DefaultHttpxClient  # noqa: PLC0415
 
-    client: httpx2.Client = DefaultHttpxClient(transport=connections, trust_env=False, follow_redirects=False)
+    connections = shared_connections(base_url)
+    client: httpx2.Client = DefaultHttpxClient(
+        base_url=base_url, transport=connections, trust_env=False, follow_redirects=False
+    )
     return client
 
 
