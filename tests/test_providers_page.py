@@ -84,6 +84,22 @@ def assert_counts_are(record, server, lane):
     assert (server.live, server.by_batch) == ((asked, 0) if lane == "live" else (0, asked))
 
 
+RATES = {"claude-haiku-4-5": (1.0, 5.0), "gemini-2.5-flash-lite": (0.1, 0.4), "gpt-4o-mini": (0.15, 0.6)}
+"""What the models of the others cost, in USD per million tokens, in and out; batches half."""
+
+
+def assert_counted_alike(record, totals, model, lane):
+    """The practice provider's own count of requests and tokens is the run's, and so is what its tokens cost."""
+    is_batch = lane == "batch"
+    prefix = "batch_" if is_batch else ""
+    assert record.requests == totals["batch_rows_billed" if is_batch else "requests"] > len(TEXTS)
+    sent, answered = totals[f"{prefix}input_tokens"], totals[f"{prefix}output_tokens"]
+    assert (record.input_tokens, record.output_tokens, record.requests_without_usage) == (sent, answered, 0)
+    per_input, per_output = RATES[model]
+    usd = (sent * per_input + answered * per_output) / 1e6 * (0.5 if is_batch else 1.0)
+    assert record.cost_usd == pytest.approx(usd, rel=1e-9, abs=record.requests * 1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "lane"),
@@ -97,12 +113,10 @@ def test_each_job_of_the_page_labels_200_texts(job_of, write_texts, stand_in, pr
     if provider.name not in ENTRIES:
         root = practice.base_url.removesuffix("/v1")
         path = {"anthropic": "", "google": "/v1beta", "practice": "/v1"}[provider.name]
+        practice.configure(PracticeSettings(faults={"off_label": 0.02}))
         record = run(job_of, write_texts, told, lane, root + path)
-        totals = practice.totals()
-        by = "batch_" if lane == "batch" else ""
         assert (record.rows_labeled, record.labels["money"]) == (len(TEXTS), 100)
-        assert record.input_tokens == totals[f"{by}input_tokens"]
-        assert record.output_tokens == totals[f"{by}output_tokens"]
+        assert_counted_alike(record, practice.totals(), told["model"]["name"], lane)
         return
     with stand_in(told) as server:
         server.wrong_once = WRONG_ONCE

@@ -25,7 +25,7 @@ from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt, Outcome, Tried, outcomes_of
 from labelmill.question.failures import FORM_KIND, Failure
 from labelmill.question.judge import Judge, failed_attempt
-from labelmill.question.thinking import was_cut_in_thoughts
+from labelmill.question.thinking import refuses_room, was_cut_in_thoughts
 
 NOT_IN_RESULTS = "the batch ended without a word on this text"
 SEVERAL = 3
@@ -57,7 +57,8 @@ class HarvestResult:
 
     `everyones` quotes the provider where it refused what no text could have caused; its texts stay pending. `of_form` is the
     refusal of a field that all were sent with, and the same texts are sent again in another form. `cut_in_thoughts` tells that
-    answers ran out of room for thoughts.
+    answers ran out of room for thoughts, `room_was_refused` that none was given for as much, and that the same texts are sent
+    again with less.
     """
 
     outcomes: Sequence[Outcome] = ()
@@ -66,6 +67,7 @@ class HarvestResult:
     of_form: Failure | None = None
     tally: Tally | None = None
     cut_in_thoughts: bool = False
+    room_was_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,18 @@ def harvest_of(  # noqa: PLR0913  (a harvest depends on all of these)
     *,
     others_were_answered: bool = False,
     room_can_grow: bool = False,
+    room_can_shrink: bool = False,
 ) -> HarvestResult:
     """What came of a batch's rows, with `row_keys` as `REQUESTS_SCHEMA` has them.
 
     `others_were_answered` tells that other texts of the same task have had answers in this run, `room_can_grow` that texts
     whose answers ran out of room for thoughts get more: they are no sign that a further batch would be no better.
+    `room_can_shrink` tells that there is less of it to ask with where it was refused.
     """
+    room_was_refused = room_can_shrink and _is_of_room(rows)
+    if room_was_refused:
+        of_room = {key: replace(one, kind=FORM_KIND) for key, one in rows.failures.items()}
+        rows = replace(rows, failures=of_room)
     tried = {row.pop("row_key"): Tried(**row) for row in row_keys.iter_rows(named=True)}
     failures, everyones = _judged(rows, reader, tried, others_were_answered=others_were_answered)
     lost = tuple(islice(rows.silent, rows.lost(state)))
@@ -208,9 +216,15 @@ def harvest_of(  # noqa: PLR0913  (a harvest depends on all of these)
     cut = {key for key, answer in rows.answers.items() if was_cut_in_thoughts(answer)}
     mended = once | (cut if room_can_grow else set())
     counted = [one for one in outcomes if one.last.row_key not in mended]
-    of_form = next((one for one in failures.values() if one.kind == FORM_KIND), None)
+    of_form = next((one for one in failures.values() if one.kind == FORM_KIND and one.refused_field), None)
     tally = _tally_of(counted, outcomes, lost, was_told=bool(rows.told))
-    return HarvestResult(outcomes, everyones, len(rows.answers), of_form, tally, bool(cut))
+    return HarvestResult(outcomes, everyones, len(rows.answers), of_form, tally, bool(cut), room_was_refused)
+
+
+def _is_of_room(rows: Rows) -> bool:
+    """Whether no row of a batch was given the room that its answer was to have; a few alone may be too long by themselves."""
+    refused = rows.failures.values()
+    return not rows.answers and len(refused) >= SEVERAL and all(map(refuses_room, refused))
 
 
 def _judged(

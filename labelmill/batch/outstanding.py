@@ -236,7 +236,8 @@ class OutstandingBatches:
             batch_id = self.client(record).send(requests, record.metadata, note_upload)
         except BatchRefused as error:
             self.settle(self.out[name], "dropped", message=str(error))
-            self.run.stop_signal.stop(RunStopped("failed", f"the provider refused a batch: {error}"))
+            advice = '; where it has no Batch API, set run.lane = "live"' if error.is_missing else ""
+            self.run.stop_signal.stop(RunStopped("failed", f"the provider refused a batch: {error}{advice}"))
         except RunStopped:
             self.settle(
                 self.out[name], "dropped", message="the run ended while the provider looked through its file"

@@ -174,21 +174,27 @@ class BatchSession:
         rows, state = fetched
         price, live_price = (self.outstanding.price(record, lane) for lane in ("batch", "live"))
         reader = AnswerReader.of(record, price, live_price)
+        thoughts = self.run.thoughts
         result = harvest_of(
             rows,
             row_keys,
             reader,
             state,
             others_were_answered=self._were_answered,
-            room_can_grow=self.run.thoughts.can_widen(record.thought_room),
+            room_can_grow=thoughts.can_widen(record.thought_room),
+            room_can_shrink=thoughts.can_shrink(record.thought_room),
         )
         self._settle(self.outstanding.out[name], result)
         self.has_room, self.polls = True, 0
         if self.outstanding.is_mine(record):
             if result.of_form is not None:
                 self._ask_otherwise(record, result.of_form)
+            if result.answered:
+                thoughts.was_answered(record.thought_room)
             if result.cut_in_thoughts:
-                self.run.thoughts.was_too_small(record.thought_room)
+                thoughts.was_too_small(record.thought_room)
+            if result.room_was_refused:
+                thoughts.was_refused_to_all(record.thought_room)
             self._judge(name, result)
         self.outstanding.delete_files()
         return result

@@ -104,15 +104,23 @@ class ThoughtRoom:
         """
         with self._lock:
             self._refusals[room] += 1
-            if room in self._answered or self._refusals[room] < _SEVERAL:
-                return
-            self._most = min(self._most, less)
-            if self._now() > less:
-                self._room = less
-                self._notify(
-                    f"the endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of "
-                    f"thoughts: it may take {less:,} of them from here on. Give the server a longer context, or set model.max_tokens"
-                )
+            if room not in self._answered and self._refusals[room] >= _SEVERAL:
+                self._shrink(room, less)
+
+    def was_refused_to_all(self, room: int) -> None:
+        """Note that no text of a batch was given such room; no further request has as much."""
+        less = self.less_than(room)
+        with self._lock:
+            self._shrink(room, less)
+
+    def _shrink(self, room: int, less: int) -> None:
+        self._most = min(self._most, less)
+        if self._now() > less:
+            self._room = less
+            self._notify(
+                f"the endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of "
+                f"thoughts: it may take {less:,} of them from here on. Give the server a longer context, or set model.max_tokens"
+            )
 
     def _wider(self, room: int) -> int:
         return max(room, min(wider(room), self._most))

@@ -36,7 +36,7 @@ from labelmill.providers.batches import (
     split_lines,
     tag_of,
 )
-from labelmill.providers.completions import reply_to
+from labelmill.providers.completions import error_within, reply_to, unreadable
 from labelmill.providers.dialect import Dialect
 from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_keys
 from labelmill.providers.environment import shared_http_client
@@ -54,6 +54,7 @@ from labelmill.providers.protocol import (
     RowError,
     no_note,
 )
+from labelmill.providers.refusals import Sent
 from labelmill.providers.request_fields import header_secrets, sent_headers
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in
 from labelmill.question.answers import Answer
@@ -200,9 +201,11 @@ class AnthropicChat:
         return {**payload, **{name: {**(payload.get(name) or {}), **own} for name, own in self._own.items()}}
 
     def _sent(self, payload: Mapping[str, Any]) -> Reply:
+        asked = self._beside(payload)
         return reply_to(
-            lambda: self._client.messages.with_raw_response.create(**self._beside(payload)).http_response,
+            lambda: self._client.messages.with_raw_response.create(**asked).http_response,
             self._hide_key,
+            Sent.of({**asked, **asked["extra_body"]}),
             named=_with_usual_names,
             read=answer_of_message,
         )
@@ -411,7 +414,6 @@ def answer_of_message(body: object) -> Answer:
     blocks = [mapping_in(block) for block in list_in(message.get("content"))]
     reason = _text(message.get("stop_reason"))
     content = "".join(_text(block.get("text")) or "" for block in blocks if block.get("type") == "text")
-    error = mapping_in(message.get("error"))
     refused = (content or "the model stopped with a refusal") if reason == "refusal" else None
     return Answer(
         content=content,
@@ -426,10 +428,17 @@ def answer_of_message(body: object) -> Answer:
             _text(block.get("thinking")) or "" for block in blocks if block.get("type") == "thinking"
         ),
         arguments=tuple(json_of(block.get("input")) for block in blocks if block.get("type") == "tool_use"),
-        error=None
-        if isinstance(message.get("content"), list)
-        else Failure("bad_response", _text(error.get("message")) or "the answer is no message"),
+        error=None if isinstance(message.get("content"), list) else _error_in(message),
     )
+
+
+def _error_in(message: Mapping[str, Any]) -> Failure:
+    """What stands in a message's place. A gateway may answer 200 whatever its upstream says."""
+    error = mapping_in(message.get("error"))
+    if not error:
+        return unreadable("the answer is no message")
+    status = _STATUS_OF_ERROR.get(str(error.get("type")))
+    return error_within({"error": {**error, "code": status} if status else error})
 
 
 def _text(value: Any) -> str | None:

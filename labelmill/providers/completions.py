@@ -251,9 +251,7 @@ class _Choice:
         if self._logprobs:
             choice["logprobs"] = {"content": self._logprobs}
         if "finish_reason" not in choice:
-            choice.setdefault(
-                "error", Failure("bad_response", "the stream broke off before the answer's end")
-            )
+            choice.setdefault("error", unreadable("the stream broke off before the answer's end"))
         return choice
 
 
@@ -478,13 +476,18 @@ def _error_in(whole: Mapping[str, Any], choice: Mapping[str, Any]) -> Failure | 
         if isinstance(told, Failure):
             return told
         if told:
-            return _failure_of({"error": told})
+            return error_within({"error": told})
     if not choice:
         is_told = whole.get("object") == "error" or any(whole.get(name) for name in _MESSAGE_FIELDS)
-        return _failure_of(whole) if is_told else Failure("bad_response", "the answer has no choices")
+        return error_within(whole) if is_told else unreadable("the answer has no choices")
     if not any(isinstance(choice.get(name), kind) for name, kind in _MESSAGES.items()):
-        return Failure("bad_response", "the answer has a choice without a message")
+        return unreadable("the answer has a choice without a message")
     return None
+
+
+def unreadable(words: str) -> Failure:
+    """What stands where an answer should be, and tells neither an error nor what was said: it may have been paid."""
+    return Failure("bad_response", words, may_have_been_paid=True)
 
 
 def _message_in(choice: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -501,10 +504,11 @@ _MESSAGE_FIELDS = ("message", "msg", "detail")
 _ERROR_STATUSES = range(400, 600)
 
 
-def _failure_of(error: object) -> Failure:
+def error_within(error: object) -> Failure:
     """An error within a 200: what its code and words mean. A code may be a status, as OpenRouter's is.
 
-    What isn't known is the provider's failure.
+    What is known costs what it costs under a status of its own. What isn't known is the provider's failure, and may have been
+    paid.
     """
     said = error_in(error)
     code = said.code or ""
@@ -515,7 +519,7 @@ def _failure_of(error: object) -> Failure:
     told = f"the provider reports an error in its answer: {words}"
     if status in _ERROR_STATUSES or meaning_of(None, said.code, said.kind, said.words) is not None:
         return replace(failure_of_response(status or _OK, error), message=told)
-    return Failure("provider_error", told)
+    return Failure("provider_error", told, may_have_been_paid=True)
 
 
 _STATUS_DIGITS = 3

@@ -33,9 +33,9 @@ from labelmill.providers.batches import (
     row_error,
     tag_of,
 )
-from labelmill.providers.completions import probability_of, reply_of
-from labelmill.providers.dialect import Dialect
-from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_key
+from labelmill.providers.completions import error_within, probability_of, reply_of, unreadable
+from labelmill.providers.dialect import BINDING_FIELDS, Dialect
+from labelmill.providers.endpoint import NO_KEY, Endpoint, is_loopback, without_keys
 from labelmill.providers.extras import asks_live, live_mistakes
 from labelmill.providers.failures import failure_of
 from labelmill.providers.protocol import (
@@ -50,7 +50,8 @@ from labelmill.providers.protocol import (
     RowError,
     no_note,
 )
-from labelmill.providers.request_fields import merged_body
+from labelmill.providers.refusals import Sent, known_fields
+from labelmill.providers.request_fields import header_secrets, merged_body, sent_headers
 from labelmill.providers.wire import count_in, json_of, list_in, mapping_in, moment_in, name_in, words_in
 from labelmill.question.answers import Answer
 from labelmill.question.binding import Binding
@@ -73,9 +74,6 @@ class Gemini(Provider):
         yield from super().mistakes(model, run, batch)
         if run is not None and asks_live(run):
             yield from live_mistakes(self.name, REQUIREMENT, lambda: _refused_settings(model))
-            sentence = 'goes along on the batch lane alone with Gemini; take it out, or set lane = "batch"'
-            told = (("model.extra_body", model.extra_body), ("model.headers", model.headers))
-            yield from ((place, sentence) for place, value in told if value)
 
     def chat(self, job: LabelJob, base_url: str, api_key: str, form: AnswerForm) -> "GeminiChat":
         """LangChain's model."""
@@ -165,7 +163,15 @@ class GeminiChat:
             self._asked["response_format"] = form.response_format
         if settings.confidence:
             self._asked["response_logprobs"] = True
-        self._hide_key = partial(without_key, key=api_key)
+        if settings.extra_body or settings.headers:
+            # The client puts both into what it sends, at any depth.
+            self._asked["http_options"] = {
+                **({"extra_body": settings.extra_body} if settings.extra_body else {}),
+                **({"headers": sent_headers(settings.headers)} if settings.headers else {}),
+            }
+        bound = BINDING_FIELDS if form.response_format else frozenset[str]()
+        self._fields = (known_fields() - BINDING_FIELDS) | bound | frozenset(settings.extra_body)
+        self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(settings.headers)))
 
     def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
         """What Google's client is called with."""
@@ -174,7 +180,7 @@ class GeminiChat:
 
     def send(self, payload: Mapping[str, Any]) -> Reply:
         """Send one request, and return whatever came of it."""
-        sent, client = time.monotonic(), cast("Any", self.model.client)
+        began, client = time.monotonic(), cast("Any", self.model.client)
         try:
             told = client.models.generate_content(**payload).sdk_http_response
             status, content, headers = 200, told.body.encode(errors="surrogatepass"), told.headers
@@ -184,9 +190,18 @@ class GeminiChat:
                 status, content, headers = came.status_code, came.content, came.headers  # type: ignore[union-attr]
             except Exception:  # noqa: BLE001  (there is no response, or its body could not be read)
                 return Reply(failure_of(error, self._hide_key))
+        seconds = time.monotonic() - began
+        sent = Sent(self._fields, tuple(_texts_in(payload)))
         return reply_of(
-            status, self._hide_key(content), headers or {}, time.monotonic() - sent, read=answer_of_response
+            status, self._hide_key(content), headers or {}, seconds, sent, read=answer_of_response
         )
+
+
+def _texts_in(payload: Mapping[str, Any]) -> Iterator[str]:
+    """What a request says, which its client has as objects."""
+    for content in (*payload["contents"], payload["config"].system_instruction):
+        for part in getattr(content, "parts", None) or ():
+            yield part.text or ""
 
 
 _VERSION = re.compile(r"(.*)/(v[0-9][a-z0-9]*)/?")
@@ -367,7 +382,7 @@ def answer_of_response(body: object) -> Answer:
         total_tokens=tokens_told_in_total(body),
         reasoning="".join(text for text, is_thought in said if isinstance(text, str) and is_thought),
         arguments=tuple(json_of(call.get("args")) for call in calls),
-        error=None if candidate or is_blocked else _unreadable(response),
+        error=None if candidate or is_blocked else _error_in(response),
     )
 
 
@@ -383,6 +398,7 @@ def _finish_reason_of(said: Any) -> str | None:
     return _FILTER if said in _FILTERED else _FINISH_REASONS.get(said, said.casefold())
 
 
-def _unreadable(response: Mapping[str, Any]) -> Failure:
-    words = mapping_in(response.get("error")).get("message")
-    return Failure("bad_response", words if isinstance(words, str) else "the answer has no candidates")
+def _error_in(response: Mapping[str, Any]) -> Failure:
+    """What stands in the place of candidates. A gateway may answer 200 whatever its upstream says."""
+    error = mapping_in(response.get("error"))
+    return error_within({"error": error}) if error else unreadable("the answer has no candidates")

@@ -11,7 +11,7 @@ from typing import Any, AnyStr
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
-from labelmill.providers.completions import answer_of
+from labelmill.providers.completions import answer_of, error_within
 from labelmill.providers.endpoint import without_keys
 from labelmill.providers.failures import HideKey, failure_of, failure_of_response
 from labelmill.providers.protocol import Reply
@@ -77,7 +77,7 @@ def failure_of_model(error: BaseException, hide_key: HideKey = str, sent: Sent |
             status, body, headers = told
             return failure_of_response(status, _hidden(body, hide_key), hide_key(str(cause)), headers, sent)
     for cause in causes:
-        if found := _failure_by_name(cause, hide_key):
+        if found := _failure_by_name(cause, hide_key) or _failure_within(cause, hide_key):
             return found
     return failure_of(causes[-1] if _is_known(causes[-1]) else error, hide_key, sent)
 
@@ -156,6 +156,14 @@ def _failure_by_name(error: BaseException, hide_key: HideKey) -> Failure | None:
         return Failure("timeout", "the provider did not answer in time", may_have_been_paid=True)
     status = next((known["statuses"][name] for name in names if name in known["statuses"]), None)
     return None if status is None else failure_of_response(status, None, words)
+
+
+def _failure_within(error: BaseException, hide_key: HideKey) -> Failure | None:
+    """What an error within a 200 means, which LangChain's models raise as it is; None where it is none."""
+    told = error.args[0] if error.args else None
+    if not isinstance(told, Mapping) or not any(told.get(name) for name in ("message", "code")):
+        return None
+    return error_within({"error": _hidden(told, hide_key)})
 
 
 _KNOWN = frozenset({"RequestError", "APIConnectionError", "TimeoutException"})

@@ -278,7 +278,7 @@ class Provider:
             yield "model.temperature", f"the provider {name!r} takes 0 to {self.max_temperature:g}"
         if model.output != "text" and not self.has_schemas:
             yield "model.output", f'the provider {name!r} is asked without schemas here; set output = "text"'
-        if model.output == "choice" and not (self.has_schemas and self.dialect.bindings):
+        elif model.output == "choice" and not self.dialect.bindings:
             sentence = f'the provider {name!r} binds an answer to the labels by no means that Labelmill knows; set output = "text"'
             yield "model.output", sentence
         if model.confidence and not self.has_probabilities:

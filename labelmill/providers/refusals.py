@@ -7,7 +7,7 @@ was sent.
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -28,12 +28,17 @@ _GAP = ".{0,200}?"
 
 @dataclass(frozen=True)
 class RefusalWording:
-    """One entry of `refusals.toml`. `field` is what is refused, where the words don't name it."""
+    """One entry of `refusals.toml`.
+
+    `field` is what is refused, where the words don't name it. Where the endpoint `wants` a setting, that is what stands for the
+    field, whether or not the request held it.
+    """
 
     provider: str
     codes: frozenset[str]
     phrases: tuple[str, ...]
     field: str | None
+    wants: str | None
     source: str
     example: Mapping[str, Any]
 
@@ -46,6 +51,7 @@ class _Pattern(NamedTuple):
     from_start: bool
     codes: frozenset[str]
     field: str | None
+    wants: str | None
 
 
 @cache
@@ -62,6 +68,7 @@ def refusal_wordings() -> tuple[RefusalWording, ...]:
             codes=frozenset(code.casefold() for code in entry.get("code", ())),
             phrases=tuple(entry["words"]),
             field=entry.get("field"),
+            wants=entry.get("wants"),
             source=entry["source"],
             example=entry["example"],
         )
@@ -94,7 +101,8 @@ def _patterns() -> tuple[_Pattern, ...]:
             begins = r"(?<![\w.])" if inner.startswith("{field}") else ""
             ends = "$" if phrase.endswith("$") else ""
             compiled = re.compile(("^" if phrase.startswith("^") else begins) + pattern + ends)
-            found.append(_Pattern(literal, compiled, phrase.startswith("^"), entry.codes, entry.field))
+            from_start = phrase.startswith("^")
+            found.append(_Pattern(literal, compiled, from_start, entry.codes, entry.field, entry.wants))
     return tuple(found)
 
 
@@ -110,13 +118,14 @@ class Sent:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Sent":
-        """A chat completion's body."""
-        contents = (message.get("content") for message in body.get("messages", ()))
-        return cls(frozenset(body), tuple(content for content in contents if isinstance(content, str)))
+        """The body of a chat completion, or of a message to Claude."""
+        contents = [body.get("system"), *(message.get("content") for message in body.get("messages", ()))]
+        texts = (text for content in contents for text in _texts_in(content))
+        return cls(frozenset(_usual_name(name) for name in body), tuple(texts))
 
 
 def refused_field(status: int, code: str | None, kind: str | None, words: str, sent: Sent) -> str | None:
-    """The field of a request that an error response refuses by its name; None where it refuses none.
+    """The field of a request that an error response refuses by its name, or the setting that it wants; None for neither.
 
     Args:
         status: the HTTP status.
@@ -141,11 +150,14 @@ def refused_field(status: int, code: str | None, kind: str | None, words: str, s
         if pattern.literal not in message:
             continue
         for found in pattern.fits.finditer(message):
-            refused = pattern.field or _field_in(found["field"], fields)
-            if refused is not None and refused in fields and not _is_echo(found, said):
+            refused = pattern.wants or pattern.field or _field_in(found["field"], fields)
+            is_meant = refused is not None and (pattern.wants is not None or refused in fields)
+            if is_meant and not _is_echo(found, said):
                 return refused
     if meaning is Meaning.SCHEMA_REFUSED and not any(text and whole in text for text in said):
-        return next((name for name in sorted(fields & BINDING_FIELDS)), None)
+        # Where nobody can tell which was sent, it is the one that most are sent.
+        bindings = sorted(fields & BINDING_FIELDS, key=lambda name: (name != "response_format", name))
+        return next(iter(bindings), None)
     return None
 
 
@@ -161,7 +173,9 @@ def refusal_words(failure: Failure, address: str) -> str:
     """Why a run ends where an endpoint refuses a field that there is no other form for, and what of the job to change."""
     refused = failure.refused_field or ""
     at = f" (requests go to {address})" if address else ""
-    return f"the endpoint refuses {_called(refused)}: {failure.message.rstrip('.')}; {advice_on(refused)}{at}"
+    is_wanted = any(entry.wants == refused for entry in refusal_wordings())
+    what = f"wants {refused}" if is_wanted else f"refuses {_called(refused)}"
+    return f"the endpoint {what}: {failure.message.rstrip('.')}; {advice_on(refused)}{at}"
 
 
 def _called(refused: str) -> str:
@@ -176,9 +190,31 @@ def _fields_of(sent: Sent) -> frozenset[str]:
 
 
 def _field_in(name: str, sent: Collection[str]) -> str | None:
-    """The field of the body that a name leads to: the first of a path, whatever its case."""
-    first = name.strip(".").partition(".")[0]
+    """The field of the body that a name leads to: the first of a path that is no table of Gemini's, whatever its case."""
+    path = [part for part in name.strip(".").split(".") if _plain(part) not in _TABLES]
+    first = _usual_name(path[0]) if path else ""
     return next((each for each in sent if each.casefold() == first), None)
+
+
+_TABLES = frozenset({"generatecontentrequest", "generationconfig"})
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def _usual_name(name: str) -> str:
+    """What OpenAI calls a field that Claude or Gemini has under another name."""
+    aliases: Mapping[str, str] = _data()["alias"]
+    return aliases.get(_plain(name), name)
+
+
+def _texts_in(content: object) -> Iterator[str]:
+    """What a message says, as text or in parts."""
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str):
+            yield text
 
 
 def _is_echo(found: re.Match[str], texts: Iterable[str]) -> bool:

@@ -131,7 +131,9 @@ def _read(answer: Answer, labels: LabelSet, *, is_whole: bool) -> str | Failure:
     if spoken.is_thinking and not text:
         return Failure("truncated", "the answer ended within its thoughts; raise model.max_tokens")
     if not text.strip() and not answer.arguments:
-        return (is_whole and _read_thoughts(answer, labels)) or _nothing_said(answer, spoken)
+        return (is_whole and _read_thoughts(answer, labels)) or _nothing_said(
+            answer, spoken, is_whole=is_whole
+        )
     in_text = labels.match(text)
     in_json = set() if in_text else named_in_json(text, labels)
     for words in answer.arguments:
@@ -163,9 +165,11 @@ def _read_thoughts(answer: Answer, labels: LabelSet) -> str | None:
     return next(iter(named)) if len(named) == 1 else None
 
 
-def _nothing_said(answer: Answer, spoken: Spoken) -> Failure:
+def _nothing_said(answer: Answer, spoken: Spoken, *, is_whole: bool) -> Failure:
     if spoken.has_thoughts or answer.reasoning.strip():
-        return Failure("empty_answer", "the answer held thoughts only, and no label; raise model.max_tokens")
+        # What ended by itself had room enough: more of it is no help.
+        advice = "docs/model-settings.md says how to have none" if is_whole else "raise model.max_tokens"
+        return Failure("empty_answer", f"the answer held thoughts only, and no label; {advice}")
     return Failure("empty_answer", "the model answered with nothing")
 
 

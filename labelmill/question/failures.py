@@ -65,9 +65,9 @@ class Failure:
 
     `is_account` tells of a refusal that it is known to be about the account, the key or the model, and not about the text.
     `may_have_been_paid` tells that tokens may have been paid that nobody saw. `refused_field` is the field that a
-    `field_refused` is about; `said` is what the model had answered, where it had. `lacked_room` tells that the answer ran out
-    of room for thoughts, and that the next one to its text has more. The sentence is made fit to be shown, whatever a
-    provider has put into it.
+    `field_refused` is about, or the setting that it asks for; `said` is what the model had answered, where it had.
+    `lacked_room` tells that the answer ran out of room for thoughts, and that the next one to its text has more. The sentence
+    is made fit to be shown, whatever a provider has put into it.
     """
 
     kind: str

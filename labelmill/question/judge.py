@@ -4,7 +4,7 @@ Every response is either an answer, billed by its usage or counted as unseen at 
 nothing, or one that may have. Nothing here raises, and nothing here sends.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -48,20 +48,27 @@ class Judge:
         if cost is None and answer.total_tokens is not None:
             told = dearest_cost_of(answer.total_tokens, price)
             worst_cost = told if worst_cost is None else max(worst_cost, told or worst_cost)
+        if failure is not None and _cost_nothing(answer):
+            return replace(
+                failed_attempt(row_key, failure, None),
+                answered=failure.policy in _ANSWERED,
+                model=answer.model,
+                seconds=_rounded(answer.seconds),
+            ), failure
         attempt = Attempt(
             row_key,
             _now(),
             label=result if isinstance(result, str) else None,
             failure=failure.kind if failure else None,
             message=failure.message if failure else None,
-            answered=failure is None or failure.policy in {Policy.ASK_AGAIN, Policy.GIVE_UP},
+            answered=failure is None or failure.policy in _ANSWERED,
             confidence=answer.confidence,
             model=answer.model,
             usage=answer.usage,
             cost_usd=cost,
             # Also where the tokens are told and nobody lists what they cost at their service tier.
             unseen_usd=worst_cost if cost is None else None,
-            seconds=None if answer.seconds is None else round(answer.seconds, 4),
+            seconds=_rounded(answer.seconds),
             service_tier=answer.service_tier,
         )
         return attempt, failure
@@ -79,6 +86,20 @@ def failed_attempt(row_key: str, failure: Failure, worst_cost: Decimal | None) -
         cost_usd=None if unseen else Decimal(0),
         unseen_usd=worst_cost if unseen else None,
     )
+
+
+_ANSWERED = frozenset({Policy.ASK_AGAIN, Policy.GIVE_UP})
+
+
+def _cost_nothing(answer: Answer) -> bool:
+    """Whether an answer is an error in its place, of a kind that nobody is charged for: a rate limit, an account, a refusal."""
+    said = answer.content or answer.reasoning or answer.arguments
+    is_told = answer.usage is not None or answer.total_tokens is not None
+    return answer.error is not None and not answer.error.may_have_been_paid and not said and not is_told
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def _now() -> datetime:

@@ -13,6 +13,7 @@ from labelmill.live.tracing import tracing
 from labelmill.providers.endpoint import reachable
 from labelmill.providers.environment import bypass_proxies, open_files_mistakes
 from labelmill.run.causes import causes_of
+from labelmill.run.confidence import confidence_notice
 from labelmill.run.context import RunContext, new_run_id
 from labelmill.run.counts import Work, work_of_run
 from labelmill.run.publication import Merged
@@ -103,7 +104,10 @@ def open_run(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunCo
 def finished_record(context: RunContext, merged: Merged | None) -> RunRecord:
     """The record of a run that ends now; `merged` is None where it could not publish."""
     work = work_of_run(context.folder.ledgers, context.run_id, context.task_key)
-    causes = causes_of(context.ledger.scan_run(context.run_id))
+    answers = context.ledger.scan_run(context.run_id)
+    causes = causes_of(answers)
+    if without_confidence := confidence_notice(context.job, answers):
+        context.notice(without_confidence)
     if merged is not None and merged.rows.failed and causes == NO_CAUSES:
         # None of them was asked again: they failed as they did before.
         causes = causes_of(context.ledger.scan())

@@ -1,11 +1,13 @@
 """Whole jobs of LangChain's models, against servers on loopback that speak their dialects and count for themselves."""
 
 import json
+from datetime import timedelta
 
 import polars as pl
 import pytest
 from servers.base import DROPPED, Reply
 from servers.langchain_dialects import LATE, Azure, Bedrock, Mistral, Ollama
+from servers.own_dialects import Gemini, gemini_fails, gemini_says
 
 from labelmill.check.job import checked_job
 from labelmill.job.file import draft_of
@@ -180,6 +182,66 @@ def test_what_a_batch_leaves_is_finished_live(run, practice, provider, write_tex
     tokens = [totals[name] + totals[f"batch_{name}"] / 2 for name in ("input_tokens", "output_tokens")]
     cost = (tokens[0] * per_input + tokens[1] * per_output) / 1e6
     assert record.cost_usd == pytest.approx(cost, rel=1e-9)
+
+
+AUTO = {"lane": "auto", "deadline": "08:00", "max_concurrency": 1, "poll_seconds": 0.05}
+
+
+def assert_bill_of_both_lanes(record, totals, provider):
+    """Each lane's tokens at its own price."""
+    _, per_input, per_output = PRICES[provider]
+    sent, answered = (totals[name] + totals[f"batch_{name}"] for name in ("input_tokens", "output_tokens"))
+    assert (record.input_tokens, record.output_tokens, record.requests_without_usage) == (sent, answered, 0)
+    tokens = [totals[name] + totals[f"batch_{name}"] / 2 for name in ("input_tokens", "output_tokens")]
+    cost = (tokens[0] * per_input + tokens[1] * per_output) / 1e6
+    assert record.cost_usd == pytest.approx(cost, rel=1e-9)
+
+
+def test_the_lane_auto_has_batches_do_the_work_in_time(run, practice, provider, write_texts, monkeypatch):
+    """Long before the deadline nothing is asked live."""
+    write_texts(TEXTS)
+    monkeypatch.setattr("labelmill.run.batch_lane.next_deadline", lambda now, *_: now + timedelta(hours=6))
+    record = run(provider, PracticeSettings(batch_seconds=0.2), run=AUTO)
+    totals = practice.totals()
+    assert (record.status, record.rows_labeled, record.texts_by_batch) == ("completed", 200, 200)
+    assert (totals["requests"], totals["batch_rows_billed"]) == (0, 200)
+    assert_bill_of_both_lanes(record, totals, provider)
+
+
+def test_the_lane_auto_finishes_live_when_time_runs_out(run, practice, provider, write_texts, monkeypatch):
+    """What the batch had finished when it was cancelled is kept, the rest is asked live, and both are in the bill."""
+    write_texts(TEXTS[:24])
+    monkeypatch.setattr(
+        "labelmill.run.batch_lane.next_deadline", lambda now, *_: now + timedelta(seconds=104)
+    )
+    # At one request at once the live lane is given 102 s for 24 texts.
+    settings = PracticeSettings(batch_seconds=600, batch_finished_fraction=0.5)
+    record = run(provider, settings, run=AUTO, batch={"cancel_seconds": 0})
+    totals = practice.totals()
+    assert (record.status, record.rows_labeled) == ("completed", 24)
+    assert (record.texts_by_batch, totals["batch_rows_billed"], totals["requests"]) == (12, 12, 12)
+    assert_bill_of_both_lanes(record, totals, provider)
+
+
+def test_what_a_job_adds_goes_to_gemini_beside_what_labelmill_sets(job_of, write_texts):
+    """Fields and headers, in a request that holds the rest as ever; where a gateway repeats a secret, it is hidden."""
+    value = "gateway-secret-0123456789"
+    write_texts(["the match of day 1"])
+    body = {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}, "labels": {"team": "news"}}
+    headers = {"X-Team": "news", "X-Gateway": "env:GATEWAY_KEY"}
+    model = {"provider": "google", "name": "gemini-2.5-flash", "extra_body": body, "headers": headers}
+    with pytest.MonkeyPatch.context() as patch, Gemini(gemini_says) as server:
+        patch.setenv("GATEWAY_KEY", value)
+        assert label(job_of(model=model), server.address).rows_labeled == 1
+        (sent,), (told,) = server.bodies, server.headers_seen
+        assert sent["generationConfig"]["thinkingConfig"] == {"thinkingBudget": 0}
+        assert {"temperature", "maxOutputTokens"} <= sent["generationConfig"].keys()
+        assert sent["labels"] == {"team": "news"}
+        assert (told["x-team"], told["x-gateway"]) == ("news", value)
+        server.answer_to = lambda _: gemini_fails(400, "INVALID_ARGUMENT", f"no entry for {value}")
+        write_texts(["the match of day 2"])
+        record = label(job_of(model=model), server.address)
+        assert "no entry for [key]" in record.message
 
 
 @pytest.mark.parametrize(

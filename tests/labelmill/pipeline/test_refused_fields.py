@@ -52,6 +52,8 @@ def test_every_refusal_that_is_known_leads_to_the_other_form_or_to_a_sentence(wo
             '{"error":{"message":"Unknown parameter: \'structured_outputs\'."}}',
         )
     understands = {"json_schema", "json_object_schema"}
+    if wording.wants is not None:
+        refused = {"messages": (status, body)}  # whatever is sent, until the setting is
     if field == "response_format":
         refused = {"json_schema": (status, body)}
     with Refusing(refused, understands, is_small=field == "roles", owned_by=OWNERS.get(field)) as server:

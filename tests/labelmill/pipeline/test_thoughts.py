@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 import pytest
-from batch_server import BatchServer, answered
+from batch_server import BatchServer, answered, refused
 from servers.base import error, serving
 from servers.thinking import Reasoning
 
@@ -157,8 +157,7 @@ class ThinkingBatches(BatchServer):
             self.limits.append({request["body"]["max_tokens"] for request in requests})
         return super()._add(content)
 
-    @staticmethod
-    def _result_of(text, time):
+    def _result_of(self, text, time):
         is_cut = time == 1 and int(text.split()[-1]) < LACKING
         thought = 3 if is_cut else 400
         message = {"role": "assistant", "content": "" if is_cut else "sport"}
@@ -196,6 +195,47 @@ def test_a_batch_whose_answers_lack_room_is_followed_by_one_with_more(world):
         for path in sorted(world.folder.glob("out/batches/*/batch.json"))
     ]
     assert rooms == [0, FIRST_ROOM, FIRST_ROOM]
+
+
+class StrictBatches(ThinkingBatches):
+    """Refuses each row whose answer may be longer than `most`, in these words; it thinks of nothing."""
+
+    def __init__(self, words, most=1_000):
+        super().__init__()
+        self.words, self.most = words, most
+
+    def _result_of(self, text, time):  # noqa: ARG002
+        (asked,) = self.limits[-1]
+        if asked > self.most:
+            return refused(400, self.words.format(most=self.most, asked=asked))
+        return answered()
+
+
+@pytest.mark.parametrize("server_of", ["vLLM", "OpenAI", "DashScope"])
+def test_a_batch_of_which_no_row_is_given_its_room_is_followed_by_one_with_less(world, server_of):
+    """No row fails, nothing is paid for it, and the next day's batch begins as the first did, since names tell."""
+    world.has(TEXTS)
+    with serving(StrictBatches(REFUSALS[server_of])) as server:
+        record = world.run(
+            server, model={"name": "Qwen/Qwen3-8B"}, run={"lane": "batch", "poll_seconds": 0.05}
+        )
+        label = form_of(world.job()).max_tokens
+        assert server.limits == [{label + FIRST_ROOM}, {label}]
+    assert (record.status, record.rows_labeled, record.failures) == ("completed", 60, {})
+    assert (record.requests, record.requests_without_usage) == (120, 0)
+    assert record.input_tokens == 60 * 50
+    assert "the endpoint takes no answer of Qwen/Qwen3-8B that is as long" in record.notices[1]
+
+
+def test_a_batch_of_texts_that_are_too_long_by_themselves_ends(world):
+    """They are asked once with less room, and fail as too long; no third batch is sent for them."""
+    world.has(TEXTS[:5])
+    with serving(StrictBatches(REFUSALS["vLLM"], most=0)) as server:
+        record = world.run(
+            server, model={"name": "Qwen/Qwen3-8B"}, run={"lane": "batch", "poll_seconds": 0.05}
+        )
+        assert len(server.batches) == 2
+    assert (record.rows_failed, record.failures) == (5, {"too_long": 5})
 
 
 REFUSALS = {

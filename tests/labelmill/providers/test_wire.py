@@ -209,13 +209,37 @@ def test_why_a_response_ended_is_told_in_openais_words(reason, read):
     assert answer_of_response(response({"text": "sport"}, reason=reason)).finish_reason == read
 
 
-@pytest.mark.parametrize("body", [None, [], "x", {}, {"error": {"message": "broken"}}, {"content": None}])
+@pytest.mark.parametrize("body", [None, [], "x", {}, {"error": None}, {"content": None}])
 def test_what_is_no_message_is_a_bad_response(body):
-    """In the provider's words where it has some."""
+    """It may have been paid: what stood there was not understood."""
     for answer in (answer_of_message(body), answer_of_response(body)):
-        assert answer.error.kind == "bad_response"
-        if body == {"error": {"message": "broken"}}:
-            assert answer.error.message == "broken"
+        assert (answer.error.kind, answer.error.may_have_been_paid) == ("bad_response", True)
+
+
+@pytest.mark.parametrize(
+    ("read", "error", "kind", "may_have_been_paid"),
+    [
+        (answer_of_message, {"type": "overloaded_error", "message": "Overloaded"}, "overloaded", False),
+        (answer_of_message, {"type": "rate_limit_error", "message": "slower"}, "rate_limited", False),
+        (answer_of_message, {"message": "broken"}, "provider_error", True),
+        (
+            answer_of_response,
+            {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "x"},
+            "rate_limited",
+            False,
+        ),
+        (answer_of_response, {"code": 504, "status": "DEADLINE_EXCEEDED", "message": "x"}, None, True),
+        (answer_of_response, {"message": "broken"}, "provider_error", True),
+    ],
+)
+def test_an_error_in_an_answers_place_means_what_it_means_under_a_status(
+    read, error, kind, may_have_been_paid
+):
+    """In the provider's words; only what is known to cost nothing costs nothing."""
+    failure = read({"type": "error", "error": error}).error
+    assert failure.kind == (kind or failure.kind)
+    assert failure.may_have_been_paid is may_have_been_paid
+    assert error["message"] in failure.message
 
 
 def test_what_is_nested_too_deeply_is_left_out():

@@ -267,7 +267,13 @@ def test_a_200_without_an_answer_is_a_bad_response_with_its_usage(choices):
 def test_a_body_that_is_no_completion_is_a_bad_response(body):
     """Anything in the place of a completion is told as such."""
     assert answer_of_completion(body) == Answer(
-        "", None, None, None, None, None, error=Failure("bad_response", "the answer has no choices")
+        "",
+        None,
+        None,
+        None,
+        None,
+        None,
+        error=Failure("bad_response", "the answer has no choices", may_have_been_paid=True),
     )
 
 
@@ -618,8 +624,8 @@ def test_thoughts_that_never_ended_say_what_to_raise(content):
         assert "raise model.max_tokens" in failure.message
 
 
-def test_thoughts_alone_say_what_to_raise():
-    """An answer of thoughts alone is empty, however its thoughts came, and names none of the labels in them."""
+def test_thoughts_alone_say_what_to_do():
+    """An answer of thoughts alone is empty, however they came, and names no label in them; more room helps only one that may be cut."""
     for answer in (
         {"content": "<think>Sport</think>\n"},
         {"content": "", "reasoning": "It could be Sport, I think"},
@@ -627,11 +633,15 @@ def test_thoughts_alone_say_what_to_raise():
         {"content": "", "reasoning": 'I answer {"label": "Sport"}'},
         {"content": "", "reasoning": "<think>Sport"},
     ):
-        failure = read(**answer)
-        assert (failure.kind, failure.message) == (
-            "empty_answer",
-            "the answer held thoughts only, and no label; raise model.max_tokens",
-        )
+        for reason, advice in (
+            ("stop", "docs/model-settings.md says how to have none"),
+            (None, "raise model.max_tokens"),
+        ):
+            failure = read(**answer, finish_reason=reason)
+            assert (failure.kind, failure.message) == (
+                "empty_answer",
+                f"the answer held thoughts only, and no label; {advice}",
+            )
 
 
 @pytest.mark.parametrize(
