@@ -10,7 +10,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("provider.c")
 
 
-class NoCompiler(Exception):
+class NoCompilerError(Exception):
     """This machine has no C compiler."""
 
 
@@ -21,11 +21,11 @@ def cheap_provider(
     """Start it, and yield its address; it ends with the block.
 
     Raises:
-        NoCompiler: there is no `cc`.
+        NoCompilerError: there is no `cc`.
     """
     compiler = shutil.which("cc")
     if compiler is None:
-        raise NoCompiler("cc is not there: on Debian, apt-get install gcc libc6-dev")
+        raise NoCompilerError("cc is not there: on Debian, apt-get install gcc libc6-dev")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "provider"
         subprocess.run([compiler, "-O2", "-o", program, SOURCE, "-lm"], check=True)
