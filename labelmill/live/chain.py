@@ -5,15 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.output_parsers import BaseOutputParser
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from pydantic import Field
+from typing_extensions import override
 
 from labelmill.job.model import LabelJob
 from labelmill.live.guard import Asked, FormIsStale, RequestFailed, RequestGuard
@@ -297,7 +301,87 @@ def chain_of(  # noqa: PLR0913  (it is where everything comes together)
             "response_format": form.response_format,
         },
     )
-    return prompt_of(job) | model | RunnableLambda(outcome_in)
+    return TextPrompt.of(prompt_of(job)) | model | OutcomeParser()
+
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+def in_turn(
+    of_one: Callable[[Input], Output],
+    invoke: Callable[[Input, RunnableConfig], Output],
+    inputs: Sequence[Input],
+    config: RunnableConfig | list[RunnableConfig] | None,
+) -> list[Any]:
+    """Do a step of the chain that waits for nobody for each input, one after the other.
+
+    A pool of threads, which LangChain has for every step, costs more than such a step itself. Who is told of it by callbacks
+    is told as ever.
+
+    Returns:
+        What comes of each, or what it raised.
+    """
+    results: list[Any] = []
+    for one, its in zip(inputs, get_config_list(config, len(inputs)), strict=True):
+        callbacks = its.get("callbacks")
+        is_watched = callbacks is not None and (isinstance(callbacks, list) or bool(callbacks.handlers))
+        try:
+            results.append(invoke(one, its) if is_watched else of_one(one))
+        except Exception as error:  # noqa: BLE001  (as LangChain's batch returns them)
+            results.append(error)
+    return results
+
+
+class TextPrompt(ChatPromptTemplate):
+    """A prompt that is filled in for one text after the other."""
+
+    @classmethod
+    def of(cls, prompt: ChatPromptTemplate) -> Self:
+        """The same prompt."""
+        told = ("input_variables", "optional_variables", "partial_variables", "input_types")
+        return cls(messages=prompt.messages, **{name: getattr(prompt, name) for name in told})
+
+    @override
+    def batch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        if not return_exceptions:
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        return in_turn(lambda one: self.format_prompt(**one), self.invoke, inputs, config)
+
+
+class OutcomeParser(BaseOutputParser[str | Failure]):
+    """The label that an answer came to, or why it came to none."""
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> str | Failure:
+        (generation,) = result
+        if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
+            raise TypeError(f"not an answer: {generation!r}")
+        return outcome_in(generation.message)
+
+    @override
+    def parse(self, text: str) -> str | Failure:
+        raise NotImplementedError("an outcome stands beside the answer's text")
+
+    @override
+    def batch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        if not return_exceptions:
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        return in_turn(outcome_in, self.invoke, inputs, config)
 
 
 def outcome_in(message: AIMessage) -> str | Failure:

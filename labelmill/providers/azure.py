@@ -9,18 +9,14 @@ Sources: <https://learn.microsoft.com/azure/foundry/openai/api-version-lifecycle
 <https://learn.microsoft.com/azure/foundry/openai/how-to/batch>.
 """
 
-import atexit
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from labelmill.job.model import LabelJob, Model
-from labelmill.providers.environment import ENVIRONMENT_OF_CLIENTS, http_client_of
-from labelmill.providers.openai import OpenAI
+from labelmill.providers.openai import OpenAI, client_to
 from labelmill.providers.protocol import NO_HEADERS
 from labelmill.providers.request_fields import sent_headers
 
@@ -104,7 +100,7 @@ class Azure(OpenAI):
 
     def chat_client(self, job: LabelJob, base_url: str, api_key: str) -> dict[str, Any]:
         """Azure's client in place of LangChain's own; nothing is asked asynchronously."""
-        connections = _shared(base_url, *map(os.environ.get, ENVIRONMENT_OF_CLIENTS))
+        connections = client_to(base_url)
         headers = sent_headers(job.model.headers)
         client = self.connect(
             base_url, api_key, job.model.timeout_seconds, http_client=connections, headers=headers
@@ -118,13 +114,3 @@ def _carry_key_as_azure(request: "httpx2.Request") -> None:
     bearer = request.headers.pop("authorization", None)
     if bearer is not None:
         request.headers["api-key"] = bearer.removeprefix("Bearer ")
-
-
-@lru_cache(maxsize=8)
-def _shared(base_url: str, *_: str | None) -> "httpx2.Client":
-    """Connections for all chains of this process. They are closed at its end."""
-    import openai  # noqa: PLC0415
-
-    client = http_client_of(base_url) or openai.DefaultHttpxClient()
-    atexit.register(client.close)
-    return client

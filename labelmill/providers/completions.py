@@ -16,6 +16,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
+from labelmill.providers.environment import without_credentials
 from labelmill.providers.failures import NOBODY_BEHIND_STATUSES, HideKey, failure_of, failure_of_response
 from labelmill.providers.protocol import Reply
 from labelmill.providers.refusals import Sent, field_refusal
@@ -26,6 +27,7 @@ from labelmill.question.failures import Failure, storable
 from labelmill.question.reading import spoken_in
 
 _FIRST_ERROR = 400
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WEB_PAGE = Failure(
     "denied", "answered with a web page, not with JSON; base_url should end in /v1 as a rule", is_account=True
 )
@@ -68,6 +70,8 @@ def reply_of(  # noqa: PLR0913  (a response has these parts)
         if failure.kind == "provider_error" and status in NOBODY_BEHIND_STATUSES:
             failure = replace(failure, kind="overloaded")
         return Reply(failure, headers)
+    if status in _REDIRECTS:
+        return Reply(_redirect_to(headers.get("location")), headers)
     if isinstance(body, Failure):
         return Reply(body, headers)
     answer = answer_of_completion(body) if read is None else _kept(read(body))
@@ -78,6 +82,15 @@ def reply_of(  # noqa: PLR0913  (a response has these parts)
         if refusal is not None:
             return Reply(refusal, headers)
     return Reply(replace(answer, seconds=seconds), headers)
+
+
+def _redirect_to(location: str | None) -> Failure:
+    """Not followed: the key would go along to another host, and many clients make a GET of it."""
+    told = without_credentials((location or "another address").partition("?")[0])
+    sentence = (
+        f"answered with a redirect to {storable(told)}, which is not followed; name that address in base_url"
+    )
+    return Failure("denied", sentence, is_account=True)
 
 
 def _kept(answer: Answer) -> Answer:

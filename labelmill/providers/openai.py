@@ -5,6 +5,7 @@ Sources: <https://platform.openai.com/docs/api-reference/chat>, <https://platfor
 
 import contextlib
 import inspect
+import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -39,8 +40,9 @@ from labelmill.providers.batches import (
     split_lines,
 )
 from labelmill.providers.completions import answer_of_completion, reply_to
+from labelmill.providers.connections import HttpResponse, PreparedRequest, shared_connections
 from labelmill.providers.endpoint import NO_KEY, Endpoint, without_keys
-from labelmill.providers.environment import http_client_of, shared_http_client
+from labelmill.providers.environment import http_client_of
 from labelmill.providers.protocol import (
     NO_HEADERS,
     BatchClient,
@@ -200,13 +202,12 @@ class OpenAIChat:
         from langchain_openai import ChatOpenAI  # noqa: PLC0415
         from pydantic import SecretStr  # noqa: PLC0415
 
-        http_client = shared_http_client(base_url)
-        # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
-        connections: dict[str, Any] = (
-            {"http_client": http_client, "http_socket_options": ()} if http_client else {}
-        )
+        self._connections = shared_connections(base_url)
+        self._prepared: PreparedRequest | None = None
         self.model: ChatOpenAI = ChatOpenAI(
-            **connections,
+            http_client=client_to(base_url),
+            # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
+            http_socket_options=(),
             **client,
             openai_proxy=None,
             model=job.model.name,
@@ -243,16 +244,36 @@ class OpenAIChat:
         return payload | self._extra
 
     def send(self, payload: Mapping[str, Any]) -> Reply:
-        """Send one request, and return whatever came of it."""
-        return reply_to(
-            lambda: (
-                self.model.client.with_raw_response.create(
-                    **_as_arguments(payload, self._extra)
-                ).http_response
-            ),
-            self._hide_key,
-            Sent.of(payload),
-        )
+        """Send one request, and return whatever came of it.
+
+        The client says how by sending the first one; the others are sent like it, at a tenth of its cost.
+        """
+        return reply_to(partial(self._posted, payload), self._hide_key, Sent.of(payload))
+
+    def _posted(self, payload: Mapping[str, Any]) -> "HttpResponse | httpx2.Response":
+        if self._prepared is not None:
+            return self._connections.post(self._prepared, _json_of(payload))
+        response: httpx2.Response = self.model.client.with_raw_response.create(
+            **_as_arguments(payload, self._extra)
+        ).http_response
+        self._prepared = PreparedRequest.like(response.request)
+        return response
+
+
+def client_to(base_url: str) -> "httpx2.Client":
+    """A client as OpenAI's own, over this process's connections; no key follows a redirect to another host."""
+    from openai import DefaultHttpxClient  # noqa: PLC0415
+
+    connections = shared_connections(base_url)
+    client: httpx2.Client = DefaultHttpxClient(
+        base_url=base_url, transport=connections, trust_env=False, follow_redirects=False
+    )
+    return client
+
+
+def _json_of(payload: Mapping[str, Any]) -> bytes:
+    """A body, byte by byte as OpenAI's client writes it."""
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 @cache

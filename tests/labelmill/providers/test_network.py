@@ -1,155 +1,30 @@
 """What goes wrong on the way to a provider, against real sockets, in sentences; and the free request before a run."""
 
 import contextlib
-import datetime as dt
 import errno
-import http.client
-import ipaddress
-import os
-import re
 import resource
 import socket
 import ssl
+import sys
 import threading
 
 import httpx
 import httpx2
 import openai
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from servers.raw import http_reply, replies_at_once, request_of, says
 
 from labelmill.check.provider import answering_endpoint, endpoint_mistakes, key_mistakes
 from labelmill.errors import JobRefused
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import bypass_proxies
 from labelmill.providers.failures import connection_words, was_sent
+from labelmill.providers.openai import client_to
 
 KEY = "sk-marked-0123456789"
-NOW = dt.datetime.now(dt.UTC)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """An environment with a key and without proxies; returns what sets more."""
-    for name in list(os.environ):
-        if name.casefold().endswith("_proxy") or name.startswith("SSL_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    return lambda **variables: [monkeypatch.setenv(name, value) for name, value in variables.items()]
-
-
-@pytest.fixture
-def serve():
-    """Answer each connection on loopback by `handle(connection)`, until the test ends; returns the port."""
-    with contextlib.ExitStack() as stack:
-
-        def start(handle):
-            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-            def accept():
-                with contextlib.suppress(OSError):
-                    while True:
-                        connection, _ = listening.accept()
-                        with connection, contextlib.suppress(OSError):
-                            handle(connection)
-
-            threading.Thread(target=accept, daemon=True).start()
-            stack.callback(listening.shutdown, socket.SHUT_RDWR)
-            return listening.getsockname()[1]
-
-        yield start
-
-
-def request_of(connection):
-    """A whole request: to close on an unread rest would reset the connection."""
-    read = b""
-    while b"\r\n\r\n" not in read and (piece := connection.recv(65_536)):
-        read += piece
-    head, _, body = read.partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head.lower())
-    while length and len(body) < int(length[1]) and (piece := connection.recv(65_536)):
-        body += piece
-    return head.decode()
-
-
-def says(answer):
-    """A handler that reads a request and answers bytes."""
-
-    def handle(connection):
-        request_of(connection)
-        connection.sendall(answer)
-
-    return handle
-
-
-def replies_at_once(answer):
-    """A handler that answers bytes to the first that it reads, be it a request or not."""
-
-    def handle(connection):
-        connection.recv(65_536)
-        connection.sendall(answer)
-
-    return handle
-
-
-def http_reply(status, body="", kind="application/json"):
-    """An HTTP response as bytes."""
-    raw = body.encode()
-    reason = http.client.responses[status]
-    head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {len(raw)}\r\nconnection: close\r\n\r\n"
-    return head.encode() + raw
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """Write a self-signed certificate and its key: `certificate(name, days)`; days before 0 have passed."""
-
-    def write(name="127.0.0.1", days=1, begins=-10):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "labelmill's tests")])
-        try:
-            alternative = x509.IPAddress(ipaddress.ip_address(name))
-        except ValueError:
-            alternative = x509.DNSName(name)
-        signed = (
-            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-            .not_valid_before(NOW + dt.timedelta(days=begins))
-            .not_valid_after(NOW + dt.timedelta(days=days))
-            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        path = tmp_path / f"{name}{days}{begins}.pem"
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + signed.public_bytes(serialization.Encoding.PEM)
-        )
-        return path
-
-    return write
-
-
-@pytest.fixture
-def serve_tls(serve):
-    """A TLS server with a certificate; returns its port."""
-
-    def start(path):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-
-        def handle(connection):
-            with context.wrap_socket(connection, server_side=True) as secure:
-                says(http_reply(200, "{}"))(secure)
-
-        return serve(handle)
-
-    return start
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def endpoint(base_url, practice=False):
@@ -163,8 +38,19 @@ def free_port():
         return server.getsockname()[1]
 
 
+@pytest.fixture(autouse=True, params=["ours", "openai's own"])
+def connections(request, monkeypatch):
+    """What the openai client sends by: what Labelmill's connections raise is told as what its own client's do."""
+    monkeypatch.setattr(sys.modules[__name__], "OURS", request.param == "ours")
+
+
+OURS = False
+
+
 def failure(base_url, timeout=5.0, http_client=None, key=KEY):
     """What the openai client raises when it asks a chat model there."""
+    if OURS and http_client is None:
+        http_client = client_to(base_url)
     with (
         openai.OpenAI(
             base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http_client
