@@ -16,7 +16,7 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.table import address_of
-from labelmill.report.history import PRACTICE_NOTE, history_view
+from labelmill.report.history import PRACTICE_NOTE, HistoryView
 from labelmill.run.history import RunFacts, batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.run.wording import keys_in_all_wordings
@@ -46,9 +46,9 @@ def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
     if history["paid"]:
-        console.print(history_view(f"{job.name}: paid work", history["paid"]))
+        console.print(HistoryView(f"{job.name}: paid work", history["paid"]))
     if history["practice"]:
-        console.print(history_view(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
+        console.print(HistoryView(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
     return 0
 
 

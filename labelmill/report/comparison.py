@@ -55,14 +55,23 @@ def strategies_table(comparison: Comparison) -> FittingTable:
         [cells_of(figures) for figures in comparison.strategies],
         left=frozenset({"strategy"}),
         prose=frozenset({"strategy", "failures", "same labels"}),
-        leave_out=("output tokens", "input tokens", "rows/s", "requests", "speed-up"),
+        leave_out=("output tokens", "input tokens", "rows/s", "requests", "speed-up", "same labels", "failures"),
+        keep=frozenset({"time", "cost"}),
     )
 
 
 def estimate_table(estimate: Estimate) -> FittingTable:
     """What a comparison will cost, for a terminal; the sum is last."""
     names = frozenset({"strategy"})
-    return FittingTable(ESTIMATE_HEADINGS, estimate_cells_of(estimate), left=names, prose=names)
+    return FittingTable(
+        ESTIMATE_HEADINGS,
+        estimate_cells_of(estimate),
+        left=names,
+        prose=names,
+        leave_out=("at most", "requests"),
+        keep=frozenset({"cost, about", "cost, at most"}),
+        more="the sentence below sums it up",
+    )
 
 
 def _time_words(seconds: float | None) -> str:

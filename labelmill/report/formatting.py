@@ -18,7 +18,8 @@ _UNSEEN = re.compile(
 """Control characters, switches of direction, lone surrogates, spaces without width; joiners are part of a word."""
 _CENT = Decimal("0.01")
 _SIGNIFICANT_DIGITS = 4
-_BAR_WIDTH = 20
+BAR_CELLS = 20
+"""How long the longest bar of block characters is, where there is room."""
 
 STATUS_WORDS = {
     "running": "running",
@@ -47,9 +48,9 @@ def shortened(text: str, cells: int) -> str:
     return text
 
 
-def bar(count: float, most: float) -> str:
+def bar(count: float, most: float, cells: int = BAR_CELLS) -> str:
     """A bar of block characters; anything above zero shows at least one block."""
-    return "█" * (max(1, round(_BAR_WIDTH * count / most)) if count else 0)
+    return "█" * (max(1, round(cells * count / most)) if count else 0)
 
 
 def usd(amount: float | Decimal | None) -> str:
