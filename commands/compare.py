@@ -11,7 +11,7 @@ from rich.console import Console
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
-from commands.terminal import console, print_json, shown
+from commands.terminal import console, output, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
 from labelmill.compare.record import Comparison
@@ -34,8 +34,6 @@ from labelmill.report.formatting import STATUS_WORDS
 from labelmill.store.folder import COMPARISON, OutputFolder
 
 MOST_AT_ONCE = 1000
-_WIDTH_OF_A_FILE = 180
-"""Columns for a table that goes into a file or a pipe, where nothing is cut off."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
         comparison = compare(job, wanted)
     if as_json:
         print_json(comparison.model_dump_json(indent=2))
-    show(comparison, console if as_json else Console(highlight=False))
+    show(comparison, output(as_json=as_json))
     return exit_code_of(comparison)
 
 
@@ -106,14 +104,13 @@ def compare(job: LabelJob, wanted: Wanted) -> Comparison:
 
 def show(comparison: Comparison, where: Console) -> None:
     """Print a comparison's table."""
-    if not where.is_terminal:
-        where = Console(file=where.file, highlight=False, width=_WIDTH_OF_A_FILE)
     where.print(
         f"\n[bold]{shown(comparison.job.name)}[/], strategies compared: {STATUS_WORDS[comparison.status]}  "
-        f"[dim]{comparison.run_id}[/]"
+        f"[dim]{comparison.run_id}[/]",
+        soft_wrap=True,
     )
     for notice in notices(comparison):
-        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=not where.is_terminal)
+        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=True)
     where.print(strategies_table(comparison))
     record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
     where.print(

@@ -7,11 +7,10 @@ from typing import Any
 
 import polars as pl
 from dotenv import find_dotenv, load_dotenv
-from rich.console import Console
 
 from commands.run import EXIT_OTHER, refuse
 from commands.terminal import console as stderr
-from commands.terminal import print_json, shown
+from commands.terminal import output, print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
@@ -22,9 +21,6 @@ from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.run.wording import keys_in_all_wordings
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, faults_named, read_again
-
-_WIDTH_OF_A_FILE = 180
-"""Columns for a table that goes into a file or a pipe, where nothing is cut off."""
 
 
 def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
@@ -42,13 +38,11 @@ def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
     if as_json:
         print_json(json.dumps(history, indent=2, ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    where = output()
     if history["paid"]:
-        console.print(HistoryView(f"{job.name}: paid work", history["paid"]))
+        where.print(HistoryView(f"{job.name}: paid work", history["paid"]))
     if history["practice"]:
-        console.print(HistoryView(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
+        where.print(HistoryView(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
     return 0
 
 

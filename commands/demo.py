@@ -8,7 +8,8 @@ from rich.table import Table
 
 from commands.deploy import with_absolute_paths
 from commands.prefect_setup import PROJECT
-from commands.run import ending_in_a_sentence, exit_code_of, label, show
+from commands.run import ending_in_a_sentence, exit_code_of, label
+from commands.summary import show
 from commands.terminal import console, shown
 from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused

@@ -1,19 +1,66 @@
-"""The terminal: what comes from outside is shown and never obeyed, and no encoding of the output ends a command."""
+"""The terminal: what comes from outside is shown and never obeyed, and no encoding of the output ends a command.
+
+What a command was asked for (a summary, tables, or with `--json` the JSON alone) goes to standard output. Everything else goes
+to standard error: progress, questions, mistakes, and with `--json` what people read.
+"""
 
 import json
+import os
 import re
+import shlex
+import shutil
 import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from labelmill.report.formatting import visible
 
-console = Console(stderr=True, highlight=False)
+WIDTH_OF_A_FILE = 180
+"""Columns for a table that goes into a file or a pipe."""
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 _CONTROLS = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Those that JSON leaves as they are, and switches of direction."""
+_WORDS = re.compile(r"\S+\s*|\s+")
+_NOT_FIRST = frozenset("，。、；：？！）》」』】〉”’…%,.;:?!)]}'\"·～")
+"""What never begins a line."""
+_NOT_LAST = frozenset("（《「『【〈“‘([{'\"$")
+"""What never ends one."""
+
+
+class ProseConsole(Console):
+    """A console that breaks prose between words.
+
+    What is printed with `soft_wrap` is prose or a path. A terminal gets it in lines that end between words, and between any
+    two Chinese characters; a word that has no room in any line, such as a path, stays whole, so that it can be copied. A
+    file or a pipe gets one line.
+    """
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:  # type: ignore[override]
+        """Print, as `Console` does."""
+        if soft_wrap and self.is_terminal:
+            objects = tuple(
+                in_lines(Text.from_markup(each, emoji=False), self.width) if isinstance(each, str) else each
+                for each in objects
+            )
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+
+console = ProseConsole(stderr=True, highlight=False, emoji=False)
+
+
+def output(*, as_json: bool = False) -> Console:
+    """Where what people read goes: standard output, or standard error where JSON has that."""
+    if as_json:
+        return console
+    out = ProseConsole(highlight=False, emoji=False)
+    return out if out.is_terminal else ProseConsole(highlight=False, emoji=False, width=WIDTH_OF_A_FILE)
 
 
 def shown(text: str) -> str:
@@ -23,6 +70,72 @@ def shown(text: str) -> str:
     clear the screen or set the window's title, becomes a space.
     """
     return escape(visible(text))
+
+
+def in_lines(text: Text, cells: int) -> Text:
+    """Text in lines of at most so many cells, broken between words; a word that is longer stays whole."""
+    lines = Text("\n").join(
+        piece for line in text.split("\n", allow_blank=True) for piece in _pieces(line, cells)
+    )
+    lines.no_wrap = True
+    return lines
+
+
+def _pieces(line: Text, cells: int) -> list[Text]:
+    pieces = list(line.divide(breaks_of(line.plain, cells)))
+    for piece in pieces[:-1]:
+        piece.rstrip()
+    return pieces
+
+
+def breaks_of(line: str, cells: int) -> list[int]:
+    """Where a line is to be broken so that each piece has at most so many cells, spaces at its end aside."""
+    breaks: list[int] = []
+    width = start = 0
+    for begin, end in _unbroken(line):
+        word = cell_len(line[begin:end].rstrip())
+        # A word that is longer than a line is not given a line of its own: it would be cut there too.
+        if begin > start and width + word > cells >= word:
+            breaks.append(begin)
+            start, width = begin, 0
+        width += cell_len(line[begin:end])
+    return breaks
+
+
+def _unbroken(line: str) -> list[tuple[int, int]]:
+    """The parts of a line that stay together, each with the spaces after it: words, paths, Chinese characters."""
+    parts: list[tuple[int, int]] = []
+    for found in _WORDS.finditer(line):
+        begin, word = found.start(), found[0]
+        if "/" not in word:
+            for index in range(1, len(word)):
+                if _may_break(word[index - 1], word[index]):
+                    parts.append((begin, found.start() + index))
+                    begin = found.start() + index
+        parts.append((begin, found.end()))
+    return parts
+
+
+def _may_break(before: str, after: str) -> bool:
+    is_wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in (before, after))
+    return is_wide and not after.isspace() and before not in _NOT_LAST and after not in _NOT_FIRST
+
+
+def program() -> str:
+    """The program as it was called, for commands that are printed to be copied: `.venv/bin/labelmill`."""
+    called = Path(sys.argv[0])
+    if called.name != "labelmill" or not called.is_file():
+        return "labelmill"
+    found = shutil.which(called.name)
+    if found and called.samefile(found):
+        return called.name
+    near = os.path.relpath(called)
+    return shlex.quote(str(called.absolute()) if near.startswith("..") else near)
+
+
+def command(*words: str) -> str:
+    """A command of this program that works as printed: `command("run", "my job.toml")`."""
+    return " ".join([program(), *map(shlex.quote, words)])
 
 
 def print_json(text: str) -> None:

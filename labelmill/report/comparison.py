@@ -55,7 +55,15 @@ def strategies_table(comparison: Comparison) -> FittingTable:
         [cells_of(figures) for figures in comparison.strategies],
         left=frozenset({"strategy"}),
         prose=frozenset({"strategy", "failures", "same labels"}),
-        leave_out=("output tokens", "input tokens", "rows/s", "requests", "speed-up", "same labels", "failures"),
+        leave_out=(
+            "output tokens",
+            "input tokens",
+            "rows/s",
+            "requests",
+            "speed-up",
+            "same labels",
+            "failures",
+        ),
         keep=frozenset({"time", "cost"}),
     )
 

@@ -65,7 +65,11 @@ class FittingTable:
         table = Table(show_footer=bool(self.footers))
         for name in names:
             table.add_column(
-                Text(visible(name) if cell_len(visible(name)) <= widths[name] else visible(name).replace(" ", "\n")),
+                Text(
+                    visible(name)
+                    if cell_len(visible(name)) <= widths[name]
+                    else visible(name).replace(" ", "\n")
+                ),
                 Text(visible(self.footers[self._place(name)])) if self.footers else "",
                 justify="left" if name in self.left else "right",
                 width=widths[name],
@@ -195,9 +199,7 @@ def _width(widths: Mapping[str, int]) -> int:
     return sum(widths.values()) + _BETWEEN_COLUMNS * len(widths) + 1
 
 
-def _repeats(
-    shown: Mapping[str, Sequence[tuple[FittingTable, list[str]]]], name: str, other: str
-) -> bool:
+def _repeats(shown: Mapping[str, Sequence[tuple[FittingTable, list[str]]]], name: str, other: str) -> bool:
     """Whether a column has the cells of another in every table."""
     others = {id(table): cells for table, cells in shown.get(other, ())}
     return all(others.get(id(table)) == cells for table, cells in shown[name])
