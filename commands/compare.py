@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from commands.prefect_setup import prefect_api, prepare_environment
-from commands.progress_bar import progress_bar
+from commands.progress_bar import CHECKING, progress_bar
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.terminal import console, output, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
@@ -60,9 +60,10 @@ def compare_job(  # noqa: PLR0913  (an option each)
     """Compare ways to ask for a job file's labels; returns the exit code."""
     with ending_in_a_sentence():
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
-        job = read_job(path, max_cost_usd, model_base_url)
-        refuse_without_live_lane(job)
-        answering_endpoint(job, model_base_url)  # before Prefect is waited for
+        with progress_bar(console, CHECKING):
+            job = read_job(path, max_cost_usd, model_base_url)
+            refuse_without_live_lane(job)
+            answering_endpoint(job, model_base_url)  # before Prefect is waited for
         if not _agreed(job, wanted, yes=yes):
             console.print("nothing was asked")
             return EXIT_OTHER
@@ -128,7 +129,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
     """
     endpoint = endpoint_of(job.model, wanted.model_base_url)
     files, template = source_files(job.source.path), read_template(job.source.text)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, progress_bar(console, "choosing texts"):
         drawn = draw_sample(SourceDigests(files, template, Path(folder)), wanted.rows)
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])

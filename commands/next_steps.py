@@ -66,12 +66,12 @@ def _go_on(record: RunRecord, job_file: str) -> Iterator[NextStep]:
 def _made_real(record: RunRecord, job_file: str) -> str:
     if record.job.model.provider == "practice":
         return (
-            f'These labels are for practice. To have a model\'s, set provider = "openai" (or another of docs/providers.md) '
-            f"under [model] in {job_file}, put the key into OPENAI_API_KEY, and run it again:"
+            f'These are practice labels. For those of a model, set provider = "openai" (or another of docs/providers.md) '
+            f"under [model] in {job_file}, put its key into the environment or into .env, and run the job again:"
         )
     return (
-        "These labels are for practice, since the requests went to a practice provider. Take its address away (base_url, "
-        "--model-base-url or the variable that holds it), and run it again:"
+        "These are practice labels, since the requests went to a practice provider. For those of a model, take its address "
+        "away (base_url, --model-base-url or the variable that holds it), and run the job again:"
     )
 
 

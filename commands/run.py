@@ -8,7 +8,7 @@ import typer
 from dotenv import find_dotenv, load_dotenv
 
 from commands.prefect_setup import prefect_api, prepare_environment
-from commands.progress_bar import progress_bar
+from commands.progress_bar import CHECKING, progress_bar
 from commands.summary import show
 from commands.terminal import console, output, print_json, shown
 from labelmill.check.dataset import check_columns
@@ -79,10 +79,11 @@ def run_job(  # noqa: PLR0913  (an option each)
 ) -> int:
     """Run a job file and print its record; returns the exit code."""
     with ending_in_a_sentence():
-        job = read_job(path, max_cost_usd, model_base_url)
-        if check_files:
-            check_columns(job, str(path))
-        answering_endpoint(job, model_base_url)  # before Prefect is waited for
+        with progress_bar(console, CHECKING):
+            job = read_job(path, max_cost_usd, model_base_url)
+            if check_files:
+                check_columns(job, str(path))
+            answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
     if as_json:
         print_json(record.model_dump_json(indent=2))

@@ -56,7 +56,9 @@ def _show_summary(record: RunRecord, job_file: str | None, where: Console) -> No
         facts.add_row(what, shown(value))
     where.print(facts)
     if record.labels:
-        where.print("\n[bold]Labels[/]", labels_table(record, where.width), sep="\n")
+        # What is no terminal may be a log, where no text belongs.
+        labels = labels_table(record, where.width, has_texts=where.is_terminal)
+        where.print("\n[bold]Labels[/]", labels, sep="\n")
     for kind, count in (record.failures or {}).items():
         where.print(f"[red]failed[/] {count:,} {shown(kind)}", soft_wrap=True)
     for whose, often, words in said_of(record):
@@ -79,10 +81,11 @@ def _show_places(record: RunRecord, where: Console) -> None:
             where.print(f"{what}  {shown(path)}", soft_wrap=True)
 
 
-def labels_table(record: RunRecord, room: int) -> Table:
+def labels_table(record: RunRecord, room: int, *, has_texts: bool = True) -> Table:
     """Each label with its rows and its share, those without rows too, and a few of its texts, each on one line."""
     optional = OptionalSteps()
-    samples: Samples = optional.take("the sample texts", partial(samples_of, record), {}, "read")
+    wanted = partial(samples_of, record) if has_texts else dict
+    samples: Samples = optional.take("the sample texts", wanted, {}, "read")
     labels = list((record.labels or {}).items())
     more = labels[_SHOWN_LABELS:]
     rest = sum(count for _, count in more)
@@ -94,13 +97,16 @@ def labels_table(record: RunRecord, room: int) -> Table:
     widths = [max(map(cell_len, column)) for column in (names, *zip(*numbers, strict=True))]
     left = room - sum(widths) - 3 * _GAP
     table = Table.grid(padding=(0, _GAP, 0, 0))
-    for justify in ("left", "right", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)
+    table.add_column(no_wrap=True)
+    for _ in range(2):
+        table.add_column(justify="right", no_wrap=True)
     for name, (count, share), (_, _, texts) in zip(names, numbers, rows, strict=True):
-        shown_texts = [Text(shortened(text, left), style="dim") for text in texts if left >= _FEWEST_CELLS]
-        table.add_row(Text(name), count, share, *shown_texts[:1])
-        for text in shown_texts[1:]:
-            table.add_row("", "", "", text)
+        first, *others = [
+            [Text(shortened(text, left), style="dim")] for text in texts if left >= _FEWEST_CELLS
+        ] or [[]]
+        table.add_row(Text(name), count, share, *first)
+        for text in others:
+            table.add_row("", "", "", *text)
     return table
 
 
