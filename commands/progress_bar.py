@@ -17,7 +17,14 @@ from rich.text import Text
 
 from labelmill.live.progress import Progress as RunProgress
 from labelmill.live.progress import Snapshot, viewer
-from labelmill.report.formatting import batch_lines, duration, progress_line, usd
+from labelmill.report.formatting import (
+    batch_lines,
+    duration,
+    progress_line,
+    shortened,
+    usd,
+    visible,
+)
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_LINES = 5.0
@@ -27,6 +34,8 @@ CHECKING = "checking the job"
 STARTING = "starting Prefect"
 _BESIDE_FACTS = 20
 """What the bar, the percentage and the spaces take at least."""
+_BESIDE_NAME = 40
+"""What a batch's line takes beside its name: its state and how many of its texts are done."""
 _BAR_CELLS = 40
 
 
@@ -80,7 +89,10 @@ def _bar(console: Console, phase: str, seen: Seen) -> Iterator[None]:
             if progress is None:
                 return
             now = progress.now()
-            bar.lines = [*([now.pause] if now.pause else []), *batch_lines(now)]
+            # What a provider calls a batch may be long, and how much of it is done is not to be cut off.
+            name_cells = max(_BESIDE_NAME // 4, console.width - _BESIDE_NAME)
+            batches = batch_lines(now, lambda words: shortened(visible(words), name_cells))
+            bar.lines = [*([now.pause] if now.pause else []), *batches]
             room = console.width - cell_len(now.phase) - _BESIDE_FACTS - min(_BAR_CELLS, console.width // 4)
             facts = facts_of(now, room)
             bar.update(line, description=now.phase, total=now.texts, completed=now.done, facts=facts)

@@ -31,6 +31,25 @@ def _preloaded():
     preloaded.close()
 
 
+def in_terminal(words, columns, folder, environment):
+    """Run a command in a terminal of so many columns; returns its exit code and the lines it leaves there."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (50, columns))
+    with subprocess.Popen(
+        words,
+        cwd=folder,
+        env={**environment, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    ) as running:
+        os.close(its)
+        with os.fdopen(ours, "rb") as shown:
+            printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
+    return running.returncode, [line.rstrip() for line in lines]
+
+
 class CommandWorld(World):
     """A world whose runs are commands too, each in a process of its own."""
 
@@ -52,21 +71,9 @@ class CommandWorld(World):
 
     def terminal(self, server, *arguments, environment=(), **sections):
         """Run `labelmill run` in a terminal of 80 columns; returns its exit code and the lines it leaves there."""
-        ours, its = pty.openpty()
-        termios.tcsetwinsize(its, (50, 80))
-        with subprocess.Popen(
-            self._words(server, *arguments, **sections),
-            cwd=self.folder,
-            env={**self._environment(environment), "TERM": "xterm"},
-            stdin=subprocess.DEVNULL,
-            stdout=its,
-            stderr=its,
-        ) as running:
-            os.close(its)
-            with os.fdopen(ours, "rb") as shown:
-                printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
-        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
-        return running.returncode, [line.rstrip() for line in lines]
+        return in_terminal(
+            self._words(server, *arguments, **sections), 80, self.folder, self._environment(environment)
+        )
 
     def _words(self, server, *arguments, **sections):
         path = _job_file(self.folder, self.job(**sections))

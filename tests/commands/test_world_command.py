@@ -162,7 +162,8 @@ def test_each_situation_ends_right_and_says_why(world, situation):
         for words in situation.says:
             assert words in said
         summary = lines[next(at for at, line in enumerate(lines) if line.startswith("test: ")) :]
-        paths = ("labels ", "report ")
+        # Paths and commands stay on one line, to be copied.
+        paths = ("labels ", "report ", "failed  /", "  ")
         assert all(len(line) <= 80 for line in summary if not line.startswith(paths))
         assert situation.requests in {None, server.requests}
         assert 0 <= record.requests - server.requests <= situation.most_refused
