@@ -65,7 +65,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
             refuse_without_live_lane(job)
             answering_endpoint(job, model_base_url)  # before Prefect is waited for
         if not _agreed(job, wanted, yes=yes):
-            console.print("nothing was asked")
+            console.print("Nothing was asked.")
             return EXIT_OTHER
         comparison = compare(job, wanted)
     if as_json:
@@ -115,7 +115,7 @@ def show(comparison: Comparison, where: Console) -> None:
     where.print(strategies_table(comparison))
     record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
     where.print(
-        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run does not ask for them again.\n"
+        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run won't ask for them again.\n"
         f"record  {shown(str(record))}",
         soft_wrap=True,
     )
@@ -143,7 +143,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and console.is_terminal):
         raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
-    return typer.confirm("Go on?", err=True)
+    return typer.confirm("Continue?", err=True)
 
 
 def _show_estimate(estimate: Estimate, sentence: str) -> None:

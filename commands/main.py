@@ -44,7 +44,7 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
         typer.Option(metavar="USD", min=0, help="The most this run may cost, in USD.", show_default=False),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask the texts again that failed for good.")
+        bool, typer.Option("--retry-failed", help="Ask again the texts that failed for good.")
     ] = False,
     model_base_url: Annotated[
         str | None,
@@ -80,7 +80,7 @@ def compare(  # noqa: PLR0913, PLR0917  (an option each)
         int, typer.Option(metavar="N", min=1, help="How many distinct texts to ask by each strategy.")
     ] = 100,
     concurrency: Annotated[
-        str, typer.Option(metavar="N,N,...", help="How many requests at once chain.batch is tried with.")
+        str, typer.Option(metavar="N,N,...", help="The numbers of requests at once to try chain.batch with.")
     ] = "1,2,5",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,
     max_cost_usd: Annotated[
@@ -122,7 +122,7 @@ def costs(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,
     reprice: Annotated[
-        bool, typer.Option("--reprice", help="Price the tokens of the past again, at today's prices.")
+        bool, typer.Option("--reprice", help="Count past tokens again at today's prices.")
     ] = False,
 ) -> None:
     """Show what past runs cost. By run, day and month; no provider is asked, and nothing is changed."""
@@ -147,7 +147,7 @@ def deploy(
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The deployment's name; the job's unless given.", show_default=False
+            metavar="NAME", help="The deployment's name; the job's name by default.", show_default=False
         ),
     ] = None,
 ) -> None:

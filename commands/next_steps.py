@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands.terminal import command
-from labelmill.report.formatting import counted
+from labelmill.plural import counted
 from labelmill.run.record import RunRecord
 
 _LIMIT = re.compile(r"(max_cost_usd\w*) = ")
@@ -94,6 +94,6 @@ def _look_at_failures(record: RunRecord, job_file: str) -> Iterator[NextStep]:
     if record.rows_failed:
         where = f" They are in {record.failed_path}, with the reason." if record.failed_path else ""
         yield NextStep(
-            f"{counted(record.rows_failed, 'row')} failed.{where} To ask those again that failed for good:",
+            f"{counted(record.rows_failed, 'row')} failed.{where} To ask again those that failed for good:",
             command("run", job_file, "--retry-failed"),
         )

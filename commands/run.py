@@ -64,7 +64,7 @@ def ending_in_a_sentence() -> Iterator[None]:
         console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
         raise typer.Exit(EXIT_OTHER) from None
     except KeyboardInterrupt:
-        console.print("stopped before anything was asked")
+        console.print("Stopped before anything was asked.")
         raise typer.Exit(EXIT_OTHER) from None
 
 

@@ -388,7 +388,7 @@ def _status_of(said: Any, counts: Mapping[str, int]) -> BatchStatus:
         case "ended":
             return BatchStatus.COMPLETED
         case _:
-            raise ValueError(f"{said!r} is no status of a batch")
+            raise ValueError(f"{said!r} is not a batch status")
 
 
 def row_of(result: Mapping[str, Any]) -> Row:
@@ -428,7 +428,7 @@ def answer_of_message(body: object) -> Answer:
         arguments=tuple(json_of(block.get("input")) for block in blocks if block.get("type") == "tool_use"),
         error=None
         if isinstance(message.get("content"), list)
-        else Failure("bad_response", _text(error.get("message")) or "the answer is no message"),
+        else Failure("bad_response", _text(error.get("message")) or "the answer is not a message"),
     )
 
 

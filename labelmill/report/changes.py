@@ -93,7 +93,7 @@ def figures_of(record: RunRecord, findings: Findings, *, has_bars: bool = False)
     figures = []
     labels = record.labels if any((record.labels or {}).values()) else None
     if labels and findings.last:
-        figures.append(("Labels against the last run", labels_chart(labels, findings.last.labels)))
+        figures.append(("Labels compared with the last run", labels_chart(labels, findings.last.labels)))
     elif labels and not has_bars:
         figures.append(("Labels, by share of the labeled rows", labels_chart(labels)))
     if findings.past:

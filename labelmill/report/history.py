@@ -8,12 +8,12 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from labelmill.plural import are_counted, counted
 from labelmill.report.formatting import (
     BAR_CELLS,
     STATUS_WORDS,
     bar,
     cost_words,
-    counted,
     in_currency,
     percent_of,
     unseen_notice,
@@ -92,8 +92,8 @@ def notices(total: dict[str, Any]) -> list[str]:
     said += unseen_notice(total["requests_without_usage"], total["unseen_usd"])
     if total["requests_by_batch"]:
         said.append(
-            f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
-            f"would have cost {usd(total['live_cost_usd'])}; saved: {saved_words(total)}."
+            f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. Had all been live, "
+            f"they would have cost {usd(total['live_cost_usd'])}; saved: {saved_words(total)}."
         )
     return said
 
@@ -102,11 +102,12 @@ def out_words(out: dict[str, Any] | None) -> list[str]:
     """What is still at the provider, and in no cost yet; nothing where nothing is."""
     if not out or not out["batches"]:
         return []
-    batches = "a batch" if out["batches"] == 1 else f"{out['batches']:,} batches"
+    batches = "a batch" if out["batches"] == 1 else counted(out["batches"], "batch", "batches")
     at_most = out["at_most_usd"]
     cost = "an unknown cost" if at_most is None else f"a cost of at most {usd(at_most)}"
-    are = "1 text is" if out["texts"] == 1 else f"{out['texts']:,} texts are"
-    return [f"{are} in {batches} at the provider, at {cost}, which counts once harvested."]
+    return [
+        f"{are_counted(out['texts'], 'text')} in {batches} at the provider, at {cost}, which will count once they are harvested."
+    ]
 
 
 def cost_chart(days: Iterable[dict[str, Any]], room: int) -> Table:

@@ -11,7 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from labelmill.report.formatting import counted, visible
+from labelmill.plural import counted
+from labelmill.report.formatting import visible
 
 NOTHING = frozenset({"", "–", "0", "0.0%", "$0.00"})
 """Cells that say nothing."""

@@ -227,7 +227,7 @@ def test_in_a_terminal_a_person_is_asked(
         env=environment,
     ) as running:
         os.close(theirs)
-        shown = read_until(ours, "Go on?")
+        shown = read_until(ours, "Continue?")
         assert "2 texts, 7 requests: about $" in shown
         assert scripted.bodies == []
         os.write(ours, f"{answer}\n".encode())

@@ -253,7 +253,7 @@ def test_the_demo_labels_the_ten_documents(labelmill):
     [
         (JobRefused([Mistake("labels", "is missing")]), 2, "error labels is missing"),
         (CannotWrite("out can't be written"), 1, "error out can't be written"),
-        (KeyboardInterrupt(), 1, "stopped before anything was asked"),
+        (KeyboardInterrupt(), 1, "Stopped before anything was asked"),
     ],
     ids=["refused", "unwritable", "interrupted"],
 )

@@ -71,7 +71,7 @@ def test_a_summary_that_can_not_be_shown_ends_no_command(shown, monkeypatch):
         raise TypeError("no")
 
     monkeypatch.setattr(commands.summary, "bill_of", broken)
-    assert "the summary could not be shown: TypeError: no." in shown()
+    assert "The summary could not be shown: TypeError: no." in shown()
 
 
 def test_files_that_were_left_out_are_in_the_summary(shown):

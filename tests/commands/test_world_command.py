@@ -268,7 +268,7 @@ def test_a_changed_task_says_what_it_asks_again_and_a_moved_address_asks_nothing
         changed = world.run(moved, labels=labels)
         assert (moved.requests, changed.rows_labeled) == (20, 20)
         (notice,) = changed.notices
-        assert "described otherwise: sport" in notice
+        assert "descriptions changed: sport" in notice
         assert "20 texts that have a label will be asked again, for about $" in notice
         done = world.command(moved, labels={**labels, "other": ""})
         assert done.returncode == 0

@@ -154,7 +154,7 @@ def test_a_batch_that_the_provider_takes_for_invalid_is_dropped_with_its_words(o
 
 
 def test_a_practice_batch_that_is_forgotten_is_dropped(practice, outstanding, sent):
-    """Practice forgets what it is told to; nothing was paid, and its texts are asked anew."""
+    """Practice forgets what it is told to; nothing was paid, and its texts are asked again."""
     name = sent().name
     practice.reset()
     assert looked(outstanding, name).step == "dropped"

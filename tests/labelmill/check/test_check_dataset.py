@@ -107,7 +107,7 @@ def test_files_that_are_not_parquet_are_named(folder):
     found = _source(folder)
     assert [place for place, _ in found] == ["source.path"] * 4
     for name in contents:
-        why = {"empty": "it is empty", "text": "it is no Parquet file"}.get(name, "it was cut off")
+        why = {"empty": "it is empty", "text": "it is not a Parquet file"}.get(name, "it was cut off")
         said = f"'{folder}/{name}.parquet' can't be labeled: {why}"
         assert sum(sentence.startswith(said) for _, sentence in found) == 1
     assert not any("good.parquet" in sentence for _, sentence in found)
@@ -256,7 +256,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
     assert _source(tmp_path, "x") == [
         (
             "source.text",
-            f"the column 'x' of '{tmp_path}/00.parquet' is Binary, and row 3 of it is not text in UTF-8",
+            f"the column 'x' of '{tmp_path}/00.parquet' is Binary, and row 3 of it is not UTF-8 text",
         )
     ]
 

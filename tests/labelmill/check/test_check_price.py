@@ -36,11 +36,11 @@ def test_a_price_that_can_be_counted_by_is_no_mistake(price):
         ({}, {"price": "there is nothing in it"}),
         (
             {"input_usd_per_mtok": 1},
-            {"price.output_usd_per_mtok": "input_usd_per_mtok is there, and this is missing"},
+            {"price.output_usd_per_mtok": "input_usd_per_mtok is set, but this is missing"},
         ),
         (
             {"output_per_mtok": 1, **RATE},
-            {"price.input_per_mtok": "output_per_mtok is there, and this is missing"},
+            {"price.input_per_mtok": "output_per_mtok is set, but this is missing"},
         ),
         (IN_CNY, {"price.currency": "which currency are these prices in?"}),
         (

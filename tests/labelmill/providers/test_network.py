@@ -199,7 +199,7 @@ def test_a_name_that_can_not_be_resolved_is_told(host):
 @pytest.mark.parametrize(
     ("name", "days", "begins", "words"),
     [
-        ("127.0.0.1", 1, -10, "is signed by itself and not trusted here; name a PEM file"),
+        ("127.0.0.1", 1, -10, "is self-signed and not trusted here; name a PEM file"),
         ("127.0.0.1", -1, -10, "has expired"),
         ("127.0.0.1", 10, 5, "is not valid yet"),
         ("10.0.0.1", 1, -10, "is for another address"),
