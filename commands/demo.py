@@ -1,20 +1,21 @@
 """`labelmill demo`: the whole job on the sample, with no key."""
 
+import shlex
 import shutil
 from pathlib import Path
 
 import polars as pl
-from rich.table import Table
 
 from commands.deploy import with_absolute_paths
 from commands.prefect_setup import PROJECT
 from commands.run import ending_in_a_sentence, exit_code_of, label
 from commands.summary import show
-from commands.terminal import console, shown
+from commands.terminal import command, output
 from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
+from labelmill.report.tables import FittingTable
 from labelmill.store.folder import OutputFolder
 
 JOB_FILE = PROJECT / "deployments" / "demo.toml"
@@ -27,15 +28,25 @@ def run_demo() -> int:
         _start_afresh(OutputFolder.of(job))
         record = label(job)
     rows = pl.read_parquet(OutputFolder.of(job).labeled / "*.parquet")
-    table = Table(title="what was labeled")
-    for column in ("text", "label", "label_status"):
-        table.add_column(column)
-    for row in rows.select("text", "label", "label_status").iter_rows():
-        table.add_row(*(shown(str(value)) for value in row))
-    console.print(table)
-    show(record)
-    console.print(
-        f"\nThe job is {_shown(JOB_FILE)}. Copy it, point it at your own Parquet, and: labelmill run JOB"
+    columns = ("text", "label", "label_status")
+    where = output()
+    where.print(
+        FittingTable(
+            columns,
+            [tuple(map(str, row)) for row in rows.select(columns).iter_rows()],
+            left=frozenset(columns),
+            prose=frozenset({"text"}),
+            leave_out=("label_status",),
+            more=f"the files in {OutputFolder.of(job).labeled} have all",
+        )
+    )
+    show(record, where=where)
+    where.print(
+        f"\nTo label your own Parquet file, copy the job, put in your file, its text column and your labels, and run it:\n"
+        f"  cp {shlex.quote(_shown(JOB_FILE))} job.toml\n"
+        f"  {command('run', 'job.toml')}",
+        soft_wrap=True,
+        markup=False,
     )
     return exit_code_of(record)
 

@@ -10,16 +10,16 @@ import re
 import shlex
 import shutil
 import sys
-import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
 from labelmill.report.formatting import visible
+from labelmill.report.lines import breaks_of
 
 WIDTH_OF_A_FILE = 180
 """Columns for a table that goes into a file or a pipe."""
@@ -27,11 +27,6 @@ WIDTH_OF_A_FILE = 180
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 _CONTROLS = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Those that JSON leaves as they are, and switches of direction."""
-_WORDS = re.compile(r"\S+\s*|\s+")
-_NOT_FIRST = frozenset("，。、；：？！）》」』】〉”’…%,.;:?!)]}'\"·～")
-"""What never begins a line."""
-_NOT_LAST = frozenset("（《「『【〈“‘([{'\"$")
-"""What never ends one."""
 
 
 class ProseConsole(Console):
@@ -42,14 +37,18 @@ class ProseConsole(Console):
     file or a pipe gets one line.
     """
 
-    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:  # type: ignore[override]
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
         """Print, as `Console` does."""
         if soft_wrap and self.is_terminal:
             objects = tuple(
-                in_lines(Text.from_markup(each, emoji=False), self.width) if isinstance(each, str) else each
+                in_lines(_text_of(each, options), self.width) if isinstance(each, str) else each
                 for each in objects
             )
         super().print(*objects, soft_wrap=soft_wrap, **options)
+
+
+def _text_of(words: str, options: Mapping[str, Any]) -> Text:
+    return Text(words) if options.get("markup") is False else Text.from_markup(words, emoji=False)
 
 
 console = ProseConsole(stderr=True, highlight=False, emoji=False)
@@ -86,39 +85,6 @@ def _pieces(line: Text, cells: int) -> list[Text]:
     for piece in pieces[:-1]:
         piece.rstrip()
     return pieces
-
-
-def breaks_of(line: str, cells: int) -> list[int]:
-    """Where a line is to be broken so that each piece has at most so many cells, spaces at its end aside."""
-    breaks: list[int] = []
-    width = start = 0
-    for begin, end in _unbroken(line):
-        word = cell_len(line[begin:end].rstrip())
-        # A word that is longer than a line is not given a line of its own: it would be cut there too.
-        if begin > start and width + word > cells >= word:
-            breaks.append(begin)
-            start, width = begin, 0
-        width += cell_len(line[begin:end])
-    return breaks
-
-
-def _unbroken(line: str) -> list[tuple[int, int]]:
-    """The parts of a line that stay together, each with the spaces after it: words, paths, Chinese characters."""
-    parts: list[tuple[int, int]] = []
-    for found in _WORDS.finditer(line):
-        begin, word = found.start(), found[0]
-        if "/" not in word:
-            for index in range(1, len(word)):
-                if _may_break(word[index - 1], word[index]):
-                    parts.append((begin, found.start() + index))
-                    begin = found.start() + index
-        parts.append((begin, found.end()))
-    return parts
-
-
-def _may_break(before: str, after: str) -> bool:
-    is_wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in (before, after))
-    return is_wide and not after.isspace() and before not in _NOT_LAST and after not in _NOT_FIRST
 
 
 def program() -> str:

@@ -9,6 +9,8 @@ LIMITS_NOTE = "Spent includes the most that requests without a token count may h
 MOST_LABELS = 100
 """Labels that a report tells one by one."""
 _TEXT_CELLS = 120
+_SAMPLE_CELLS = 80
+"""So that a text of a label stands on one line of the page."""
 
 
 def limits_of(findings: Findings) -> list[tuple[str, str, str, str]]:
@@ -68,7 +70,7 @@ SAMPLE_COLUMNS = ("label", "text")
 def samples_table(record: RunRecord, findings: Findings) -> list[tuple[str, str]]:
     """A few texts of each label, as (label, beginning of the text), the largest labels first; a label is named once."""
     return [
-        ("" if index else label, shortened(text, _TEXT_CELLS))
+        ("" if index else label, shortened(text, _SAMPLE_CELLS))
         for label in list(record.labels or {})[:MOST_LABELS]
         for index, text in enumerate(findings.samples.get(label, ()))
     ]

@@ -3,7 +3,7 @@
 Which columns a table shows is decided here, by pure functions of the widths of its cells and of the room there is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from labelmill.plural import counted
 from labelmill.report.formatting import visible
+from labelmill.report.lines import broken
 
 NOTHING = frozenset({"", "–", "0", "0.0%", "$0.00"})
 """Cells that say nothing."""
@@ -56,7 +57,7 @@ class FittingTable:
         if words := fit.words(self.more):
             yield Text(words, style="dim")
 
-    def shown(self, fit: "Fit", room: int) -> RenderResult:
+    def shown(self, fit: "Fit", room: int) -> Iterator[Table | Text]:
         """The table without the columns that were left out."""
         names = [name for name in self.headings if name not in fit.gone]
         widths = widths_in(self, names, room)
@@ -78,15 +79,19 @@ class FittingTable:
                 overflow="fold",
             )
         for row in self.rows:
-            table.add_row(*(Text(visible(row[self._place(name)])) for name in names))
+            table.add_row(*(Text(self._cell(row, name, widths[name])) for name in names))
         yield table
+
+    def _cell(self, row: Sequence[str], name: str, width: int) -> str:
+        words = visible(row[self._place(name)])
+        return broken(words, width) if name in self.prose | self.left else words
 
     def cells(self, name: str) -> list[str]:
         """All cells of a column, with that of the footer."""
         place = self._place(name)
         return [visible(row[place]) for row in [*self.rows, *([self.footers] if self.footers else [])]]
 
-    def _as_lists(self, names: Sequence[str]) -> RenderResult:
+    def _as_lists(self, names: Sequence[str]) -> Iterator[Table | Text]:
         for row in [*self.rows, *([self.footers] if self.footers else [])]:
             for name in names:
                 if cell := visible(row[self._place(name)]):
