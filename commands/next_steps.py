@@ -8,6 +8,7 @@ from pathlib import Path
 
 from commands.terminal import command
 from labelmill.plural import counted
+from labelmill.providers.table import provider_of
 from labelmill.run.record import RunRecord
 
 _LIMIT = re.compile(r"(max_cost_usd\w*) = ")
@@ -64,7 +65,7 @@ def _go_on(record: RunRecord, job_file: str) -> Iterator[NextStep]:
 
 
 def _made_real(record: RunRecord, job_file: str) -> str:
-    if record.job.model.provider == "practice":
+    if provider_of(record.job.model).is_practice:
         return (
             f'These are practice labels. For those of a model, set provider = "openai" (or another of docs/providers.md) '
             f"under [model] in {job_file}, put its key into the environment or into .env, and run the job again:"

@@ -87,7 +87,7 @@ def _nothing_at(listing: SourceListing) -> str:
         sentence = f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
     else:
         sentence = f"there is no file or folder {str(Path(path).absolute())!r}"
-    return f"{sentence}; {passed_over}" if passed_over else sentence
+    return f"{sentence}. {passed_over}" if passed_over else sentence
 
 
 def check_columns(job: LabelJob, where: str) -> None:

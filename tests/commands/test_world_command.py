@@ -270,6 +270,6 @@ def test_a_changed_task_says_what_it_asks_again_and_a_moved_address_asks_nothing
         (notice,) = changed.notices
         assert "descriptions changed: sport" in notice
         assert "20 texts that have a label will be asked again, for about $" in notice
-        done = world.command(moved, labels={**labels, "other": ""})
+        done = world.command(moved, "--json", labels={**labels, "other": ""})
         assert done.returncode == 0
         assert done.stderr.index("labels added: other") < done.stderr.index("rows in the dataset")

@@ -64,15 +64,15 @@ def test_nothing_but_what_is_passed_over(tmp_path):
     looked = f"no file matches '{tmp_path}/*.parquet'; looked in '{tmp_path}'"
     passed_over = "folders, which the pattern doesn't look into: 1 ('a.parquet')"
     ((_, sentence),) = _source(tmp_path / "*.parquet")
-    assert sentence == f"{looked}; not labeled from '{tmp_path}/*.parquet': {passed_over}"
+    assert sentence == f"{looked}. Not labeled from '{tmp_path}/*.parquet': {passed_over}"
     ((_, sentence),) = _source(tmp_path)
-    assert sentence.startswith(f"there is no *.parquet file in the folder '{tmp_path}'; not labeled from ")
+    assert sentence.startswith(f"there is no *.parquet file in the folder '{tmp_path}'. Not labeled from ")
 
 
 def test_a_pipe_is_no_source(tmp_path):
     """What is neither file nor folder is said to be so."""
     os.mkfifo(tmp_path / "x.parquet")
-    assert _source(tmp_path / "x.parquet") == [("source.path", f"'{tmp_path}/x.parquet' is no regular file")]
+    assert _source(tmp_path / "x.parquet") == [("source.path", f"'{tmp_path}/x.parquet' is not a regular file")]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
