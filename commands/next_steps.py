@@ -93,8 +93,8 @@ def _after_budget(record: RunRecord, job_file: str) -> NextStep:
 
 def _look_at_failures(record: RunRecord, job_file: str) -> Iterator[NextStep]:
     if record.rows_failed:
-        where = f" They are in {record.failed_path}, with the reason." if record.failed_path else ""
+        why = "; the file above says why" if record.failed_path else ""
         yield NextStep(
-            f"{counted(record.rows_failed, 'row')} failed.{where} To ask again those that failed for good:",
+            f"{counted(record.rows_failed, 'row')} failed{why}. To ask again those that failed for good:",
             command("run", job_file, "--retry-failed"),
         )

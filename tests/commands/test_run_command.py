@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -289,3 +290,23 @@ def test_a_file_is_checked_before_anything_is_asked(labelmill, job_file, tmp_pat
     *_, line = done.stderr.strip().splitlines()
     assert line.startswith(f"error {job}, source.path: the column 'note' of {str(source)!r} can't be read (")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_off_a_terminal_a_run_says_how_far_it_is(labelmill, job_file, write_texts):
+    """From its first line on, in lines of their own, on standard error; the summary is on standard output, without a text."""
+    write_texts([f"足球比赛 {number}" for number in range(13)])
+    slow = "[run]\nmax_concurrency = 1\n[practice]\nlatency_seconds = 1.0"
+    job = job_file(more=slow)
+    done = labelmill("run", job)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stderr.splitlines()
+    assert first == f"Reading {job} ..."
+    told = [int(found[1]) for line in lines if (found := re.search(r"labeling: (\d+) of 13 texts", line))]
+    assert told == sorted(told)
+    assert len(set(told)) >= 3
+    assert not re.search(r"[\r\x1b]", done.stderr + done.stdout)
+    assert re.search(r"^体育 +13 +100\.0%$", done.stdout, re.MULTILINE)
+    assert "足球比赛" not in done.stdout
+    assert re.search(rf"^  \S+ run {re.escape(str(job))}$", done.stdout, re.MULTILINE)

@@ -173,7 +173,7 @@ ENDINGS = {
     "rehearsed": ({"practice": True}, r"set provider = \"openai\".*labelmill run 'my job.toml'$"),
     "failures": (
         {"status": "too_many_failures", "rows_failed": 2, "failed_path": "/out/failed/a.parquet"},
-        r"2 rows failed\. They are in /out/failed/a\.parquet.* 'my job.toml' --retry-failed$",
+        r"/out/failed/a\.parquet .*2 rows failed; the file above says why\..* 'my job.toml' --retry-failed$",
     ),
     "budget": (
         {"status": "budget_reached", "message": "max_cost_usd = 2.5 would be passed", "texts_labeled": 3},

@@ -107,7 +107,7 @@ def test_a_batch_that_was_never_made_is_dropped_once_no_request_can_be_under_way
     monkeypatch.setattr("labelmill.batch.outstanding.UNDER_WAY_SECONDS", 0.0)
     record = looked(outstanding, lost.name)
     assert record.step == "dropped"
-    assert "never made it: " in record.message
+    assert "never created it: " in record.message
     assert not outstanding.out
     assert outstanding.run.budget.left_usd == Decimal("0.1")
     assert outstanding.run.stop_signal.stopped is None

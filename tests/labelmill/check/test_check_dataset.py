@@ -72,7 +72,9 @@ def test_nothing_but_what_is_passed_over(tmp_path):
 def test_a_pipe_is_no_source(tmp_path):
     """What is neither file nor folder is said to be so."""
     os.mkfifo(tmp_path / "x.parquet")
-    assert _source(tmp_path / "x.parquet") == [("source.path", f"'{tmp_path}/x.parquet' is not a regular file")]
+    assert _source(tmp_path / "x.parquet") == [
+        ("source.path", f"'{tmp_path}/x.parquet' is not a regular file")
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
