@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import CHECKING, progress_bar
@@ -30,7 +31,7 @@ from labelmill.report.comparison import (
     strategies_table,
     total_sentence,
 )
-from labelmill.report.formatting import STATUS_WORDS
+from labelmill.report.formatting import STATUS_WORDS, visible
 from labelmill.store.folder import COMPARISON, OutputFolder
 
 MOST_AT_ONCE = 1000
@@ -115,10 +116,10 @@ def show(comparison: Comparison, where: Console) -> None:
     where.print(strategies_table(comparison))
     record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
     where.print(
-        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run won't ask for them again.\n"
-        f"record  {shown(str(record))}",
+        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run won't ask for them again.",
         soft_wrap=True,
     )
+    where.print(Text(f"record  {visible(str(record))}"), soft_wrap=True)
 
 
 def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:

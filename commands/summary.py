@@ -1,5 +1,6 @@
 """A run's summary, as a terminal shows it: rows, bill, labels with a few of their texts, where all of it is, what to do next."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from rich.cells import cell_len
@@ -51,10 +52,7 @@ def _show_summary(record: RunRecord, job_file: str | None, where: Console) -> No
     )
     for notice in notices(record.model_copy(update={"notices": _known_before_the_end(record)})):
         where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=True)
-    facts = Table.grid(padding=(0, 2))
-    for what, value in [*rows_of(record), *bill_of(record)]:
-        facts.add_row(what, shown(value))
-    where.print(facts)
+    where.print(facts_table([*rows_of(record), *bill_of(record)]))
     if record.labels:
         # What is no terminal may be a log, where no text belongs.
         labels = labels_table(record, where.width, has_texts=where.is_terminal)
@@ -78,7 +76,19 @@ def _show_places(record: RunRecord, where: Console) -> None:
     where.print("")
     for what, path in [*places, *(("failed", str(path)) for path in record.failed_files)]:
         if path:
-            where.print(f"{what}  {shown(path)}", soft_wrap=True)
+            # A path stays on one line, also one with a space in it.
+            where.print(Text(f"{what}  {visible(path)}"), soft_wrap=True)
+
+
+def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
+    """What a run came to, a line each; in little room the names are broken, and no number."""
+    table = Table.grid(padding=(0, 2))
+    longest = max(cell_len(word) for _, value in facts for word in value.split())
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", min_width=longest)
+    for what, value in facts:
+        table.add_row(what, shown(value))
+    return table
 
 
 def labels_table(record: RunRecord, room: int, *, has_texts: bool = True) -> Table:

@@ -168,6 +168,27 @@ def test_labels_have_two_texts_each_on_a_terminal_alone(shown, job_of, write_tex
     assert re.search(r"sport +4 +80\.0%", log)
 
 
+def test_a_path_stays_on_one_line(shown):
+    """However long it is, and with spaces in it: a terminal that folds it copies it whole."""
+    path = "/a folder with spaces/" + "and more/" * 20 + "labeled"
+    assert f"\nlabels  {path}\n" in shown(width=60, labeled_path=path)
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 60])
+def test_no_number_of_a_run_is_cut_off(shown, width):
+    """In as little room as there may be: the names beside the numbers are broken instead."""
+    lines = shown(
+        width=width,
+        rows_total=1_234_567,
+        input_tokens=98_765_432,
+        cost_usd=0.00007953,
+        rows_labeled=1_200_000,
+    ).splitlines()
+    for number in ("1,234,567", "98,765,432", "$0.00007953", "1,200,000"):
+        assert any(number in line.split() for line in lines), number
+    assert "…" not in "".join(lines)
+
+
 ENDINGS = {
     "completed": ({}, r"pl\.read_parquet\('/out/labeled/\*\*/\*\.parquet', hive_partitioning=True\)"),
     "rehearsed": ({"practice": True}, r"set provider = \"openai\".*labelmill run 'my job.toml'$"),

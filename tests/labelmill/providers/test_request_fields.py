@@ -131,7 +131,7 @@ def test_what_no_header_can_carry_is_a_sentence():
     for value in ("", "新闻", "a\nb", " a", "a\x00"):
         assert list(header_mistakes_of(X_Team=value)) == ["model.headers.X-Team"]
     assert header_mistakes_of(X_Team="a", x_team="b") == {
-        "model.headers.x-team": "it is there as 'X-Team' already: case doesn't matter in headers; take one out"
+        "model.headers.x-team": "it is already there as 'X-Team': case doesn't matter in headers; take one out"
     }
 
 
