@@ -9,8 +9,8 @@ import polars as pl
 from dotenv import find_dotenv, load_dotenv
 
 from commands.run import EXIT_OTHER, refuse
+from commands.terminal import command, output, print_json, shown
 from commands.terminal import console as stderr
-from commands.terminal import output, print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
@@ -66,7 +66,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
         if history[kind]:
             history[kind]["out"] = batches_out(folder, practice=kind != "paid")
     if not (history["paid"] or history["practice"]):
-        sentence = f"there are no runs in {str(folder.path)!r} yet; `labelmill run {where}` makes the first"
+        sentence = f"there are no runs in {str(folder.path)!r} yet; `{command('run', where)}` makes the first"
         raise JobRefused([Mistake(f"{where}, output.path", sentence)])
     return history
 
