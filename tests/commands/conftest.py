@@ -1,5 +1,6 @@
 """What the tests of whole runs against small servers share."""
 
+import fcntl
 import json
 import os
 import pty
@@ -35,10 +36,12 @@ def in_terminal(words, columns, folder, environment):
     """Run a command in a terminal of so many columns; returns its exit code and the lines it leaves there."""
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (50, columns))
+    # The processes that share out the tests have variables that say how wide another terminal is.
+    known = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
     with subprocess.Popen(
         words,
         cwd=folder,
-        env={**environment, "TERM": "xterm"},
+        env={**known, "TERM": "xterm"},
         stdin=subprocess.DEVNULL,
         stdout=its,
         stderr=its,
@@ -48,6 +51,14 @@ def in_terminal(words, columns, folder, environment):
             printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
     return running.returncode, [line.rstrip() for line in lines]
+
+
+@pytest.fixture
+def demo_alone():
+    """The demo has one folder: tests of it wait for each other, whichever processes share out the tests."""
+    with (Path(os.environ["PREFECT_HOME"]) / "demo-alone").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class CommandWorld(World):

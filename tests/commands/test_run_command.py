@@ -225,7 +225,7 @@ def test_two_runs_at_once_do_not_pay_twice(
     assert practice.totals()["requests"] == 100
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("prefect_server", "demo_alone")
 def test_the_demo_labels_the_ten_documents(labelmill):
     """The demo's ten documents come out with the labels a reader would give them."""
     done = labelmill("demo")

@@ -132,6 +132,7 @@ def test_a_comparison_fits(house, columns):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("demo_alone")
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_the_demo_fits(house, columns):
     """Its table has every text and label whole."""
