@@ -12,7 +12,8 @@ from commands.run import ending_in_a_sentence, read_job
 from commands.terminal import print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.pipeline.forecast import Forecast, Limit, forecast
-from labelmill.report.formatting import counted, price_words, usd
+from labelmill.plural import counted
+from labelmill.report.formatting import price_words, usd
 
 
 def check_job_file(

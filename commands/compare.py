@@ -7,10 +7,11 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
-from commands.terminal import console, print_json, shown
+from commands.terminal import console, output, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
 from labelmill.compare.record import Comparison
@@ -29,13 +30,11 @@ from labelmill.report.comparison import (
     strategies_table,
     total_sentence,
 )
-from labelmill.report.formatting import STATUS_WORDS
-from labelmill.report.progress_bar import progress_bar
+from labelmill.report.formatting import STATUS_WORDS, visible
+from labelmill.report.progress_bar import CHECKING, progress_bar
 from labelmill.store.folder import COMPARISON, OutputFolder
 
 MOST_AT_ONCE = 1000
-_WIDTH_OF_A_FILE = 180
-"""Columns for a table that goes into a file or a pipe, where nothing is cut off."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,17 @@ def compare_job(  # noqa: PLR0913  (an option each)
     """Compare ways to ask for a job file's labels; returns the exit code."""
     with ending_in_a_sentence():
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
-        job = read_job(path, max_cost_usd, model_base_url)
-        refuse_without_live_lane(job)
-        answering_endpoint(job, model_base_url)  # before Prefect is waited for
+        with progress_bar(console, CHECKING):
+            job = read_job(path, max_cost_usd, model_base_url)
+            refuse_without_live_lane(job)
+            answering_endpoint(job, model_base_url)  # before Prefect is waited for
         if not _agreed(job, wanted, yes=yes):
-            console.print("nothing was asked")
+            console.print("Nothing was asked.")
             return EXIT_OTHER
         comparison = compare(job, wanted)
     if as_json:
         print_json(comparison.model_dump_json(indent=2))
-    show(comparison, console if as_json else Console(highlight=False))
+    show(comparison, output(as_json=as_json))
     return exit_code_of(comparison)
 
 
@@ -106,21 +106,20 @@ def compare(job: LabelJob, wanted: Wanted) -> Comparison:
 
 def show(comparison: Comparison, where: Console) -> None:
     """Print a comparison's table."""
-    if not where.is_terminal:
-        where = Console(file=where.file, highlight=False, width=_WIDTH_OF_A_FILE)
     where.print(
         f"\n[bold]{shown(comparison.job.name)}[/], strategies compared: {STATUS_WORDS[comparison.status]}  "
-        f"[dim]{comparison.run_id}[/]"
+        f"[dim]{comparison.run_id}[/]",
+        soft_wrap=True,
     )
     for notice in notices(comparison):
-        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=not where.is_terminal)
+        where.print(f"[yellow]{shown(notice)}[/]", soft_wrap=True)
     where.print(strategies_table(comparison))
     record = OutputFolder.of(comparison.job).run(comparison.run_id) / COMPARISON
     where.print(
-        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run does not ask for them again.\n"
-        f"record  {shown(str(record))}",
+        f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run won't ask for them again.",
         soft_wrap=True,
     )
+    where.print(Text(f"record  {visible(str(record))}"), soft_wrap=True)
 
 
 def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
@@ -131,7 +130,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
     """
     endpoint = endpoint_of(job.model, wanted.model_base_url)
     files, template = source_files(job.source.path), read_template(job.source.text)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, progress_bar(console, "choosing texts"):
         drawn = draw_sample(SourceDigests(files, template, Path(folder)), wanted.rows)
     if drawn.is_empty():
         raise JobRefused([Mistake("source.path", "no row has a text, so there is nothing to compare")])
@@ -145,7 +144,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and console.is_terminal):
         raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
-    return typer.confirm("Go on?", err=True)
+    return typer.confirm("Continue?", err=True)
 
 
 def _show_estimate(estimate: Estimate, sentence: str) -> None:

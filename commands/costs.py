@@ -7,24 +7,21 @@ from typing import Any
 
 import polars as pl
 from dotenv import find_dotenv, load_dotenv
-from rich.console import Console
 
+from commands.invocation import command
 from commands.run import EXIT_OTHER, refuse
 from commands.terminal import console as stderr
-from commands.terminal import print_json, shown
+from commands.terminal import output, print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.table import address_of
-from labelmill.report.history import PRACTICE_NOTE, history_view
+from labelmill.report.history import PRACTICE_NOTE, HistoryView
 from labelmill.run.history import RunFacts, batches_out, history_of, read_runs, read_work, scan_history
 from labelmill.run.repricing import TodaysPrices, reprice
 from labelmill.run.wording import keys_in_all_wordings
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, faults_named, read_again
-
-_WIDTH_OF_A_FILE = 180
-"""Columns for a table that goes into a file or a pipe, where nothing is cut off."""
 
 
 def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
@@ -42,13 +39,11 @@ def show_costs(path: Path, *, as_json: bool, repriced: bool) -> int:
     if as_json:
         print_json(json.dumps(history, indent=2, ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    where = output()
     if history["paid"]:
-        console.print(history_view(f"{job.name}: paid work", history["paid"]))
+        where.print(HistoryView(f"{job.name}: paid work", history["paid"]))
     if history["practice"]:
-        console.print(history_view(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
+        where.print(HistoryView(f"{job.name}: practice ({PRACTICE_NOTE})", history["practice"]))
     return 0
 
 
@@ -72,7 +67,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
         if history[kind]:
             history[kind]["out"] = batches_out(folder, practice=kind != "paid")
     if not (history["paid"] or history["practice"]):
-        sentence = f"there are no runs in {str(folder.path)!r} yet; `labelmill run {where}` makes the first"
+        sentence = f"there are no runs in {str(folder.path)!r} yet; `{command('run', where)}` makes the first"
         raise JobRefused([Mistake(f"{where}, output.path", sentence)])
     return history
 

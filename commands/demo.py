@@ -4,17 +4,18 @@ import shutil
 from pathlib import Path
 
 import polars as pl
-from rich.table import Table
 
 from commands.deploy import with_absolute_paths
 from commands.invocation import command
 from commands.prefect_setup import PROJECT
-from commands.run import ending_in_a_sentence, exit_code_of, label, show
-from commands.terminal import console, shown
+from commands.run import ending_in_a_sentence, exit_code_of, label
+from commands.summary import show
+from commands.terminal import output
 from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of_file
 from labelmill.job.model import LabelJob
+from labelmill.report.tables import FittingTable
 from labelmill.store.folder import OutputFolder
 
 JOB_FILE = PROJECT / "deployments" / "demo.toml"
@@ -25,23 +26,27 @@ def run_demo() -> int:
     with ending_in_a_sentence():
         job = demo_job()
         _start_afresh(OutputFolder.of(job))
-        console.print(
-            "Labeling the sample; without a server of yours Prefect starts one first, which takes a while."
-        )
         record = label(job)
     rows = pl.read_parquet(OutputFolder.of(job).labeled / "*.parquet")
-    table = Table(title="what was labeled")
-    for column in ("text", "label", "label_status"):
-        table.add_column(column)
-    for row in rows.select("text", "label", "label_status").iter_rows():
-        table.add_row(*(shown(str(value)) for value in row))
-    console.print(table)
-    show(record)
-    console.print(
-        f"\nThat was the job {_shown(JOB_FILE)}. Your own data begins with a job too, and this writes one for a Parquet file; "
-        "put your own file and your own labels in their place:\n"
+    columns = ("text", "label", "label_status")
+    where = output()
+    where.print(
+        FittingTable(
+            columns,
+            [tuple(map(str, row)) for row in rows.select(columns).iter_rows()],
+            left=frozenset(columns),
+            prose=frozenset({"text"}),
+            leave_out=("label_status",),
+            more=f"the files in {OutputFolder.of(job).labeled} have all",
+        )
     )
-    console.print(f"    {shown(next_command(job))}\n", soft_wrap=True)
+    show(record, where=where)
+    where.print(
+        f"\nThat was the job {_shown(JOB_FILE)}. Your own data begins with a job too, and this writes one for a Parquet file; "
+        f"put your own file and your own labels in their place:\n  {next_command(job)}",
+        soft_wrap=True,
+        markup=False,
+    )
     return exit_code_of(record)
 
 

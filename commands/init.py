@@ -25,9 +25,9 @@ from labelmill.errors import CannotWrite, JobRefused, Mistake
 from labelmill.job.file import draft_of_text
 from labelmill.job.model import Output, Source
 from labelmill.job.new_file import NewJob, job_name_of, job_text_of, labels_in
+from labelmill.plural import counted
 from labelmill.providers.environment import bypass_proxies
 from labelmill.providers.first_models import FirstModel, first_model
-from labelmill.report.formatting import counted
 
 FIRST_BUDGET_USD = 1.0
 _SHOWN_COLUMNS = 12

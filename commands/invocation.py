@@ -1,21 +1,24 @@
 """The command line as the user has called it: what is printed for the next step works as it stands, from the same folder."""
 
+import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
+NAME = "labelmill"
 _OPTION = "-"
+_PLAIN = str.maketrans("", "", "_-./=:")
 
 
-def command(verb: str, *words: str) -> str:
-    """A command of this program, as it can be typed in a shell: names with spaces are in quotes.
+def command(*words: str, program: str = NAME) -> str:
+    """A command as it can be typed in a shell, here: `.venv/bin/labelmill run "my job.toml"`.
 
     Args:
-        verb: what to do.
-        words: options and files; a file whose name begins with a hyphen goes through `file_word` first.
+        words: what to do, options and files; a file whose name begins with a hyphen goes through `file_word` first.
+        program: this one, or another of the same folder, such as Prefect's.
     """
-    return " ".join([program(), verb, *map(_quoted, words)])
+    return " ".join([_called(program), *map(_quoted, words)])
 
 
 def file_word(path: Path | str) -> str:
@@ -24,26 +27,19 @@ def file_word(path: Path | str) -> str:
     return f"./{name}" if name.startswith(_OPTION) else name
 
 
-def program(argv: list[str] | None = None) -> str:
-    """This program as it was called: by its name where the shell finds it, else by its path, else as a module."""
-    called = (argv or sys.argv)[0]
-    path = Path(called)
-    if path.name == "__main__.py":
-        return f"{_quoted(sys.executable)} -m {_quoted(path.parent.name)}"
-    found = shutil.which(path.name)
-    if found is not None and path.exists() and Path(found).samefile(path):
-        return _quoted(path.name)
-    return _quoted(called)
+def _called(program: str) -> str:
+    """By its name where the shell finds it, else by its path, from here where it is below; by its name where nothing tells."""
+    own = Path(sys.argv[0])
+    path = own.with_name(program)
+    if own.name != NAME or not path.is_file():
+        return program
+    found = shutil.which(program)
+    if found is not None and path.samefile(found):
+        return program
+    near = os.path.relpath(path)
+    return _quoted(str(path.absolute()) if near.startswith(os.pardir) else near)
 
 
 def _quoted(word: str) -> str:
     """A word for a shell; letters of any script need no quotes."""
-    plain = (
-        word.replace("_", "")
-        .replace("-", "")
-        .replace(".", "")
-        .replace("/", "")
-        .replace("=", "")
-        .replace(":", "")
-    )
-    return word if plain.isalnum() else shlex.quote(word)
+    return word if word.translate(_PLAIN).isalnum() else shlex.quote(word)

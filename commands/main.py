@@ -15,6 +15,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Typer's own pages show a flag as one that takes a <bool>.
+    rich_markup_mode=None,
 )
 
 
@@ -131,13 +133,15 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json to standard output.")] = False,
     max_cost_usd: Annotated[
-        float | None, typer.Option(min=0, help="The most this run may cost, in USD.", show_default=False)
+        float | None,
+        typer.Option(metavar="USD", min=0, help="The most this run may cost, in USD.", show_default=False),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask the texts again that failed for good.")
+        bool, typer.Option("--retry-failed", help="Ask again the texts that failed for good.")
     ] = False,
     model_base_url: Annotated[
-        str | None, typer.Option(help="Send this run's requests to another address.", show_default=False)
+        str | None,
+        typer.Option(metavar="URL", help="Send this run's requests to another address.", show_default=False),
     ] = None,
     check_files: Annotated[
         bool,
@@ -147,6 +151,7 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
     ] = False,
 ) -> None:
     """Label what is not labeled yet. Running it again is safe and, with nothing new, free."""
+    _say(f"Reading {job} ...")
     from commands.run import run_job  # noqa: PLC0415  (the help should not wait for Polars and LangChain)
 
     raise typer.Exit(
@@ -164,23 +169,31 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
 @app.command()
 def compare(  # noqa: PLR0913, PLR0917  (an option each)
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
-    rows: Annotated[int, typer.Option(min=1, help="How many distinct texts to ask by each strategy.")] = 100,
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many distinct texts to ask by each strategy.")
+    ] = 100,
     concurrency: Annotated[
-        str, typer.Option(help="How many requests at once chain.batch is tried with.")
+        str, typer.Option(metavar="N,N,...", help="The numbers of requests at once to try chain.batch with.")
     ] = "1,2,5",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,
     max_cost_usd: Annotated[
-        float | None, typer.Option(min=0, help="The most it may cost in all, in USD.", show_default=False)
+        float | None,
+        typer.Option(metavar="USD", min=0, help="The most it may cost in all, in USD.", show_default=False),
     ] = None,
     model_base_url: Annotated[
-        str | None, typer.Option(help="Send the requests to another address.", show_default=False)
+        str | None,
+        typer.Option(metavar="URL", help="Send the requests to another address.", show_default=False),
     ] = None,
     batch_wait_minutes: Annotated[
-        float, typer.Option(min=0, help="How long to wait for the Batch API; 0 leaves the batch lane out.")
+        float,
+        typer.Option(
+            metavar="MINUTES", min=0, help="How long to wait for the Batch API; 0 leaves the batch lane out."
+        ),
     ] = 10.0,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before money is spent.")] = False,
 ) -> None:
-    """Ask the same texts one by one, in batches and as a run does, and show time, cost and agreement side by side."""
+    """Compare ways to ask: time, cost, agreement. The same texts are asked one by one, in batches and as a run does."""
+    _say(f"Reading {job} ...")
     from commands.compare import compare_job  # noqa: PLC0415
 
     raise typer.Exit(
@@ -202,10 +215,10 @@ def costs(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers to standard output.")] = False,
     reprice: Annotated[
-        bool, typer.Option("--reprice", help="Price the tokens of the past again, at today's prices.")
+        bool, typer.Option("--reprice", help="Count past tokens again at today's prices.")
     ] = False,
 ) -> None:
-    """Show what past runs cost, by run, day and month. It asks no provider and changes nothing."""
+    """Show what past runs cost. By run, day and month; no provider is asked, and nothing is changed."""
     from commands.costs import show_costs  # noqa: PLC0415
 
     raise typer.Exit(show_costs(job, as_json=as_json, repriced=reprice))
@@ -216,14 +229,22 @@ def deploy(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     cron: Annotated[
         str,
-        typer.Option(help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *".'),
+        typer.Option(
+            metavar="CRON",
+            help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *".',
+        ),
     ],
-    timezone: Annotated[str, typer.Option(help="The time zone of --cron, such as Asia/Shanghai.")] = "UTC",
+    timezone: Annotated[
+        str, typer.Option(metavar="ZONE", help="The time zone of --cron, such as Asia/Shanghai.")
+    ] = "UTC",
     name: Annotated[
-        str | None, typer.Option(help="The deployment's name; the job's unless given.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The deployment's name; the job's name by default.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Run a job on a schedule, on the server of `labelmill up` or of PREFECT_API_URL."""
+    """Run a job on a schedule. It runs on the server of `labelmill up` or of PREFECT_API_URL."""
     from commands.deploy import deploy_job  # noqa: PLC0415
 
     raise typer.Exit(deploy_job(job, cron=cron, timezone=timezone, name=name))
@@ -231,7 +252,7 @@ def deploy(
 
 @app.command()
 def up() -> None:
-    """Start all that a daily job needs on this machine: Prefect's server, its UI and a worker."""
+    """Start what a daily job needs here. That is Prefect's server, its UI and a worker, on this machine."""
     from commands.up import bring_up  # noqa: PLC0415
 
     raise typer.Exit(bring_up())
@@ -247,10 +268,17 @@ def down() -> None:
 
 @app.command()
 def demo() -> None:
-    """Label the sample in data/ with the practice provider: no key, no cost."""
+    """Label a sample: no key, no cost. The practice provider answers."""
+    _say("Labeling the sample ...")
     from commands.demo import run_demo  # noqa: PLC0415
 
     raise typer.Exit(run_demo())
+
+
+def _say(words: str) -> None:
+    """Say what goes on before the seconds that it takes to import the rest; what can't be seen becomes a space."""
+    line = "".join(letter if letter.isprintable() else " " for letter in words)
+    typer.echo(line, err=True)
 
 
 def main() -> None:

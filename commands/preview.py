@@ -26,8 +26,8 @@ from labelmill.pipeline.preview import (
     plan_preview,
     preview,
 )
+from labelmill.plural import counted
 from labelmill.report.formatting import (
-    counted,
     ending_notice,
     money,
     price_notice,

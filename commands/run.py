@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer
 from dotenv import find_dotenv, load_dotenv
-from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
-from commands.terminal import console, print_json, shown
+from commands.summary import show
+from commands.terminal import console, output, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
@@ -21,11 +21,8 @@ from labelmill.job.model import LabelJob
 from labelmill.pipeline.alerts import alert_without_record, told_by_file
 from labelmill.pipeline.preview import Preview
 from labelmill.providers.environment import bypass_proxies
-from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
-from labelmill.report.progress_bar import progress_bar
-from labelmill.run.optional import OptionalSteps
+from labelmill.report.progress_bar import CHECKING, progress_bar
 from labelmill.run.record import RunRecord
-from labelmill.store.folder import OutputFolder
 
 EXIT_CODES = {
     "completed": 0,
@@ -38,7 +35,6 @@ EXIT_CODES = {
 }
 EXIT_USER = 2
 EXIT_OTHER = 1
-_SHOWN_LABELS = 20
 
 
 def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None) -> LabelJob:
@@ -71,7 +67,7 @@ def ending_in_a_sentence() -> Iterator[None]:
         console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
         raise typer.Exit(EXIT_OTHER) from None
     except KeyboardInterrupt:
-        console.print("stopped before anything was asked")
+        console.print("Stopped before anything was asked.")
         raise typer.Exit(EXIT_OTHER) from None
 
 
@@ -88,14 +84,15 @@ def run_job(  # noqa: PLR0913  (an option each)
     # Who looks at a terminal sees what is wrong; at night nobody does.
     alert = alert_without_record(partial(told_by_file, path), is_seen=console.is_terminal)
     with ending_in_a_sentence(), alert:
-        job = read_job(path, max_cost_usd, model_base_url)
-        if check_files:
-            check_columns(job, str(path))
-        answering_endpoint(job, model_base_url)  # before Prefect is waited for
+        with progress_bar(console, CHECKING):
+            job = read_job(path, max_cost_usd, model_base_url)
+            if check_files:
+                check_columns(job, str(path))
+            answering_endpoint(job, model_base_url)  # before Prefect is waited for
         record = label(job, model_base_url, retry_failed=retry_failed)
     if as_json:
         print_json(record.model_dump_json(indent=2))
-    show(record)
+    show(record, str(path), output(as_json=as_json))
     return exit_code_of(record)
 
 
@@ -129,50 +126,3 @@ def refuse(refused: JobRefused) -> int:
     for mistake in refused.mistakes:
         console.print(f"[bold red]error[/] {shown(str(mistake))}", soft_wrap=True)
     return EXIT_USER
-
-
-def show(record: RunRecord) -> None:
-    """Print a run's summary to the terminal, and at its end what the run could not leave; no trouble with it ends the command."""
-    optional = OptionalSteps()
-    optional.take("the summary", partial(_show_summary, record), None, "shown")
-    for sentence in [*record.omissions, *optional.sentences]:
-        optional.take("the last notices", partial(_say, f"[yellow]{shown(sentence)}.[/]"), None, "shown")
-
-
-def _show_summary(record: RunRecord) -> None:
-    """What comes from outside moves no cursor and opens no link."""
-    console.print(
-        f"\n[bold]{shown(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]"
-    )
-    for notice in notices(record.model_copy(update={"notices": _known_before_the_end(record)})):
-        _say(f"[yellow]{shown(notice)}[/]")
-    facts = Table.grid(padding=(0, 2))
-    for what, value in [*rows_of(record), *bill_of(record)]:
-        facts.add_row(what, shown(value))
-    console.print(facts)
-    if record.labels:
-        shares = Table.grid(padding=(0, 2))
-        labels = list(record.labels.items())
-        for name, count in labels[:_SHOWN_LABELS]:
-            shares.add_row(shown(name), f"{count:,}", percent(count, record.rows_labeled))
-        if more := labels[_SHOWN_LABELS:]:
-            rest = sum(count for _, count in more)
-            shares.add_row(f"and {len(more):,} more", f"{rest:,}", percent(rest, record.rows_labeled))
-        console.print("\n[bold]labels[/]", shares, sep="\n")
-    for kind, count in (record.failures or {}).items():
-        console.print(f"[red]failed[/] {count:,} {shown(kind)}")
-    for whose, often, words in said_of(record):
-        if words not in (record.message or ""):
-            _say(f"{whose}, {often}: {shown(words)}")
-    page = OutputFolder.of(record.job).run(record.run_id) / "report.html"
-    report = f"\nreport  {shown(str(page))}" if page.exists() else ""
-    console.print(f"\nlabels  {shown(record.labeled_path)}{report}", soft_wrap=True)
-
-
-def _known_before_the_end(record: RunRecord) -> list[str]:
-    return [notice for notice in record.notices if notice not in record.omissions]
-
-
-def _say(words: str) -> None:
-    """Print prose: a terminal gets lines that end between words, a file or a pipe one line."""
-    console.print(words, soft_wrap=not console.is_terminal)

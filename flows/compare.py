@@ -10,6 +10,7 @@ from labelmill.compare.record import Comparison
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.compare import compare
+from labelmill.plural import counted
 from tasks.limits import check_shared_limit
 from tasks.log_lines import forward_logs
 from tasks.runner import PrefectRunner
@@ -58,5 +59,6 @@ def compare_strategies(
             )
     except (JobRefused, CannotWrite, OSError) as error:
         return state_without_record(error, job.output.path)
-    message = f"{comparison.rows} texts, {len(comparison.strategies)} strategies. {comparison.message or ''}"
+    strategies = counted(len(comparison.strategies), "strategy", "strategies")
+    message = f"{counted(comparison.rows, 'text')}, {strategies}. {comparison.message or ''}"
     return state_of(comparison.status, comparison, message.strip())

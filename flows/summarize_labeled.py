@@ -10,7 +10,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
 from labelmill.dataset.merge import MANIFEST
-from labelmill.report.formatting import counted, percent, visible
+from labelmill.plural import counted
+from labelmill.report.formatting import percent, visible
 from labelmill.report.markdown import escaped
 
 

@@ -1,6 +1,7 @@
 """Progress as log lines and as a live artifact: now and then, never for one row."""
 
 import contextvars
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ def progress_lines(run: RunContext) -> Iterator[None]:
             now = run.progress.now()
             if time.monotonic() >= next_line:
                 log.info(progress_line(now))
+                if log.isEnabledFor(logging.INFO):
+                    run.progress.told_at = time.monotonic()
                 next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             ring.show(now)
         ring.show(run.progress.now())

@@ -42,6 +42,7 @@ def test_labelmill_knows_nothing_of_prefect():
 
 FLOORS = [
     "errors",
+    "plural",
     "stop",
     "installing",
     "job",

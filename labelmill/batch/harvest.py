@@ -27,7 +27,7 @@ from labelmill.question.failures import FORM_KIND, Failure
 from labelmill.question.judge import Judge, failed_attempt
 from labelmill.question.thinking import refuses_room, was_cut_in_thoughts
 
-NOT_IN_RESULTS = "the batch ended without a word on this text"
+NOT_IN_RESULTS = "the batch ended without a word about this text"
 SEVERAL = 3
 """So many texts are no coincidence."""
 FEWEST_ROWS = 100
@@ -295,12 +295,12 @@ def reason_to_stop(tallies: Sequence[Tally], most_failed_fraction: float, most_i
     """
     if len(tallies) >= 2 and tallies[-1].was_silent and tallies[-2].was_silent:  # noqa: PLR2004
         return (
-            "two batches in a row were completed without a word on any of their texts; "
+            "two batches in a row were completed without a word about any of their texts; "
             "what they may have cost is counted at the worst case, and no third one is sent"
         )
     last = tallies[-most_in_vain:]
     if len(last) == most_in_vain and not any(tally.was_asked for tally in last):
-        return f"the provider has ended {most_in_vain} batches in a row before it had asked a single text"
+        return f"the provider has ended {most_in_vain} batches in a row before asking a single text"
     rows, kinds, words = 0, Counter[str](), dict[str, None]()
     for tally in reversed(tallies):
         rows, kinds, words = rows + tally.rows, kinds + tally.failures, words | dict.fromkeys(tally.words)

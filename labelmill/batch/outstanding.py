@@ -113,7 +113,7 @@ class OutstandingBatches:
                 self.settle(record, "dropped", message="its run ended before it was sent")
             elif record.harvest_part and self.ledger_of(record.task_key).holds(record.harvest_part):
                 # Its answers are in the ledger; only the record does not say so yet.
-                self.settle(record, "harvested", message="harvested by a run that died right after")
+                self.settle(record, "harvested", message="harvested by a run that died right afterwards")
 
     @property
     def mine(self) -> list[BatchRecord]:
@@ -244,7 +244,7 @@ class OutstandingBatches:
             )
         except BatchUnreachable as error:
             # It may have been made: it is looked for before its texts are sent again.
-            log.warning("Whether batch %s was made is not known yet: %s", name, error)
+            log.warning("It is not known yet whether batch %s was created: %s", name, error)
             self.update(self.out[name], message=str(error))
         else:
             self.update(self.out[name], step="sent", batch_id=batch_id, sent_at_utc=datetime.now(UTC))
@@ -257,7 +257,7 @@ class OutstandingBatches:
             elif record.step == "sent" and not record.is_ready:
                 return self._take_state(record, self.client(record).state(record.batch_id or ""))
         except BatchUnreachable as error:
-            log.warning("Batch %s can't be looked at: %s", record.batch_id or record.name, error)
+            log.warning("Batch %s can't be checked: %s", record.batch_id or record.name, error)
         except BatchRefused as error:
             self.refused(record, error)
         return None
@@ -275,7 +275,7 @@ class OutstandingBatches:
         known = {other.batch_id for other in self.out.values() if other.batch_id}
         found = self.client(record).find(record.metadata, since, known)
         if found is not None:
-            log.info("Batch %s was made though nobody noted it; it is found again", found.id)
+            log.info("Batch %s had been created without a record of it, and has been found", found.id)
             sent = found.created_at_utc or since
             self.update(record, step="sent", batch_id=found.id, sent_at_utc=sent, missing_since_utc=None)
         elif record.missing_since_utc is None:
@@ -283,7 +283,7 @@ class OutstandingBatches:
             self.update(record, missing_since_utc=datetime.now(UTC))
         elif datetime.now(UTC) - record.missing_since_utc > timedelta(seconds=UNDER_WAY_SECONDS):
             why = f": {record.message}" if record.message else ""
-            self.settle(record, "dropped", message=f"the provider never made it{why}")
+            self.settle(record, "dropped", message=f"the provider never created it{why}")
 
     def _take_state(self, record: BatchRecord, state: BatchState) -> BatchState | None:
         if state.status is not record.status:
@@ -310,7 +310,7 @@ class OutstandingBatches:
             return
         sentence = (
             f"batch {record.batch_id or record.name} can't be looked at: {error}; if it is gone for good, move "
-            f"{self.folder.record_path(record.name).parent} away, and its texts are asked anew"
+            f"{self.folder.record_path(record.name).parent} away, and its texts are asked again"
         )
         log.error("%s", sentence)
         if self.is_mine(record):
@@ -325,7 +325,7 @@ class OutstandingBatches:
         except (BatchRefused, BatchUnreachable) as error:
             log.warning("Batch %s can't be cancelled: %s", record.batch_id, error)
         else:
-            log.info("Batch %s is asked to stop; what is finished of it is kept", record.batch_id)
+            log.info("Batch %s has been asked to stop; what is finished of it is kept", record.batch_id)
             self.update(record, cancel_asked=True)
 
     def delete_files(self) -> None:

@@ -271,9 +271,7 @@ class BatchSession:
             words = refusal_words(refusal, record.base_url)
             run.stop_signal.stop(RunStopped("failed", f"{words} (in batch {record.name})"))
             return False
-        log.info(
-            "Batch %s was refused for its form and goes out in another: %s", record.name, refusal.message
-        )
+        log.info("Batch %s was refused for its form and is sent in another: %s", record.name, refusal.message)
         return True
 
     def _judge(self, name: str, result: HarvestResult) -> None:
@@ -312,7 +310,9 @@ class BatchSession:
                 self.unsent = None
             return
         if QUEUE_IS_FULL not in codes:
-            self.run.stop_signal.stop(RunStopped("failed", f"the provider took a batch for invalid: {words}"))
+            self.run.stop_signal.stop(
+                RunStopped("failed", f"the provider considers a batch invalid: {words}")
+            )
             return
         waiting = sum(other.estimated_tokens for other in self.outstanding.mine)
         self.queue_tokens = waiting + record.estimated_tokens // 2
@@ -323,7 +323,7 @@ class BatchSession:
     def _was_never_made(self, record: BatchRecord) -> None:
         self._sent_in_vain += 1
         if self._sent_in_vain >= self.run.job.run.max_attempts:
-            words = f"the provider has made none of {self._sent_in_vain} batches: {record.message or 'it did not answer'}"
+            words = f"the provider has created none of {self._sent_in_vain} batches: {record.message or 'it did not answer'}"
             self.run.stop_signal.stop(RunStopped("failed", words))
 
     def _pause(self) -> None:

@@ -15,6 +15,7 @@ from labelmill.dataset.unreadable import faults_in
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Output, Source
+from labelmill.plural import counted
 from labelmill.store.folder import OutputFolder
 
 _NAMED_FILES = 5
@@ -81,12 +82,12 @@ def _nothing_at(listing: SourceListing) -> str:
     if Path(path).is_dir():
         sentence = f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
     elif Path(path).exists():
-        return f"{str(Path(path).absolute())!r} is no regular file"
+        return f"{str(Path(path).absolute())!r} is not a regular file"
     elif any(mark in path for mark in "*?["):
         sentence = f"no file matches {path!r}; looked in {str(root_of(path).absolute())!r}"
     else:
         sentence = f"there is no file or folder {str(Path(path).absolute())!r}"
-    return f"{sentence}; {passed_over}" if passed_over else sentence
+    return f"{sentence}. {passed_over}" if passed_over else sentence
 
 
 def check_columns(job: LabelJob, where: str) -> None:
@@ -102,7 +103,7 @@ def check_columns(job: LabelJob, where: str) -> None:
     mistakes = [
         Mistake(
             f"{where}, source.path",
-            f"{fault.sentence(file.path)}; mend the file or take it out of the source",
+            f"{fault.sentence(file.path)}; fix the file or take it out of the source",
         )
         for file in source_files(job.source.path)
         for fault in faults_in(file.path)
@@ -177,7 +178,7 @@ def _binary_mistakes(columns: Sequence[tuple[SourceFile, str]]) -> list[str]:
             return [f"the column {column!r} of {str(file.path)!r} can't be read ({reason})"]
         if row is not None:
             return [
-                f"the column {column!r} of {str(file.path)!r} is Binary, and row {row:,} of it is not text in UTF-8"
+                f"the column {column!r} of {str(file.path)!r} is Binary, and row {row:,} of it is not UTF-8 text"
             ]
     return []
 
@@ -226,5 +227,4 @@ def first_few(sentences: Sequence[str]) -> list[str]:
     """The first of many sentences of one kind, and how many more there are."""
     shown = list(sentences[:_NAMED_FILES])
     more = len(sentences) - len(shown)
-    files = "file" if more == 1 else "files"
-    return [*shown, f"and {more:,} more {files} like these"] if more else shown
+    return [*shown, f"and {counted(more, 'more file')} like these"] if more else shown

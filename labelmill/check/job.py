@@ -120,7 +120,7 @@ def _address_mistakes(
     if not address:
         told = f", or put it into {provider.base_url_env}" if provider.base_url_env else ""
         sentence = (
-            f"the provider {provider.name!r} has no address for everybody; set base_url to yours, which looks like "
+            f"the provider {provider.name!r} has no one address for all; set base_url to yours, which looks like "
             f"{provider.address_form!r}{told}"
         )
         return [Mistake(f"{draft.where}, model.base_url", sentence)]

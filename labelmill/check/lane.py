@@ -15,7 +15,7 @@ def lane_mistakes(run: Run) -> list[tuple[str, str]]:
 def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:
     if run.lane == "auto" and run.deadline is None:
         sentence = (
-            'the lane "auto" has to know when a run is to be done; add a time of day such as deadline = "08:00", '
+            'the lane "auto" has to know by when a run must be finished; add a time of day such as deadline = "08:00", '
             'or set lane = "batch"'
         )
         return [("run.deadline", sentence)]

@@ -126,5 +126,5 @@ def _in_the_way(folder: OutputFolder, files: Sequence[SourceFile]) -> list[str]:
                 for name in in_the_way
             ]
         elif os.path.lexists(labeled):
-            found.append(f"{str(labeled)!r} is no folder, and labeled files go there; move it away")
+            found.append(f"{str(labeled)!r} is not a folder, and labeled files go there; move it away")
     return found

@@ -10,6 +10,7 @@ from labelmill.compare.batch_lane import sent_by
 from labelmill.compare.estimate import Estimate
 from labelmill.compare.strategies import StrategyReceipt
 from labelmill.errors import RunStopped
+from labelmill.plural import are_counted
 from labelmill.run.context import RunContext
 from labelmill.run.counts import AnswerSeconds, Bill, work_of
 from labelmill.run.record import Record
@@ -113,7 +114,7 @@ def waiting_for_batches(context: RunContext) -> RunStopped | None:
     texts = sum(record.texts for record in out)
     return RunStopped(
         "waiting",
-        f"{texts:,} texts are in a batch that is not back yet; the next run harvests what comes of it",
+        f"{are_counted(texts, 'text')} in a batch that is not back yet; the next run harvests what comes of it",
     )
 
 

@@ -199,7 +199,7 @@ class _Copies:
             return
         self.kept.append(copy)
         self._left_out += [
-            f"the column {column!r} of {name!r} {words}; its failed rows are in failed/ without it"
+            f"The column {column!r} of {name!r} {words}; its failed rows are in failed/ without it"
             for column, words in left_out.items()
         ]
 
@@ -241,7 +241,7 @@ class _Copies:
     def sentences(self) -> list[str]:
         """What was left out; of very much the first."""
         more = len(self._left_out) - _NAMED
-        rest = [f"and {more:,} more columns or files like these are not in failed/"] if more > 0 else []
+        rest = [f"And {more:,} more columns or files like these are not in failed/"] if more > 0 else []
         return [*self._left_out[:_NAMED], *rest]
 
 

@@ -259,7 +259,7 @@ def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
         raise ParquetError(path, "it is empty")
     magic = os.pread(file.fileno(), len(_MAGIC), 0)
     if magic not in {_MAGIC, _ENCRYPTED}:
-        raise ParquetError(path, "it is no Parquet file")
+        raise ParquetError(path, "it is not a Parquet file")
     guessed = min(size, _GUESSED_FOOTER_BYTES)
     ending = os.pread(file.fileno(), guessed, size - guessed)
     footer_bytes = int.from_bytes(ending[-_TAIL_BYTES : -len(_MAGIC)], "little")

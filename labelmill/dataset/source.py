@@ -104,7 +104,7 @@ class PassedOver(Enum):
     HIDDEN = "hidden by a name that begins with . or _"
     OTHER_ENDING = "not named *.parquet"
     FOLDER = "folders, which the pattern doesn't look into"
-    AGAIN = "links to what is in the source already"
+    AGAIN = "links to what is already in the source"
     DANGLING = "links that lead nowhere"
     SPECIAL = "no regular files"
 
@@ -130,7 +130,7 @@ class SourceListing:
         if not self.passed_over:
             return None
         said = (f"{why.value}: {_some_of(names)}" for why, names in self.passed_over.items())
-        return f"not labeled from {self.path!r}: {'; '.join(said)}"
+        return f"Not labeled from {self.path!r}: {'; '.join(said)}"
 
 
 def _some_of(names: Sequence[str]) -> str:

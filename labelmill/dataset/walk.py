@@ -19,7 +19,7 @@ class Kind(Enum):
     FOLDER = "folder"
     DANGLING = "a link that leads nowhere"
     SPECIAL = "a pipe, a socket or a device"
-    AGAIN = "a link to a folder that was gone through already"
+    AGAIN = "a link to a folder that has already been read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ def _secrets_under(name: str, value: Any, place: str) -> list[tuple[str, str]]: 
 
 
 _HELD_KEY = (
-    "a job must not hold a key; take it out, put it into the environment or into .env as OPENAI_API_KEY, "
+    "a job must not hold a key; take it out, put it into the environment or .env as OPENAI_API_KEY, "
     "and name another variable with model.api_key_env"
 )
 

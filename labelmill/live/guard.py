@@ -336,7 +336,7 @@ class RequestGuard:
         if surcharge is None:
             return
         sentence = (
-            f"the provider answers as {surcharge.reported}, which costs {surcharge.factor:.3g} times as much as "
+            f"The provider answers as {surcharge.reported}, which costs {surcharge.factor:.3g} times as much as "
             f"{surcharge.named}; its answers are billed at its own price"
         )
         self.notify(sentence)

@@ -67,6 +67,8 @@ class Progress:
         self._pause = pause
         self._lock = threading.Lock()
         self._now = Snapshot()
+        self.told_at = 0.0
+        """When a log last had a line of it, in monotonic seconds: whoever shows it in lines too need not say the same."""
 
     def now(self) -> Snapshot:
         """Where the run stands."""

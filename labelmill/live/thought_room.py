@@ -118,8 +118,8 @@ class ThoughtRoom:
         if self._now() > less:
             self._room = less
             self._notify(
-                f"the endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of "
-                f"thoughts: it may take {less:,} of them from here on. Give the server a longer context, or set model.max_tokens"
+                f"The endpoint takes no answer of {self._model.name} that is as long as a label and {room:,} tokens of "
+                f"thoughts: from here on it may take {less:,} of them. Give the server a longer context, or set model.max_tokens"
             )
 
     def _wider(self, room: int) -> int:

@@ -111,7 +111,7 @@ class Throttle:
             next_try = max(outage.next_probe_at, paused_until)
             soon = next_try - now <= LONGEST_PROBE_SECONDS
             when = "trying every few seconds" if soon else f"next try at {_time_of_day(next_try - now)}"
-            return f"paused: nothing gets through since {_time_of_day(outage.since - now)}, {when}"
+            return f"paused: nothing has got through since {_time_of_day(outage.since - now)}, {when}"
         if paused_until - now >= PROBE_SECONDS:
             return f"paused until {_time_of_day(paused_until - now)}, as the provider asks"
         return None

@@ -145,7 +145,7 @@ def one_sentence_of_failures(langsmith_queue: QueueClient) -> Iterator[None]:
         its_log.removeFilter(_silent)
         if langsmith_queue.lost:
             log.warning(
-                "LangSmith did not take %d of %d traces of beginnings and ends; the labels are not touched by that",
+                "LangSmith did not accept %d of %d traces of beginnings and ends; the labels are not affected",
                 langsmith_queue.lost,
                 langsmith_queue.taken,
             )

@@ -9,8 +9,9 @@ from labelmill.batch.steps import asks_live
 from labelmill.check.job import check_job
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.alerts import alert_of_run
+from labelmill.plural import counted
 from labelmill.report.findings import Findings, findings_of
-from labelmill.report.formatting import STATUS_WORDS, counted, labeled_words, usd, visible
+from labelmill.report.formatting import STATUS_WORDS, labeled_words, usd, visible
 from labelmill.report.page import Figures, page_figures, report_page
 from labelmill.run.batch_lane import harvest_late, plan_batches, settle_batches
 from labelmill.run.context import RunContext

@@ -391,7 +391,7 @@ def _status_of(said: Any, counts: Mapping[str, int]) -> BatchStatus:
         case "ended":
             return BatchStatus.COMPLETED
         case _:
-            raise ValueError(f"{said!r} is no status of a batch")
+            raise ValueError(f"{said!r} is not a batch status")
 
 
 def row_of(result: Mapping[str, Any]) -> Row:

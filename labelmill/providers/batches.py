@@ -90,7 +90,7 @@ class BatchCalls(ABC, Generic[Connection]):
         """An answer's JSON, by hand: clients hand on what is none as it is."""
         answer = json.loads(self.endpoint.hide_key(content))
         if not isinstance(answer, dict):
-            raise ValueError("the answer is no JSON object")  # noqa: TRY004  (not our caller's mistake)
+            raise ValueError("the answer is not a JSON object")  # noqa: TRY004  (not our caller's mistake)
         return answer
 
     @abstractmethod

@@ -159,7 +159,7 @@ def body_in(content: bytes, content_type: str | None = None) -> object:
     if text.startswith("<") and (kind == "text/html" or _PAGE.search(text, 0, _PAGE_CHARACTERS)):
         return WEB_PAGE
     shown = repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
-    return Failure("bad_response", f"the answer is no JSON: {shown}", may_have_been_paid=True)
+    return Failure("bad_response", f"the answer is not JSON: {shown}", may_have_been_paid=True)
 
 
 def answer_of_stream(body: bytes | str) -> dict[str, Any] | None:
@@ -251,7 +251,7 @@ class _Choice:
         if self._logprobs:
             choice["logprobs"] = {"content": self._logprobs}
         if "finish_reason" not in choice:
-            choice.setdefault("error", unreadable("the stream broke off before the answer's end"))
+            choice.setdefault("error", unreadable("the stream broke off before the end of the answer"))
         return choice
 
 

@@ -175,6 +175,6 @@ def _silence(base_url: str, error: OSError, patience_seconds: float) -> Mistake:
     done = "says nothing" if isinstance(error, TimeoutError) else "closes them without an answer"
     sentence = (
         f"what is there accepts connections and {done} (asked for {patience_seconds:.0f} seconds whether it is a "
-        "practice provider, whose answers must not be taken for a model's); see whether that server is well"
+        "practice provider, whose answers must not be taken for a model's); check that server"
     )
     return Mistake(base_url, sentence)

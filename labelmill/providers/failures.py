@@ -205,7 +205,7 @@ _OF_THE_NETWORK = _NO_ROUTE | _CUT | {errno.ECONNREFUSED, errno.ETIMEDOUT, errno
 _BAD_CERTIFICATES: Mapping[int, str] = {
     9: "is not valid yet; is this machine's clock right?",
     10: "has expired",
-    18: "is signed by itself and not trusted here; {trust}",
+    18: "is self-signed and not trusted here; {trust}",
     19: "is signed by an authority that is not trusted here; {trust}",
     20: "is signed by an authority that is not trusted here; {trust}",
     21: "is signed by an authority that is not trusted here; {trust}",
@@ -468,7 +468,7 @@ def _peer_words(causes: list[BaseException], names: frozenset[str], route: _Rout
     is_protocol = "RemoteProtocolError" in names
     sentences = (
         (errno.ECONNREFUSED in numbers, f"nothing answers at {peer}: connection refused"),
-        (numbers & _NO_ROUTE, f"there is no way from this machine to {peer}{_told(_reason(numbers))}"),
+        (numbers & _NO_ROUTE, f"there is no route from this machine to {peer}{_told(_reason(numbers))}"),
         (numbers & {errno.EACCES, errno.EPERM}, f"this machine does not allow a connection to {peer}"),
         ("ConnectTimeout" in names, f"{peer} did not accept the connection in time"),
         ("PoolTimeout" in names, "no connection became free in time"),

@@ -335,7 +335,7 @@ def state_of(batch: BatchObject) -> BatchState:
     said = facts.get("state")
     status = _STATUSES.get(said.removeprefix(_STATE_PREFIX)) if isinstance(said, str) else None
     if status is None:
-        raise ValueError(f"{said!r} is no state of a batch")
+        raise ValueError(f"{said!r} is not a batch state")
     counts = mapping_in(facts.get("batchStats"))
     total, completed, failed = (
         count_in(counts.get(f"{name}Count")) for name in ("request", "successfulRequest", "failedRequest")

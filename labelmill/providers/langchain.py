@@ -50,7 +50,7 @@ class LangChainChat:
             (generation,) = self.model._generate(payload).generations  # noqa: SLF001  (what every LangChain model has to have)
             message = generation.message
             if not isinstance(message, AIMessage):
-                return Reply(Failure("bad_response", "the answer is no message of a model"))
+                return Reply(Failure("bad_response", "the answer is not a model's message"))
             answer = answer_of(message, self._hide_key)
         except Exception as error:  # noqa: BLE001  (something was sent, and may have been paid)
             sent = Sent(texts=tuple(message.text for message in payload))

@@ -159,7 +159,7 @@ def _class_of(name: str) -> type[BaseChatModel]:
     if found is None:
         raise ImportError(f"{module} has no {attribute}")
     if not (isinstance(found, type) and issubclass(found, BaseChatModel)):
-        raise ImportError(f"{attribute} is no chat model of LangChain")  # noqa: TRY004  (one error for its caller)
+        raise ImportError(f"{attribute} is not a LangChain chat model")  # noqa: TRY004  (one error for its caller)
     return found
 
 

@@ -106,7 +106,7 @@ def _values_in(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tupl
 def _problem_in_json(path: tuple[str, ...], value: Any) -> str | None:
     """Why a value can't be sent as JSON; None where it can. What stands within it is seen to by itself."""
     if len(path) > _MOST_DEPTH:
-        return f"it stands more than {_MOST_DEPTH} tables deep; take it out"
+        return f"it is nested more than {_MOST_DEPTH} tables deep; take it out"
     if isinstance(value, float) and not math.isfinite(value):
         return f"found {value}, and JSON has no such number"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _MOST_INTEGER:
@@ -166,7 +166,7 @@ def _in_environment(variable: str, environment: Mapping[str, str]) -> str:
 def header_mistakes(model: Model, own: Mapping[str, str]) -> Found:
     """What is wrong with a job's own headers, as (place, sentence). `own` are those that the provider's requests carry."""
     reserved = dict(own_headers()) | {
-        name.casefold(): OwnField("Labelmill sets it with the provider's own word; take it out")
+        name.casefold(): OwnField("Labelmill sets it itself, by the provider's own name for it; take it out")
         for name in own
         if name.casefold() not in own_headers()
     }
@@ -174,11 +174,14 @@ def header_mistakes(model: Model, own: Mapping[str, str]) -> Found:
     for name, value in model.headers.items():
         place, key = f"model.headers.{name}", name.casefold()
         if not _HEADER_NAME.fullmatch(name):
-            yield "model.headers", f"{_shown(name)} is no header's name; expected letters, digits and hyphens"
+            yield (
+                "model.headers",
+                f"{_shown(name)} is not a valid header name; expected letters, digits and hyphens",
+            )
         elif key in reserved:
             yield place, reserved[key].why
         elif key in seen:
-            yield place, f"it is there as {seen[key]!r} already: case doesn't count in headers; take one out"
+            yield place, f"it is already there as {seen[key]!r}: case doesn't matter in headers; take one out"
         elif secret_header(value) is None and not _HEADER_VALUE.fullmatch(value):
             yield (
                 place,

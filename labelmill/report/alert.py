@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from labelmill.alert.message import Message
-from labelmill.report.formatting import STATUS_WORDS, counted, labeled_words, usd, visible
+from labelmill.plural import counted
+from labelmill.report.formatting import STATUS_WORDS, labeled_words, usd, visible
 from labelmill.run.record import RunRecord
 
 TROUBLE = ("failed", "budget_reached", "too_many_failures", "files_unreadable")

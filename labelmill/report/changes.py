@@ -6,7 +6,11 @@ from labelmill.report.formatting import MESSAGE_CELLS, count, shortened, usd
 from labelmill.run.record import RunRecord
 
 LIMITS_NOTE = "Spent includes the most that requests without a token count may have cost; the cost of a run leaves them out."
+MOST_LABELS = 100
+"""Labels that a report tells one by one."""
 _TEXT_CELLS = 120
+_SAMPLE_CELLS = 80
+"""So that a text of a label stands on one line of the page."""
 
 
 def limits_of(findings: Findings) -> list[tuple[str, str, str, str]]:
@@ -60,6 +64,29 @@ def examples_of(findings: Findings) -> list[tuple[str, str, str]]:
     ]
 
 
+SAMPLE_COLUMNS = ("label", "text")
+
+
+def samples_table(record: RunRecord, findings: Findings) -> list[tuple[str, str]]:
+    """A few texts of each label, as (label, beginning of the text), the largest labels first; a label is named once."""
+    return [
+        ("" if index else label, shortened(text, _SAMPLE_CELLS))
+        for label in list(record.labels or {})[:MOST_LABELS]
+        for index, text in enumerate(findings.samples.get(label, ()))
+    ]
+
+
+def label_rows(record: RunRecord) -> list[tuple[str, int]]:
+    """Each label with its rows, those without rows too, the largest first; of very many the largest."""
+    return list((record.labels or {}).items())[:MOST_LABELS]
+
+
+def more_labels(record: RunRecord) -> tuple[int, int]:
+    """How many labels are left out of `label_rows`, and how many rows they have together."""
+    more = list((record.labels or {}).values())[MOST_LABELS:]
+    return len(more), sum(more)
+
+
 def figures_of(record: RunRecord, findings: Findings, *, has_bars: bool = False) -> list[tuple[str, str]]:
     """The charts that a report has something to show in, as (title, SVG).
 
@@ -68,7 +95,7 @@ def figures_of(record: RunRecord, findings: Findings, *, has_bars: bool = False)
     figures = []
     labels = record.labels if any((record.labels or {}).values()) else None
     if labels and findings.last:
-        figures.append(("Labels against the last run", labels_chart(labels, findings.last.labels)))
+        figures.append(("Labels compared with the last run", labels_chart(labels, findings.last.labels)))
     elif labels and not has_bars:
         figures.append(("Labels, by share of the labeled rows", labels_chart(labels)))
     if findings.past:

@@ -3,6 +3,7 @@
 from labelmill.compare.estimate import Amounts, Estimate
 from labelmill.compare.record import Comparison, StrategyFigures
 from labelmill.job.model import Run
+from labelmill.plural import counted
 from labelmill.report.charts import rates_chart
 from labelmill.report.formatting import (
     STATUS_WORDS,
@@ -55,14 +56,31 @@ def strategies_table(comparison: Comparison) -> FittingTable:
         [cells_of(figures) for figures in comparison.strategies],
         left=frozenset({"strategy"}),
         prose=frozenset({"strategy", "failures", "same labels"}),
-        leave_out=("output tokens", "input tokens", "rows/s", "requests", "speed-up"),
+        leave_out=(
+            "output tokens",
+            "input tokens",
+            "rows/s",
+            "requests",
+            "speed-up",
+            "same labels",
+            "failures",
+        ),
+        keep=frozenset({"time", "cost"}),
     )
 
 
 def estimate_table(estimate: Estimate) -> FittingTable:
     """What a comparison will cost, for a terminal; the sum is last."""
     names = frozenset({"strategy"})
-    return FittingTable(ESTIMATE_HEADINGS, estimate_cells_of(estimate), left=names, prose=names)
+    return FittingTable(
+        ESTIMATE_HEADINGS,
+        estimate_cells_of(estimate),
+        left=names,
+        prose=names,
+        leave_out=("at most", "requests"),
+        keep=frozenset({"cost, about", "cost, at most"}),
+        more="the sentence below sums it up",
+    )
 
 
 def _time_words(seconds: float | None) -> str:
@@ -96,14 +114,14 @@ def estimate_cells_of(estimate: Estimate) -> list[tuple[str, ...]]:
     lines: list[tuple[str, Amounts]] = [(part.name, part) for part in estimate.strategies]
     return [
         (name, f"{part.requests:,}", f"{part.max_requests:,}", usd(part.cost_usd), usd(part.max_cost_usd))
-        for name, part in [*lines, ("together", estimate)]
+        for name, part in [*lines, ("total", estimate)]
     ]
 
 
 def estimate_sentence(estimate: Estimate, rows: int, run: Run, *, practice: bool) -> str:
     """What a comparison will send and cost, and which of the job's limits stop it."""
     if estimate.cost_usd is None:
-        cost = "the cost is unknown, since the model's price is; a [price] section makes it known"
+        cost = "the cost is unknown because the model's price is; add a [price] section to the job"
     else:
         cost = f"about {usd(estimate.cost_usd)}, at most {usd(estimate.max_cost_usd)}"
     if practice:
@@ -114,7 +132,7 @@ def estimate_sentence(estimate: Estimate, rows: int, run: Run, *, practice: bool
         if (value := getattr(run, name)) is not None
     ]
     held = f"; it stops at {' and '.join(limits)}" if limits else ""
-    return f"{rows:,} texts, {estimate.requests:,} requests: {cost}{held}"
+    return f"{counted(rows, 'text')}, {counted(estimate.requests, 'request')}: {cost}{held}"
 
 
 def notices(comparison: Comparison) -> list[str]:
@@ -134,8 +152,9 @@ def notices(comparison: Comparison) -> list[str]:
 def total_sentence(comparison: Comparison) -> str:
     """What the whole comparison came to."""
     return (
-        f"{comparison.rows:,} texts by {len(comparison.strategies)} strategies in {duration(comparison.seconds)}: "
-        f"{comparison.requests:,} requests with the warm-up's, {money(comparison.cost_usd, comparison)}"
+        f"{counted(comparison.rows, 'text')} by {counted(len(comparison.strategies), 'strategy', 'strategies')} in "
+        f"{duration(comparison.seconds)}: {counted(comparison.requests, 'request')} with the warm-up's, "
+        f"{money(comparison.cost_usd, comparison)}"
     )
 
 

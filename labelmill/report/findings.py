@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.money.budget import LimitUse, limit_uses
+from labelmill.report.samples import Samples, samples_of
 from labelmill.run.context import RunContext, spent_of_limits
 from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
@@ -68,12 +69,14 @@ class Example:
 class Findings:
     """What a report tells beside the record.
 
-    `past` is the job's earlier runs, the oldest first; None where they could not be read.
+    `past` is the job's earlier runs, the oldest first; None where they could not be read. `samples` are a few texts of each
+    label.
     """
 
     past: tuple[PastRun, ...] | None = ()
     limits: tuple[LimitUse, ...] = ()
     examples: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    samples: Samples = field(default_factory=dict)
     seconds_bins: tuple[tuple[float, int], ...] = ()
 
     @property
@@ -91,6 +94,7 @@ def findings_of(run: RunContext, record: RunRecord, optional: OptionalSteps) -> 
         past=optional.take("the earlier runs", partial(past_runs, run.folder.runs, record), None, "read"),
         limits=optional.take("the limits on cost", partial(_limits_of, run, record), (), "added up"),
         examples=optional.take("the examples of failures", partial(_examples_of, run, record), {}, "read"),
+        samples=optional.take("the sample texts", partial(samples_of, record), {}, "read"),
         seconds_bins=optional.take("the answers' times", partial(_bins_of, run), (), "read"),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labelmill.live.progress import BatchSeen, Snapshot
+from labelmill.plural import are_counted, counted
 from labelmill.run.causes import times
 from labelmill.run.record import BatchFacts, Record, RunRecord
 from labelmill.store.folder import OutputFolder
@@ -18,7 +19,8 @@ _UNSEEN = re.compile(
 """Control characters, switches of direction, lone surrogates, spaces without width; joiners are part of a word."""
 _CENT = Decimal("0.01")
 _SIGNIFICANT_DIGITS = 4
-_BAR_WIDTH = 20
+BAR_CELLS = 20
+"""How long the longest bar of block characters is, where there is room."""
 
 STATUS_WORDS = {
     "running": "running",
@@ -47,9 +49,9 @@ def shortened(text: str, cells: int) -> str:
     return text
 
 
-def bar(count: float, most: float) -> str:
+def bar(count: float, most: float, cells: int = BAR_CELLS) -> str:
     """A bar of block characters; anything above zero shows at least one block."""
-    return "█" * (max(1, round(_BAR_WIDTH * count / most)) if count else 0)
+    return "█" * (max(1, round(cells * count / most)) if count else 0)
 
 
 def usd(amount: float | Decimal | None) -> str:
@@ -106,11 +108,6 @@ def cost_words(cost_usd: float | None, known_usd: float | None) -> str:
     return f"unknown, {usd(known_usd)} or more" if cost_usd is None and known_usd else usd(cost_usd)
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number with what it counts: `1 file`, `1,204 files`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def duration(seconds: float | None) -> str:
     """A length of time: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None:
@@ -133,8 +130,10 @@ def notices(record: RunRecord) -> list[str]:
     said = ending_notice(record)
     said += [f"{notice.rstrip('.')}." for notice in record.notices]
     if record.texts_out and record.status != "waiting":
-        are = "1 text is" if record.texts_out == 1 else f"{record.texts_out:,} texts are"
-        said.append(f"{are} in batches at the provider, which go on. The next run harvests what is done.")
+        are = are_counted(record.texts_out, "text")
+        said.append(
+            f"{are} in batches at the provider, which keep running. The next run harvests what is done."
+        )
     if record.practice and record.rows_labeled:
         said.append(
             "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "
@@ -145,7 +144,7 @@ def notices(record: RunRecord) -> list[str]:
         and Path(record.labeled_path) == OutputFolder.of(record.job).practice_labeled.absolute()
     ):
         said.append(
-            "This rehearsal's labels are in a folder of their own, since labeled/ holds those of a model, and stays as it is."
+            "This rehearsal's labels are in a folder of their own: labeled/ holds those of a model, and stays as it is."
         )
     if record.price is None and record.requests:
         said.append(price_notice(record))
@@ -328,14 +327,14 @@ MESSAGE_CELLS = 160
 
 _ENDED_EARLY = {"expired", "cancelled"}
 _BECAME = {
-    "intended": "not sent; its texts are asked anew",
-    "creating": "nobody has confirmed it; the next run looks for it at the provider",
+    "intended": "not sent; its texts are asked again",
+    "creating": "not confirmed yet; the next run looks for it at the provider",
     "sent": "at the provider; the next run harvests it",
-    "harvesting": "done, and not fetched yet; the next run does so",
+    "harvesting": "done but not fetched yet; the next run fetches it",
     "harvested": "its answers are in the ledger",
     "dropped": "nothing came of it, and nothing was paid",
 }
-_HARVESTED_EARLY = "what was finished of it is in the ledger; the rest was not asked"
+_HARVESTED_EARLY = "what was finished is in the ledger; the rest was not asked"
 
 
 def batches_of(record: RunRecord) -> list[tuple[str, str, str, str]]:

@@ -1,24 +1,26 @@
 """What past runs cost, as a terminal shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
+from rich.text import Text
 
+from labelmill.plural import are_counted, counted
 from labelmill.report.formatting import (
+    BAR_CELLS,
     STATUS_WORDS,
     bar,
     cost_words,
-    counted,
     in_currency,
     percent_of,
     unseen_notice,
     usd,
     visible,
 )
-from labelmill.report.tables import FittingTable
+from labelmill.report.tables import FittingTable, fit_of
 
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
@@ -30,37 +32,53 @@ _LEAVE_OUT = (
     "output tokens",
     "input tokens",
     "requests",
-    "unseen, at most",
+    "unseen cost",
     "saved by batches",
     "per 1,000 labels",
+    "status",
     "labels",
 )
 """Columns that a narrow screen has no room for, what matters least first."""
 ENDINGS = {**STATUS_WORDS, "running": "running, or killed"}
 
 
-def history_view(title: str, history: dict[str, Any]) -> RenderableType:
-    """The history of one kind of work: its runs, days and months, and a chart of the cost per day."""
-    total = history["total"]
-    runs = history["runs"][-RUNS_SHOWN:]
-    earlier = len(history["runs"]) - len(runs)
-    days = history["days"][-DAYS_SHOWN:]
-    earlier_days = len(history["days"]) - len(days)
-    parts: list[RenderableType] = [
-        f"[bold]{escape(visible(title))}[/]",
-        _table("run", "run_id", runs, total, "status", history.get("currency")),
-        *([f"{counted(earlier, 'earlier run')}: in the total and in --json"] if earlier else []),
-        _table("day (UTC)", "day", days, currency=history.get("currency")),
-        *([f"{counted(earlier_days, 'earlier day')}: in the months and in --json"] if earlier_days else []),
-        _table("month (UTC)", "month", history["months"], currency=history.get("currency")),
-        *(
-            f"[yellow]{escape(visible(said))}[/]"
-            for said in [*notices(total), *out_words(history.get("out"))]
-        ),
-        f"[bold]cost per day[/], the last {DAYS_SHOWN} days with work",
-        cost_chart(days),
-    ]
-    return Group(*parts)
+@dataclass(frozen=True)
+class HistoryView:
+    """The history of one kind of work: its runs, days and months, and a chart of the cost per day.
+
+    Its three tables have the same columns, as many as the widest of them has room for.
+    """
+
+    title: str
+    history: Mapping[str, Any]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The tables and the chart, as wide as there is room."""
+        total, room = self.history["total"], options.max_width
+        runs, days = self.history["runs"][-RUNS_SHOWN:], self.history["days"][-DAYS_SHOWN:]
+        earlier = len(self.history["runs"]) - len(runs), len(self.history["days"]) - len(days)
+        currency = self.history.get("currency")
+        tables = [
+            _table("run", "run_id", runs, total, "status", currency),
+            _table("day (UTC)", "day", days, currency=currency),
+            _table("month (UTC)", "month", self.history["months"], currency=currency),
+        ]
+        fit = fit_of(tables, room)
+        by_run, by_day, by_month = (Group(*table.shown(fit, room)) for table in tables)
+        yield Text(visible(self.title), style="bold")
+        yield by_run
+        if earlier[0]:
+            yield Text(f"{counted(earlier[0], 'earlier run')}: in the total and in --json")
+        yield by_day
+        if earlier[1]:
+            yield Text(f"{counted(earlier[1], 'earlier day')}: in the months and in --json")
+        yield by_month
+        if fit.gone:
+            yield Text(fit.words("--json has all"), style="dim")
+        for said in [*notices(total), *out_words(self.history.get("out"))]:
+            yield Text(visible(said), style="yellow")
+        yield Text.assemble(("Cost per day", "bold"), f", the last {counted(DAYS_SHOWN, 'day')} with work")
+        yield cost_chart(days, room)
 
 
 def notices(total: dict[str, Any]) -> list[str]:
@@ -74,8 +92,8 @@ def notices(total: dict[str, Any]) -> list[str]:
     said += unseen_notice(total["requests_without_usage"], total["unseen_usd"])
     if total["requests_by_batch"]:
         said.append(
-            f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. All of them live "
-            f"would have cost {usd(total['live_cost_usd'])}; saved: {saved_words(total)}."
+            f"{total['requests_by_batch']:,} of {total['requests']:,} requests went through the Batch API. Had all been live, "
+            f"they would have cost {usd(total['live_cost_usd'])}; saved: {saved_words(total)}."
         )
     return said
 
@@ -84,22 +102,26 @@ def out_words(out: dict[str, Any] | None) -> list[str]:
     """What is still at the provider, and in no cost yet; nothing where nothing is."""
     if not out or not out["batches"]:
         return []
-    batches = "a batch" if out["batches"] == 1 else f"{out['batches']:,} batches"
+    batches = "a batch" if out["batches"] == 1 else counted(out["batches"], "batch", "batches")
     at_most = out["at_most_usd"]
     cost = "an unknown cost" if at_most is None else f"a cost of at most {usd(at_most)}"
-    are = "1 text is" if out["texts"] == 1 else f"{out['texts']:,} texts are"
-    return [f"{are} in {batches} at the provider, at {cost}, which counts once harvested."]
+    return [
+        f"{are_counted(out['texts'], 'text')} in {batches} at the provider, at {cost}, which will count once they are harvested."
+    ]
 
 
-def cost_chart(days: Iterable[dict[str, Any]]) -> Table:
-    """A bar of block characters per day; a day of unknown cost shows the bar of what is known of it."""
+def cost_chart(days: Iterable[dict[str, Any]], room: int) -> Table:
+    """A bar of block characters per day, shorter where there is little room; a day of unknown cost shows the bar of what is known of it."""
     days = list(days)
     most = max((day["cost_known_usd"] for day in days), default=0)
+    words = [cost_words(day["cost_usd"], day["cost_known_usd"]) for day in days]
+    beside = max((len(day["day"]) + len(cost) for day, cost in zip(days, words, strict=True)), default=0)
     chart = Table.grid(padding=(0, 2))
-    for day in days:
-        chart.add_row(
-            day["day"], bar(day["cost_known_usd"], most), cost_words(day["cost_usd"], day["cost_known_usd"])
-        )
+    for _ in range(3):
+        chart.add_column(no_wrap=True, overflow="fold")
+    for day, cost in zip(days, words, strict=True):
+        cells = bar(day["cost_known_usd"], most, max(1, min(BAR_CELLS, room - beside - 4)))
+        chart.add_row(day["day"], cells, cost)
     return chart
 
 
@@ -158,10 +180,12 @@ def _table(  # noqa: PLR0913, PLR0917  (a table is where it all comes together)
     counts = ["texts", "labels", "requests", "input tokens", "cached", "output tokens"]
     counts += ["of these thoughts"] if has_thoughts else []
     return FittingTable(
-        [*names, *counts, *costs, *saved, "per 1,000 labels", "unseen, at most"],
+        [*names, *counts, *costs, *saved, "per 1,000 labels", "unseen cost"],
         [cells(row, row[key], *([ending_words(row["kind"], row[status])] if status else [])) for row in rows],
         footers=cells(total, "total", *([""] if status else [])) if total else (),
         left=frozenset(names),
-        prose=frozenset(["status", *costs, *saved]),
+        prose=frozenset(["status", *saved]),
         leave_out=_LEAVE_OUT,
+        keep=frozenset(["texts", *costs]),
+        same_as={"labels": "texts", "requests": "texts", "output tokens": "texts"},
     )

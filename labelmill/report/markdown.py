@@ -12,12 +12,15 @@ import polars as pl
 from labelmill.question.failures import POLICY_OF_KIND
 from labelmill.report.changes import (
     LIMITS_NOTE,
+    MOST_LABELS,
+    SAMPLE_COLUMNS,
     changes_of,
     examples_of,
     figures_of,
     gone_labels,
     label_change,
     limits_of,
+    samples_table,
 )
 from labelmill.report.findings import Findings, PastRun
 from labelmill.report.formatting import (
@@ -43,7 +46,6 @@ _BLOCKS = re.compile(r"^(?:(?P<code> )(?= {3})|(?P<lead> *)(?P<mark>[-=]|\d{1,9}
 """What makes a list, a rule or code of a text that nothing stands before."""
 _APART = "<!-- -->"
 """Keeps an address from becoming a link: Prefect's pages look for addresses after escapes are gone."""
-_MOST_LABELS = 100
 _LABEL_COLUMNS = ("label", "rows", "share", "since the last run")
 _FAILURE_COLUMNS = ("kind", "rows", "share of the rows with a text", "policy", "for example")
 _COST_COUNTS = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
@@ -85,6 +87,9 @@ def cost_report(record: RunRecord, findings: Findings = NOTHING_MORE) -> str:
         parts += ["## Batches", table(BATCH_COLUMNS, escape_all(batches_of(record)), numbers=False)]
     if record.labels:
         parts += ["## Labels", label_distribution(record, findings.last)]
+    if findings.samples:
+        samples = table(SAMPLE_COLUMNS, escape_all(samples_table(record, findings)), numbers=False)
+        parts += ["### Some texts of each label", samples]
     parts += ["## Since the last run", *_changes(record, findings)]
     for words, svg in figures_of(record, findings):
         parts += [f"## {words}", image(words, svg)]
@@ -104,7 +109,7 @@ def label_distribution(record: RunRecord, last: PastRun | None = None) -> str:
 
     Of very many labels the largest are shown, and how many more there are.
     """
-    return table(_LABEL_COLUMNS, _label_rows(record, last, _MOST_LABELS))
+    return table(_LABEL_COLUMNS, _label_rows(record, last, MOST_LABELS))
 
 
 def _label_rows(record: RunRecord, last: PastRun | None, most: int) -> list[tuple[str, ...]]:
@@ -133,7 +138,7 @@ def _changes(record: RunRecord, findings: Findings) -> list[str]:
     compared = table(("", "last run", "this run", "change"), changes_of(record, last))
     when = f"Compared with run `{last.run_id}`" if re.fullmatch(r"[\w-]+", last.run_id) else "Compared"
     gone = gone_labels(record, last)
-    named = [escaped(label) for label in gone[:_MOST_LABELS]]
+    named = [escaped(label) for label in gone[:MOST_LABELS]]
     more = f" and {len(gone) - len(named):,} more" if len(gone) > len(named) else ""
     words = f" No longer there: {', '.join(named)}{more}." if gone else ""
     return [f"{when} of {last.started_at_utc:%Y-%m-%d %H:%M} UTC.{words}", compared]

@@ -28,6 +28,7 @@ from labelmill.errors import RunStopped
 from labelmill.job.model import Run
 from labelmill.live.progress import BatchSeen
 from labelmill.money.prices import surcharge_of
+from labelmill.plural import are_counted, counted
 from labelmill.providers.table import provider_of
 from labelmill.run.context import RunContext
 from labelmill.run.publication import files_to_plan
@@ -168,8 +169,9 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
     in_batches = sum(record.texts for record in out)
     context.progress.go_on("sending", texts + in_batches)
     show_batches(context)
-    waiting = f"; {in_batches:,} are in {len(out)} batches" if out else ""
-    log.info("%s texts to send%s", f"{texts:,}", waiting)
+    batches = counted(len(out), "batch", "batches")
+    waiting = f"; {are_counted(in_batches, 'text')} in {batches}" if out else ""
+    log.info("%s to send%s", counted(texts, "text"), waiting)
 
 
 def send(context: RunContext) -> None:
@@ -206,7 +208,8 @@ def harvest(context: RunContext, name: str) -> None:
         raise
     labeled = _count(context, result, is_mine=is_mine)
     show_batches(context)
-    log.info("Batch %s: %s labels of %s answers", name, f"{labeled:,}", f"{len(result.outcomes):,}")
+    answers = counted(len(result.outcomes), "answer")
+    log.info("Batch %s: %s from %s", name, counted(labeled, "label"), answers)
 
 
 def _count(context: RunContext, result: HarvestResult, *, is_mine: bool) -> int:

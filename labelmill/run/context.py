@@ -103,8 +103,8 @@ class RunContext:
         self.mean_text_tokens = mean
         each = instructions_tokens(self.job)
         meanings = description_tokens(self.job)
-        described = f", {meanings:,.0f} of them what the labels mean" if meanings else ""
-        log.info("About %s input tokens a text%s", f"{each + mean:,.0f}", described)
+        described = f", {meanings:,.0f} of them for what the labels mean" if meanings else ""
+        log.info("About %s input tokens per text%s", f"{each + mean:,.0f}", described)
 
     def notice_task_change(self, pending: Path, lane: Lane) -> None:
         """Say what has changed since the output's last run, and what it costs to ask the pending texts anew, before any is."""

@@ -12,6 +12,7 @@ import polars as pl
 
 from labelmill.dataset.plan import Plan, chunks_of, rows_per_chunk_of, write_pending, write_tried
 from labelmill.errors import RunStopped
+from labelmill.plural import counted
 from labelmill.run.batch_lane import digests_out
 from labelmill.run.classify import classify_chunk
 from labelmill.run.context import RunContext
@@ -112,5 +113,6 @@ def cut_into_chunks(context: RunContext, path: Path, texts: int, after: Plan | N
     rows_per_chunk = rows_per_chunk_of(texts, settings.max_concurrency, settings.rows_per_chunk)
     first_chunk = context.take_numbers(math.ceil(texts / rows_per_chunk))
     plan = Plan(path, texts, chunks_of(texts, rows_per_chunk, first_chunk), first_chunk)
-    log.info("%s texts to ask%s, in %s chunks", f"{texts:,}", " again" if after else "", len(plan.chunks))
+    again, chunks = " again" if after else "", counted(len(plan.chunks), "chunk")
+    log.info("%s to ask%s, in %s", counted(texts, "text"), again, chunks)
     return plan

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -129,9 +130,16 @@ def sentences_of(omissions: list[Omission]) -> list[str]:
         if omission.thing not in things:
             things.append(omission.thing)
     return [
-        f"{', '.join(f'{_listed(things)} could not be {done}' for done, things in by_done.items())}: {reason}"
+        _capitalized(
+            f"{', '.join(f'{_listed(things)} could not be {done}' for done, things in by_done.items())}: {reason}"
+        )
         for reason, by_done in reasons.items()
     ]
+
+
+def _capitalized(sentence: str) -> str:
+    """A sentence with a capital letter, unless it begins with the name of a file."""
+    return re.sub(r"^the\b", "The", sentence)
 
 
 def _listed(things: list[str]) -> str:

@@ -13,6 +13,7 @@ from labelmill.batch.record import BatchRecord
 from labelmill.errors import RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Currency, Price
+from labelmill.plural import are_counted, counted
 from labelmill.question.tokens import description_tokens_of
 from labelmill.run.causes import Causes, Said, causes_sentence
 from labelmill.run.context import RunContext
@@ -259,22 +260,23 @@ def _ending_of(
     if stopped is not None and not (stopped.reason == "cancelled" and rows.total and not rows.pending):
         return stopped.reason, stopped.message  # type: ignore[return-value]  # reasons are statuses
     if too_many_failed(rows, max_failed_fraction):
-        whole = f"{rows.with_text:,} rows" + (" with a text" if rows.empty else "")
+        whole = counted(rows.with_text, "row") + (" with a text" if rows.empty else "")
         return "too_many_failures", (
             f"{rows.failed:,} of {whole} failed ({rows.failed / rows.with_text:.1%}), more than max_failed_fraction = "
             f"{max_failed_fraction}"
         )
     if out:
         texts = sum(batch.texts for batch in out)
-        batches = "1 batch" if len(out) == 1 else f"{len(out)} batches"
-        are = "1 text is" if texts == 1 else f"{texts:,} texts are"
+        batches = counted(len(out), "batch", "batches")
         return (
             "waiting",
-            f"{are} in {batches} at the provider; the next run harvests what is done and goes on",
+            f"{are_counted(texts, 'text')} in {batches} at the provider; the next run harvests what is done and goes on",
         )
     if rows.pending:
-        pending = "1 row" if rows.pending == 1 else f"{rows.pending:,} rows"
-        return "waiting", f"{pending} could not be sent yet; the next run goes on from there"
+        return (
+            "waiting",
+            f"{counted(rows.pending, 'row')} could not be sent yet; the next run goes on from there",
+        )
     return "completed", None
 
 
@@ -286,13 +288,13 @@ def _unreadable_words(unreadable: Sequence[UnreadableFile], *, is_published: boo
         for one in unreadable[:_NAMED_FILES]
     ]
     more = len(unreadable) - len(named)
-    files = "1 file" if len(unreadable) == 1 else f"{len(unreadable):,} files"
+    files = counted(len(unreadable), "file")
     was, it = ("was", "it") if len(unreadable) == 1 else ("were", "them")
     rest = f" and {more:,} more" if more else ""
     others = "; all others are published" if is_published else ""
     return (
         f"{files} can't be read and {was} left out: {', '.join(named)}{rest}{others}; "
-        f"mend {it} or take {it} out of the source, and run it again"
+        f"fix {it} or take {it} out of the source, and run it again"
     )
 
 

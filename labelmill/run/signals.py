@@ -33,7 +33,7 @@ def draining_signals(stop_signal: StopSignal, say: Callable[[str], None]) -> Ite
         name = signal.Signals(number).name
         stop_signal.stop(RunStopped("cancelled", f"stopped by {name}"))
         say(
-            f"{name}: finishing what is in flight, then publishing. Once more ends at once; nothing paid is lost."
+            f"{name}: finishing what is in flight, then publishing. A second one ends the run at once; nothing paid for is lost."
         )
 
     with _handled(drain, signal.SIGINT, signal.SIGTERM):

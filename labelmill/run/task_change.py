@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
+from labelmill.plural import counted
 from labelmill.providers.table import are_one_endpoint
 from labelmill.question.prompt import DEFAULT_WORDINGS, in_wording, version_of
 from labelmill.question.task_key import IGNORED_FIELDS, former_task_key_of, task_key_of
@@ -49,7 +50,7 @@ class TaskChange:
         more = len(self.changes) - _SHOWN_CHANGES
         also = f"; and {more} more" if more > 0 else ""
         cost = "at an unknown cost" if self.cost_usd is None else f"for about ${self.cost_usd:.4f}"
-        texts = "1 text that has a label" if self.texts == 1 else f"{self.texts:,} texts that have a label"
+        texts = counted(self.texts, "text that has a label", "texts that have a label")
         return f"What is asked has changed since the last run ({shown}{also}): {texts} will be asked again, {cost}"
 
 
@@ -185,7 +186,7 @@ def _label_changes(past: Mapping[str, str], now: Mapping[str, str]) -> Iterator[
             yield f"labels {word}: {', '.join(sorted(names))}"
     described = [name for name in now if name in past and past[name] != now[name]]
     if described:
-        yield f"described otherwise: {', '.join(described)}"
+        yield f"descriptions changed: {', '.join(described)}"
     if [name for name in now if name in past] != [name for name in past if name in now]:
         yield "the order of the labels"
 

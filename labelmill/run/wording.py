@@ -14,6 +14,7 @@ from labelmill.batch.record import BatchFolder
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
+from labelmill.plural import counted
 from labelmill.question.prompt import DEFAULT_WORDINGS, NEWEST_WORDING, in_wording
 from labelmill.question.task_key import former_task_key_of, task_key_of
 from labelmill.question.tokens import instructions_tokens
@@ -141,10 +142,10 @@ def shorter_wording_notice(job: LabelJob, ledger: Ledger, price: Price | None) -
         return None
     cost = _cost_of(list(means), saved, price)
     about = "at an unknown cost" if cost is None else f"for about ${cost * texts:.4f}"
-    are = "1 text that has a label" if texts == 1 else f"{texts:,} texts that have a label"
+    are = counted(texts, "text that has a label", "texts that have a label")
     was, now = job.prompt.wording, newest.prompt.wording
     return (
-        f"New texts are asked in wording {was}, as those before them. Wording {now} takes about {saved} fewer input tokens a "
+        f"New texts are asked in wording {was}, like those before them. Wording {now} takes about {saved} fewer input tokens per "
         f"text; with wording = {now} under [prompt] the {are} would be asked again, {about}"
     )
 

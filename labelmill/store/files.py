@@ -163,7 +163,7 @@ def fault_of_parquet(path: Path) -> str | None:
             return "it is empty"
         begin, end = os.pread(handle.fileno(), 4, 0), os.pread(handle.fileno(), 8, max(0, size - 8))
     if begin != _PARQUET:
-        return "it is no Parquet file"
+        return "it is not a Parquet file"
     footer_bytes = int.from_bytes(end[:4], "little")
     if end[4:] != _PARQUET or size < len(_PARQUET) + footer_bytes + len(end):
         return "it was cut off"

@@ -1,5 +1,6 @@
 """What the tests of whole runs against small servers share."""
 
+import fcntl
 import json
 import os
 import pty
@@ -31,6 +32,35 @@ def _preloaded():
     preloaded.close()
 
 
+def in_terminal(words, columns, folder, environment):
+    """Run a command in a terminal of so many columns; returns its exit code and the lines it leaves there."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (50, columns))
+    # The processes that share out the tests have variables that say how wide another terminal is.
+    known = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
+    with subprocess.Popen(
+        words,
+        cwd=folder,
+        env={**known, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    ) as running:
+        os.close(its)
+        with os.fdopen(ours, "rb") as shown:
+            printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
+    return running.returncode, [line.rstrip() for line in lines]
+
+
+@pytest.fixture
+def demo_alone():
+    """The demo has one folder: tests of it wait for each other, whichever processes share out the tests."""
+    with (Path(os.environ["PREFECT_HOME"]) / "demo-alone").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class CommandWorld(World):
     """A world whose runs are commands too, each in a process of its own."""
 
@@ -52,21 +82,9 @@ class CommandWorld(World):
 
     def terminal(self, server, *arguments, environment=(), **sections):
         """Run `labelmill run` in a terminal of 80 columns; returns its exit code and the lines it leaves there."""
-        ours, its = pty.openpty()
-        termios.tcsetwinsize(its, (50, 80))
-        with subprocess.Popen(
-            self._words(server, *arguments, **sections),
-            cwd=self.folder,
-            env={**self._environment(environment), "TERM": "xterm"},
-            stdin=subprocess.DEVNULL,
-            stdout=its,
-            stderr=its,
-        ) as running:
-            os.close(its)
-            with os.fdopen(ours, "rb") as shown:
-                printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
-        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
-        return running.returncode, [line.rstrip() for line in lines]
+        return in_terminal(
+            self._words(server, *arguments, **sections), 80, self.folder, self._environment(environment)
+        )
 
     def _words(self, server, *arguments, **sections):
         path = _job_file(self.folder, self.job(**sections))

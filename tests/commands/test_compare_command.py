@@ -152,7 +152,8 @@ def test_the_table_and_what_it_will_cost(labelmill, job_file, ready):
     lines = done.stdout.splitlines()
     for name in ("sequential", "batch, 3 at once", "chunks, up to 32 at once"):
         (line,) = [line for line in lines if line.startswith(f"│ {name} ")]
-        assert len(line.split("│")) == 12
+        assert len(line.split("│")) == 11
+    assert "1 column left out: failures (nothing in it); --json has all" in done.stdout
     assert "100.0% of 10" in done.stdout
     assert "Nothing was paid" in done.stdout
     told = done.stderr.index("10 texts, 31 requests: about $")
@@ -227,7 +228,7 @@ def test_in_a_terminal_a_person_is_asked(
         env=environment,
     ) as running:
         os.close(theirs)
-        shown = read_until(ours, "Go on?")
+        shown = read_until(ours, "Continue?")
         assert "2 texts, 7 requests: about $" in shown
         assert scripted.bodies == []
         os.write(ours, f"{answer}\n".encode())

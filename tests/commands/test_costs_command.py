@@ -141,7 +141,7 @@ def test_what_the_batch_lane_saved_is_shown(job_file):
     assert "saved by batches" in shown
     assert "$0.075 (25.0%)" in shown
     assert (
-        "1 of 2 requests went through the Batch API. All of them live would have cost $0.30; saved: $0.075 (25.0%)."
+        "1 of 2 requests went through the Batch API. Had all been live, they would have cost $0.30; saved: $0.075 (25.0%)."
         in shown
     )
     (run,) = json.loads(_costs(job_file, "--json", "--reprice").stdout)["paid"]["runs"]

@@ -1,6 +1,5 @@
 """`labelmill run` and `labelmill demo` as a user has them: a subprocess, its exit code and what it prints."""
 
-import io
 import json
 import os
 import re
@@ -15,13 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from rich.console import Console
 
 import commands.demo
-import commands.run
 from labelmill.errors import CannotWrite, JobRefused, Mistake
 from labelmill.job.file import draft_of_file
-from labelmill.run.record import RunRecord
 from practice import PracticeSettings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -118,7 +114,8 @@ def test_mistakes_are_sentences_and_cost_nothing(labelmill, job_file, write_text
     done = labelmill("run", job_file(text="txet", more='[run]\nlane = "bach"\nspeed = 3'))
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 3
+    assert lines[0].startswith("Reading ")
+    assert len(lines) == 1 + 3
     assert "did you mean 'text'?" in done.stderr
     assert "unknown field" in done.stderr
     assert "found 'bach'" in done.stderr
@@ -230,7 +227,7 @@ def test_two_runs_at_once_do_not_pay_twice(
     assert practice.totals()["requests"] == 100
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("prefect_server", "demo_alone")
 def test_the_demo_labels_both_languages(labelmill):
     """The demo's ten documents in Chinese and ten in English come out with the labels a reader would give them."""
     done = labelmill("demo")
@@ -259,8 +256,8 @@ def test_the_demo_labels_both_languages(labelmill):
         "The concert sold out within an hour": "entertainment",
     }
     for text, name in rows.items():
-        assert text in done.stderr
-        assert name in done.stderr
+        assert text in done.stdout
+        assert name in done.stdout
 
 
 def test_the_demo_ends_on_a_command_that_works_as_printed(monkeypatch, tmp_path):
@@ -278,7 +275,7 @@ def test_the_demo_ends_on_a_command_that_works_as_printed(monkeypatch, tmp_path)
     [
         (JobRefused([Mistake("labels", "is missing")]), 2, "error labels is missing"),
         (CannotWrite("out can't be written"), 1, "error out can't be written"),
-        (KeyboardInterrupt(), 1, "stopped before anything was asked"),
+        (KeyboardInterrupt(), 1, "Stopped before anything was asked"),
     ],
     ids=["refused", "unwritable", "interrupted"],
 )
@@ -300,77 +297,6 @@ def test_help_lists_the_verbs(labelmill):
     assert "--max-cost-usd" in labelmill("run", "--help").stdout
 
 
-@pytest.fixture
-def shown(monkeypatch, job_of):
-    """What `show` prints of a record to a terminal of 80 columns, without its colours."""
-
-    def show_record(**fields):
-        out = io.StringIO()
-        console = Console(file=out, width=80, force_terminal=True, color_system=None, highlight=False)
-        monkeypatch.setattr(commands.run, "console", console)
-        job = job_of(labels=dict.fromkeys(fields.get("labels", {"sport": 1, "money": 0}), ""))
-        commands.run.show(RunRecord.model_validate(RECORD | {"job": job} | fields))
-        return out.getvalue()
-
-    return show_record
-
-
-RECORD = {
-    "run_id": "20260301-120000-ab12",
-    "status": "completed",
-    "message": None,
-    "practice": False,
-    "task_key": "0123456789abcdef",
-    **{f"rows_{name}": 1 for name in ("total", "labeled", "reused", "failed", "pending")},
-    **dict.fromkeys(("texts_asked", "requests", "input_tokens", "cached_input_tokens", "output_tokens"), 1),
-    "requests_without_usage": 0,
-    "cost_usd": 0.5,
-    "unseen_usd": 0.0,
-    "price": None,
-    "seconds": 1.0,
-    "labels": {"sport": 1, "money": 0},
-    "failures": {},
-    "started_at_utc": "2026-03-01T12:00:00Z",
-    "finished_at_utc": "2026-03-01T12:00:01Z",
-    "labeled_path": "/out/labeled",
-    "failed_path": None,
-}
-
-
-def test_what_could_not_be_left_is_said_at_the_end(shown):
-    """After the numbers and the paths, once; a report that isn't there is not pointed to."""
-    omission = "the report could not be written: No space left on device"
-    printed = " ".join(shown(notices=["the prompt has changed", omission], omissions=[omission]).split())
-    assert printed.endswith(f"labels /out/labeled {omission}.")
-    assert (printed.count(omission), printed.count("the prompt has changed.")) == (1, 1)
-
-
-def test_a_summary_that_can_not_be_shown_ends_no_command(shown, monkeypatch):
-    """The run is over and paid; what could not be shown is a sentence."""
-
-    def broken(_):
-        raise TypeError("no")
-
-    monkeypatch.setattr(commands.run, "bill_of", broken)
-    assert "the summary could not be shown: TypeError: no." in shown()
-
-
-def test_files_that_were_left_out_are_in_the_summary(shown):
-    """With their rows, of which no share is taken."""
-    file = {"path": "/in/b.parquet", "column": "text", "reason": "no UTF-8", "rows": 2}
-    printed = shown(
-        status="files_unreadable",
-        rows_total=3,
-        rows_unreadable=2,
-        unreadable_files=[file],
-        rows_failed=0,
-        rows_pending=0,
-    )
-    assert "some files can't be read" in printed
-    assert "1 (100.0% of the readable rows)" in printed
-    assert re.search(r"unreadable \(in files left out\) +2", printed)
-
-
 def test_a_file_is_checked_before_anything_is_asked(labelmill, job_file, tmp_path, practice):
     """`--check-files` reads columns that no run needs; without it the file is labeled, and with it refused, for nothing."""
     practice.configure(PracticeSettings())
@@ -382,64 +308,26 @@ def test_a_file_is_checked_before_anything_is_asked(labelmill, job_file, tmp_pat
     job = job_file()
     done = labelmill("run", job, "--check-files", "--model-base-url", practice.base_url)
     assert (done.returncode, practice.totals()["requests"]) == (2, 0)
-    (line,) = done.stderr.strip().splitlines()
+    *_, line = done.stderr.strip().splitlines()
     assert line.startswith(f"error {job}, source.path: the column 'note' of {str(source)!r} can't be read (")
     assert not (tmp_path / "out").exists()
 
 
-def test_prose_is_broken_between_words(shown):
-    """The last sentence holds the provider's words and may be long: no word of it is cut at the terminal's edge."""
-    words = [f"word{number:03}" for number in range(120)]
-    printed = shown(status="failed", message=" ".join(words))
-    lines = printed.splitlines()
-    assert [word for line in lines for word in line.split() if word.startswith("word")] == [
-        *words[:-1],
-        f"{words[-1]}.",
-    ]
-    assert all(len(line.rstrip()) <= 80 for line in lines[:-2])
-
-
-def test_what_a_provider_says_moves_no_cursor(shown):
-    """Nothing from outside reaches a terminal as an escape sequence, a bell or mark-up, nor turns its line around."""
-    evil = "\x1b]0;pwned\x07\x1b[2J\u202e[bold]x[/bold]\r"
-    printed = shown(
-        status="failed",
-        message=evil,
-        labels={evil: 1, "money": 0},
-        failures={evil: 1},
-        provider_messages=[{"count": 2, "text": f"2 {evil}"}],
-        wrong_answers=[{"count": 1, "text": f"3 {evil}"}],
-        labeled_path=evil,
-    )
-    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(printed)
-    assert printed.count("[bold]x[/bold]") == 6
-
-
-def test_labels_beyond_the_first_are_said_to_be_there(shown):
-    """Of thirty labels twenty are shown, zeros included, and how many more there are with how many rows."""
-    labels = {f"label {number:02}": max(0, 24 - number) for number in range(30)}
-    printed = shown(labels=labels, rows_labeled=sum(labels.values()))
-    assert "label 19" in printed
-    assert "label 20" not in printed
-    assert re.search(r"and 10 more +10 +3\.3%", printed)
-    assert re.search(r"money +0 +0\.0%", shown())
-
-
-def test_causes_are_printed_below_the_failures_of_a_run_that_completed(shown):
-    """Where they are not in the last sentence already."""
-    said = {
-        "provider_messages": [{"count": 180, "text": "500: oops"}],
-        "wrong_answers": [{"count": 1, "text": "not one of the labels: 'maybe'"}],
-    }
-    printed = shown(failures={"off_label": 1}, **said)
-    assert "provider, 180 times: 500: oops" in printed
-    assert "wrong answer, once: not one of the labels: 'maybe'" in printed
-    told = shown(status="failed", message='oops. Why: "500: oops" (180 times)', **said)
-    assert told.count("500: oops") == 1
-
-
-def test_rows_without_a_text_are_not_red(shown):
-    """They stand among the rows and in no line of what failed."""
-    printed = shown(rows_total=3, rows_empty=1, rows_failed=0, rows_pending=1)
-    assert re.search(r"empty \(no text\) +1 ", printed)
-    assert "failed " not in printed.split("labels", 1)[1]
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_off_a_terminal_a_run_says_how_far_it_is(labelmill, job_file, write_texts):
+    """From its first line on, in lines of their own, on standard error; the summary is on standard output, without a text."""
+    write_texts([f"足球比赛 {number}" for number in range(13)])
+    slow = "[run]\nmax_concurrency = 1\n[practice]\nlatency_seconds = 1.0"
+    job = job_file(more=slow)
+    done = labelmill("run", job)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stderr.splitlines()
+    assert first == f"Reading {job} ..."
+    told = [int(found[1]) for line in lines if (found := re.search(r"labeling: (\d+) of 13 texts", line))]
+    assert told == sorted(told)
+    assert len(set(told)) >= 3
+    assert not re.search(r"[\r\x1b]", done.stderr + done.stdout)
+    assert re.search(r"^体育 +13 +100\.0%$", done.stdout, re.MULTILINE)
+    assert "足球比赛" not in done.stdout
+    assert re.search(rf"^  \S+ run {re.escape(str(job))}$", done.stdout, re.MULTILINE)

@@ -23,7 +23,7 @@ from rich.console import Console
 from commands.terminal import print_json, shown
 from labelmill.errors import JobRefused, Mistake
 from labelmill.report import progress_bar
-from labelmill.report.history import history_view
+from labelmill.report.history import HistoryView
 from tasks.log_lines import forward_logs
 from tasks.states import state_of, state_without_record
 
@@ -145,7 +145,7 @@ def test_the_history_gives_no_orders():
     run = defaultdict(float, run_id=f"run{ORDERS}", kind="run", status=f"odd{ORDERS}")
     total = defaultdict(float)
     history = {"total": total, "runs": [run], "days": [], "months": []}
-    assert not OBEYED.search(_printed(history_view(f"job{ORDERS}", history)))
+    assert not OBEYED.search(_printed(HistoryView(f"job{ORDERS}", history)))
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gbk"])

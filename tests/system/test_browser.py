@@ -219,7 +219,7 @@ def test_the_report_shows_what_happened(page, run, pictures):
     ):
         cell = page.get_by_role("cell", name=what, exact=True).first
         expect(cell.locator("xpath=following-sibling::td[1]")).to_have_text(value)
-    for words in ("Labels against the last run", "Cost of the last 2 runs", "Time to an answer"):
+    for words in ("Labels compared with the last run", "Cost of the last 2 runs", "Time to an answer"):
         image = page.get_by_role("img", name=words)
         expect(image).to_be_visible()
         assert image.evaluate("image => image.complete && image.naturalWidth") > 0, words

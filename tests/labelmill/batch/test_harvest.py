@@ -477,7 +477,7 @@ UNASKED = tally(was_asked=False)
         ([SILENT, tally(9)], None),
         ([SILENT, SILENT], "two batches in a row"),
         ([UNASKED] * 2, None),
-        ([UNASKED] * 3, "ended 3 batches in a row before it had asked"),
+        ([UNASKED] * 3, "ended 3 batches in a row before asking"),
         ([UNASKED, tally(1), UNASKED, UNASKED], None),
         ([], None),
     ],

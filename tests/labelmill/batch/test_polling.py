@@ -107,7 +107,7 @@ def test_a_batch_that_was_never_made_is_dropped_once_no_request_can_be_under_way
     monkeypatch.setattr("labelmill.batch.outstanding.UNDER_WAY_SECONDS", 0.0)
     record = looked(outstanding, lost.name)
     assert record.step == "dropped"
-    assert "never made it: " in record.message
+    assert "never created it: " in record.message
     assert not outstanding.out
     assert outstanding.run.budget.left_usd == Decimal("0.1")
     assert outstanding.run.stop_signal.stopped is None
@@ -154,7 +154,7 @@ def test_a_batch_that_the_provider_takes_for_invalid_is_dropped_with_its_words(o
 
 
 def test_a_practice_batch_that_is_forgotten_is_dropped(practice, outstanding, sent):
-    """Practice forgets what it is told to; nothing was paid, and its texts are asked anew."""
+    """Practice forgets what it is told to; nothing was paid, and its texts are asked again."""
     name = sent().name
     practice.reset()
     assert looked(outstanding, name).step == "dropped"

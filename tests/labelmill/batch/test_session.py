@@ -398,7 +398,7 @@ def test_a_provider_that_makes_no_batch_is_given_up_after_max_attempts(
         assert session.unsent_texts() is None
     stopped = session.run.stop_signal.stopped
     assert stopped.reason == "failed"
-    assert "has made none of 2 batches: 500" in stopped.message
+    assert "has created none of 2 batches: 500" in stopped.message
 
 
 def test_looks_are_counted_until_something_changes(session_of, job_of, plan, practice):

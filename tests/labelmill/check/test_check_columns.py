@@ -35,7 +35,7 @@ def test_every_column_that_can_not_be_read_is_named_at_once(job_of, tmp_path):
     assert len(found) == 3
     for (begin, where), (sentence, place) in zip(named, found, strict=True):
         assert (sentence.startswith(begin), place) == (True, where)
-        assert sentence.endswith("; mend the file or take it out of the source")
+        assert sentence.endswith("; fix the file or take it out of the source")
 
 
 def test_a_source_without_faults_passes(job_of, write_texts):

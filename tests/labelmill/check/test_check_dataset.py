@@ -64,15 +64,17 @@ def test_nothing_but_what_is_passed_over(tmp_path):
     looked = f"no file matches '{tmp_path}/*.parquet'; looked in '{tmp_path}'"
     passed_over = "folders, which the pattern doesn't look into: 1 ('a.parquet')"
     ((_, sentence),) = _source(tmp_path / "*.parquet")
-    assert sentence == f"{looked}; not labeled from '{tmp_path}/*.parquet': {passed_over}"
+    assert sentence == f"{looked}. Not labeled from '{tmp_path}/*.parquet': {passed_over}"
     ((_, sentence),) = _source(tmp_path)
-    assert sentence.startswith(f"there is no *.parquet file in the folder '{tmp_path}'; not labeled from ")
+    assert sentence.startswith(f"there is no *.parquet file in the folder '{tmp_path}'. Not labeled from ")
 
 
 def test_a_pipe_is_no_source(tmp_path):
     """What is neither file nor folder is said to be so."""
     os.mkfifo(tmp_path / "x.parquet")
-    assert _source(tmp_path / "x.parquet") == [("source.path", f"'{tmp_path}/x.parquet' is no regular file")]
+    assert _source(tmp_path / "x.parquet") == [
+        ("source.path", f"'{tmp_path}/x.parquet' is not a regular file")
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
@@ -107,7 +109,7 @@ def test_files_that_are_not_parquet_are_named(folder):
     found = _source(folder)
     assert [place for place, _ in found] == ["source.path"] * 4
     for name in contents:
-        why = {"empty": "it is empty", "text": "it is no Parquet file"}.get(name, "it was cut off")
+        why = {"empty": "it is empty", "text": "it is not a Parquet file"}.get(name, "it was cut off")
         said = f"'{folder}/{name}.parquet' can't be labeled: {why}"
         assert sum(sentence.startswith(said) for _, sentence in found) == 1
     assert not any("good.parquet" in sentence for _, sentence in found)
@@ -256,7 +258,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
     assert _source(tmp_path, "x") == [
         (
             "source.text",
-            f"the column 'x' of '{tmp_path}/00.parquet' is Binary, and row 3 of it is not text in UTF-8",
+            f"the column 'x' of '{tmp_path}/00.parquet' is Binary, and row 3 of it is not UTF-8 text",
         )
     ]
 

@@ -48,7 +48,7 @@ def test_a_lane_that_can_be_kept_is_no_mistake(job_file, settings):
 def test_the_lane_auto_needs_a_deadline(job_file, mistakes_in):
     """Without one it would not know when to stop waiting."""
     assert mistakes_in(job_file(more=run_of(lane="auto"))) == {
-        "run.deadline": 'the lane "auto" has to know when a run is to be done; add a time of day such as '
+        "run.deadline": 'the lane "auto" has to know by when a run must be finished; add a time of day such as '
         'deadline = "08:00", or set lane = "batch"'
     }
 

@@ -224,7 +224,7 @@ def test_a_file_in_the_place_of_labeled(folder):
     assert _output(folder.parent / "out", folder) == [
         (
             "output.path",
-            f"'{folder.parent}/out/labeled' is no folder, and labeled files go there; move it away",
+            f"'{folder.parent}/out/labeled' is not a folder, and labeled files go there; move it away",
         )
     ]
 

@@ -33,31 +33,31 @@ def test_a_price_that_can_be_counted_by_is_no_mistake(price):
 @pytest.mark.parametrize(
     ("price", "found"),
     [
-        ({}, {"price": "there is nothing in it"}),
+        ({}, {"price": "it is empty"}),
         (
             {"input_usd_per_mtok": 1},
-            {"price.output_usd_per_mtok": "input_usd_per_mtok is there, and this is missing"},
+            {"price.output_usd_per_mtok": "input_usd_per_mtok is set, but this is missing"},
         ),
         (
             {"output_per_mtok": 1, **RATE},
-            {"price.input_per_mtok": "output_per_mtok is there, and this is missing"},
+            {"price.input_per_mtok": "output_per_mtok is set, but this is missing"},
         ),
         (IN_CNY, {"price.currency": "which currency are these prices in?"}),
         (
             {**IN_CNY, "currency": "CNY"},
-            {"price.usd_rate": "currency is there", "price.usd_rate_date": "currency is there"},
+            {"price.usd_rate": "currency is set", "price.usd_rate_date": "currency is set"},
         ),
         (
             {"usd_rate": 7.12},
-            {"price.currency": "usd_rate is there", "price.usd_rate_date": "usd_rate is there"},
+            {"price.currency": "usd_rate is set", "price.usd_rate_date": "usd_rate is set"},
         ),
-        ({**IN_USD, **IN_CNY, **RATE}, {"price.input_per_mtok": "input_usd_per_mtok tells a price already"}),
-        ({**IN_USD, "model": "gpt-4o"}, {"price.model": "input_usd_per_mtok tells the price"}),
+        ({**IN_USD, **IN_CNY, **RATE}, {"price.input_per_mtok": "input_usd_per_mtok already gives a price"}),
+        ({**IN_USD, "model": "gpt-4o"}, {"price.model": "input_usd_per_mtok gives the price"}),
         (
             {**RATE, "usd_rate_date": "2026-12-24"},
-            {"price.usd_rate_date": "found 2026-12-24, which is yet to come"},
+            {"price.usd_rate_date": "found 2026-12-24, which is in the future"},
         ),
-        ({**RATE, "currency": "USD"}, {"price.currency": "the bill is in USD anyhow"}),
+        ({**RATE, "currency": "USD"}, {"price.currency": "the bill is in USD anyway"}),
     ],
 )
 def test_a_price_that_is_told_by_half_or_twice_is_a_mistake(price, found):

@@ -85,4 +85,4 @@ def test_what_it_will_cost_is_one_sentence(job_of):
     assert "stops" not in unknown
     lines = estimate_cells_of(estimate)
     assert {len(line) for line in lines} == {len(ESTIMATE_HEADINGS)}
-    assert lines[-1][:3] == ("together", "7", str(1 + 2 + 2 + 14))
+    assert lines[-1][:3] == ("total", "7", str(1 + 2 + 2 + 14))

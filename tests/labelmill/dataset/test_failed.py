@@ -313,7 +313,7 @@ def test_a_column_that_can_not_be_read_is_left_out(write, target):
         ("x", 1, "an old note"),
     ]
     (sentence,) = written.sentences
-    assert sentence.startswith(f"the column 'note' of {str(broken.path)!r} can't be read (")
+    assert sentence.startswith(f"The column 'note' of {str(broken.path)!r} can't be read (")
     assert sentence.endswith("its failed rows are in failed/ without it")
 
 
@@ -341,7 +341,7 @@ def test_of_many_faults_the_first_are_named(write, target):
         file.path.unlink()
     written = write_failed([FailedRows(file, rows_of([0])) for file in files], target)
     assert (written.paths, written.rows, len(written.sentences)) == ((), 0, 6)
-    assert written.sentences[5].startswith("and 4 more")
+    assert written.sentences[5].startswith("And 4 more")
 
 
 def test_where_nothing_failed_there_is_no_file(write, target):
@@ -424,4 +424,4 @@ def test_dotted_and_equal_prefixed_names_are_columns_of_their_own(write, target)
     assert pq.read_table(written.paths[0]).select(["text", "a"]).to_pylist() == [
         {"text": "x", "a": {"b": 1, "c": [1, 2]}}
     ]
-    assert "the column 'a.b'" in written.sentences[0]
+    assert "The column 'a.b'" in written.sentences[0]

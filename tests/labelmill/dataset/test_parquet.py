@@ -674,7 +674,7 @@ def _declare_large(path):
     ("write", "reason"),
     [
         (lambda path: path.write_bytes(b""), "it is empty"),
-        (lambda path: path.write_bytes(b"id,text\n1,a\n"), "it is no Parquet file"),
+        (lambda path: path.write_bytes(b"id,text\n1,a\n"), "it is not a Parquet file"),
         (_cut, "it was cut off: it does not end as a Parquet file does"),
         (_damage, "its footer is damaged (it says that there are 2 rows, and 1 in its row groups)"),
         (_misname, "its footer is damaged (a column's name is not UTF-8)"),

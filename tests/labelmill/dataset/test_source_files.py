@@ -178,7 +178,7 @@ def test_a_folder_that_is_named_like_a_file_is_a_folder(touch):
     listing = list_source(str(folder / "*.parquet"))
     assert [str(file.relative) for file in listing.files] == ["b.parquet"]
     assert listing.notice() == (
-        f"not labeled from '{folder}/*.parquet': folders, which the pattern doesn't look into: 1 ('spark.parquet')"
+        f"Not labeled from '{folder}/*.parquet': folders, which the pattern doesn't look into: 1 ('spark.parquet')"
     )
 
 
@@ -230,12 +230,12 @@ def test_what_was_passed_over_is_said_in_one_sentence(touch):
     listing = list_source(str(folder))
     assert [str(file.relative) for file in listing.files] == ["a.parquet"]
     assert listing.notice() == (
-        f"not labeled from '{folder}': hidden by a name that begins with . or _: 1,001 ('_old/0.parquet', "
+        f"Not labeled from '{folder}': hidden by a name that begins with . or _: 1,001 ('_old/0.parquet', "
         "'_old/1.parquet', '_old/10.parquet' and 998 more); not named *.parquet: 2 ('b.pq', 'c.parquet.gz'); "
         "links that lead nowhere: 1 ('gone.parquet')"
     )
     assert list_source(str(folder / "*.parquet")).notice() == (
-        f"not labeled from '{folder}/*.parquet': links that lead nowhere: 1 ('gone.parquet')"
+        f"Not labeled from '{folder}/*.parquet': links that lead nowhere: 1 ('gone.parquet')"
     )
     assert list_source(str(folder / "a.parquet")).notice() is None
 

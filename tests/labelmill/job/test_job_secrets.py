@@ -16,9 +16,7 @@ KEYS = {
     "header": "Bearer 0123456789abcdef0123456789abcdef",
     "in an address": "https://user:hunter2hunter2@example.com/v1",
 }
-SENTENCE = (
-    "a job must not hold a key; take it out, put it into the environment or into .env as OPENAI_API_KEY, "
-)
+SENTENCE = "a job must not hold a key; take it out, put it into the environment or .env as OPENAI_API_KEY, "
 
 
 def _refusal_of(path):

@@ -162,7 +162,7 @@ def test_an_outage_is_seen_told_and_over_with_the_first_answer(clock, caplog):
     assert throttle.is_out
     assert throttle.pause() is None  # it may be over in a moment
     clock.now += 2.5
-    assert "paused: nothing gets through since " in throttle.pause()
+    assert "paused: nothing has got through since " in throttle.pause()
     assert throttle.pause().endswith(", trying every few seconds")
     with caplog.at_level(logging.INFO, logger="labelmill.live.throttle"):
         fail(throttle, REFUSED)

@@ -193,7 +193,7 @@ def test_answers_of_a_dearer_model_are_said_and_stop_a_budget(run_at, provider, 
     write_texts(TEXTS)
     provider.result_of = lambda text, time: answered(model="gpt-4o") if time > 1 or text != TEXTS[0] else None
     record = run_at(run={"max_cost_usd": limit, "patience_minutes": 0})
-    assert any("the provider answers as gpt-4o" in notice for notice in record.notices)
+    assert any("The provider answers as gpt-4o" in notice for notice in record.notices)
     assert record.cost_usd > len(TEXTS[1:]) * 50 * 0.075e-6 * 10
     assert (record.status, len(provider.batches)) == (
         ("completed", 2) if limit is None else ("budget_reached", 1)

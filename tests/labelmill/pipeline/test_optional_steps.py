@@ -156,8 +156,8 @@ def test_the_report_says_what_is_missing(run_broken, tmp_path, caplog):
     page = (tmp_path / "out" / "runs" / record.run_id / "report.html").read_text()
     costs, past, labels = record.omissions
     assert costs == "costs.parquet could not be written: No space left on device"
-    assert past == "the earlier runs could not be read: ValueError: no"
-    assert labels == "the labels could not be shown: TypeError: unsupported operand"
+    assert past == "The earlier runs could not be read: ValueError: no"
+    assert labels == "The labels could not be shown: TypeError: unsupported operand"
     assert f"{costs}." in page
     assert f"{past}." in page
     warned = [line.message for line in caplog.records if line.levelno == logging.WARNING]
@@ -214,7 +214,7 @@ def test_a_comparison_that_can_not_be_shown_is_kept(practice, job_of, write_text
     comparison = compare(
         job_of(), practice.base_url, rows=4, concurrency=[2], batch_wait_minutes=0, runner=Broken(job_of())
     )
-    assert comparison.omissions == ["the comparison could not be shown: TypeError: no"]
+    assert comparison.omissions == ["The comparison could not be shown: TypeError: no"]
     written = json.loads((tmp_path / "out" / "runs" / comparison.run_id / "compare.json").read_bytes())
     assert (written["status"], written["omissions"]) == ("completed", comparison.omissions)
     assert f"{comparison.omissions[0]}." in notices(comparison)

@@ -257,7 +257,7 @@ def test_an_endpoint_that_takes_no_such_room_is_asked_with_less(world, server_of
     world.assert_labels(60)
     assert record.status == "completed"
     assert len(record.notices) == 2
-    assert "the endpoint takes no answer of Qwen/Qwen3-8B that is as long" in record.notices[1]
+    assert "The endpoint takes no answer of Qwen/Qwen3-8B that is as long" in record.notices[1]
 
 
 def test_a_room_that_was_refused_is_not_tried_again(world):
@@ -345,7 +345,7 @@ def test_both_a_room_and_a_name_that_are_refused_are_found_out_once(world):
         assert server.refusals <= 4
         assert server.requests <= 60 + 4 * 3
     assert (record.rows_labeled, record.failures) == (60, {})
-    assert "the endpoint takes no answer of gpt-5-mini that is as long" in record.notices[1]
+    assert "The endpoint takes no answer of gpt-5-mini that is as long" in record.notices[1]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_all_other_files_are_labeled_and_published(source, run, tmp_path, lane):
     assert (file.path, file.column, file.rows) == (str(tmp_path / "source" / "b.parquet"), "text", 2)
     assert record.message == (
         f"1 file can't be read and was left out: the column 'text' of {file.path!r} ({file.reason}); all others are published; "
-        "mend it or take it out of the source, and run it again"
+        "fix it or take it out of the source, and run it again"
     )
     assert sorted(path.name for path in (tmp_path / "out" / "labeled").iterdir()) == [
         "a.parquet",

@@ -85,7 +85,7 @@ def test_a_run_says_once_what_it_passed_over(practice, job_of, write_texts, tmp_
         shutil.copy(tmp_path / "source.parquet", tmp_path / "in" / name)
     record = label(job_of(source={"path": str(tmp_path / "in")}), practice.base_url)
     sentence = (
-        f"not labeled from '{tmp_path}/in': hidden by a name that begins with . or _: 1 ('_old/b.parquet')"
+        f"Not labeled from '{tmp_path}/in': hidden by a name that begins with . or _: 1 ('_old/b.parquet')"
     )
     assert (record.rows_total, record.notices) == (len(TEXTS), [sentence])
     assert [said.message for said in caplog.records].count(sentence) == 1

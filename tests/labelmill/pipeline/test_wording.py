@@ -53,7 +53,9 @@ def test_an_output_of_the_version_before_is_labeled_at_no_cost_and_goes_on_in_it
     assert (practice.totals()["requests"], again.requests, again.rows_labeled) == (0, 0, len(TEXTS))
     assert (again.task_key, again.job.prompt.wording) == (first.task_key, 1)
     (notice,) = again.notices
-    assert notice.startswith("New texts are asked in wording 1, as those before them. Wording 2 takes about ")
+    assert notice.startswith(
+        "New texts are asked in wording 1, like those before them. Wording 2 takes about "
+    )
     assert (
         "with wording = 2 under [prompt] the 8 texts that have a label would be asked again, for about $"
         in notice

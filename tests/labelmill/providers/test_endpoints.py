@@ -117,7 +117,7 @@ def test_azure_needs_an_address_and_has_openais_adapter_alone(job_of, write_text
     )
     found = mistakes_of(job)
     assert found["model.base_url"] == (
-        "the provider 'azure' has no address for everybody; set base_url to yours, which looks like "
+        "the provider 'azure' has no one address for all; set base_url to yours, which looks like "
         "'https://NAME.openai.azure.com/openai/v1', or put it into AZURE_OPENAI_ENDPOINT"
     )
     assert found["batch.adapter"].startswith("langasync can't make batches of the provider 'azure'")

@@ -102,13 +102,13 @@ def test_the_workers_environment_may_allow_another_package_by_name():
     [
         ("langchain_nobody_has_this:ChatX", "is not installed"),
         ("langchain_ollama:ChatNobody", "has no ChatNobody"),
-        ("langchain_acme:os", "is no chat model"),
-        ("langchain_acme:loads", "is no chat model"),
+        ("langchain_acme:os", "is not a LangChain chat model"),
+        ("langchain_acme:loads", "is not a LangChain chat model"),
         ("langchain_ollama.nowhere:ChatOllama", "can't be imported"),
     ],
 )
 def test_a_class_that_can_not_be_had_is_a_sentence(name, words):
-    """What isn't installed, isn't there, or is no chat model."""
+    """What isn't installed, isn't there, or is not a LangChain chat model."""
     ((place, sentence),) = class_mistakes(model_of(**{"class": name}))
     assert (place, words in sentence) == ("model.class", True)
 

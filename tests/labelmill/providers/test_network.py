@@ -85,7 +85,7 @@ def test_a_name_that_can_not_be_resolved_is_told(host):
 @pytest.mark.parametrize(
     ("name", "days", "begins", "words"),
     [
-        ("127.0.0.1", 1, -10, "is signed by itself and not trusted here; name a PEM file"),
+        ("127.0.0.1", 1, -10, "is self-signed and not trusted here; name a PEM file"),
         ("127.0.0.1", -1, -10, "has expired"),
         ("127.0.0.1", 10, 5, "is not valid yet"),
         ("10.0.0.1", 1, -10, "is for another address"),
@@ -96,7 +96,7 @@ def test_a_certificate_that_is_not_accepted_is_told_by_what_is_wrong(
 ):
     """Not trusted, expired, not valid yet, another's: each is said, and the request did not leave."""
     path = certificate(name, days, begins)
-    if "signed by itself" not in words:
+    if "self-signed" not in words:
         environment(SSL_CERT_FILE=str(path))
     port = serve_tls(path)
     error = failure(f"https://127.0.0.1:{port}/v1")
@@ -310,9 +310,7 @@ def test_a_certificate_behind_a_proxy_is_the_endpoints(certificate, serve, envir
 
     environment(HTTPS_PROXY=f"http://127.0.0.1:{serve(tunnel)}")
     error = failure(PROXIED)
-    assert connection_words(error).startswith(
-        "TLS: the certificate of models.example:443 is signed by itself"
-    )
+    assert connection_words(error).startswith("TLS: the certificate of models.example:443 is self-signed")
     assert not was_sent(error)
 
 

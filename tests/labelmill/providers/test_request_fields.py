@@ -126,12 +126,12 @@ def test_labelmills_own_headers_are_refused_in_any_case():
 def test_what_no_header_can_carry_is_a_sentence():
     """A name that is none, a value with other signs than ASCII's, a line break, a name that is there twice."""
     assert header_mistakes_of(**{"a b": "x"}) == {
-        "model.headers": "'a b' is no header's name; expected letters, digits and hyphens"
+        "model.headers": "'a b' is not a valid header name; expected letters, digits and hyphens"
     }
     for value in ("", "新闻", "a\nb", " a", "a\x00"):
         assert list(header_mistakes_of(X_Team=value)) == ["model.headers.X-Team"]
     assert header_mistakes_of(X_Team="a", x_team="b") == {
-        "model.headers.x-team": "it is there as 'X-Team' already: case doesn't count in headers; take one out"
+        "model.headers.x-team": "it is already there as 'X-Team': case doesn't matter in headers; take one out"
     }
 
 

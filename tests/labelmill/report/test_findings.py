@@ -126,7 +126,7 @@ def test_what_can_not_be_read_is_left_out_and_said(record_of, job_of, tmp_path):
     found = findings_of(run, record, optional)
     assert (found.examples, len(found.limits), found.past) == ({}, 1, ())
     (sentence,) = optional.sentences
-    assert sentence.startswith("the examples of failures could not be read: ")
+    assert sentence.startswith("The examples of failures could not be read: ")
 
 
 def test_every_answer_is_in_one_bin():

@@ -18,7 +18,7 @@ from labelmill.report.page import report_page
                 "batch_1",
                 "expired",
                 "4,000",
-                "what was finished of it is in the ledger; the rest was not asked",
+                "what was finished is in the ledger; the rest was not asked",
             ),
         ),
         (
@@ -31,7 +31,7 @@ from labelmill.report.page import report_page
                 "20260301-120000-ab12-000",
                 "–",
                 "4,000",
-                "nobody has confirmed it; the next run looks for it at the provider: 500: oops",
+                "not confirmed yet; the next run looks for it at the provider: 500: oops",
             ),
         ),
         (

@@ -73,7 +73,7 @@ def test_whatever_goes_wrong_is_a_sentence(error, reason):
 
     optional = OptionalSteps()
     assert optional.take("the report", broken, "nothing") == "nothing"
-    assert optional.sentences == [f"the report could not be written: {reason}"]
+    assert optional.sentences == [f"The report could not be written: {reason}"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
@@ -116,7 +116,7 @@ def test_each_reason_is_named_once(omissions):
     assert [sentence.rsplit("could not be ", 1)[1].split(": ", 1)[1] for sentence in sentences] == reasons
     for omission in omissions:
         (mine,) = [sentence for sentence in sentences if sentence.endswith(omission.reason)]
-        assert mine.count(omission.thing) == len(
+        assert mine.casefold().count(omission.thing) == len(
             {
                 other.done
                 for other in omissions
@@ -140,10 +140,10 @@ def test_a_late_notice_is_written_into_the_record(record_of):
     optional.omissions.append(Omission("the report", "written", "no"))
     told = kept(record, record, optional, written.append)
     assert written == [told]
-    assert told.notices == ["the prompt has changed", "the report could not be written: no"]
+    assert told.notices == ["the prompt has changed", "The report could not be written: no"]
     optional.omissions.append(Omission("the run's end", "announced", "no"))
     later = kept(told, told, optional, written.append)
-    assert later.omissions == ["the report could not be written, the run's end could not be announced: no"]
+    assert later.omissions == ["The report could not be written, the run's end could not be announced: no"]
     assert later.notices == ["the prompt has changed", *later.omissions]
 
 
@@ -156,5 +156,5 @@ def test_a_record_that_can_not_be_written_again_is_told_all_the_same(record_of, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     told = kept(record, record, optional, full)
-    sentence = "the report and the record with its last notices could not be written: No space left on device"
+    sentence = "The report and the record with its last notices could not be written: No space left on device"
     assert (told.omissions, [line.message for line in caplog.records]) == ([sentence], [sentence])

@@ -213,7 +213,7 @@ def test_files_that_were_left_out_are_named_however_a_run_ends(rows, stopped, ba
     assert found == status
     assert (
         "5 files can't be read and were left out: the column 'text' of '/in/0.parquet' (no UTF-8), the column 'text' of "
-        "'/in/1.parquet' (no UTF-8), '/in/2.parquet' (no UTF-8) and 2 more; all others are published; mend them or take them out of the source"
+        "'/in/1.parquet' (no UTF-8), '/in/2.parquet' (no UTF-8) and 2 more; all others are published; fix them or take them out of the source"
     ) in message
     assert "published" not in status_of(None, 0.05, stopped, batches, unreadable=UNREADABLE)[1]
 

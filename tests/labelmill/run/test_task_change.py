@@ -72,7 +72,7 @@ def test_a_changed_task_says_what_changed_how_many_texts_are_asked_again_and_for
     assert change.cost_usd == 2 * (100 * Decimal("2.5") + 2 * Decimal(10)) / 1_000_000
     sentence = change.sentence()
     assert "model.name: 'gpt-4o-mini' → 'gpt-4o'" in sentence
-    assert "described otherwise: sport, money" in sentence
+    assert "descriptions changed: sport, money" in sentence
     assert "2 texts that have a label will be asked again, for about $0.0005" in sentence
 
 

@@ -162,11 +162,11 @@ def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path, name):
     ("kept", "fault"),
     [
         (slice(0), "it is empty"),
-        (slice(3), "it is no Parquet file"),
+        (slice(3), "it is not a Parquet file"),
         (slice(4), "it was cut off"),
         (slice(60), "it was cut off"),
         (slice(-1), "it was cut off"),
-        (slice(5, None), "it is no Parquet file"),
+        (slice(5, None), "it is not a Parquet file"),
         (slice(None), None),
     ],
 )
