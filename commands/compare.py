@@ -95,7 +95,7 @@ def compare(job: LabelJob, wanted: Wanted) -> Comparison:
         JobRefused: another run is writing into the same output.
     """
     prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), prefect_api():
+    with progress_bar(console), prefect_api(job.run.shared_limit):
         from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes seconds)
         from tasks.states import record_in  # noqa: PLC0415
 

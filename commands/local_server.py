@@ -78,6 +78,12 @@ def use_running_server() -> None:
         os.environ.update(client_settings(url))
 
 
+def is_running_server() -> bool:
+    """Whether Prefect talks to the server that `labelmill up` started."""
+    url = running_api_url()
+    return url is not None and os.environ.get("PREFECT_API_URL") == url
+
+
 def answers(api_url: str) -> bool:
     """Whether a Prefect server says at that address that it is well."""
     try:

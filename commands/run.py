@@ -79,6 +79,7 @@ def run_job(  # noqa: PLR0913  (an option each)
     max_cost_usd: float | None,
     model_base_url: str | None,
     retry_failed: bool,
+    rows: int | None = None,
     check_files: bool,
     as_json: bool,
 ) -> int:
@@ -88,25 +89,27 @@ def run_job(  # noqa: PLR0913  (an option each)
         if check_files:
             check_columns(job, str(path))
         answering_endpoint(job, model_base_url)  # before Prefect is waited for
-        record = label(job, model_base_url, retry_failed=retry_failed)
+        record = label(job, model_base_url, retry_failed=retry_failed, rows=rows)
     if as_json:
         print_json(record.model_dump_json(indent=2))
     show(record)
     return exit_code_of(record)
 
 
-def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False) -> RunRecord:
+def label(
+    job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False, rows: int | None = None
+) -> RunRecord:
     """Run the flow on a checked job, with a progress bar where there is a terminal.
 
     Raises:
         JobRefused: another run is writing into the same output.
     """
     prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), prefect_api():
+    with progress_bar(console), prefect_api(job.run.shared_limit):
         from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
         from tasks.states import record_in  # noqa: PLC0415
 
-        state = label_dataset(job, model_base_url, retry_failed=retry_failed, return_state=True)
+        state = label_dataset(job, model_base_url, retry_failed=retry_failed, rows=rows, return_state=True)
     record: RunRecord = record_in(state)
     return record
 

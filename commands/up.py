@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from dotenv import find_dotenv, load_dotenv
 
 from commands import local_server
+from commands.deployments import WORK_POOL
 from commands.prefect_setup import PROJECT, prepare_environment
 from commands.terminal import console, shown
 from labelmill.providers.environment import environment_mistakes
@@ -150,8 +151,6 @@ def _do(command: list[str], environment: dict[str, str]) -> None:
 
 
 def _have_worker(environment: dict[str, str]) -> None:
-    from commands.work_pool import WORK_POOL  # noqa: PLC0415
-
     worker = local_server.worker()
     if worker.pid() is not None:
         return

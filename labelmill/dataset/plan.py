@@ -65,12 +65,13 @@ def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, .
     )
 
 
-def write_pending(
+def write_pending(  # noqa: PLR0913  (a plan depends on all of these)
     digests: SourceDigests,
     numbers: Iterable[int],
     known: Callable[[pl.Series | None], pl.LazyFrame],
     path: Path,
     among: Sequence[pl.LazyFrame] = (),
+    *,
     most: int | None = None,
 ) -> int:
     """Write the texts of some files that need a request to a Parquet file (`row_key`, `text`), in the source's order.

@@ -159,7 +159,7 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
         read_digests(context, numbers)
-        texts = write_pending(context.digests, numbers, known, path, limit.among(), limit.most)
+        texts = write_pending(context.digests, numbers, known, path, limit.among(), most=limit.most)
         limit.choose(path)
     context.notice_task_change(path, "batch")
     context.tell_pending(path)

@@ -62,7 +62,7 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
         read_digests(context, numbers)
-        texts = write_pending(context.digests, numbers, known, path, limit.among(*tried), limit.most)
+        texts = write_pending(context.digests, numbers, known, path, limit.among(*tried), most=limit.most)
         limit.choose(path)
         if not retry_failed:
             write_tried(path, ledger.tries(context.run_id))

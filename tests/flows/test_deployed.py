@@ -14,8 +14,9 @@ from prefect.deployments import run_deployment
 from prefect.flows import Flow
 
 from commands.background import BackgroundProgram
+from commands.deployments import WORK_POOL
 from commands.prefect_setup import PROJECT
-from commands.work_pool import WORK_POOL, have_work_pool
+from commands.work_pool import have_work_pool
 from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"

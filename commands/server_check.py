@@ -1,0 +1,172 @@
+"""Whether the Prefect server that this machine is told of can be used: where it can't, a sentence before anything is spent.
+
+Prefect's own client tries for a minute and ends in a traceback.
+"""
+
+import base64
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from labelmill.errors import JobRefused, Mistake
+from labelmill.providers.environment import without_credentials
+from labelmill.providers.failures import connection_words, in_one_line
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 20.0
+_SHOWN_CHARACTERS = 80
+_PASSWORD = "PREFECT_API_AUTH_STRING"  # noqa: S105  (the name of a variable)
+
+
+class Told(NamedTuple):
+    """What a server answered to the question for its version."""
+
+    status: int
+    body: str
+
+
+class Credentials(NamedTuple):
+    """What Prefect's clients show a server, by their settings."""
+
+    password: str | None = None
+    api_key: str | None = None
+    headers: Mapping[str, str] = {}
+
+    def as_headers(self) -> dict[str, str]:
+        """The headers of a request."""
+        if self.password:
+            basic = base64.b64encode(self.password.encode()).decode()
+            return {**self.headers, "Authorization": f"Basic {basic}"}
+        return {**self.headers, **({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})}
+
+
+def require_server(api_url: str) -> None:
+    """See that a Prefect server answers at an address, takes the password and is one that Prefect's client speaks to.
+
+    Raises:
+        JobRefused: with what the user can mend.
+    """
+    from prefect import __version__  # noqa: PLC0415  (importing Prefect takes seconds)
+    from prefect.settings import (  # noqa: PLC0415
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
+        PREFECT_API_SSL_CERT_FILE,
+        PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
+        PREFECT_CLOUD_API_URL,
+        get_current_settings,
+    )
+
+    secrets = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
+    password, key = (secret.get_secret_value() if secret else None for secret in secrets)
+    credentials = Credentials(password, key, get_current_settings().client.custom_headers)
+    is_cloud = api_url.startswith(PREFECT_CLOUD_API_URL.value())
+    try:
+        context = _tls(
+            PREFECT_API_SSL_CERT_FILE.value(), insecure=PREFECT_API_TLS_INSECURE_SKIP_VERIFY.value()
+        )
+        with httpx.Client(
+            verify=context,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            follow_redirects=True,
+            headers=credentials.as_headers(),
+        ) as client:
+            answer = client.get(f"{api_url.rstrip('/')}/{'health' if is_cloud else 'admin/version'}")
+            told = Told(answer.status_code, answer.text)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
+        raise JobRefused([away(api_url, error)]) from None
+    if mistake := mistake_of(api_url, told, credentials, __version__, is_cloud=is_cloud):
+        raise JobRefused([mistake])
+
+
+def _tls(authorities: str | None, *, insecure: bool) -> ssl.SSLContext:
+    """What Prefect's client trusts.
+
+    Raises:
+        JobRefused: the file of certificates can't be read.
+    """
+    if insecure:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+    try:
+        return ssl.create_default_context(cafile=authorities) if authorities else httpx.create_ssl_context()
+    except OSError as error:
+        sentence = f"found {authorities!r}, expected a PEM file of certificates ({in_one_line(str(error))})"
+        raise JobRefused([Mistake("PREFECT_API_SSL_CERT_FILE", sentence)]) from None
+
+
+def away(api_url: str, error: BaseException) -> Mistake:
+    """What is said of a server that no request reaches."""
+    words = connection_words(error).replace(" in SSL_CERT_FILE", " in PREFECT_API_SSL_CERT_FILE")
+    # The address stands in the sentence already.
+    words = re.sub(r"^nothing answers at \S+: ", "", words)
+    return Mistake("", f"no Prefect server answers at PREFECT_API_URL = {_shown(api_url)}: {words}")
+
+
+def mistake_of(
+    api_url: str, told: Told, credentials: Credentials, client_version: str, *, is_cloud: bool = False
+) -> Mistake | None:
+    """What a user has to mend where a server has answered so; None where it can be used."""
+    where = f"PREFECT_API_URL = {_shown(api_url)}"
+    if told.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return _password_mistake(where, told, credentials, is_cloud=is_cloud)
+    if told.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        said = _words_of(told.body)
+        sentence = f"the Prefect server at {where} is in trouble: it answers with status {told.status}{said}"
+        return Mistake("", f"{sentence}; try again in a moment, and look at its log otherwise")
+    if is_cloud and told.status == HTTPStatus.OK:
+        return None
+    version = _version_in(told.body) if told.status == HTTPStatus.OK else None
+    if version is None:
+        found = "a web page" if "<html" in told.body[:1000].casefold() else f"status {told.status}"
+        sentence = (
+            f"what answers at {where} is no Prefect API (found {found}); the address ends in /api as a rule"
+        )
+        if not urlsplit(api_url).path.rstrip("/").endswith("/api"):
+            sentence += f", so try {_shown(api_url).rstrip('/')}/api"
+        return Mistake("", sentence)
+    ours = client_version.partition(".")[0]
+    if version.partition(".")[0] != ours:
+        return Mistake(
+            "",
+            f"the server at {where} is Prefect {version}, and Labelmill comes with Prefect {client_version}: "
+            f"upgrade the server to Prefect {ours}, or name another server",
+        )
+    return None
+
+
+def _password_mistake(where: str, told: Told, credentials: Credentials, *, is_cloud: bool) -> Mistake:
+    if is_cloud:
+        found = "refuses the key in" if credentials.api_key else "wants a key: set"
+        return Mistake("PREFECT_API_KEY", f"Prefect Cloud at {where} {found} PREFECT_API_KEY")
+    if credentials.password:
+        refused = "does not accept the password in"
+        what = "it has to be what PREFECT_SERVER_API_AUTH_STRING says on the server"
+        return Mistake(
+            _PASSWORD, f"the Prefect server at {where} {refused} {_PASSWORD} ({told.status}); {what}"
+        )
+    what = f'set {_PASSWORD} to it, here or in .env, as "user:password"'
+    return Mistake(_PASSWORD, f"the Prefect server at {where} wants a password ({told.status}): {what}")
+
+
+def _version_in(body: str) -> str | None:
+    try:
+        version = json.loads(body)
+    except ValueError:
+        return None
+    return version if isinstance(version, str) and version[:1].isdigit() else None
+
+
+def _words_of(body: str) -> str:
+    words = "" if "<" in body else in_one_line(body)[:_SHOWN_CHARACTERS]
+    return f" ({words})" if words else ""
+
+
+def _shown(api_url: str) -> str:
+    return without_credentials(api_url)
