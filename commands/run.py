@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -11,18 +12,19 @@ from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
+from commands.server_check import ServerLost, record_left
 from commands.terminal import console, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
 from labelmill.compare.record import Comparison
-from labelmill.errors import CannotWrite, JobRefused
+from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.formatting import STATUS_WORDS, bill_of, notices, percent, rows_of, said_of
 from labelmill.run.optional import OptionalSteps
-from labelmill.run.record import RunRecord
+from labelmill.run.record import RunRecord, read_record
 from labelmill.store.folder import OutputFolder
 
 EXIT_CODES = {
@@ -65,7 +67,7 @@ def ending_in_a_sentence() -> Iterator[None]:
         yield
     except JobRefused as refused:
         raise typer.Exit(refuse(refused)) from None
-    except CannotWrite as cannot:
+    except (CannotWrite, ServerLost) as cannot:
         console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
         raise typer.Exit(EXIT_OTHER) from None
     except KeyboardInterrupt:
@@ -105,12 +107,20 @@ def label(
         JobRefused: another run is writing into the same output.
     """
     prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), prefect_api(job.run.shared_limit):
+    with progress_bar(console), prefect_api(job.run.shared_limit) as url:
         from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
         from tasks.states import record_in  # noqa: PLC0415
 
-        state = label_dataset(job, model_base_url, retry_failed=retry_failed, rows=rows, return_state=True)
-    record: RunRecord = record_in(state)
+        began = datetime.now(UTC)
+        try:
+            state = label_dataset(
+                job, model_base_url, retry_failed=retry_failed, rows=rows, return_state=True
+            )
+            record: RunRecord = record_in(state)
+        except LabelmillError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever Prefect makes of a server that went away)
+            record = record_left(error, url, job, began, read_record)
     return record
 
 

@@ -7,16 +7,23 @@ import base64
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from http import HTTPStatus
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from labelmill.errors import JobRefused, Mistake
+from labelmill.errors import JobRefused, LabelmillError, Mistake
+from labelmill.job.model import LabelJob
 from labelmill.providers.environment import without_credentials
 from labelmill.providers.failures import connection_words, in_one_line
+from labelmill.run.record import Record
+from labelmill.store.folder import OutputFolder
+
+R = TypeVar("R", bound=Record)
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
@@ -82,6 +89,43 @@ def require_server(api_url: str) -> None:
         raise JobRefused([away(api_url, error)]) from None
     if mistake := mistake_of(api_url, told, credentials, __version__, is_cloud=is_cloud):
         raise JobRefused([mistake])
+
+
+class ServerLost(LabelmillError):  # noqa: N818  (the name is the sentence)
+    """A server that went away in the middle of a run, and what it told last."""
+
+
+def record_left(
+    error: Exception, api_url: str, job: LabelJob, began: datetime, read: Callable[[Path], R | None]
+) -> R:
+    """The record of a run whose end its server has not heard of, with a last sentence that says so.
+
+    Args:
+        error: what Prefect raised.
+        api_url: the server's address.
+        job: what was run.
+        began: when it began.
+        read: reads the record in a run's folder; None where there is none.
+
+    Raises:
+        ServerLost: it has left none, since it was not over.
+        Exception: the error, where the server answers, which then is not to blame.
+    """
+    try:
+        require_server(api_url)
+    except JobRefused as refused:
+        words = str(refused)
+    else:
+        raise error
+    folders = sorted(OutputFolder.of(job).runs.glob("*/"), reverse=True)
+    record = next((found for folder in folders[:1] if (found := read(folder)) is not None), None)
+    if record is None or record.status == "running" or record.started_at_utc < began:
+        sentence = (
+            f"the run lost its server: {words}. What was paid is kept, and the next run goes on from it"
+        )
+        raise ServerLost(sentence) from None
+    sentence = f"The run's page does not show how it ended, and what was labeled is kept: {words}"
+    return record.model_copy(update={"omissions": [*record.omissions, sentence]})
 
 
 def _tls(authorities: str | None, *, insecure: bool) -> ssl.SSLContext:
