@@ -12,7 +12,7 @@ from rich.console import Console
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
-from commands.server_check import record_left
+from commands.server_check import end_without_server, record_left
 from commands.terminal import console, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
@@ -74,7 +74,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
     if as_json:
         print_json(comparison.model_dump_json(indent=2))
     show(comparison, console if as_json else Console(highlight=False))
-    return exit_code_of(comparison)
+    return end_without_server(exit_code_of(comparison))
 
 
 def levels_of(words: str) -> list[int]:

@@ -222,7 +222,7 @@ def page_of(kind: str, identifier: UUID) -> str | None:
     """The page of the UI that shows a deployment or a run."""
     from prefect.utilities.urls import url_for  # noqa: PLC0415
 
-    return url_for(kind, obj_id=identifier)  # type: ignore[arg-type]
+    return url_for(kind, obj_id=identifier)
 
 
 def _schedule(cron: str, timezone: str) -> Any:

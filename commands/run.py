@@ -12,7 +12,7 @@ from rich.table import Table
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.progress_bar import progress_bar
-from commands.server_check import ServerLost, record_left
+from commands.server_check import ServerLost, end_without_server, record_left
 from commands.terminal import console, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
@@ -69,7 +69,7 @@ def ending_in_a_sentence() -> Iterator[None]:
         raise typer.Exit(refuse(refused)) from None
     except (CannotWrite, ServerLost) as cannot:
         console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
-        raise typer.Exit(EXIT_OTHER) from None
+        raise typer.Exit(end_without_server(EXIT_OTHER)) from None
     except KeyboardInterrupt:
         console.print("stopped before anything was asked")
         raise typer.Exit(EXIT_OTHER) from None
@@ -95,7 +95,7 @@ def run_job(  # noqa: PLR0913  (an option each)
     if as_json:
         print_json(record.model_dump_json(indent=2))
     show(record)
-    return exit_code_of(record)
+    return end_without_server(exit_code_of(record))
 
 
 def label(

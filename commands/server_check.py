@@ -5,8 +5,10 @@ Prefect's own client tries for a minute and ends in a traceback.
 
 import base64
 import json
+import os
 import re
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
@@ -61,17 +63,16 @@ def require_server(api_url: str) -> None:
     """
     from prefect import __version__  # noqa: PLC0415  (importing Prefect takes seconds)
     from prefect.settings import (  # noqa: PLC0415
-        PREFECT_API_AUTH_STRING,
-        PREFECT_API_KEY,
         PREFECT_API_SSL_CERT_FILE,
         PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
         PREFECT_CLOUD_API_URL,
         get_current_settings,
     )
 
-    secrets = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
+    settings = get_current_settings()
+    secrets = settings.api.auth_string, settings.api.key
     password, key = (secret.get_secret_value() if secret else None for secret in secrets)
-    credentials = Credentials(password, key, get_current_settings().client.custom_headers)
+    credentials = Credentials(password, key, settings.client.custom_headers)
     is_cloud = api_url.startswith(PREFECT_CLOUD_API_URL.value())
     try:
         context = _tls(
@@ -92,7 +93,22 @@ def require_server(api_url: str) -> None:
 
 
 class ServerLost(LabelmillError):  # noqa: N818  (the name is the sentence)
-    """A server that went away in the middle of a run, and what it told last."""
+    """A server that went away in the middle of a run, which has left no record."""
+
+
+_lost: list[str] = []
+
+
+def end_without_server(exit_code: int) -> int:
+    """The exit code, unless the run has lost its server: then the process ends here.
+
+    Prefect would hold it up at its end for seconds over every event that the server has not heard.
+    """
+    if _lost:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    return exit_code
 
 
 def record_left(
@@ -117,6 +133,7 @@ def record_left(
         words = str(refused)
     else:
         raise error
+    _lost.append(api_url)
     folders = sorted(OutputFolder.of(job).runs.glob("*/"), reverse=True)
     record = next((found for folder in folders[:1] if (found := read(folder)) is not None), None)
     if record is None or record.status == "running" or record.started_at_utc < began:

@@ -66,7 +66,8 @@ class PrefectRunner(Runner):
 
         if items and not self._server.is_away:
             named = task(name=kind, task_run_name=name, retries=0, cache_policy=NO_CACHE)
-            futures = [future.wrapped_future for future in named(take).map(list(range(len(items))))]
+            taken = named(take).map(list(range(len(items))))
+            futures = [future.wrapped_future for future in taken]  # type: ignore[attr-defined]  # the flow's threads
             while concurrent.futures.wait(futures, _LOOK_SECONDS).not_done:
                 # Once it is found to be away, none of them waits for it any more.
                 _ = self._server.is_away

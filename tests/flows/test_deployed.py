@@ -113,6 +113,39 @@ def test_a_run_that_failed_is_retried_and_nothing_is_paid_twice(
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_run_is_started_waited_for_and_read_from_the_terminal(
+    deployed, write_texts, prefect_server, tmp_path
+):
+    """`start --wait` runs as many texts as it is told to and ends as they did; `status` and `logs` say what came of it."""
+    write_texts([f"football {number}" for number in range(20)])
+    name = deployed().split("/")[1]
+
+    def labelmill(*words):
+        return subprocess.run(
+            [LABELMILL, *words],
+            env={**os.environ, "PREFECT_API_URL": prefect_server},
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_SECONDS,
+            check=False,
+        )
+
+    started = labelmill("start", name, "--wait", "--rows", "5")
+    assert started.returncode == 0, started.stderr
+    assert "Completed: 5 of 20 rows labeled, $" in started.stderr
+    status = labelmill("status", name).stdout
+    assert "Completed" in status
+    assert "5 of 20 rows labeled, $" in status
+    logs = labelmill("logs", name, "--follow").stdout
+    assert "INFO    5 texts to ask, in 1 chunks" in logs
+    assert "Completed: 5 of 20 rows labeled, $" in logs.splitlines()[-1]
+    at_the_budget = labelmill("start", name, "--wait", "--max-cost-usd", "0")
+    assert at_the_budget.returncode == 4, at_the_budget.stderr
+    (_, last) = sorted(tmp_path.glob("out/runs/*/run.json"))
+    assert json.loads(last.read_text())["job"]["run"]["max_cost_usd"] == 0
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_comparison_can_be_deployed(practice, job_of, write_texts, tmp_path):
     """A worker runs `flows/compare.py:compare_strategies` with the parameters of its form, and it leaves its record."""
     write_texts([f"football {number}" for number in range(20)])
