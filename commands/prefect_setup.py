@@ -105,7 +105,7 @@ def prefect_api(shared_limit: str | None = None) -> Iterator[str]:
                 [sys.executable, "-c", _SERVE, str(self.port)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
-                env=_server_environment(
+                env=server_environment(
                     {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True)},
                     PREFECT_HOME.value(),
                 ),
@@ -144,7 +144,7 @@ def _have_shared_limit() -> None:
         have_shared_limit(client)
 
 
-def _server_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+def server_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """The environment of a temporary server: a home and a database of its own, whatever the user's own server has.
 
     In the database of `labelmill up` it would work through that server's schedules and automations for as long as it lives.

@@ -66,10 +66,18 @@ def _(record: RunRecord, findings: Findings, costs: pl.DataFrame | None, page: P
 
 def labeled_place(folder: Path) -> str:
     """Where the labels are, and the line that reads them: a server's page follows no link to a file."""
-    reads = str(folder.absolute())
-    pattern = f"{glob.escape(reads)}/**/*.parquet"
-    line = f"import polars as pl\n\nrows = pl.read_parquet({_quoted(pattern)}, hive_partitioning=True)"
-    return f"The labels are Parquet files in this folder:\n\n{_code(visible(reads))}\n\n{_code(line, 'python')}\n"
+    path = str(folder.absolute())
+    # A line of its own for the path: the page of an artifact is narrow.
+    lines = [
+        "import polars as pl",
+        "",
+        "rows = pl.read_parquet(",
+        f"    {_quoted(f'{glob.escape(path)}/**/*.parquet')},",
+        "    hive_partitioning=True,",
+        ")",
+    ]
+    code = _code("\n".join(lines), "python")
+    return f"The labels are Parquet files in this folder:\n\n{_code(visible(path))}\n\n{code}\n"
 
 
 def page_place(page: Path) -> str:

@@ -93,7 +93,11 @@ output = { path = "out" }
         with subprocess.Popen(
             [sys.executable, *words],
             cwd=tmp_path,
-            env={**os.environ, "PREFECT_API_URL": f"http://127.0.0.1:{way.port}/api"},
+            env={
+                **os.environ,
+                "PREFECT_API_URL": f"http://127.0.0.1:{way.port}/api",
+                "PREFECT_CLIENT_MAX_RETRIES": "3",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
