@@ -28,7 +28,12 @@ def worker(prefect_server, tmp_path_factory):
     """A worker of the pool, in a folder that is not the project's."""
     with get_client(sync_client=True) as client:
         have_work_pool(client)
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": prefect_server,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
     running = BackgroundProgram("worker", tmp_path_factory.mktemp("worker"))
     running.start(command, environment, tmp_path_factory.mktemp("elsewhere"))

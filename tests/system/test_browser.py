@@ -165,14 +165,19 @@ def run(form, folder, pictures):
 
 
 def _submit(form):
-    """Press Submit and open the run. A busy server may say "database is locked": a person presses again then."""
+    """Press Submit and open the run."""
+    _start(form, lambda: form.get_by_role("button", name="Submit").click())
+
+
+def _start(page, press):
+    """Start a run and open it. A busy server may say "database is locked": a person presses again then."""
     refused = []
-    form.on("response", lambda answer: answer.status < 400 or refused.append((answer.status, answer.text())))
-    started = form.get_by_role("button", name="View run")
-    sorry = form.get_by_text("error while creating flow run")
+    page.on("response", lambda answer: answer.status < 400 or refused.append((answer.status, answer.text())))
+    started = page.get_by_role("button", name="View run")
+    sorry = page.get_by_text("error while creating flow run")
     for _ in range(3):
-        form.get_by_role("button", name="Submit").click()
-        expect(started.or_(sorry).first).to_be_visible()
+        press()
+        expect(started.or_(sorry).first).to_be_visible(timeout=PATIENCE_MS)
         if started.is_visible():
             break
         assert all(status >= 500 for status, _ in refused), refused
@@ -281,9 +286,12 @@ def test_quick_run_starts_at_once(page, house, deployment):
     assert deployment.endswith(f"/{JOB}")
     page.goto(f"{house.page}/v2/deployments")
     page.get_by_role("link", name=JOB, exact=True).click()
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Quick run").click()
-    page.get_by_role("button", name="View run").click()
+
+    def press():
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Quick run").click()
+
+    _start(page, press)
     page.wait_for_url(re.compile(r"/v2/runs/flow-run/"))
     run = house.wait_for_end({"id": page.url.split("/flow-run/")[1].split("?")[0]})
     assert run["state"]["name"] == "Completed", run["state"]
