@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from commands.prefect_setup import prefect_api, prepare_environment
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
+from commands.server_check import end_without_server, record_left
 from commands.terminal import console, output, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
@@ -20,7 +22,7 @@ from labelmill.compare.strategies import strategies_of
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
-from labelmill.errors import JobRefused, Mistake
+from labelmill.errors import JobRefused, LabelmillError, Mistake
 from labelmill.job.model import LabelJob
 from labelmill.providers.table import endpoint_of, price_of
 from labelmill.report.comparison import (
@@ -72,7 +74,7 @@ def compare_job(  # noqa: PLR0913  (an option each)
     if as_json:
         print_json(comparison.model_dump_json(indent=2))
     show(comparison, output(as_json=as_json))
-    return exit_code_of(comparison)
+    return end_without_server(exit_code_of(comparison))
 
 
 def levels_of(words: str) -> list[int]:
@@ -95,13 +97,26 @@ def compare(job: LabelJob, wanted: Wanted) -> Comparison:
         JobRefused: another run is writing into the same output.
     """
     prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), prefect_api():
+    with progress_bar(console), prefect_api(job.run.shared_limit) as url:
         from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes seconds)
         from tasks.states import record_in  # noqa: PLC0415
 
-        state = compare_strategies(job, **vars(wanted), return_state=True)
-    comparison: Comparison = record_in(state)
+        began = datetime.now(UTC)
+        try:
+            state = compare_strategies(job, **vars(wanted), return_state=True)
+            comparison: Comparison = record_in(state)
+        except LabelmillError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever Prefect makes of a server that went away)
+            comparison = record_left(error, url, job, began, _comparison_in)
     return comparison
+
+
+def _comparison_in(folder: Path) -> Comparison | None:
+    try:
+        return Comparison.model_validate_json((folder / COMPARISON).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def show(comparison: Comparison, where: Console) -> None:

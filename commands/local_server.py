@@ -11,6 +11,8 @@ from commands.background import BackgroundProgram
 
 DEFAULT_PORT = 4200
 HEALTH_SECONDS = 3.0
+BUSY_SECONDS = 20.0
+"""How long a server that runs may take to answer: one that works off the events of a run on a busy machine is late."""
 
 # Loopback goes through no proxy, whatever the environment says.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -56,7 +58,7 @@ def running_api_url() -> str | None:
         url = _address_file().read_text().strip()
     except OSError:
         return None
-    return url if server().pid() is not None and answers(url) else None
+    return url if server().pid() is not None and answers(url, BUSY_SECONDS) else None
 
 
 def client_settings(api_url: str) -> dict[str, str]:
@@ -78,10 +80,16 @@ def use_running_server() -> None:
         os.environ.update(client_settings(url))
 
 
-def answers(api_url: str) -> bool:
+def is_running_server() -> bool:
+    """Whether Prefect talks to the server that `labelmill up` started."""
+    url = running_api_url()
+    return url is not None and os.environ.get("PREFECT_API_URL") == url
+
+
+def answers(api_url: str, within_seconds: float = HEALTH_SECONDS) -> bool:
     """Whether a Prefect server says at that address that it is well."""
     try:
-        with _OPENER.open(f"{api_url}/health", timeout=HEALTH_SECONDS) as response:
+        with _OPENER.open(f"{api_url}/health", timeout=within_seconds) as response:
             return bool(response.status == 200)  # noqa: PLR2004  (HTTP's own number)
     except (OSError, ValueError):
         return False

@@ -9,6 +9,8 @@ import typer
 
 from labelmill import __version__
 
+ROWS_HELP = "Ask so many different texts at most, the first that have no label yet; the rest stays pending."
+
 app = typer.Typer(
     name="labelmill",
     help="Label Parquet datasets with a language model, and see the bill.",
@@ -139,6 +141,7 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again the texts that failed for good.")
     ] = False,
+    rows: Annotated[int | None, typer.Option(metavar="N", min=1, help=ROWS_HELP, show_default=False)] = None,
     model_base_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Send this run's requests to another address.", show_default=False),
@@ -160,6 +163,7 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
             max_cost_usd=max_cost_usd,
             model_base_url=model_base_url,
             retry_failed=retry_failed,
+            rows=rows,
             check_files=check_files,
             as_json=as_json,
         )
@@ -228,12 +232,14 @@ def costs(
 def deploy(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     cron: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="CRON",
-            help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *".',
+            help='When it runs: minute, hour, day of month, month, day of week, as in "0 6 * * *". Without it a schedule '
+            "that is there stays.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     timezone: Annotated[
         str, typer.Option(metavar="ZONE", help="The time zone of --cron, such as Asia/Shanghai.")
     ] = "UTC",
@@ -243,11 +249,81 @@ def deploy(
             metavar="NAME", help="The deployment's name; the job's name by default.", show_default=False
         ),
     ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POOL",
+            help="The work pool whose worker runs it; labelmill by default.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Run a job on a schedule. It runs on the server of `labelmill up` or of PREFECT_API_URL."""
+    """Run a job on a schedule. It runs on the server of PREFECT_API_URL, or else of `labelmill up`."""
     from commands.deploy import deploy_job  # noqa: PLC0415
 
-    raise typer.Exit(deploy_job(job, cron=cron, timezone=timezone, name=name))
+    raise typer.Exit(deploy_job(job, cron=cron, timezone=timezone, name=name, pool=pool))
+
+
+DEPLOYED = typer.Argument(
+    metavar="NAME", help="What is deployed: its name, or its job file.", show_default=False
+)
+
+
+@app.command()
+def start(
+    name: Annotated[str, DEPLOYED],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run is over.")] = False,
+    max_cost_usd: Annotated[
+        float | None,
+        typer.Option(metavar="USD", min=0, help="The most this run may cost, in USD.", show_default=False),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again the texts that failed for good.")
+    ] = False,
+    rows: Annotated[int | None, typer.Option(metavar="N", min=1, help=ROWS_HELP, show_default=False)] = None,
+) -> None:
+    """Start a run of what is deployed now, whatever its schedule."""
+    from commands.deployed import start_run  # noqa: PLC0415
+
+    given = {"max_cost_usd": max_cost_usd, "retry_failed": retry_failed or None, "rows": rows}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    raise typer.Exit(start_run(name, parameters, wait=wait))
+
+
+@app.command()
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="What is deployed: its name, or its job file; all unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="How many runs to show.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show the last runs of what is deployed, and when it runs next."""
+    from commands.deployed import show_status  # noqa: PLC0415
+
+    raise typer.Exit(show_status(name, runs=runs, as_json=as_json))
+
+
+@app.command()
+def logs(
+    name: Annotated[str, DEPLOYED],
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Which run, by its name or its id; the last by default.", show_default=False
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run is over.")] = False,
+) -> None:
+    """Print the log of the last run of what is deployed."""
+    from commands.deployed import show_logs  # noqa: PLC0415
+
+    raise typer.Exit(show_logs(name, run=run, follow=follow))
 
 
 @app.command()

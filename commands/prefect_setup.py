@@ -7,14 +7,19 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from commands.local_server import use_running_server
+from commands.server_check import require_server
+from labelmill.errors import JobRefused, Mistake
 from labelmill.providers.environment import bypass_proxies
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+SHARED_LIMIT = "labelmill"
+"""The global concurrency limit that `labelmill up` makes, for jobs that share one."""
 
 SETTINGS = {
     # Around 100 migrations on a first run: 20 to 40 seconds, where Prefect's own limit is 20.
@@ -51,19 +56,26 @@ def prepare_environment(*, quiet: bool) -> None:
 
 
 @contextmanager
-def prefect_api() -> Iterator[str]:
+def prefect_api(shared_limit: str | None = None) -> Iterator[str]:
     """Have a Prefect API for the length of the block, and yield its address.
 
     It is the user's own (`PREFECT_API_URL`), that of `labelmill up` while it answers, or a temporary server's.
 
     Prefect's temporary server sits in the terminal's process group, so that a Ctrl-C would end it before the run has
     drained; this one has a session of its own, and ends with this process whatever happens to it.
+
+    Args:
+        shared_limit: the global concurrency limit that a job shares with others. A temporary server has none but ours.
+
+    Raises:
+        JobRefused: the server that Prefect is told of can't be used, or there is none and the job shares a limit.
     """
     use_running_server()
 
     from prefect.settings import (  # noqa: PLC0415
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_HOME,
         PREFECT_LOGGING_TO_API_ENABLED,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         get_current_settings,
@@ -71,8 +83,16 @@ def prefect_api() -> Iterator[str]:
     )
 
     if own := PREFECT_API_URL.value():
+        require_server(own)
         yield own
         return
+
+    if shared_limit not in {None, SHARED_LIMIT}:
+        sentence = (
+            f"found {shared_limit!r}, a limit of a Prefect server, and no server is up; start one with `labelmill up` and "
+            "make the limit there, set PREFECT_API_URL to yours, or take the field out for a run by itself"
+        )
+        raise JobRefused([Mistake("run.shared_limit", sentence)])
 
     # Importing the server takes a second or two, which a run that has one already need not wait for.
     from prefect.events.worker import EventsWorker  # noqa: PLC0415
@@ -85,11 +105,10 @@ def prefect_api() -> Iterator[str]:
                 [sys.executable, "-c", _SERVE, str(self.port)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
-                env={
-                    **os.environ,
-                    **get_current_settings().to_environment_variables(exclude_unset=True),
-                    **_SERVER_ENV,
-                },
+                env=server_environment(
+                    {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True)},
+                    PREFECT_HOME.value(),
+                ),
             )
 
     # Prefect would point to a page of this server, which has no pages and is gone when the run ends.
@@ -101,6 +120,8 @@ def prefect_api() -> Iterator[str]:
     try:
         # Nobody looks for dead runs on this server, and a flow run waits a second for the thread of its heartbeat.
         with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            if shared_limit == SHARED_LIMIT:
+                _have_shared_limit()
             try:
                 yield server.api_url
             finally:
@@ -114,6 +135,32 @@ def prefect_api() -> Iterator[str]:
             process.stdin.close()
 
 
+def _have_shared_limit() -> None:
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+
+    from commands.work_pool import have_shared_limit  # noqa: PLC0415
+
+    with get_client(sync_client=True) as client:
+        have_shared_limit(client)
+
+
+def server_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The environment of a temporary server: a home and a database of its own, whatever the user's own server has.
+
+    In the database of `labelmill up` it would work through that server's schedules and automations for as long as it lives.
+    """
+    kept = {name: value for name, value in environment.items() if not name.startswith(_OF_A_SERVERS_DATABASE)}
+    return {**kept, **_SERVER_ENV, "PREFECT_HOME": str(home / "temporary-server")}
+
+
+_OF_A_SERVERS_DATABASE = (
+    "PREFECT_SERVER_DATABASE_",
+    "PREFECT_API_DATABASE_",
+    "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED",
+    "PREFECT_PROFILE",
+)
+"""Settings of the user's own server that the temporary one must not have; nobody could give it its password."""
 _SERVER_ENV = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 # Standard input is a pipe from the parent that nobody writes to: it ends when the parent does.

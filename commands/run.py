@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -9,20 +10,21 @@ import typer
 from dotenv import find_dotenv, load_dotenv
 
 from commands.prefect_setup import prefect_api, prepare_environment
+from commands.server_check import ServerLost, end_without_server, record_left
 from commands.summary import show
 from commands.terminal import console, output, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
 from labelmill.compare.record import Comparison
-from labelmill.errors import CannotWrite, JobRefused
+from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.alerts import alert_without_record, told_by_file
 from labelmill.pipeline.preview import Preview
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.progress_bar import CHECKING, progress_bar
-from labelmill.run.record import RunRecord
+from labelmill.run.record import RunRecord, read_record
 
 EXIT_CODES = {
     "completed": 0,
@@ -63,9 +65,9 @@ def ending_in_a_sentence() -> Iterator[None]:
         yield
     except JobRefused as refused:
         raise typer.Exit(refuse(refused)) from None
-    except CannotWrite as cannot:
+    except (CannotWrite, ServerLost) as cannot:
         console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
-        raise typer.Exit(EXIT_OTHER) from None
+        raise typer.Exit(end_without_server(EXIT_OTHER)) from None
     except KeyboardInterrupt:
         console.print("Stopped before anything was asked.")
         raise typer.Exit(EXIT_OTHER) from None
@@ -77,6 +79,7 @@ def run_job(  # noqa: PLR0913  (an option each)
     max_cost_usd: float | None,
     model_base_url: str | None,
     retry_failed: bool,
+    rows: int | None = None,
     check_files: bool,
     as_json: bool,
 ) -> int:
@@ -89,26 +92,36 @@ def run_job(  # noqa: PLR0913  (an option each)
             if check_files:
                 check_columns(job, str(path))
             answering_endpoint(job, model_base_url)  # before Prefect is waited for
-        record = label(job, model_base_url, retry_failed=retry_failed)
+        record = label(job, model_base_url, retry_failed=retry_failed, rows=rows)
     if as_json:
         print_json(record.model_dump_json(indent=2))
     show(record, str(path), output(as_json=as_json))
-    return exit_code_of(record)
+    return end_without_server(exit_code_of(record))
 
 
-def label(job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False) -> RunRecord:
+def label(
+    job: LabelJob, model_base_url: str | None = None, *, retry_failed: bool = False, rows: int | None = None
+) -> RunRecord:
     """Run the flow on a checked job, with a progress bar where there is a terminal.
 
     Raises:
         JobRefused: another run is writing into the same output.
     """
     prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), prefect_api():
+    with progress_bar(console), prefect_api(job.run.shared_limit) as url:
         from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
         from tasks.states import record_in  # noqa: PLC0415
 
-        state = label_dataset(job, model_base_url, retry_failed=retry_failed, return_state=True)
-    record: RunRecord = record_in(state)
+        began = datetime.now(UTC)
+        try:
+            state = label_dataset(
+                job, model_base_url, retry_failed=retry_failed, rows=rows, return_state=True
+            )
+            record: RunRecord = record_in(state)
+        except LabelmillError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever Prefect makes of a server that went away)
+            record = record_left(error, url, job, began, read_record)
     return record
 
 

@@ -10,9 +10,13 @@ from urllib.parse import urlsplit
 from dotenv import find_dotenv, load_dotenv
 
 from commands import local_server
+from commands.deployments import WORK_POOL
+from commands.invocation import command
 from commands.prefect_setup import PROJECT, prepare_environment
+from commands.server_check import require_server
 from commands.terminal import console, shown
-from labelmill.providers.environment import environment_mistakes
+from labelmill.errors import JobRefused
+from labelmill.providers.environment import environment_mistakes, without_credentials
 
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
@@ -47,7 +51,7 @@ def bring_up() -> int:
         return error.exit_code
     console.print(
         f"Labelmill is up: {url.removesuffix('/api')}\n"
-        f"logs are in {shown(str(local_server.folder()))}; stop it with: labelmill down",
+        f"logs are in {shown(str(local_server.folder()))}; stop it with: {shown(command('down'))}",
         soft_wrap=True,
     )
     return 0
@@ -62,7 +66,13 @@ def take_down() -> int:
         if program.stop(STOP_SECONDS)
     ]
     local_server.forget_api_url()
-    console.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was up")
+    if not stopped:
+        console.print("nothing was up")
+        return 0
+    console.print(
+        f"stopped: {', '.join(stopped)}\nWhat is scheduled waits: nothing runs until the next {shown(command('up'))}",
+        soft_wrap=True,
+    )
     return 0
 
 
@@ -72,7 +82,7 @@ def _have_server() -> str:
         return url
     if own := os.environ.get("PREFECT_API_URL"):
         raise NotUpError(
-            f"PREFECT_API_URL is set to {own}, and labelmill up starts a server of its own; unset it, or use that "
+            f"PREFECT_API_URL is set to {without_credentials(own)}, and labelmill up starts a server of its own; unset it, or use that "
             "server: docs/operations.md says how",
             EXIT_USER,
         )
@@ -112,7 +122,7 @@ def _refuse_taken_port(url: str) -> None:
         if probe.connect_ex((parts.hostname, parts.port)) == 0:
             raise NotUpError(
                 f"port {parts.port} is taken by another program; choose another with "
-                "PREFECT_SERVER_API_PORT=4300 labelmill up",
+                f"PREFECT_SERVER_API_PORT=4300 {command('up')}",
                 EXIT_USER,
             )
 
@@ -132,6 +142,10 @@ def _set_up(environment: dict[str, str]) -> None:
 
     from commands.work_pool import have_shared_limit, have_work_pool  # noqa: PLC0415
 
+    try:
+        require_server(environment["PREFECT_API_URL"])
+    except JobRefused as refused:
+        raise NotUpError(str(refused), EXIT_USER) from None
     with get_client(sync_client=True) as client:
         have_work_pool(client)
         have_shared_limit(client)
@@ -150,8 +164,6 @@ def _do(command: list[str], environment: dict[str, str]) -> None:
 
 
 def _have_worker(environment: dict[str, str]) -> None:
-    from commands.work_pool import WORK_POOL  # noqa: PLC0415
-
     worker = local_server.worker()
     if worker.pid() is not None:
         return

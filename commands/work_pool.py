@@ -5,8 +5,9 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoo
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-WORK_POOL = "labelmill"
-SHARED_LIMIT = "labelmill"
+from commands.deployments import WORK_POOL
+from commands.prefect_setup import SHARED_LIMIT
+
 SHARED_LIMIT_SLOTS = 4
 
 

@@ -11,8 +11,11 @@ from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.compare import compare
 from labelmill.plural import counted
+from labelmill.report.formatting import cost_words
+from tasks.form import with_form
 from tasks.limits import check_shared_limit
 from tasks.log_lines import forward_logs
+from tasks.names import time_words
 from tasks.runner import PrefectRunner
 from tasks.states import state_of, state_without_record
 from tasks.tags import job_tags
@@ -24,8 +27,7 @@ Concurrency = Annotated[int, Field(ge=1, le=1000)]
 
 def _name() -> str:
     parameters = runtime.flow_run.parameters
-    started = runtime.flow_run.scheduled_start_time
-    return f"{parameters['job'].name} compare {started:%Y-%m-%d}"
+    return f"{parameters['job'].name} compare {time_words(runtime.flow_run.scheduled_start_time)}"
 
 
 @flow(name="compare-strategies", flow_run_name=_name, retries=0)
@@ -59,6 +61,13 @@ def compare_strategies(
             )
     except (JobRefused, CannotWrite, OSError) as error:
         return state_without_record(error, job.output.path)
-    strategies = counted(len(comparison.strategies), "strategy", "strategies")
-    message = f"{counted(comparison.rows, 'text')}, {strategies}. {comparison.message or ''}"
+    texts, ways = (
+        counted(comparison.rows, "text"),
+        counted(len(comparison.strategies), "strategy", "strategies"),
+    )
+    cost = cost_words(comparison.cost_usd, comparison.cost_known_usd)
+    message = f"{texts}, {ways}, cost {cost}. {comparison.message or ''}"
     return state_of(comparison.status, comparison, message.strip())
+
+
+with_form(compare_strategies, ["rows", "concurrency", "batch_wait_minutes", "model_base_url", "job"])

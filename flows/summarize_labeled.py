@@ -1,11 +1,12 @@
 """An example of what comes after labeling: a small table of a labeled dataset, made whenever it is new."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect import flow
+from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
@@ -13,9 +14,17 @@ from labelmill.dataset.merge import MANIFEST
 from labelmill.plural import counted
 from labelmill.report.formatting import percent, visible
 from labelmill.report.markdown import escaped
+from tasks.names import time_words
+
+_NOT_IN_A_NAME = re.compile(r"[/%&<>\x00-\x1f]")
 
 
-@flow(name="summarize-labeled")
+def _name() -> str:
+    folder = Path(runtime.flow_run.parameters["labeled_path"]).parent.name
+    return f"{_NOT_IN_A_NAME.sub(' ', folder)} summary {time_words(runtime.flow_run.scheduled_start_time)}"
+
+
+@flow(name="summarize-labeled", flow_run_name=_name)
 def summarize_labeled(labeled_path: str) -> list[dict[str, str]]:
     """Count the labels of a labeled dataset, and keep the table as an artifact.
 

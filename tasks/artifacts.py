@@ -1,16 +1,19 @@
 """Artifacts: what a run and a comparison leave in Prefect, each under the job's key, so that its versions are the history."""
 
+import glob
+import re
 from collections.abc import Callable
 from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from labelmill.compare.record import Comparison
 from labelmill.report.comparison import comparison_report
 from labelmill.report.findings import Findings
+from labelmill.report.formatting import visible
 from labelmill.report.markdown import (
     Cells,
     cost_report,
@@ -43,14 +46,8 @@ def _(record: RunRecord, findings: Findings, costs: pl.DataFrame | None, page: P
     def show_table(what: str, rows_of: Callable[[], list[Cells]], description: str) -> None:
         create_table_artifact(rows_of(), key=f"{key}-{what}", description=f"{description} of {name}")
 
-    def show_link(what: str, path: Path, title: str) -> None:
-        # The path stands beside the link because browsers follow no file:// link from a page of a server.
-        create_link_artifact(
-            path.absolute().as_uri(),
-            link_text=f"{title} of {name}",
-            key=f"{key}-{what}",
-            description=f"{title} of {name}: {escaped(str(path.absolute()))}",
-        )
+    def show_place(what: str, words: str, title: str) -> None:
+        create_markdown_artifact(words, key=f"{key}-{what}", description=f"{title} of {name}")
 
     labels, failures = partial(labels_table, record, findings), partial(failures_table, record, findings)
     shown: Thunks = {"the report": show_report}
@@ -60,10 +57,47 @@ def _(record: RunRecord, findings: Findings, costs: pl.DataFrame | None, page: P
         )
     shown["the table of labels"] = partial(show_table, "labels", labels, "Labels")
     shown["the table of failures"] = partial(show_table, "failures", failures, "Failures")
-    shown["the link to the labels"] = partial(show_link, "labeled", Path(record.labeled_path), "Labeled data")
+    labeled = labeled_place(Path(record.labeled_path))
+    shown["the place of the labels"] = partial(show_place, "labeled", labeled, "Labeled data")
     if page is not None:
-        shown["the link to the report"] = partial(show_link, "page", page, "Report page")
+        shown["the place of the report"] = partial(show_place, "page", page_place(page), "Report page")
     return shown
+
+
+def labeled_place(folder: Path) -> str:
+    """Where the labels are, and the line that reads them: a server's page follows no link to a file."""
+    path = str(folder.absolute())
+    # A line of its own for the path: the page of an artifact is narrow.
+    lines = [
+        "import polars as pl",
+        "",
+        "rows = pl.read_parquet(",
+        f"    {_quoted(f'{glob.escape(path)}/**/*.parquet')},",
+        "    hive_partitioning=True,",
+        ")",
+    ]
+    code = _code("\n".join(lines), "python")
+    return f"The labels are Parquet files in this folder:\n\n{_code(visible(path))}\n\n{code}\n"
+
+
+def page_place(page: Path) -> str:
+    """Where the report is that a browser opens by itself."""
+    path = _code(visible(str(page.absolute())))
+    return f"The report is a page of its own. Open this file in a browser, on the machine where it is:\n\n{path}\n"
+
+
+def _code(text: str, language: str = "") -> str:
+    """Text as a block of code, which shows it as it is: the fence is longer than any run of backticks in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _quoted(path: str) -> str:
+    """A path as a string of Python's, in double quotes wherever that can be."""
+    plain = repr(path)
+    is_simple = plain[0] == "'" and '"' not in path and "\\" not in plain
+    return f'"{path}"' if is_simple else plain
 
 
 @artifacts_of.register

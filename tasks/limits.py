@@ -1,13 +1,17 @@
 """Limits that live in Prefect."""
 
+import shlex
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL
 
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
+from labelmill.providers.environment import without_credentials
 
 
 def check_shared_limit(job: LabelJob) -> None:
@@ -23,7 +27,12 @@ def check_shared_limit(job: LabelJob) -> None:
         try:
             client.read_global_concurrency_limit_by_name(name)
         except ObjectNotFound:
-            sentence = f"Prefect has no global concurrency limit {name!r}; make it with: prefect gcl create {name} --limit 4"
+            url = without_credentials(PREFECT_API_URL.value() or "")
+            # Named in full: a Prefect of another environment, or one that knows no address, would make it elsewhere.
+            command = (
+                f"PREFECT_API_URL={url} {sys.executable} -m prefect gcl create {shlex.quote(name)} --limit 4"
+            )
+            sentence = f"Prefect has no global concurrency limit {name!r}; make it with: {command}"
             raise JobRefused([Mistake("run.shared_limit", sentence)]) from None
 
 

@@ -6,7 +6,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from labelmill.errors import CannotWrite, JobRefused, RunFailed
-from labelmill.report.formatting import visible
+from labelmill.report.formatting import cost_of_record, labeled_words, visible
+from labelmill.run.record import RunRecord
 
 
 def state_of(status: str, record: Any, message: str) -> State[Any]:
@@ -26,6 +27,16 @@ def state_of(status: str, record: Any, message: str) -> State[Any]:
             return Cancelled(data=record, message=message)
         case _:
             return Failed(data=RunFailed(record, message), message=message)
+
+
+def message_of(record: RunRecord) -> str:
+    """What a list of runs shows of one: how many rows are labeled, what it cost, and what else is to be said."""
+    cost = cost_of_record(record)
+    money = f"cost {cost}" if record.cost_usd is None else cost
+    practice = " (practice, nothing was paid)" if record.practice else ""
+    rows = "nothing was published" if record.rows_total is None else labeled_words(record)
+    sentence = f"{rows}, {money}{practice}."
+    return f"{sentence} {record.message}" if record.message else sentence
 
 
 def state_without_record(error: JobRefused | CannotWrite | OSError, folder: str) -> State[Any]:

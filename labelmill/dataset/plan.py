@@ -65,17 +65,19 @@ def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, .
     )
 
 
-def write_pending(
+def write_pending(  # noqa: PLR0913  (a plan depends on all of these)
     digests: SourceDigests,
     numbers: Iterable[int],
     known: Callable[[pl.Series | None], pl.LazyFrame],
     path: Path,
-    among: pl.LazyFrame | None = None,
+    among: Sequence[pl.LazyFrame] = (),
+    *,
+    most: int | None = None,
 ) -> int:
     """Write the texts of some files that need a request to a Parquet file (`row_key`, `text`), in the source's order.
 
-    Those are the texts whose `digest` is not among those that `known` tells, asked about some digests or about all, and among the given ones where some are given. Each text once, however
-    many rows have it. First the digests alone are compared, bucket by bucket, then the texts are fetched by their place.
+    Those are the texts whose `digest` is not among those that `known` tells, asked about some digests or about all, and in each of the frames `among`, the first `most` of them. Each text once,
+    however many rows have it. First the digests alone are compared, bucket by bucket, then the texts are fetched by their place.
 
     Returns:
         how many there are.
@@ -85,17 +87,17 @@ def write_pending(
     with disk_errors():
         readable = digests.read(numbers)
         known_in = digests.parted([known(digests.few(readable))], "known")
-        among_in = digests.parted([among], "among") if among is not None else None
+        among_in = [digests.parted([frame], f"among-{number}") for number, frame in enumerate(among)]
 
         def pending(rows: pl.LazyFrame, bucket: int) -> pl.LazyFrame:
-            if among_in is not None:
-                rows = rows.join(among_in(bucket), on="digest", how="semi")
+            for chosen_in in among_in:
+                rows = rows.join(chosen_in(bucket), on="digest", how="semi")
             # Of all that is known no more is held than what a bucket's rows ask about.
             answered = known_in(bucket).join(rows.select("digest"), on="digest", how="semi")
             return rows.join(answered, on="digest", how="anti")
 
         places = digests.first_places(readable, pending)["place"]
-        return write_texts(digests.texts_at(places), path)
+        return write_texts(digests.texts_at(places if most is None else places.head(most)), path)
 
 
 def mean_tokens_of(pending: Path) -> float | None:

@@ -23,6 +23,7 @@ from labelmill.run.open_run import finished_record, open_run
 from labelmill.run.optional import OptionalSteps, kept
 from labelmill.run.publication import Merged, publish_labels
 from labelmill.run.record import RunRecord, write_record
+from labelmill.run.row_limit import RowLimit
 from labelmill.run.runner import Runner
 from labelmill.store.compaction import compact_ledgers
 from labelmill.store.files import write_text_whole
@@ -35,6 +36,7 @@ def label(
     model_base_url: str | None = None,
     *,
     retry_failed: bool = False,
+    rows: int | None = None,
     runner: Runner | None = None,
 ) -> RunRecord:
     """Label what is not labeled yet, and return the bill, however the run ended.
@@ -43,6 +45,7 @@ def label(
         job: what to label, with which labels, by which model.
         model_base_url: sends the requests elsewhere for this run, such as to a gateway.
         retry_failed: asks the texts again that failed for good in earlier runs.
+        rows: asks so many different texts at most, the first that have no label yet; all of them unless it is given.
         runner: takes the steps; in this process, and nobody looks on, unless it is given.
 
     Raises:
@@ -52,6 +55,7 @@ def label(
     check_job(job, model_base_url)
     runner = runner or Runner(job)
     with open_run(job, model_base_url) as context:
+        context.row_limit = RowLimit(rows)
         with runner.watch(context):
             if job.run.lane != "live" or context.batch_session.outstanding.out:
                 settle_batches(context, runner, partial(_plan, context, runner, retry_failed=retry_failed))

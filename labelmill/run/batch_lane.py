@@ -148,7 +148,7 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
 
     Where the job has failed texts asked again live, those that were tried stay out.
     """
-    ledger, session = context.ledger, context.batch_session
+    ledger, session, limit = context.ledger, context.batch_session, context.row_limit
     tries = ledger.tries(context.run_id)
 
     def known(about: pl.Series | None) -> pl.LazyFrame:
@@ -160,7 +160,8 @@ def plan_batches(context: RunContext, *, retry_failed: bool = False) -> None:
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
         read_digests(context, numbers)
-        texts = write_pending(context.digests, numbers, known, path)
+        texts = write_pending(context.digests, numbers, known, path, limit.among(), most=limit.most)
+        limit.choose(path)
     context.notice_task_change(path, "batch")
     context.tell_pending(path)
     has_schemas = provider_of(context.job.model).has_schemas

@@ -37,6 +37,7 @@ from labelmill.question.form import correction_form_of
 from labelmill.question.task_key import task_key_of
 from labelmill.question.thinking import room_for_thoughts
 from labelmill.question.tokens import description_tokens, instructions_tokens
+from labelmill.run.row_limit import RowLimit
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
 from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal
@@ -62,6 +63,7 @@ class RunContext:
         opened_at: the same in monotonic seconds.
         tracing: what its requests are traced by.
         scratch_folder: where it keeps what it has planned and joined; in its record's folder unless another is given.
+        row_limit: how many texts it asks at most.
     """
 
     job: LabelJob
@@ -72,6 +74,7 @@ class RunContext:
     opened_at: float = field(default_factory=time.monotonic)
     tracing: Tracing = field(default_factory=Tracing)
     scratch_folder: Path | None = None
+    row_limit: RowLimit = field(default_factory=RowLimit)
 
     def __post_init__(self) -> None:
         self.stop_signal = StopSignal()

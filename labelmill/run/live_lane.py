@@ -90,11 +90,13 @@ def plan_live(context: RunContext, *, after: Plan | None = None, retry_failed: b
         answered = ledger.known_digests(about, retry_failed=retry_failed, run_id=context.run_id)
         return pl.concat([answered, digests_out(context)])
 
-    among = ledger.tries(context.run_id).select("digest") if job.run.lane == "batch" else None
+    tried = [ledger.tries(context.run_id).select("digest")] if job.run.lane == "batch" else []
+    limit = context.row_limit
     with faults_named(context.folder.ledgers):
         numbers = files_to_plan(context, retry_failed=retry_failed)
         read_digests(context, numbers)
-        texts = write_pending(context.digests, numbers, known, path, among)
+        texts = write_pending(context.digests, numbers, known, path, limit.among(*tried), most=limit.most)
+        limit.choose(path)
         if not retry_failed:
             write_tried(path, ledger.tries(context.run_id))
     if not after:

@@ -156,6 +156,7 @@ def finished_record(context: RunContext, merged: Merged | None) -> RunRecord:
         context.batch_session.outstanding.mine,
         causes,
         unreadable_of(context),
+        context.row_limit,
     )
     prices = Prices(context.price, context.batch_price)
     batches, finished = context.batch_session.records, datetime.now(UTC)

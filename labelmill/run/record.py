@@ -19,6 +19,7 @@ from labelmill.run.causes import Causes, Said, causes_sentence
 from labelmill.run.context import RunContext
 from labelmill.run.counts import Bill, RowCounts, Work
 from labelmill.run.publication import Merged, Published, too_many_failed
+from labelmill.run.row_limit import RowLimit
 from labelmill.store.files import write_text_whole
 
 Status = Literal[
@@ -32,6 +33,7 @@ Status = Literal[
     "cancelled",
 ]
 NO_CAUSES = Causes()
+NO_LIMIT = RowLimit()
 _NAMED_FILES = 3
 
 
@@ -102,7 +104,7 @@ class Record(BaseModel):
     """How it ended. It says `running` from the start; should the process die, the next run into the same folder makes it
     `failed` and counts what the dead run had paid for."""
     message: str | None
-    """A sentence on how it ended; null where it completed."""
+    """A sentence on how it ended; null where it completed with nothing left to do."""
     practice: bool
     """Whether the practice provider answered, so that nothing was paid."""
     job: LabelJob
@@ -227,15 +229,16 @@ def status_of(  # noqa: PLR0913, PLR0917  (an ending depends on all of these)
     out: Sequence[BatchRecord] = (),
     causes: Causes = NO_CAUSES,
     unreadable: Sequence[UnreadableFile] = (),
+    row_limit: RowLimit = NO_LIMIT,
 ) -> tuple[Status, str | None]:
     """How a run ends, and what is to be said of it unless it completed: what stopped it, else too many failures.
 
     A run that was cancelled when nothing was left to ask has completed all the same. One that ends with texts in batches is
-    waiting for them. One that has nothing left to do but has left out files is `files_unreadable`; however a run ends, its
+    waiting for them. One that was to ask a few texts only, and has, completed; what is left is said. One that has nothing left to do but has left out files is `files_unreadable`; however a run ends, its
     sentence names them. What was said to texts that got no label stands at the end, where it is why the run ended so.
     """
     rows, kept = (merged.rows, merged.kept) if merged else (RowCounts(), None)
-    status, sentence = _ending_of(rows, max_failed_fraction, stopped, out)
+    status, sentence = _ending_of(rows, max_failed_fraction, stopped, out, row_limit)
     is_published = merged is not None and kept is None
     left_out = _unreadable_words(unreadable, is_published=is_published) if unreadable else None
     if sentence is None:
@@ -255,7 +258,11 @@ def status_of(  # noqa: PLR0913, PLR0917  (an ending depends on all of these)
 
 
 def _ending_of(
-    rows: RowCounts, max_failed_fraction: float, stopped: RunStopped | None, out: Sequence[BatchRecord]
+    rows: RowCounts,
+    max_failed_fraction: float,
+    stopped: RunStopped | None,
+    out: Sequence[BatchRecord],
+    row_limit: RowLimit,
 ) -> tuple[Status, str | None]:
     if stopped is not None and not (stopped.reason == "cancelled" and rows.total and not rows.pending):
         return stopped.reason, stopped.message  # type: ignore[return-value]  # reasons are statuses
@@ -273,6 +280,11 @@ def _ending_of(
             f"{are_counted(texts, 'text')} in {batches} at the provider; the next run harvests what is done and goes on",
         )
     if rows.pending:
+        if row_limit.rows is not None:
+            return (
+                "completed",
+                f"{are_counted(rows.pending, 'row')} left for later runs: this one was to ask {row_limit.words()} at most",
+            )
         return (
             "waiting",
             f"{counted(rows.pending, 'row')} could not be sent yet; the next run goes on from there",

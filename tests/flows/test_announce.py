@@ -103,7 +103,6 @@ def test_a_run_that_left_out_a_file_is_failed_and_announced_all_the_same(
     [
         "create_markdown_artifact",
         "create_table_artifact",
-        "create_link_artifact",
         "emit_event",
         "source_files",
     ],

@@ -35,7 +35,8 @@ def test_the_page_a_person_looks_at(compare, job_of, write_texts, seen):
     state, comparison = compare(job_of())
 
     flow_run, artifacts, task_runs = seen(state, lambda names: len(names) >= 7)
-    assert flow_run.name == f"test compare {comparison.started_at_utc:%Y-%m-%d}"
+    started = flow_run.expected_start_time.astimezone()
+    assert flow_run.name == f"test compare {started:%Y-%m-%d %H:%M:%S}"
     assert set(flow_run.tags) == {"test", "labelmill"}
     assert {task_run.name for task_run in task_runs} == {
         "sample",

@@ -14,8 +14,9 @@ from prefect.deployments import run_deployment
 from prefect.flows import Flow
 
 from commands.background import BackgroundProgram
+from commands.deployments import WORK_POOL
 from commands.prefect_setup import PROJECT
-from commands.work_pool import WORK_POOL, have_work_pool
+from commands.work_pool import have_work_pool
 from practice import PracticeSettings
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
@@ -27,7 +28,12 @@ def worker(prefect_server, tmp_path_factory):
     """A worker of the pool, in a folder that is not the project's."""
     with get_client(sync_client=True) as client:
         have_work_pool(client)
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": prefect_server,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
     running = BackgroundProgram("worker", tmp_path_factory.mktemp("worker"))
     running.start(command, environment, tmp_path_factory.mktemp("elsewhere"))
@@ -109,6 +115,39 @@ def test_a_run_that_failed_is_retried_and_nothing_is_paid_twice(
     assert practice.totals()["answered"] == len(texts)
     rows = pl.read_parquet(tmp_path / "out" / "labeled" / "source.parquet")
     assert rows["label_status"].unique().to_list() == ["ok"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_is_started_waited_for_and_read_from_the_terminal(
+    deployed, write_texts, prefect_server, tmp_path
+):
+    """`start --wait` runs as many texts as it is told to and ends as they did; `status` and `logs` say what came of it."""
+    write_texts([f"football {number}" for number in range(20)])
+    name = deployed().split("/")[1]
+
+    def labelmill(*words):
+        return subprocess.run(
+            [LABELMILL, *words],
+            env={**os.environ, "PREFECT_API_URL": prefect_server},
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_SECONDS,
+            check=False,
+        )
+
+    started = labelmill("start", name, "--wait", "--rows", "5")
+    assert started.returncode == 0, started.stderr
+    assert "Completed: 5 of 20 rows labeled, $" in started.stderr
+    status = labelmill("status", name).stdout
+    assert "Completed" in status
+    assert "5 of 20 rows labeled, $" in status
+    logs = labelmill("logs", name, "--follow").stdout
+    assert "INFO    5 texts to ask, in 1 chunks" in logs
+    assert "Completed: 5 of 20 rows labeled, $" in logs.splitlines()[-1]
+    at_the_budget = labelmill("start", name, "--wait", "--max-cost-usd", "0")
+    assert at_the_budget.returncode == 4, at_the_budget.stderr
+    (_, last) = sorted(tmp_path.glob("out/runs/*/run.json"))
+    assert json.loads(last.read_text())["job"]["run"]["max_cost_usd"] == 0
 
 
 @pytest.mark.usefixtures("worker")

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import StateType
 
 from flows.label import label_dataset
 from labelmill.errors import CannotWrite, RunFailed, RunStopped
+from labelmill.report.formatting import usd
 from labelmill.run.record import Status
 from practice import PracticeSettings
 from tasks.artifact_keys import artifact_key_of
@@ -101,7 +102,9 @@ def test_each_ending_is_a_state_of_its_own_and_holds_the_record(
         job = job_of(run=asked, source={"path": str(Path(job.source.path).with_name("*.parquet"))})
     state, record = run(job, settings)
     assert (record.status, state.type, state.name) == (status, kind, name)
-    assert state.message.startswith(f"{record.rows_labeled} of {record.rows_total} rows labeled.")
+    unreadable = ", 50 unreadable" if status == "files_unreadable" else ""
+    labeled = f"{record.rows_labeled} of {record.rows_total} rows labeled{unreadable}"
+    assert state.message.startswith(f"{labeled}, {usd(record.cost_usd)} (practice, nothing was paid).")
     assert (record.message or "") in state.message
     if kind is StateType.FAILED:
         with pytest.raises(RunFailed) as failed:
@@ -156,7 +159,8 @@ def test_the_page_a_person_looks_at(run, job_of, write_texts, seen):
 
     steps = {"plan", "merge", "publish", "announce"}
     flow_run, artifacts, task_runs = seen(state, lambda names: set(names) >= steps)
-    assert flow_run.name == f"daily news {record.started_at_utc:%Y-%m-%d}"
+    started = flow_run.expected_start_time.astimezone()
+    assert flow_run.name == f"daily news {started:%Y-%m-%d %H:%M:%S}"
     assert set(flow_run.tags) == {"daily news", "labelmill"}
     assert {task_run.name for task_run in task_runs} == {"plan", "merge", "publish", "announce"}
     assert set.intersection(*(set(task_run.tags) for task_run in task_runs)) >= {"daily news", "labelmill"}
@@ -177,8 +181,17 @@ def test_the_page_a_person_looks_at(run, job_of, write_texts, seen):
     }
     assert {row["kind"] for row in json.loads(found["failures"].data)} == {"off_label"}
     assert found["progress"].data == 100
-    assert Path(record.labeled_path).as_uri() in found["labeled"].data
-    assert "report.html" in found["page"].data
+    place = found["labeled"].data
+    assert f"\n{record.labeled_path}\n" in place
+    (line,) = re.findall(r"```python\n(.*?)\n```", place, flags=re.DOTALL)
+    read = {}
+    exec(line, read)  # noqa: S102  (what a person copies from the page)
+    assert read["rows"].height == record.rows_total
+    assert (
+        f"\n{Path(record.labeled_path).parent / 'runs' / record.run_id / 'report.html'}\n"
+        in found["page"].data
+    )
+    assert "file://" not in place + found["page"].data
 
 
 def test_texts_of_customers_are_in_the_report_and_in_no_log_line(run, job_of, write_texts, caplog):

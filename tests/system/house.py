@@ -144,7 +144,7 @@ class House:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=30) as response:
+                with urllib.request.urlopen(request, timeout=BUSY_SECONDS) as response:
                     return json.load(response)
             except urllib.error.HTTPError as error:
                 if error.code != http.client.SERVICE_UNAVAILABLE or time.monotonic() > deadline:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from chromium import PATIENCE_MS, open_browser, open_page
+from chromium import PATIENCE_MS, VIEWPORT, open_browser, open_page
 from headlines import LABELS, ROWS, ROWS_PER_CHUNK, write_headlines, write_job
 from playwright.sync_api import expect
 
@@ -88,6 +88,15 @@ def _field(page, title):
     return label.locator("xpath=ancestor::div[contains(@class, 'group')][1]")
 
 
+def test_what_people_change_stands_above_the_job(form):
+    """Custom run begins with the budget, `retry_failed` and the rows; the job with all of its fields is below."""
+    expect(form.locator("label", has_text="Latency seconds")).to_be_visible()
+    titles = [title.removesuffix(" (Optional)") for title in form.locator("label:has(+ p)").all_inner_texts()]
+    assert titles[:6] == ["max_cost_usd", "retry_failed", "rows", "model_base_url", "job", "Name"]
+    field = form.locator("label").filter(has_text=re.compile(r"^max_cost_usd")).first
+    assert field.evaluate("label => label.getBoundingClientRect().top + scrollY") < VIEWPORT["height"]
+
+
 def test_the_form_explains_each_field(form):
     """Every field of the job is in the form, with a title, a description and what the deployment has in it."""
     for title, description, value in (
@@ -149,21 +158,26 @@ def run(form, folder, pictures):
     form.screenshot(path=pictures / "ui-form.png")
     _submit(form)
     form.wait_for_url(re.compile(r"/v2/runs/flow-run/"))
-    name = form.get_by_text(re.compile(rf"^{JOB} \d{{4}}-\d\d-\d\d$")).first
+    name = form.get_by_text(re.compile(rf"^{JOB} \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d$")).first
     expect(name).to_be_visible(timeout=RUN_PATIENCE_MS)
     expect(form.get_by_text("Completed", exact=True).first).to_be_visible(timeout=RUN_PATIENCE_MS)
     return form.url, _latest_record(folder)
 
 
 def _submit(form):
-    """Press Submit and open the run. A busy server may say "database is locked": a person presses again then."""
+    """Press Submit and open the run."""
+    _start(form, lambda: form.get_by_role("button", name="Submit").click())
+
+
+def _start(page, press):
+    """Start a run and open it. A busy server may say "database is locked": a person presses again then."""
     refused = []
-    form.on("response", lambda answer: answer.status < 400 or refused.append((answer.status, answer.text())))
-    started = form.get_by_role("button", name="View run")
-    sorry = form.get_by_text("error while creating flow run")
+    page.on("response", lambda answer: answer.status < 400 or refused.append((answer.status, answer.text())))
+    started = page.get_by_role("button", name="View run")
+    sorry = page.get_by_text("error while creating flow run")
     for _ in range(3):
-        form.get_by_role("button", name="Submit").click()
-        expect(started.or_(sorry).first).to_be_visible()
+        press()
+        expect(started.or_(sorry).first).to_be_visible(timeout=PATIENCE_MS)
         if started.is_visible():
             break
         assert all(status >= 500 for status, _ in refused), refused
@@ -265,6 +279,23 @@ def test_the_report_page_opens_by_itself(page, run, folder, pictures):
     expect(page.get_by_text(usd(record["cost_usd"])).first).to_be_visible()
     page.set_viewport_size({"width": 900, "height": 1510})
     page.screenshot(path=pictures / "report.png")
+
+
+def test_quick_run_starts_at_once(page, house, deployment):
+    """The deployment holds what a run needs: no form opens, and the run completes with its rows and its cost as its message."""
+    assert deployment.endswith(f"/{JOB}")
+    page.goto(f"{house.page}/v2/deployments")
+    page.get_by_role("link", name=JOB, exact=True).click()
+
+    def press():
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Quick run").click()
+
+    _start(page, press)
+    page.wait_for_url(re.compile(r"/v2/runs/flow-run/"))
+    run = house.wait_for_end({"id": page.url.split("/flow-run/")[1].split("?")[0]})
+    assert run["state"]["name"] == "Completed", run["state"]
+    assert re.match(rf"^\d+ of {ROWS} rows labeled, \$0\.\d+ ", run["state"]["message"]), run["state"]
 
 
 def _latest_record(folder):
