@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import in_terminal
 from rich.cells import cell_len
+from terminals import in_terminal
 
 from commands.main import app
 from labelmill.report.formatting import usd
@@ -141,7 +141,7 @@ def test_the_demo_fits(house, columns):
     table = "\n".join(line for line in lines if line.startswith("│"))
     cells = "".join(line.split("│")[1].rstrip() for line in table.splitlines())
     assert "电影《流浪地球3》票房突破10亿" in cells.replace(" ", "")
-    assert table.count("entertainment") == 5
+    assert table.count("entertainment") == 6
 
 
 @pytest.mark.parametrize("columns", [60, 80])
