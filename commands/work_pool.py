@@ -1,8 +1,10 @@
 """The work pool that deployed runs wait in, and the limit that jobs may share."""
 
+from contextlib import suppress
+
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from commands.deployments import WORK_POOL
@@ -17,9 +19,10 @@ def have_work_pool(client: SyncPrefectClient) -> None:
         client.read_work_pool(WORK_POOL)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(
-            WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template)
-        )
+        with suppress(ObjectAlreadyExists):  # another deploy was quicker
+            client.create_work_pool(
+                WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template)
+            )
 
 
 def have_shared_limit(client: SyncPrefectClient) -> None:

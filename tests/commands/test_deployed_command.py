@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
 
 from commands.deployments import Deployment, deployment_meant
 from labelmill.errors import JobRefused
@@ -49,7 +52,10 @@ def deployed(command, tmp_path, write_texts):
     def deploy(name, *options):
         file = tmp_path / f"{name}.toml"
         file.write_text(JOB.format(name=name))
-        done = command("deploy", file, *options)
+        # Other tests have a worker in the usual pool.
+        with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name="unpolled", type="process"))
+        done = command("deploy", file, "--pool", "unpolled", *options)
         assert done.returncode == 0, done.stderr
         return file
 
@@ -62,7 +68,7 @@ def test_a_run_is_started_with_what_people_change_for_one_run(command, deployed)
     done = command("start", "started", "--max-cost-usd", "0.25", "--rows", "1", "--retry-failed")
     assert done.returncode == 0, done.stderr
     assert "started is started" in done.stderr
-    assert "nobody polls the work pool 'labelmill'" in done.stderr
+    assert "nobody polls the work pool 'unpolled'" in done.stderr
     assert command("start", file).returncode == 0
     first, second = _runs("started")
     assert first.parameters.keys() == {"job", "max_cost_usd", "rows", "retry_failed"}
@@ -89,7 +95,7 @@ def test_the_status_says_what_ran_and_what_comes(command, deployed):
     assert "it has not run yet" not in after
     assert "Scheduled" in after or "Late" in after
     (told,) = json.loads(command("status", "looked-at", "--json").stdout)
-    assert (told["name"], told["job"], told["work_pool"]) == ("looked-at", "looked-at", "labelmill")
+    assert (told["name"], told["job"], told["work_pool"]) == ("looked-at", "looked-at", "unpolled")
     assert [run["state"] in {"Scheduled", "Late"} for run in told["runs"]] == [True]
     assert told["next_runs"][0].endswith("06:00 Asia/Shanghai")
 
@@ -102,7 +108,7 @@ def test_logs_of_a_run_that_waits_say_why(command, deployed):
     command("start", "silent")
     done = command("logs", "silent")
     assert done.returncode == 0
-    assert "nobody polls the work pool 'labelmill'" in done.stdout
+    assert "nobody polls the work pool 'unpolled'" in done.stdout
     unknown = command("logs", "silent", "--run", "nope")
     assert (unknown.returncode, "no run of 'silent' is called" in unknown.stderr) == (2, True)
 
