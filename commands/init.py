@@ -142,6 +142,12 @@ def _show_source(path: str, source: SeenSource) -> None:
     if proposal.column is not None and proposal.also:
         template = "\\n".join(f"{{{name}}}" for name in (proposal.also[0], proposal.column))
         _say(f"A template takes several: {template}")
+    if source.prefix:
+        there = ", ".join(map(repr, names_in_the_way(source.columns, "")))
+        ours = f"{source.prefix}label"
+        _say(
+            f"The source has {there} already, so our columns begin with {source.prefix!r}: the labels will be in {ours!r}."
+        )
 
 
 def _is_countable(file: SourceFile) -> bool:

@@ -77,6 +77,7 @@ def test_from_a_file_to_labels_by_what_is_printed(labelmill, write, tmp_path, en
     done = labelmill("init", "my 新闻 (1).parquet", "--labels", "sport，money")
     assert done.returncode == 0, done.stderr
     assert "'title': all 20 rows looked at have one, 20 of them different" in done.stderr
+    assert "The source has 'label' already, so our columns begin with 'lm_'" in done.stderr
     job = job_in(tmp_path, "my 新闻 (1).toml")
     assert job["source"] == {"path": "my 新闻 (1).parquet", "text": "title"}
     assert job["labels"] == {"sport": "", "money": ""}
@@ -97,6 +98,7 @@ def test_from_a_file_to_labels_by_what_is_printed(labelmill, write, tmp_path, en
             check=False,
         )
         assert ran.returncode == 0, (line, ran.stderr)
+    assert "Read the labels from the column 'lm_label' in Python" in ran.stdout
     labeled = pl.read_parquet(tmp_path / "out" / "my 新闻 (1)" / "labeled" / "my 新闻 (1).parquet")
     assert labeled["lm_label_status"].to_list() == ["ok"] * 20
 
