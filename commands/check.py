@@ -58,18 +58,17 @@ def show_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:
 def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     """What was checked and found, as (what, words)."""
     job, asking = found.job, found.asking
-    settled = (
-        f", {counted(found.files_settled, 'file')} of them labeled and unchanged"
-        if found.files_settled
-        else ""
-    )
+    is_settled = 0 < found.files == found.files_settled
+    which = f"{counted(found.files_settled, 'file')} " if not is_settled else ""
+    settled = f"; {which}labeled and unchanged" if found.files_settled else ""
     rows = "an unknown number of rows" if found.rows is None else counted(found.rows, "row")
     yield "source", f"{counted(found.files, 'file')}, {rows}{settled}"
     new = " in the other files" if found.files_settled else ""
     empty = f"; {counted(found.rows_empty, 'row')} without a text" if found.rows_empty else ""
-    yield "texts", f"{found.texts:,} different ones{new}{empty}"
+    yield "texts", "none is new" if is_settled else f"{found.texts:,} different ones{new}{empty}"
     out = f", {found.texts_out:,} are in batches at the provider" if found.texts_out else ""
-    yield "known", f"{found.texts_known:,} need no request{out}"
+    if not is_settled:
+        yield "known", f"{found.texts_known:,} need no request{out}"
     yield "to ask", counted(asking.texts, "text")
     yield "labels", f"{len(job.labels):,}: {', '.join(job.labels)}"
     yield "model", f"{job.model.name} ({job.model.provider}), {_LANE_WORDS[job.run.lane]}"

@@ -101,6 +101,11 @@ def test_from_a_file_to_labels_by_what_is_printed(labelmill, write, tmp_path, en
     assert "Read the labels from the column 'lm_label' in Python" in ran.stdout
     labeled = pl.read_parquet(tmp_path / "out" / "my 新闻 (1)" / "labeled" / "my 新闻 (1).parquet")
     assert labeled["lm_label_status"].to_list() == ["ok"] * 20
+    again = labelmill("check", "my 新闻 (1).toml").stdout
+    assert (
+        "source    1 file, 20 rows; labeled and unchanged\ntexts     none is new\nto ask    0 texts\n"
+        in again
+    )
 
 
 def test_in_a_terminal_init_asks_for_column_and_labels(write, tmp_path, environment):
