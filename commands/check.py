@@ -30,7 +30,8 @@ def check_job_file(
         return 0
     console = Console(highlight=False)
     console.print(
-        f"[green]{shown(str(path))} can run.[/] Nothing was asked, and nothing was spent.\n", soft_wrap=True
+        f"[green]{shown(str(path))} can run.[/] Nothing was asked, and nothing was spent.\n",
+        soft_wrap=not console.is_terminal,
     )
     show_facts(list(facts_of(found)), console)
     for notice in found.notices:
@@ -57,21 +58,20 @@ def show_facts(facts: Sequence[tuple[str, str]], console: Console) -> None:
 def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     """What was checked and found, as (what, words)."""
     job, asking = found.job, found.asking
-    settled = (
-        f", {counted(found.files_settled, 'file')} of them labeled and unchanged"
-        if found.files_settled
-        else ""
-    )
+    is_settled = 0 < found.files == found.files_settled
+    which = f"{counted(found.files_settled, 'file')} " if not is_settled else ""
+    settled = f"; {which}labeled and unchanged" if found.files_settled else ""
     rows = "an unknown number of rows" if found.rows is None else counted(found.rows, "row")
     yield "source", f"{counted(found.files, 'file')}, {rows}{settled}"
     new = " in the other files" if found.files_settled else ""
     empty = f"; {counted(found.rows_empty, 'row')} without a text" if found.rows_empty else ""
-    yield "texts", f"{found.texts:,} different ones{new}{empty}"
+    yield "texts", "none is new" if is_settled else f"{found.texts:,} different ones{new}{empty}"
     out = f", {found.texts_out:,} are in batches at the provider" if found.texts_out else ""
-    yield "known", f"{found.texts_known:,} need no request{out}"
+    if not is_settled:
+        yield "known", f"{found.texts_known:,} need no request{out}"
     yield "to ask", counted(asking.texts, "text")
     yield "labels", f"{len(job.labels):,}: {', '.join(job.labels)}"
-    yield "model", f"{job.model.name} ({job.model.provider}), on the lane {job.run.lane}"
+    yield "model", f"{job.model.name} ({job.model.provider}), {_LANE_WORDS[job.run.lane]}"
     yield "endpoint", _endpoint_words(found)
     yield "price", price_words(found.price)
     yield "cost", cost_words_of(found)
@@ -80,6 +80,11 @@ def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     yield "output", job.output.path
 
 
+_LANE_WORDS = {
+    "live": "on the live lane",
+    "batch": "on the batch lane",
+    "auto": "on whichever lane the run chooses",
+}
 _SPANS = {"max_cost_usd": "run", "max_cost_usd_per_day": "UTC day", "max_cost_usd_per_month": "UTC month"}
 
 
@@ -108,8 +113,6 @@ def cost_words_of(found: Forecast) -> str:
     if left is not None and left < asking.max_cost_usd:
         most = f"{usd(left)}, where the budget stops it"
     else:
-        most = (
-            f"{usd(asking.max_cost_usd)}, were each request the longest and each text asked again and again"
-        )
+        most = f"{usd(asking.max_cost_usd)}, if every answer were as long as it may be and every text were asked again and again"
     paid = " (practice: nothing is paid)" if found.practice else ""
     return f"{about}; at most {most}{paid}"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
 from commands.prefect_setup import prefect_api, prepare_environment
+from commands.questions import is_agreed
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.server_check import end_without_server, record_left
 from commands.terminal import console, output, print_json, shown
@@ -159,7 +159,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and console.is_terminal):
         raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
-    return typer.confirm("Continue?", err=True)
+    return is_agreed("Continue?")
 
 
 def _show_estimate(estimate: Estimate, sentence: str) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import typer
 from dotenv import find_dotenv, load_dotenv
 from slugify import slugify
 
 from commands.invocation import command, file_word
+from commands.questions import ask
 from commands.run import ending_in_a_sentence
 from commands.terminal import console, shown
 from labelmill.check.dataset import first_few, listing_of, read_schemas, source_mistakes
@@ -38,7 +38,7 @@ _SLUG_CHARACTERS = 60
 
 def init_job(paths: Sequence[str], *, labels: str | None, text: str | None, output: Path | None) -> int:
     """Write a job file for a source; returns the exit code."""
-    with ending_in_a_sentence():
+    with ending_in_a_sentence(stopped="Stopped; no job file was written."):
         load_dotenv(find_dotenv(usecwd=True))
         bypass_proxies()
         path = _only(paths)
@@ -142,6 +142,12 @@ def _show_source(path: str, source: SeenSource) -> None:
     if proposal.column is not None and proposal.also:
         template = "\\n".join(f"{{{name}}}" for name in (proposal.also[0], proposal.column))
         _say(f"A template takes several: {template}")
+    if source.prefix:
+        there = ", ".join(map(repr, names_in_the_way(source.columns, "")))
+        ours = f"{source.prefix}label"
+        _say(
+            f"The source has {there} already, so our columns begin with {source.prefix!r}: the labels will be in {ours!r}."
+        )
 
 
 def _is_countable(file: SourceFile) -> bool:
@@ -172,7 +178,7 @@ def _text_of(source: SeenSource, told: str | None, *, is_asked: bool) -> str:
             raise JobRefused([Mistake("--text", sentence) for sentence in mistakes])
         return text
     while True:
-        typed: str = typer.prompt("Text column", default=proposed, err=True)
+        typed = ask("Text column", proposed)
         text = typed.replace("\\n", "\n")
         mistakes = _text_mistakes(source, text)
         if not mistakes:
@@ -207,7 +213,7 @@ def _labels_of(told: str | None, *, is_asked: bool) -> list[str]:
             raise JobRefused([Mistake("--labels", sentence) for sentence in mistakes])
         return labels
     while True:
-        labels = labels_in(typer.prompt("Labels, with commas between them", err=True))
+        labels = labels_in(ask("Labels, with commas between them"))
         mistakes = _label_mistakes(labels)
         if not mistakes:
             return labels

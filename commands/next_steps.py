@@ -35,8 +35,11 @@ def polars_line(labeled: Path) -> str:
 
 def _read_labels(record: RunRecord) -> Iterator[NextStep]:
     if record.is_published and record.rows_labeled:
+        prefix = record.job.output.column_prefix
+        column = f" from the column {prefix + 'label'!r}" if prefix else ""
         yield NextStep(
-            "Read the labels in Python (import polars as pl):", polars_line(Path(record.labeled_path))
+            f"Read the labels{column} in Python (import polars as pl):",
+            polars_line(Path(record.labeled_path)),
         )
 
 

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from commands.invocation import command, file_word
+from commands.questions import is_agreed
 from commands.quiet import quiet_logs
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.terminal import console, shown
@@ -156,7 +156,7 @@ def _agreed(plan: PreviewPlan, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and console.is_terminal):
         raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
-    return typer.confirm("Ask them?", err=True)
+    return is_agreed("Ask them?")
 
 
 def asking_words(asking: Asking, plan: PreviewPlan) -> str:

@@ -55,8 +55,8 @@ def read_job(path: Path, max_cost_usd: float | None, model_base_url: str | None)
 
 
 @contextmanager
-def ending_in_a_sentence() -> Iterator[None]:
-    """End a command with a sentence where a person can mend what is wrong, or stops it.
+def ending_in_a_sentence(stopped: str = "Stopped before anything was asked.") -> Iterator[None]:
+    """End a command with a sentence where a person can mend what is wrong, or stops it: then with the one that is given.
 
     Raises:
         typer.Exit: with the exit code.
@@ -69,7 +69,7 @@ def ending_in_a_sentence() -> Iterator[None]:
         console.print(f"[bold red]error[/] {shown(str(cannot))}", soft_wrap=True)
         raise typer.Exit(end_without_server(EXIT_OTHER)) from None
     except KeyboardInterrupt:
-        console.print("Stopped before anything was asked.")
+        console.print(stopped)
         raise typer.Exit(EXIT_OTHER) from None
 
 

@@ -72,7 +72,7 @@ def _show_summary(record: RunRecord, job_file: str | None, where: Console) -> No
 
 def _show_places(record: RunRecord, where: Console) -> None:
     page = OutputFolder.of(record.job).run(record.run_id) / "report.html"
-    places = [("labels", record.labeled_path), ("report", str(page) if page.exists() else None)]
+    places = [("labels", record.labeled_path), ("report", str(page.absolute()) if page.exists() else None)]
     where.print("")
     for what, path in [*places, *(("failed", str(path)) for path in record.failed_files)]:
         if path:

@@ -143,9 +143,13 @@ def test_a_readmes_five_minutes_can_be_walked(name, tmp_path):
     pl.DataFrame({"id": range(len(titles)), "title": titles}).write_parquet(tmp_path / "articles.parquet")
     (first_step,) = [block for block in _blocks(PAGES[name], "sh") if "labelmill init" in block]
     _walk(first_step, tmp_path)
-    assert (tmp_path / "articles.toml").exists()
+    written = tomllib.loads((tmp_path / "articles.toml").read_text(encoding="utf-8"))
     job, *rest = _blocks(PAGES[name], "toml")
     assert rest == []
+    shown = tomllib.loads(job)
+    assert shown["labels"].keys() == written.pop("labels").keys()
+    del written["run"]["lane"], written["run"]["max_concurrency"]
+    assert {part: value for part, value in shown.items() if part != "labels"} == written
     (tmp_path / "articles.toml").write_text(job, encoding="utf-8")
     for block in _blocks(PAGES[name], "sh"):
         if "labelmill check" in block or "labelmill run" in block:
@@ -263,7 +267,7 @@ def test_the_readme_is_short():
 
 
 def test_both_readmes_say_the_same():
-    """The Chinese README has the English one's sections, commands, promises and links, one for one."""
+    """The Chinese README has the English one's sections, commands, promises and links, one for one; its labels are Chinese."""
     english, chinese = README, PAGES["README.zh.md"]
     for pattern in (r"^## ", r"^- ", r"^\*\*\d\.", r"^\| ", r"^```"):
         assert len(re.findall(pattern, english, re.MULTILINE)) == len(
@@ -273,6 +277,10 @@ def test_both_readmes_say_the_same():
     assert links[0] == links[1]
 
     def commands(text):
-        return [re.sub(r" +#.*", "", line) for block in _blocks(text, "sh") for line in block.splitlines()]
+        return [
+            re.sub(r" +#.*| --labels \S+", "", line)
+            for block in _blocks(text, "sh")
+            for line in block.splitlines()
+        ]
 
     assert commands(english) == commands(chinese)

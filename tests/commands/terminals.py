@@ -4,9 +4,12 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -36,6 +39,13 @@ class Terminal:
     def type(self, words):
         """Type a line."""
         os.write(self._ours, f"{words}\n".encode())
+
+    def interrupt(self):
+        """Press Ctrl-C while the command waits for a line: what it is told before, it hears in any case."""
+        status = Path(f"/proc/{self._running.pid}/stat")
+        while status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "R":
+            time.sleep(0.01)
+        self._running.send_signal(signal.SIGINT)
 
     def end(self):
         """Read to the end; returns the exit code and all that was shown."""

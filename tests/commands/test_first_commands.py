@@ -14,6 +14,8 @@ from servers.base import Endpoint, completion
 from terminals import terminal
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
+ITS_OWN_PROCESS = [sys.executable, LABELMILL]
+"""Not forked from one that runs already: with the signals' handlers that a user's process has."""
 TEXTS = [f"the {word} of day {number}" for number in range(10) for word in ("match", "market")]
 
 
@@ -75,6 +77,7 @@ def test_from_a_file_to_labels_by_what_is_printed(labelmill, write, tmp_path, en
     done = labelmill("init", "my 新闻 (1).parquet", "--labels", "sport，money")
     assert done.returncode == 0, done.stderr
     assert "'title': all 20 rows looked at have one, 20 of them different" in done.stderr
+    assert "The source has 'label' already, so our columns begin with 'lm_'" in done.stderr
     job = job_in(tmp_path, "my 新闻 (1).toml")
     assert job["source"] == {"path": "my 新闻 (1).parquet", "text": "title"}
     assert job["labels"] == {"sport": "", "money": ""}
@@ -95,8 +98,14 @@ def test_from_a_file_to_labels_by_what_is_printed(labelmill, write, tmp_path, en
             check=False,
         )
         assert ran.returncode == 0, (line, ran.stderr)
+    assert "Read the labels from the column 'lm_label' in Python" in ran.stdout
     labeled = pl.read_parquet(tmp_path / "out" / "my 新闻 (1)" / "labeled" / "my 新闻 (1).parquet")
     assert labeled["lm_label_status"].to_list() == ["ok"] * 20
+    again = labelmill("check", "my 新闻 (1).toml").stdout
+    assert (
+        "source    1 file, 20 rows; labeled and unchanged\ntexts     none is new\nto ask    0 texts\n"
+        in again
+    )
 
 
 def test_in_a_terminal_init_asks_for_column_and_labels(write, tmp_path, environment):
@@ -115,6 +124,23 @@ def test_in_a_terminal_init_asks_for_column_and_labels(write, tmp_path, environm
     assert code == 0, shown
     assert job_in(tmp_path, "news.toml")["source"]["text"] == "{title}\n{body}"
     assert list(job_in(tmp_path, "news.toml")["labels"]) == ["sport", "money"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", ["Text column [title]:", "Labels, with commas between them:"])
+def test_ctrl_c_ends_a_question(write, tmp_path, environment, question):
+    """At each of its questions Ctrl-C ends `init` at once, in a sentence on a line of its own, and no file is written."""
+    write()
+    with terminal([*ITS_OWN_PROCESS, "init", "news.parquet"], cwd=tmp_path, env=environment) as screen:
+        screen.read_until("Text column [title]:")
+        if not question.startswith("Text"):
+            screen.type("")
+            screen.read_until(question)
+        screen.interrupt()
+        code, shown = screen.end()
+    assert code == 1
+    assert shown.splitlines()[-1] == "Stopped; no job file was written."
+    assert not (tmp_path / "news.toml").exists()
 
 
 @pytest.mark.parametrize(
@@ -254,22 +280,23 @@ def test_a_preview_costs_nothing_without_a_yes(labelmill, write, tmp_path):
         assert known.stdout.count("│ ledger") == 4
 
 
-@pytest.mark.parametrize(("answer", "code", "requests"), [("n", 1, 0), ("y", 0, 3)])
+@pytest.mark.parametrize(("answer", "code", "requests"), [("n", 1, 0), ("y", 0, 3), (None, 1, 0)])
 def test_in_a_terminal_a_preview_asks_before_money(
     labelmill, write, tmp_path, environment, answer, code, requests
 ):
-    """The prompt and the cost are shown with a question, and nothing is sent before a yes; no label is cut off."""
+    """The prompt and the cost are shown with a question, and nothing is sent before a yes, nor after Ctrl-C; no label is cut off."""
     write(texts=[f"{text}, {'on and on ' * 20}" for text in TEXTS])
     labelmill("init", "news.parquet", "--labels", "sport,money")
     with Labeling() as server:
         paid(tmp_path, server)
-        command = [LABELMILL, "preview", "news.toml", "--rows", "3"]
+        program = ITS_OWN_PROCESS if answer is None else [LABELMILL]
+        command = [*program, "preview", "news.toml", "--rows", "3"]
         with terminal(command, cwd=tmp_path, env=environment, columns=60) as screen:
             shown = screen.read_until("Ask them? [y/N]:")
             assert "system" in shown
             assert "3 of 3 texts to ask: about $" in shown
             assert server.requests == 0
-            screen.type(answer)
+            screen.interrupt() if answer is None else screen.type(answer)
             ended, shown = screen.end()
         assert (ended, server.requests) == (code, requests), shown
     rows = [line for line in shown.splitlines() if line.startswith("│")]

@@ -258,6 +258,10 @@ def test_the_demo_labels_both_languages(labelmill):
     for text, name in rows.items():
         assert text in done.stdout
         assert name in done.stdout
+    told = {line.rstrip() for line in done.stdout.splitlines()}
+    for readme in ("README.md", "README.zh.md"):
+        _, sample = (ROOT / readme).read_text(encoding="utf-8").split("```text\ndemo: completed")
+        assert set(sample.partition("```")[0].splitlines()[1:]) - {"…"} <= told, readme
 
 
 def test_the_demo_ends_on_a_command_that_works_as_printed(monkeypatch, tmp_path):
