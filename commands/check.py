@@ -71,7 +71,7 @@ def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     yield "known", f"{found.texts_known:,} need no request{out}"
     yield "to ask", counted(asking.texts, "text")
     yield "labels", f"{len(job.labels):,}: {', '.join(job.labels)}"
-    yield "model", f"{job.model.name} ({job.model.provider}), on the lane {job.run.lane}"
+    yield "model", f"{job.model.name} ({job.model.provider}), {_LANES[job.run.lane]}"
     yield "endpoint", _endpoint_words(found)
     yield "price", price_words(found.price)
     yield "cost", cost_words_of(found)
@@ -80,6 +80,11 @@ def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     yield "output", job.output.path
 
 
+_LANES = {
+    "live": "on the live lane",
+    "batch": "on the batch lane",
+    "auto": "on the lane that the run chooses",
+}
 _SPANS = {"max_cost_usd": "run", "max_cost_usd_per_day": "UTC day", "max_cost_usd_per_month": "UTC month"}
 
 

@@ -132,6 +132,18 @@ def test_a_comparison_fits(house, columns):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_a_check_and_a_preview_fit(house, columns):
+    """What is sent is indented below its role, also where a line of it takes two; no label is cut off."""
+    assert _fits(_told(house, columns, "check", "工作.toml"), columns)
+    lines = _told(house, columns, "preview", "工作.toml", "--rows", "4")
+    assert _fits(lines, columns)
+    sent = lines[lines.index("system") + 1 : lines.index("fields")]
+    assert all(line.startswith("  ") for line in sent if line not in {"", "user"}), sent
+    assert any(LABELS[0] in line and line.startswith("│") for line in lines)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo_alone")
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_the_demo_fits(house, columns):

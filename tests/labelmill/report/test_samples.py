@@ -40,18 +40,18 @@ def test_labels_that_a_run_has_not_published_have_no_texts(job_of, write_texts):
 
 def test_the_report_has_them_and_no_other_record(job_of, write_texts, tmp_path):
     """In `report.html` and in the report that Prefect shows; not in `run.json` nor in the manifest."""
-    write_texts(["a secret match", "the market"])
+    write_texts(["a hidden match", "the market"])
     record = label(job_of())
     run = tmp_path / "out" / "runs" / record.run_id
-    assert "a secret match" in (run / "report.html").read_text()
+    assert "a hidden match" in (run / "report.html").read_text()
     for path in [
         run / "run.json",
         tmp_path / "out" / "_manifest.json",
         tmp_path / "out" / "_merge_state.json",
     ]:
-        assert "secret" not in path.read_text()
-    findings = Findings(samples={"sport": ("a secret match",)})
-    assert "| sport | a secret match |" in cost_report(record, findings)
+        assert "hidden match" not in path.read_text()
+    findings = Findings(samples={"sport": ("a hidden match",)})
+    assert "| sport | a hidden match |" in cost_report(record, findings)
 
 
 def test_hostile_texts_are_text(record_of, hostile):
@@ -62,6 +62,21 @@ def test_hostile_texts_are_text(record_of, hostile):
     assert "onerror=alert(1)>" not in page + markdown
     assert not {"\x00", "\x1b", "\u202e", "\u2028"} & set(page + markdown)
     assert page.count("<td>second</td>") == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "is_broken"),
+    [
+        ("sport", False),
+        ("science & technology", False),
+        ("科学与技术", False),
+        ("科学与技术以及航天航空领域", True),
+    ],
+)
+def test_a_short_label_stands_on_one_line_beside_its_texts(record_of, label, is_broken):
+    """On the page the texts have the room that labels leave; a long label may be broken instead, by its width on a screen."""
+    page = report_page(record_of(labels={label: 950}), Findings(samples={label: ("a text",)}))
+    assert ('class="words samples long"' in page) == is_broken
 
 
 @pytest.mark.parametrize(
