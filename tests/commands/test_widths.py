@@ -152,7 +152,9 @@ def test_the_demo_fits(house, columns):
     assert _fits(lines, columns)
     table = "\n".join(line for line in lines if line.startswith("│"))
     assert "电影《流浪地球3》票房突破10亿" in table
-    assert table.count("娱乐") == 3
+    assert table.count("entertainment") == 6
+    (command,) = [line for line in lines if " init " in line]
+    assert "demo.parquet --labels " in command
 
 
 @pytest.mark.parametrize("columns", [60, 80])
