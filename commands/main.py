@@ -41,7 +41,7 @@ def labelmill(
 def init(
     context: typer.Context,
     file: Annotated[
-        str,
+        Path,
         typer.Argument(
             metavar="FILE", help="A Parquet file, a folder, or a glob in quotes.", show_default=False
         ),
@@ -49,12 +49,16 @@ def init(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="The labels, with commas between them; asked for in a terminal.", show_default=False
+            metavar="A,B,C",
+            help="The labels, with commas between them; asked for in a terminal.",
+            show_default=False,
         ),
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="The text: a column, or a template over several.", show_default=False),
+        typer.Option(
+            metavar="TEXT", help="The text: a column, or a template over several.", show_default=False
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -63,11 +67,11 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Look at a Parquet file and write a job for it."""
+    """Write a job for a Parquet file."""
     from commands.init import init_job  # noqa: PLC0415
 
     # Several are a glob that the shell has spelled out, which is said.
-    raise typer.Exit(init_job([file, *context.args], labels=labels, text=text, output=output))
+    raise typer.Exit(init_job([str(file), *context.args], labels=labels, text=text, output=output))
 
 
 @app.command()
@@ -75,16 +79,17 @@ def check(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found to standard output.")] = False,
     max_cost_usd: Annotated[
-        float | None, typer.Option(min=0, help="The most a run may cost, in USD.", show_default=False)
+        float | None,
+        typer.Option(metavar="USD", min=0, help="The most a run may cost, in USD.", show_default=False),
     ] = None,
     model_base_url: Annotated[
-        str | None, typer.Option(help="Where a run's requests are to go.", show_default=False)
+        str | None, typer.Option(metavar="URL", help="Where a run's requests are to go.", show_default=False)
     ] = None,
     check_files: Annotated[
         bool, typer.Option("--check-files", help="Read all columns of all files as well.")
     ] = False,
 ) -> None:
-    """Do all of a run's checks, and say what a run would ask and cost. Nothing is spent or written."""
+    """Check a job for nothing. It says what a run would ask and cost; nothing is spent or written."""
     from commands.check import check_job_file  # noqa: PLC0415
 
     raise typer.Exit(
@@ -102,20 +107,23 @@ def check(
 def preview(  # noqa: PLR0913, PLR0917  (an option each)
     job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)],
     rows: Annotated[
-        int, typer.Option(min=0, help="How many distinct texts to show; 0 shows the prompt alone.")
+        int,
+        typer.Option(metavar="N", min=0, help="How many distinct texts to show; 0 shows the prompt alone."),
     ] = 20,
     prompt_only: Annotated[
         bool, typer.Option("--prompt-only", help="Show the prompt, and ask nothing.")
     ] = False,
     max_cost_usd: Annotated[
-        float | None, typer.Option(min=0, help="The most it may cost, in USD.", show_default=False)
+        float | None,
+        typer.Option(metavar="USD", min=0, help="The most it may cost, in USD.", show_default=False),
     ] = None,
     model_base_url: Annotated[
-        str | None, typer.Option(help="Send the requests to another address.", show_default=False)
+        str | None,
+        typer.Option(metavar="URL", help="Send the requests to another address.", show_default=False),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before money is spent.")] = False,
 ) -> None:
-    """Show the prompt as it is sent, and the labels of a few texts: a run doesn't ask for them again."""
+    """Show the prompt and a few labels. The prompt stands as it is sent; a run doesn't ask for these labels again."""
     from commands.preview import preview_job  # noqa: PLC0415
 
     raise typer.Exit(
@@ -264,6 +272,7 @@ def deploy(
     raise typer.Exit(deploy_job(job, cron=cron, timezone=timezone, name=name, pool=pool))
 
 
+# A path, since Typer's help names the type of whatever is text.
 DEPLOYED = typer.Argument(
     metavar="NAME", help="What is deployed: its name, or its job file.", show_default=False
 )
@@ -271,7 +280,7 @@ DEPLOYED = typer.Argument(
 
 @app.command()
 def start(
-    name: Annotated[str, DEPLOYED],
+    name: Annotated[Path, DEPLOYED],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run is over.")] = False,
     max_cost_usd: Annotated[
         float | None,
@@ -282,18 +291,18 @@ def start(
     ] = False,
     rows: Annotated[int | None, typer.Option(metavar="N", min=1, help=ROWS_HELP, show_default=False)] = None,
 ) -> None:
-    """Start a run of what is deployed now, whatever its schedule."""
+    """Start a deployed job now. Its schedule stays as it is."""
     from commands.deployed import start_run  # noqa: PLC0415
 
     given = {"max_cost_usd": max_cost_usd, "retry_failed": retry_failed or None, "rows": rows}
     parameters = {name: value for name, value in given.items() if value is not None}
-    raise typer.Exit(start_run(name, parameters, wait=wait))
+    raise typer.Exit(start_run(str(name), parameters, wait=wait))
 
 
 @app.command()
 def status(
     name: Annotated[
-        str | None,
+        Path | None,
         typer.Argument(
             metavar="NAME",
             help="What is deployed: its name, or its job file; all unless given.",
@@ -303,15 +312,15 @@ def status(
     runs: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="How many runs to show.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show the last runs of what is deployed, and when it runs next."""
+    """Show a deployed job's last runs and its next."""
     from commands.deployed import show_status  # noqa: PLC0415
 
-    raise typer.Exit(show_status(name, runs=runs, as_json=as_json))
+    raise typer.Exit(show_status(None if name is None else str(name), runs=runs, as_json=as_json))
 
 
 @app.command()
 def logs(
-    name: Annotated[str, DEPLOYED],
+    name: Annotated[Path, DEPLOYED],
     run: Annotated[
         str | None,
         typer.Option(
@@ -320,10 +329,10 @@ def logs(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run is over.")] = False,
 ) -> None:
-    """Print the log of the last run of what is deployed."""
+    """Print the log of a deployed job's last run."""
     from commands.deployed import show_logs  # noqa: PLC0415
 
-    raise typer.Exit(show_logs(name, run=run, follow=follow))
+    raise typer.Exit(show_logs(str(name), run=run, follow=follow))
 
 
 @app.command()

@@ -43,7 +43,7 @@ def test_an_output_in_use_and_a_run_in_trouble_are_told_once(world, robots, aler
         robots.replies = [(500, f"no hook {TOKEN}")] * 3
         done = world.command(server, environment=alerts, run={"max_cost_usd": 0})
     assert done.returncode == 4
-    assert "the alert could not be sent: the webhook answered 500: no hook [hidden]" in " ".join(
+    assert "The alert could not be sent: the webhook answered 500: no hook [hidden]" in " ".join(
         done.stderr.split()
     )
     assert TOKEN not in done.stdout + done.stderr

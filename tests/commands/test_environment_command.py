@@ -85,7 +85,7 @@ def test_what_can_not_be_used_is_refused_by_name(verb, labelmill):
     """Every variable at once, in a line each, before anything is sent or written: exit 2."""
     done = labelmill(
         *verb,
-        ALL_PROXY="socks5://me:pa55word@127.0.0.1:1",
+        ALL_PROXY="socks4://me:pa55word@127.0.0.1:1",
         https_proxy="socks://127.0.0.1:1",
         SSL_CERT_FILE="/nonexistent/ca.pem",
     )
@@ -96,7 +96,7 @@ def test_what_can_not_be_used_is_refused_by_name(verb, labelmill):
         "error ALL_PROXY",
         "error SSL_CERT_FILE",
     ]
-    assert "socksio" in lines[1]
+    assert "socks5://" in lines[1]
     assert _shows_no_secret(done)
 
 

@@ -263,6 +263,7 @@ def test_the_demo_labels_both_languages(labelmill):
 def test_the_demo_ends_on_a_command_that_works_as_printed(monkeypatch, tmp_path):
     """What is printed last can be pasted into the shell that started the demo, and writes a job."""
     monkeypatch.setattr(sys, "argv", [str(LABELMILL), "demo"])
+    monkeypatch.chdir(tmp_path)
     line = commands.demo.next_command(commands.demo.demo_job())
     done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -142,7 +142,7 @@ def test_a_run_is_started_waited_for_and_read_from_the_terminal(
     assert "Completed" in status
     assert "5 of 20 rows labeled, $" in status
     logs = labelmill("logs", name, "--follow").stdout
-    assert "INFO    5 texts to ask, in 1 chunks" in logs
+    assert "INFO    5 texts to ask, in 1 chunk" in logs
     assert "Completed: 5 of 20 rows labeled, $" in logs.splitlines()[-1]
     at_the_budget = labelmill("start", name, "--wait", "--max-cost-usd", "0")
     assert at_the_budget.returncode == 4, at_the_budget.stderr

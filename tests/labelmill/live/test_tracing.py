@@ -212,7 +212,7 @@ def test_a_broken_or_hanging_langsmith_changes_no_label_and_little_time(
     assert receipt.labeled == len(TEXTS)
     assert took < seconds
     (said,) = [record for record in caplog.records if "langsmith" in record.message.lower()]
-    assert "the labels are not touched" in said.message
+    assert "the labels are not affected" in said.message
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_a_service_in_trouble_costs_the_run_a_sentence(alerted, robots, reply, c
         alerted.assert_bill_is(server)
     assert (record.status, record.rows_labeled) == ("completed", 10)
     (sentence,) = record.omissions
-    assert sentence.startswith("the alert could not be sent: Feishu answered ")
+    assert sentence.startswith("The alert could not be sent: Feishu answered ")
     assert alerted.written().omissions == [sentence]
     assert _is_nowhere(TOKEN, alerted.folder)
     assert _is_nowhere(robots.secret, alerted.folder)

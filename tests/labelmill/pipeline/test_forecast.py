@@ -61,7 +61,7 @@ def test_it_says_what_a_run_would_say_first(world):
         found = forecast(changed, server.base_url)
     (notice,) = found.notices
     assert notice.startswith(
-        "What is asked has changed since the last run (described otherwise: sport, money)"
+        "What is asked has changed since the last run (descriptions changed: sport, money)"
     )
     (limit,) = found.limits
     assert (limit.field, limit.limit_usd, limit.spent_usd) == ("max_cost_usd_per_day", 0.01, record.cost_usd)

@@ -224,7 +224,7 @@ def test_a_batch_of_which_no_row_is_given_its_room_is_followed_by_one_with_less(
     assert (record.status, record.rows_labeled, record.failures) == ("completed", 60, {})
     assert (record.requests, record.requests_without_usage) == (120, 0)
     assert record.input_tokens == 60 * 50
-    assert "the endpoint takes no answer of Qwen/Qwen3-8B that is as long" in record.notices[1]
+    assert "The endpoint takes no answer of Qwen/Qwen3-8B that is as long" in record.notices[1]
 
 
 def test_a_batch_of_texts_that_are_too_long_by_themselves_ends(world):

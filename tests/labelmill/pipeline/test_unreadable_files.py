@@ -156,7 +156,7 @@ def test_an_error_that_no_file_explains_is_not_taken_for_one(source, run, monkey
     """Files are only left out where reading them fails."""
     source("a")
 
-    def broken(*_):
+    def broken(*_, **__):
         raise pl.exceptions.ComputeError("a mistake of ours")
 
     monkeypatch.setattr("labelmill.run.live_lane.write_pending", broken)

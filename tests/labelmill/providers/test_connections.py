@@ -298,7 +298,6 @@ def test_what_python_has_no_way_for_goes_by_httpx(serve, environment, asked):
         while request_of(connection):
             connection.sendall(kept_alive(200, gzip.compress(COMPLETION.encode()), "content-encoding: gzip"))
 
-    pytest.importorskip("socksio")
     environment(ALL_PROXY=f"socks5h://127.0.0.1:{serve(socks)}")
     ask = asked("http://models.example/v1")
     assert [ask().content for _ in range(3)] == ["sport"] * 3

@@ -40,18 +40,18 @@ def test_labels_that_a_run_has_not_published_have_no_texts(job_of, write_texts):
 
 def test_the_report_has_them_and_no_other_record(job_of, write_texts, tmp_path):
     """In `report.html` and in the report that Prefect shows; not in `run.json` nor in the manifest."""
-    write_texts(["a hidden match", "the market"])
+    write_texts(["a hushed match", "the market"])
     record = label(job_of())
     run = tmp_path / "out" / "runs" / record.run_id
-    assert "a hidden match" in (run / "report.html").read_text()
+    assert "a hushed match" in (run / "report.html").read_text()
     for path in [
         run / "run.json",
         tmp_path / "out" / "_manifest.json",
         tmp_path / "out" / "_merge_state.json",
     ]:
-        assert "hidden match" not in path.read_text()
-    findings = Findings(samples={"sport": ("a hidden match",)})
-    assert "| sport | a hidden match |" in cost_report(record, findings)
+        assert "hushed" not in path.read_text()
+    findings = Findings(samples={"sport": ("a hushed match",)})
+    assert "| sport | a hushed match |" in cost_report(record, findings)
 
 
 def test_hostile_texts_are_text(record_of, hostile):
