@@ -3,15 +3,13 @@
 import fcntl
 import json
 import os
-import pty
-import re
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 from preloaded import Preloaded, can_fork, popen_of
+from terminals import in_terminal
 from world import KEY, World
 
 from labelmill.live import guard
@@ -30,27 +28,6 @@ def _preloaded():
         patch.setattr(subprocess, "Popen", popen_of(preloaded))
         yield
     preloaded.close()
-
-
-def in_terminal(words, columns, folder, environment):
-    """Run a command in a terminal of so many columns; returns its exit code and the lines it leaves there."""
-    ours, its = pty.openpty()
-    termios.tcsetwinsize(its, (50, columns))
-    # The processes that share out the tests have variables that say how wide another terminal is.
-    known = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
-    with subprocess.Popen(
-        words,
-        cwd=folder,
-        env={**known, "TERM": "xterm"},
-        stdin=subprocess.DEVNULL,
-        stdout=its,
-        stderr=its,
-    ) as running:
-        os.close(its)
-        with os.fdopen(ours, "rb") as shown:
-            printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "\n").split("\n")
-    return running.returncode, [line.rstrip() for line in lines]
 
 
 @pytest.fixture
@@ -100,13 +77,6 @@ def world(tmp_path, job_of, prefect_server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(guard, "FIRST_WAIT_SECONDS", 0.02)
     return CommandWorld(tmp_path, job_of, prefect_server)
-
-
-def _read_terminal(shown):
-    try:
-        return shown.read1(65536)
-    except OSError:  # Linux's word for a terminal that nobody writes to any more
-        return b""
 
 
 def _job_file(folder, job):

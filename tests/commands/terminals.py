@@ -58,3 +58,31 @@ def terminal(words, *, cwd, env, columns=100):
         finally:
             running.kill()
             os.close(ours)
+
+
+def in_terminal(words, columns, folder, environment):
+    """Run a command in a terminal of so many columns; returns its exit code and the lines it leaves there."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (50, columns))
+    # The processes that share out the tests have variables that say how wide another terminal is.
+    known = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
+    with subprocess.Popen(
+        words,
+        cwd=folder,
+        env={**known, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    ) as running:
+        os.close(its)
+        with os.fdopen(ours, "rb") as shown:
+            printed = b"".join(iter(lambda: _read_terminal(shown), b"")).decode()
+    lines = _CONTROLS.sub("", printed).replace("\r", "\n").split("\n")
+    return running.returncode, [line.rstrip() for line in lines]
+
+
+def _read_terminal(shown):
+    try:
+        return shown.read1(65536)
+    except OSError:  # Linux's word for a terminal that nobody writes to any more
+        return b""

@@ -125,7 +125,6 @@ def test_in_a_terminal_init_asks_for_column_and_labels(write, tmp_path, environm
         (("news.parquet", "--labels", "a,b", "--text", "titel"), "did you mean 'title'?"),
         (("nowhere.parquet", "--labels", "a,b"), "FILE: there is no file or folder"),
         (("news.parquet", "news.parquet", "--labels", "a,b"), "write a glob in quotes"),
-        (("", "--labels", "a,b"), "FILE: found nothing, expected a Parquet file"),
         (("numbers.parquet", "--labels", "a,b"), "FILE: no column holds text; name one with --text"),
         (("news.parquet", "--labels", "a,b", "-o", "there.toml"), "there.toml: there is such a file already"),
         (("news.parquet", "--labels", "a,b", "-o", "no/such/folder.toml"), "can't be written: No such file"),

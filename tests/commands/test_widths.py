@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import in_terminal
 from rich.cells import cell_len
+from terminals import in_terminal
 
 from commands.main import app
 from labelmill.report.formatting import usd
