@@ -5,15 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from commands.invocation import command, file_word
 from commands.quiet import quiet_logs
 from commands.run import ending_in_a_sentence, read_job
-from commands.terminal import print_json, shown
+from commands.terminal import output, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.pipeline.forecast import Forecast, Limit, forecast
 from labelmill.plural import counted
-from labelmill.report.formatting import price_words, usd
+from labelmill.report.formatting import price_words, usd, visible
 
 
 def check_job_file(
@@ -28,17 +29,19 @@ def check_job_file(
     if as_json:
         print_json(found.model_dump_json(indent=2))
         return 0
-    console = Console(highlight=False)
+    console = output()
     console.print(
         f"[green]{shown(str(path))} can run.[/] Nothing was asked, and nothing was spent.\n",
-        soft_wrap=not console.is_terminal,
+        soft_wrap=True,
     )
     show_facts(list(facts_of(found)), console)
     for notice in found.notices:
-        console.print(f"[yellow]{shown(notice.rstrip('.'))}.[/]", soft_wrap=not console.is_terminal)
+        console.print(f"[yellow]{shown(notice.rstrip('.'))}.[/]", soft_wrap=True)
     word = file_word(path)
-    following = [command("preview", word), command("run", word)]
-    console.print("\nnext\n" + "\n".join(f"  {shown(line)}" for line in following), soft_wrap=True)
+    console.print("\nnext")
+    for line in (command("preview", word), command("run", word)):
+        # On one line whatever the width: it is there to be copied.
+        console.print(Text(f"  {visible(line)}"), soft_wrap=True)
     return 0
 
 
@@ -71,7 +74,7 @@ def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
         yield "known", f"{found.texts_known:,} need no request{out}"
     yield "to ask", counted(asking.texts, "text")
     yield "labels", f"{len(job.labels):,}: {', '.join(job.labels)}"
-    yield "model", f"{job.model.name} ({job.model.provider}), {_LANE_WORDS[job.run.lane]}"
+    yield "model", f"{job.model.name} ({job.model.provider}), {_LANES[job.run.lane]}"
     yield "endpoint", _endpoint_words(found)
     yield "price", price_words(found.price)
     yield "cost", cost_words_of(found)
@@ -80,10 +83,10 @@ def facts_of(found: Forecast) -> Iterator[tuple[str, str]]:
     yield "output", job.output.path
 
 
-_LANE_WORDS = {
+_LANES = {
     "live": "on the live lane",
     "batch": "on the batch lane",
-    "auto": "on whichever lane the run chooses",
+    "auto": "on the lane that the run chooses",
 }
 _SPANS = {"max_cost_usd": "run", "max_cost_usd_per_day": "UTC day", "max_cost_usd_per_month": "UTC month"}
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import polars as pl
+from rich.text import Text
 
 from commands.deploy import with_absolute_paths
 from commands.invocation import command
@@ -43,10 +44,12 @@ def run_demo() -> int:
     show(record, where=where)
     where.print(
         f"\nThat was the job {_shown(JOB_FILE)}. Your own data begins with a job too, and this writes one for a Parquet file; "
-        f"put your own file and your own labels in their place:\n  {next_command(job)}",
+        f"put your own file and your own labels in their place:",
         soft_wrap=True,
         markup=False,
     )
+    # On one line whatever the width: it is there to be copied.
+    where.print(Text(f"  {next_command(job)}"), soft_wrap=True)
     return exit_code_of(record)
 
 

@@ -99,24 +99,36 @@ def prefect_api(shared_limit: str | None = None) -> Iterator[str]:
     from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
     from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
 
+    environment = server_environment(
+        {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True)},
+        PREFECT_HOME.value(),
+    )
+    # What the server says when it is stopped amid its work means nothing to whoever looks at the run.
+    log_file = Path(environment["PREFECT_HOME"]) / "server.log"
+
     class OwnSessionServer(SubprocessASGIServer):
         def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
-            return subprocess.Popen(  # noqa: S603  (this interpreter, our own words)
-                [sys.executable, "-c", _SERVE, str(self.port)],
-                stdin=subprocess.PIPE,
-                start_new_session=True,
-                env=server_environment(
-                    {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True)},
-                    PREFECT_HOME.value(),
-                ),
-            )
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            with log_file.open("wb") as log:
+                return subprocess.Popen(  # noqa: S603  (this interpreter, our own words)
+                    [sys.executable, "-c", _SERVE, str(self.port)],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    env=environment,
+                )
 
     # Prefect would point to a page of this server, which has no pages and is gone when the run ends.
     logging.getLogger("prefect.flow_runs").addFilter(
         lambda line: not line.getMessage().startswith("View at ")
     )
     server = OwnSessionServer()
-    server.start(timeout=int(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()))
+    try:
+        server.start(timeout=int(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()))
+    except RuntimeError:
+        sys.stderr.write(log_file.read_text(encoding="utf-8", errors="replace"))
+        raise
     try:
         # Nobody looks for dead runs on this server, and a flow run waits a second for the thread of its heartbeat.
         with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

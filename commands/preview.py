@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -40,6 +41,7 @@ from labelmill.report.progress_bar import progress_bar
 
 _WIDTH_OF_A_FILE = 180
 """Columns for a table that goes into a file or a pipe."""
+_INDENT = 2
 _LEAST_TEXT = 16
 _MOST_LABEL = 40
 _ORIGIN_COLUMNS = 8
@@ -88,7 +90,7 @@ def show_prompt(prompt: SentPrompt, job: LabelJob, out: Console) -> None:
     for role, words in prompt.messages:
         out.print(f"[bold]{shown(role)}[/]")
         for line in words.split("\n"):
-            out.print(f"  {shown(line)}", soft_wrap=not out.is_terminal)
+            _print_indented(line, out)
     if prompt.fields:
         out.print("[bold]fields[/]")
         for name, value in prompt.fields.items():
@@ -96,6 +98,14 @@ def show_prompt(prompt: SentPrompt, job: LabelJob, out: Console) -> None:
     for name, value in job.model.headers.items():
         out.print(f"  header {shown(name)}: {shown(value)}", soft_wrap=True)
     out.print()
+
+
+def _print_indented(line: str, out: Console) -> None:
+    """Print a line of a message: in a terminal all that it takes is indented, in a file it has one line."""
+    if out.is_terminal:
+        out.print(Padding.indent(Text(visible(line)), _INDENT))
+    else:
+        out.print(Text(" " * _INDENT + visible(line)), soft_wrap=True)
 
 
 def show_labels(plan: PreviewPlan, asked: Mapping[str, TextAnswer] | None, out: Console) -> None:

@@ -57,6 +57,8 @@ def _show_summary(record: RunRecord, job_file: str | None, where: Console) -> No
         # What is no terminal may be a log, where no text belongs.
         labels = labels_table(record, where.width, has_texts=where.is_terminal)
         where.print("\n[bold]Labels[/]", labels, sep="\n")
+    if record.failures or said_of(record):
+        where.print()
     for kind, count in (record.failures or {}).items():
         where.print(f"[red]failed[/] {count:,} {shown(kind)}", soft_wrap=True)
     for whose, often, words in said_of(record):

@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from labelmill.dataset.merge import MANIFEST
 from labelmill.plural import counted
 from labelmill.report.formatting import percent, visible
-from labelmill.report.markdown import escaped
+from labelmill.report.markdown import as_cell, escaped
 from tasks.names import time_words
 
 _NOT_IN_A_NAME = re.compile(r"[/%&<>\x00-\x1f]")
@@ -33,7 +33,7 @@ def summarize_labeled(labeled_path: str) -> list[dict[str, str]]:
     """
     folder = Path(labeled_path)
     table = [
-        {"label": escaped(label), "rows": f"{rows:,}", "share": percent(rows, whole)}
+        {"label": as_cell(label), "rows": f"{rows:,}", "share": percent(rows, whole)}
         for label, rows, whole in count_labels(folder).iter_rows()
     ]
     create_table_artifact(

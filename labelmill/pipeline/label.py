@@ -64,6 +64,7 @@ def label(
                 harvest_late(context, runner)
             context.progress.enter("merging")
             merged = runner.step("merge", partial(merge, context))
+            context.progress.enter("merged")
         record = finished_record(context, merged)
         optional = OptionalSteps()
         record = runner.step("publish", partial(publish, context, runner, record, optional))

@@ -1,5 +1,7 @@
 """What a report says of limits, earlier runs and single failures, the same in Markdown and on the page."""
 
+from collections.abc import Sequence
+
 from labelmill.report.charts import costs_chart, labels_chart, points_words, seconds_chart
 from labelmill.report.findings import Findings, PastRun
 from labelmill.report.formatting import MESSAGE_CELLS, count, shortened, usd
@@ -65,6 +67,8 @@ def examples_of(findings: Findings) -> list[tuple[str, str, str]]:
 
 
 SAMPLE_COLUMNS = ("label", "text")
+_LONG_NAME_CELLS = 20
+"""A longer label may be broken, so that its texts have room beside it."""
 
 
 def samples_table(record: RunRecord, findings: Findings) -> list[tuple[str, str]]:
@@ -74,6 +78,11 @@ def samples_table(record: RunRecord, findings: Findings) -> list[tuple[str, str]
         for label in list(record.labels or {})[:MOST_LABELS]
         for index, text in enumerate(findings.samples.get(label, ()))
     ]
+
+
+def have_long_names(samples: Sequence[tuple[str, str]]) -> bool:
+    """Whether a label of a table of samples is too long to stand on one line beside its texts."""
+    return any(shortened(label, _LONG_NAME_CELLS) != label for label, _ in samples)
 
 
 def label_rows(record: RunRecord) -> list[tuple[str, int]]:

@@ -1,11 +1,12 @@
 """A run as the Prefect UI shows it: its report in Markdown, and its tables.
 
-The UI reads each cell of a table as Markdown too, so that what comes from outside is escaped there as well.
+A table artifact is shown by two UIs: Prefect's present one takes a cell as plain text, its former one as Markdown. What comes
+from outside is plain in both.
 """
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -44,10 +45,18 @@ _ESCAPES = str.maketrans(
 _LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECASE)
 _BLOCKS = re.compile(r"^(?:(?P<code> )(?= {3})|(?P<lead> *)(?P<mark>[-=]|\d{1,9}(?=\.)))")
 """What makes a list, a rule or code of a text that nothing stands before."""
+_JOINER = "\u2060"
 _APART = "<!-- -->"
 """Keeps an address from becoming a link: Prefect's pages look for addresses after escapes are gone."""
+_CELL_MARKS = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~])|[`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|<(?=[a-z/!?])|&(?=#|\w+;)|^>"
+    r"|^#(?=#{0,5}(?: |$))|^[-+](?=[ -]|$)",
+    re.IGNORECASE,
+)
+_LIST_NUMBER = re.compile(r"^(\d{1,9})(?=[.)](?: |$))")
+"""Both: what Markdown takes for more than text in a line that stands alone."""
 _LABEL_COLUMNS = ("label", "rows", "share", "since the last run")
-_FAILURE_COLUMNS = ("kind", "rows", "share of the rows with a text", "policy", "for example")
+_FAILURE_COLUMNS = ("kind", "rows", "share of rows with text", "policy", "for example")
 _COST_COUNTS = ("texts", "labeled", "failed", "requests", "input_tokens", "output_tokens")
 _THOUGHTS = "reasoning_tokens"
 MOST_ROWS = 300
@@ -64,6 +73,16 @@ def escaped(text: str) -> str:
     That holds in a table, in a line of other words, and where nothing else stands before it.
     """
     return _LINKS.sub(_APART, _BLOCKS.sub(_as_text, visible(text).translate(_ESCAPES)))
+
+
+def as_cell(text: str) -> str:
+    """Text from outside as a cell of a table artifact: only where Markdown would take it for more than text it is escaped.
+
+    An address is kept from becoming a link by a character that can't be seen.
+    """
+    line = " ".join(visible(text).split())
+    marked = _LIST_NUMBER.sub(r"\g<1>\\", _CELL_MARKS.sub(r"\\\g<0>", line))
+    return _LINKS.sub(_JOINER, marked)
 
 
 def _as_text(found: re.Match[str]) -> str:
@@ -109,14 +128,16 @@ def label_distribution(record: RunRecord, last: PastRun | None = None) -> str:
 
     Of very many labels the largest are shown, and how many more there are.
     """
-    return table(_LABEL_COLUMNS, _label_rows(record, last, MOST_LABELS))
+    return table(_LABEL_COLUMNS, _label_rows(record, last, MOST_LABELS, escaped))
 
 
-def _label_rows(record: RunRecord, last: PastRun | None, most: int) -> list[tuple[str, ...]]:
+def _label_rows(
+    record: RunRecord, last: PastRun | None, most: int, plain: Callable[[str], str]
+) -> list[tuple[str, ...]]:
     labels = list((record.labels or {}).items())
     rows: list[tuple[str, ...]] = [
         (
-            escaped(label),
+            plain(label),
             f"{count:,}",
             percent(count, record.rows_labeled),
             label_change(label, record, last) if last else "–",
@@ -183,7 +204,8 @@ def costs_table(costs: pl.DataFrame) -> list[Cells]:
 def labels_table(record: RunRecord, findings: Findings) -> list[Cells]:
     """The label distribution over the whole dataset: counts, percentages, and the change since the last run."""
     return [
-        dict(zip(_LABEL_COLUMNS, row, strict=True)) for row in _label_rows(record, findings.last, MOST_ROWS)
+        dict(zip(_LABEL_COLUMNS, row, strict=True))
+        for row in _label_rows(record, findings.last, MOST_ROWS, as_cell)
     ]
 
 
@@ -192,11 +214,11 @@ def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
     said = {kind: message for kind, _, message in reversed(examples_of(findings))}
     rows: list[tuple[str, ...]] = [
         (
-            kind if kind in POLICY_OF_KIND else escaped(kind),
+            as_cell(kind),
             f"{count:,}",
             percent(count, record.rows_with_text),
             POLICY_OF_KIND[kind].value.replace("_", " ") if kind in POLICY_OF_KIND else "–",
-            escaped(said.get(kind, "")),
+            as_cell(said.get(kind, "")),
         )
         for kind, count in (record.failures or {}).items()
     ]
@@ -207,9 +229,10 @@ def failures_table(record: RunRecord, findings: Findings) -> list[Cells]:
 def _cost_cells(chunk: str, row: Mapping[str, object], names: Sequence[str], counts: Sequence[str]) -> Cells:
     cost = row["cost_usd"]
     return {
+        # The UI shows the first columns; to the others one has to scroll.
         "chunk": chunk,
-        **{name: str(row[name]) for name in names},
-        "model": escaped(str(row["model"] or "")),
-        **{name.replace("_", " "): "–" if row[name] is None else f"{row[name]:,}" for name in counts},
         "cost": usd(cost if isinstance(cost, float) else None),
+        **{name.replace("_", " "): "–" if row[name] is None else f"{row[name]:,}" for name in counts},
+        **{name: str(row[name]) for name in names},
+        "model": as_cell(str(row["model"] or "")),
     }

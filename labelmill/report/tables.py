@@ -119,13 +119,13 @@ class Fit:
         """What is left out, in a line; nothing where all is shown."""
         if not self.gone:
             return ""
-        parts = [", ".join(self.no_room)] if self.no_room else []
+        parts = [f"{', '.join(self.no_room)} (no room)"] if self.no_room else []
         for other in dict.fromkeys(self.repeated.values()):
             names = [name for name, its in self.repeated.items() if its == other]
             parts.append(f"{', '.join(names)} (same as {other})")
         if self.empty:
             parts.append(f"{', '.join(self.empty)} (nothing in {'it' if len(self.empty) == 1 else 'them'})")
-        return f"{counted(len(self.gone), 'column')} left out: {', '.join(parts)}; {more}"
+        return f"{counted(len(self.gone), 'column')} left out: {'; '.join(parts)}; {more}"
 
 
 def fit_of(tables: Sequence[FittingTable], room: int) -> Fit:

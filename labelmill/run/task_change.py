@@ -50,8 +50,8 @@ class TaskChange:
         more = len(self.changes) - _SHOWN_CHANGES
         also = f"; and {more} more" if more > 0 else ""
         cost = "at an unknown cost" if self.cost_usd is None else f"for about ${self.cost_usd:.4f}"
-        texts = counted(self.texts, "text that has a label", "texts that have a label")
-        return f"What is asked has changed since the last run ({shown}{also}): {texts} will be asked again, {cost}"
+        texts = counted(self.texts, "text that already has a label", "texts that already have a label")
+        return f"What is asked has changed since the last run ({shown}{also}): this means asking {texts} again, {cost}"
 
 
 class PastJobs:

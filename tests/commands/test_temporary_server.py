@@ -19,6 +19,13 @@ def test_its_database_is_its_own():
     assert (home / "temporary-server" / "prefect.db").exists()
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_what_it_says_is_in_its_log():
+    """A server that is stopped amid its work complains: in its own file, and not in the terminal of a run that went well."""
+    home = Path(os.environ["PREFECT_HOME"])
+    assert (home / "temporary-server" / "server.log").exists()
+
+
 @pytest.mark.parametrize(
     "setting",
     [

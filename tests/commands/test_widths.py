@@ -132,6 +132,18 @@ def test_a_comparison_fits(house, columns):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_a_check_and_a_preview_fit(house, columns):
+    """What is sent is indented below its role, also where a line of it takes two; no label is cut off."""
+    assert _fits(_told(house, columns, "check", "工作.toml"), columns)
+    lines = _told(house, columns, "preview", "工作.toml", "--rows", "4")
+    assert _fits(lines, columns)
+    sent = lines[lines.index("system") + 1 : lines.index("fields")]
+    assert all(line.startswith("  ") for line in sent if line not in {"", "user"}), sent
+    assert any(LABELS[0] in line and line.startswith("│") for line in lines)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo_alone")
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_the_demo_fits(house, columns):
@@ -142,6 +154,8 @@ def test_the_demo_fits(house, columns):
     cells = "".join(line.split("│")[1].rstrip() for line in table.splitlines())
     assert "电影《流浪地球3》票房突破10亿" in cells.replace(" ", "")
     assert table.count("entertainment") == 6
+    (command,) = [line for line in lines if " init " in line]
+    assert "demo.parquet --labels " in command
 
 
 @pytest.mark.parametrize("columns", [60, 80])
@@ -152,5 +166,5 @@ def test_help_shows_flags_as_flags(tmp_path, columns):
         _, lines = in_terminal([LABELMILL, *words, "--help"], columns, tmp_path, os.environ)
         told = "\n".join(lines)
         assert "Show this message and exit." in " ".join(told.split())
-        assert not re.search(r"<bool>|float range|int range|<str>|\w\.\.\.$", told, re.MULTILINE)
+        assert not re.search(r"<bool>|float range|int range|^ +-.*<str>|\w\.\.\.$", told, re.MULTILINE)
         assert max(map(len, lines)) <= columns

@@ -270,7 +270,7 @@ def test_a_changed_task_says_what_it_asks_again_and_a_moved_address_asks_nothing
         assert (moved.requests, changed.rows_labeled) == (20, 20)
         (notice,) = changed.notices
         assert "descriptions changed: sport" in notice
-        assert "20 texts that have a label will be asked again, for about $" in notice
+        assert "this means asking 20 texts that already have a label again, for about $" in notice
         done = world.command(moved, "--json", labels={**labels, "other": ""})
         assert done.returncode == 0
         assert done.stderr.index("labels added: other") < done.stderr.index("rows in the dataset")

@@ -75,7 +75,10 @@ def test_the_shorter_wording_is_had_by_saying_so_and_what_it_costs_is_said_first
     as_before()
     second = label(job_of(prompt={"wording": 2}), practice.base_url)
     (notice,) = second.notices
-    assert "(prompt.wording: 1 → 2): 8 texts that have a label will be asked again, for about $" in notice
+    assert (
+        "(prompt.wording: 1 → 2): this means asking 8 texts that already have a label again, for about $"
+        in notice
+    )
     assert second.requests == len(TEXTS)
     assert second.input_tokens < first.input_tokens
     third = label(job_of(), practice.base_url)

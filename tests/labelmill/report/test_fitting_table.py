@@ -35,7 +35,7 @@ def printed(table, width):
 def test_a_table_breaks_words_first_and_then_leaves_out_columns(width, has_tokens, is_broken):
     """And says which; amounts stay whole at every width, and the sum is of the same columns."""
     told = printed(TABLE, width)
-    said = "1 column left out: input tokens; --json has all"
+    said = "1 column left out: input tokens (no room); --json has all"
     assert ("1,204,000" in told, said in " ".join(told.split())) == (has_tokens, not has_tokens)
     assert ("stopped at the budget" not in told) is is_broken
     assert told.count("$12,345.6789") == 2
@@ -57,7 +57,7 @@ def test_columns_that_say_nothing_go_and_are_named():
     fit = fit_of([table], 200)
     assert fit.gone == {"labels", "cached", "unseen"}
     assert fit.words("--json has all") == (
-        "3 columns left out: labels (same as texts), cached, unseen (nothing in them); --json has all"
+        "3 columns left out: labels (same as texts); cached, unseen (nothing in them); --json has all"
     )
     assert fit_of([FittingTable(("run", "cached"), [("a", "1.0%")])], 200).gone == frozenset()
 

@@ -65,6 +65,21 @@ def test_hostile_texts_are_text(record_of, hostile):
 
 
 @pytest.mark.parametrize(
+    ("label", "is_broken"),
+    [
+        ("sport", False),
+        ("science & technology", False),
+        ("科学与技术", False),
+        ("科学与技术以及航天航空领域", True),
+    ],
+)
+def test_a_short_label_stands_on_one_line_beside_its_texts(record_of, label, is_broken):
+    """On the page the texts have the room that labels leave; a long label may be broken instead, by its width on a screen."""
+    page = report_page(record_of(labels={label: 950}), Findings(samples={label: ("a text",)}))
+    assert ('class="words samples long"' in page) == is_broken
+
+
+@pytest.mark.parametrize(
     ("labels", "rows", "said"),
     [
         (100, 1, ""),

@@ -1,10 +1,15 @@
 """Tables for people: every cell is a word, and there are at most a few hundred rows."""
 
 import polars as pl
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from labelmill.report.findings import Example, Findings
-from labelmill.report.markdown import MOST_ROWS, costs_table, escaped, failures_table, labels_table
+from labelmill.report.markdown import MOST_ROWS, as_cell, costs_table, failures_table, labels_table
+
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
 def costs_of(chunks, cost):
@@ -41,7 +46,8 @@ def test_the_lane_is_told_where_a_run_used_both():
     both = pl.concat([costs_of(1, 0.5).with_columns(lane=pl.lit("batch")), costs_of(MOST_ROWS + 1, 0.5)])
     rows = costs_table(both)
     assert [row["lane"] for row in (rows[0], rows[1], rows[-1])] == ["batch", "live", ""]
-    assert list(rows[0])[:3] == ["chunk", "lane", "model"]
+    assert list(rows[0])[:3] == ["chunk", "cost", "texts"]
+    assert list(rows[0])[-2:] == ["lane", "model"]
 
 
 def test_labels_have_counts_and_percentages(record_of):
@@ -59,19 +65,57 @@ def test_labels_have_counts_and_percentages(record_of):
 
 
 def test_texts_from_outside_are_plain_in_tables_that_prefect_reads_as_markdown(record_of, hostile):
-    """Each cell is a Markdown document of its own there: labels, kinds, messages and models are escaped."""
+    """Each cell is a Markdown document of its own in the former UI: labels, kinds, messages and models are escaped."""
     findings = Findings(examples={hostile: (Example("a", hostile),)})
     record = record_of(labels={hostile: 3}, failures={hostile: 3})
     cells = [labels_table(record, findings)[0]["label"], *failures_table(record, findings)[0].values()]
     cells.append(costs_table(costs_of(1, 0.5).with_columns(model=pl.lit(hostile)))[0]["model"])
     for cell in cells:
         assert not parsed(cell)
-    assert cells[0] == cells[1] == escaped(hostile)
+    assert cells[0] == cells[1] == as_cell(hostile)
+
+
+@given(st.text(st.sampled_from("ab1_*`~[]()<>#+-.!|&;\\\"'{}= :/@中"), max_size=12))
+@example("1. a")
+@example("12) a")
+@example("&#35; a")
+@example("&amp; a")
+def test_a_cell_is_its_text_in_the_former_ui(text):
+    """Read as Markdown it has no mark-up, and its words are those of the text."""
+    cell = as_cell(text)
+    assert not parsed(cell)
+    inline = [child for token in MARKDOWN.parse(cell) for child in token.children or ()]
+    assert "".join(child.content for child in inline).replace("\u2060", "") == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "science_fiction",
+        "a label (of two words)",
+        '{"label": "other"}',
+        "R&D",
+        "C#",
+        "-1",
+        "#1",
+        "5 < 6",
+        "冰、雪",
+    ],
+)
+def test_a_cell_that_is_no_markup_is_shown_as_it_is(text):
+    """The present UI shows a cell as plain text: no backslash stands in an ordinary one."""
+    assert as_cell(text) == text
+
+
+def test_no_address_in_a_cell_is_a_link():
+    """GitHub's Markdown, which the former UI reads, makes a link of each."""
+    assert as_cell("see https://x.example") == "see https:\u2060//x.example"
+    assert as_cell("www.x.example a@b.example") == "www\u2060.x.example a\u2060@b.example"
 
 
 def parsed(cell):
     """The mark-up in a cell."""
-    tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(cell)
+    tokens = MARKDOWN.parse(cell)
     inline = [child for token in tokens for child in token.children or () if child.content != "<!-- -->"]
     plain = {"paragraph_open", "inline", "paragraph_close", "text", "text_special", "softbreak"}
     return {token.type for token in [*tokens, *inline]} - plain

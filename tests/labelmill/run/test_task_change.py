@@ -73,7 +73,7 @@ def test_a_changed_task_says_what_changed_how_many_texts_are_asked_again_and_for
     sentence = change.sentence()
     assert "model.name: 'gpt-4o-mini' → 'gpt-4o'" in sentence
     assert "descriptions changed: sport, money" in sentence
-    assert "2 texts that have a label will be asked again, for about $0.0005" in sentence
+    assert "this means asking 2 texts that already have a label again, for about $0.0005" in sentence
 
 
 @pytest.mark.parametrize(
@@ -208,4 +208,7 @@ def test_another_endpoint_is_another_task_and_says_so(job_of, past_run, pending,
     folder = past_run(job_of(model={"provider": "deepseek"}))
     now = job_of(model=after)
     assert former_ledgers(PastJobs(folder), now, practice=False) == ()
-    assert "2 texts that have a label will be asked again" in change_of(folder, now, pending).sentence()
+    assert (
+        "this means asking 2 texts that already have a label again"
+        in change_of(folder, now, pending).sentence()
+    )
