@@ -28,6 +28,7 @@ from labelmill.job.new_file import NewJob, job_name_of, job_text_of, labels_in
 from labelmill.plural import counted
 from labelmill.providers.environment import bypass_proxies
 from labelmill.providers.first_models import FirstModel, first_model
+from labelmill.providers.wire import is_text
 
 FIRST_BUDGET_USD = 1.0
 _SHOWN_COLUMNS = 12
@@ -222,18 +223,10 @@ def _labels_of(told: str | None, *, is_asked: bool) -> list[str]:
 
 
 def _label_mistakes(labels: Sequence[str]) -> list[str]:
-    broken = [label for label in labels if not _is_text(label)]
+    broken = [label for label in labels if not is_text(label)]
     if broken:
         return [f"{label!a} is not UTF-8 text" for label in broken]
     return [sentence for _, sentence in label_mistakes(dict.fromkeys(labels, ""))]
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # ---- the job

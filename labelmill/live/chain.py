@@ -308,32 +308,40 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
-def in_turn(
-    of_one: Callable[[Input], Output],
-    invoke: Callable[[Input, RunnableConfig], Output],
-    inputs: Sequence[Input],
-    config: RunnableConfig | list[RunnableConfig] | None,
-) -> list[Any]:
-    """Do a step of the chain that waits for nobody for each input, one after the other.
+class InTurn(Runnable[Input, Output]):
+    """A step of the chain that waits for nobody: `batch` takes it for one input after the other.
 
     A pool of threads, which LangChain has for every step, costs more than such a step itself. Who is told of it by callbacks
     is told as ever.
-
-    Returns:
-        What comes of each, or what it raised.
     """
-    results: list[Any] = []
-    for one, its in zip(inputs, get_config_list(config, len(inputs)), strict=True):
-        callbacks = its.get("callbacks")
-        is_watched = callbacks is not None and (isinstance(callbacks, list) or bool(callbacks.handlers))
-        try:
-            results.append(invoke(one, its) if is_watched else of_one(one))
-        except Exception as error:  # noqa: BLE001  (as LangChain's batch returns them)
-            results.append(error)
-    return results
+
+    def of_one(self, one: Input) -> Output:
+        """What comes of one input, told to nobody."""
+        raise NotImplementedError
+
+    @override
+    def batch(
+        self,
+        inputs: list[Input],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        results: list[Any] = []
+        for one, its in zip(inputs, get_config_list(config, len(inputs)), strict=True):
+            callbacks = its.get("callbacks")
+            is_watched = callbacks is not None and (isinstance(callbacks, list) or bool(callbacks.handlers))
+            try:
+                results.append(self.invoke(one, its, **kwargs) if is_watched else self.of_one(one))
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                results.append(error)
+        return results
 
 
-class TextPrompt(ChatPromptTemplate):
+class TextPrompt(InTurn[Any, Any], ChatPromptTemplate):
     """A prompt that is filled in for one text after the other."""
 
     @classmethod
@@ -343,20 +351,11 @@ class TextPrompt(ChatPromptTemplate):
         return cls(messages=prompt.messages, **{name: getattr(prompt, name) for name in told})
 
     @override
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        if not return_exceptions:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        return in_turn(lambda one: self.format_prompt(**one), self.invoke, inputs, config)
+    def of_one(self, one: Any) -> Any:
+        return self.format_prompt(**one)
 
 
-class OutcomeParser(BaseOutputParser[str | Failure]):
+class OutcomeParser(InTurn[Any, Any], BaseOutputParser[str | Failure]):
     """The label that an answer came to, or why it came to none."""
 
     @override
@@ -371,17 +370,8 @@ class OutcomeParser(BaseOutputParser[str | Failure]):
         raise NotImplementedError("an outcome stands beside the answer's text")
 
     @override
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        if not return_exceptions:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        return in_turn(outcome_in, self.invoke, inputs, config)
+    def of_one(self, one: Any) -> str | Failure:
+        return outcome_in(one)
 
 
 def outcome_in(message: AIMessage) -> str | Failure:

@@ -19,6 +19,7 @@ from typing import Any
 from labelmill.job.model import Model, Run
 from labelmill.job.variables import secret_header
 from labelmill.money.prices import STANDARD_TIERS, tier_named
+from labelmill.providers.wire import is_text
 
 Found = Iterator[tuple[str, str]]
 
@@ -111,19 +112,11 @@ def _problem_in_json(path: tuple[str, ...], value: Any) -> str | None:
         return f"found {value}, and JSON has no such number"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _MOST_INTEGER:
         return "found a whole number that is too large for most readers of JSON"
-    if (isinstance(value, str) and not _is_text(value)) or not _is_text(path[-1]):
+    if (isinstance(value, str) and not is_text(value)) or not is_text(path[-1]):
         return "it holds half a character, which no request can carry"
     if value is None or isinstance(value, bool | int | float | str | list | tuple | Mapping):
         return None
     return f"found {_shown(str(value))}, and JSON has no dates and times; write it as text, in quotes"
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_off(value: Any, off: tuple[Any, ...]) -> bool:

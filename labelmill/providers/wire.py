@@ -71,3 +71,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8: half of a character can't."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
