@@ -17,7 +17,7 @@ from commands.background import BackgroundProgram
 
 LABELMILL = Path(sys.executable).parent / "labelmill"
 PATIENCE_SECONDS = 120
-BUSY_SECONDS = 60
+BUSY_SECONDS = 120
 STATES_THAT_END = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -137,15 +137,19 @@ class House:
     def send(self, path, body, headers):
         """The API's answer to exactly these headers.
 
-        A server whose SQLite is busy answers 503 and has done nothing; Prefect's own client asks again, and so does this.
+        A server whose SQLite is busy answers 503 and has done nothing, or is silent for a minute; Prefect's own client asks
+        again, and so does this. What may have been done is not sent twice.
         """
         sent = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, sent, headers)
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=BUSY_SECONDS) as response:
+                with urllib.request.urlopen(request, timeout=BUSY_SECONDS / 2) as response:
                     return json.load(response)
+            except TimeoutError:
+                if body is not None or time.monotonic() > deadline:
+                    raise
             except urllib.error.HTTPError as error:
                 if error.code != http.client.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                     raise
