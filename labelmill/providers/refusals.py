@@ -217,9 +217,13 @@ def _texts_in(content: object) -> Iterator[str]:
             yield text
 
 
+_QUOTES = "'\"`\u2018\u2019\u201c\u201d"
+
+
 def _is_echo(found: re.Match[str], texts: Iterable[str]) -> bool:
     """Whether a wording stands in a text that was sent, or the field's name in one that the message holds whole."""
-    matched, message = found[0], found.string
+    # A mark at its end may be the one that the server quotes a text with.
+    matched, message = found[0].strip(_QUOTES), found.string
     start, end = found.span("field") if "field" in found.re.groupindex else found.span()
     for text in texts:
         if not text:

@@ -85,6 +85,7 @@ WORDS = st.text(max_size=60)
     st.sampled_from(["{}", "can't read: {}", "invalid input: {}", "bad text '{}'", "{} is not allowed here"]),
 )
 @example("", "unsupported parameter: temperature", "", "{}")
+@example(" ':", "got an unexpected keyword argument temperature", "", "bad text '{}'")
 @example("", "temperature: extra inputs are not permitted", " ", "{}")
 def test_a_text_that_a_server_repeats_is_never_taken_for_a_refusal(before, phrase, after, echo):
     """Whatever a text says, and however the server quotes it: it is no refusal of a field."""
