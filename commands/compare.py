@@ -1,6 +1,5 @@
 """`labelmill compare`: the same texts sequentially, in batches and as a run asks them, side by side."""
 
-import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.prefect_setup import prefect_api, prepare_environment
-from commands.questions import is_agreed
+from commands.questions import may_spend
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.server_check import end_without_server, record_left
 from commands.terminal import console, output, print_json, shown
@@ -157,9 +156,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
     _show_estimate(estimate, sentence)
     if endpoint.practice or yes:
         return True
-    if not (sys.stdin.isatty() and console.is_terminal):
-        raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
-    return is_agreed("Continue?")
+    return may_spend(sentence, "Continue?")
 
 
 def _show_estimate(estimate: Estimate, sentence: str) -> None:

@@ -1,7 +1,6 @@
 """`labelmill preview`: the prompt as it is sent, and the labels of a few texts."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.invocation import command, file_word
-from commands.questions import is_agreed
+from commands.questions import may_spend
 from commands.quiet import quiet_logs
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
 from commands.terminal import console, shown
-from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.forecast import Asking
 from labelmill.pipeline.preview import (
@@ -164,9 +162,7 @@ def _agreed(plan: PreviewPlan, *, yes: bool) -> bool:
     console.print(shown(sentence), soft_wrap=not console.is_terminal)
     if plan.practice or yes:
         return True
-    if not (sys.stdin.isatty() and console.is_terminal):
-        raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
-    return is_agreed("Ask them?")
+    return may_spend(sentence, "Ask them?")
 
 
 def asking_words(asking: Asking, plan: PreviewPlan) -> str:

@@ -1,8 +1,12 @@
 """Questions to whoever sits at the terminal."""
 
 import signal
+import sys
 
 import typer
+
+from commands.terminal import console
+from labelmill.errors import JobRefused, Mistake
 
 
 def ask(words: str, default: str | None = None) -> str:
@@ -30,6 +34,18 @@ def is_agreed(words: str) -> bool:
         return typer.confirm(words, err=True)
     except typer.Abort:
         raise _interrupted() from None
+
+
+def may_spend(sentence: str, question: str) -> bool:
+    """Whether what a sentence says may be paid.
+
+    Raises:
+        JobRefused: there is nobody to ask for a yes.
+        KeyboardInterrupt: as in `is_agreed`.
+    """
+    if not (sys.stdin.isatty() and console.is_terminal):
+        raise JobRefused([Mistake("--yes", f"is needed to spend money without a terminal ({sentence})")])
+    return is_agreed(question)
 
 
 def _hear_ctrl_c() -> None:

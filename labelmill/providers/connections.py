@@ -108,12 +108,10 @@ class Connections(httpx2.BaseTransport):
 
     Args:
         proxy: what all requests go through, if anything.
-        verify: the certificates that are trusted; `httpx2.create_ssl_context` of the environment unless given.
     """
 
-    def __init__(self, proxy: Proxy | None = None, verify: ssl.SSLContext | None = None) -> None:
+    def __init__(self, proxy: Proxy | None = None) -> None:
         self._proxy = proxy
-        self._verify = verify
         self._free: dict[tuple[str, str, int], deque[tuple[http.client.HTTPConnection, float]]] = {}
         self._elsewhere: httpx2.HTTPTransport | None = None
         _ALL.add(self)
@@ -124,10 +122,9 @@ class Connections(httpx2.BaseTransport):
         Raises:
             httpx2.TransportError: it got no response, or not all of it.
         """
-        parts = prepared.parts
-        if self._is_beyond_us(parts):
+        if self._is_beyond_us(prepared.parts):
             return self._by_httpx(prepared, content)
-        status, headers, raw = self._exchange("POST", parts, prepared.headers, content, prepared)
+        status, headers, raw = self._exchange("POST", prepared, content)
         told = _joined(headers)
         if told.get("content-encoding"):
             decoded = httpx2.Response(status, headers=headers, content=raw, request=prepared.error_request)
@@ -139,9 +136,7 @@ class Connections(httpx2.BaseTransport):
         prepared = PreparedRequest.like(request)
         if self._is_beyond_us(prepared.parts):
             return self._httpx.handle_request(request)
-        status, headers, raw = self._exchange(
-            request.method, prepared.parts, prepared.headers, request.read(), prepared
-        )
+        status, headers, raw = self._exchange(request.method, prepared, request.read())
         return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(raw))
 
     def close(self) -> None:
@@ -179,25 +174,19 @@ class Connections(httpx2.BaseTransport):
             response.close()
         return HttpResponse(response.status_code, _joined(response.headers.multi_items()), response.content)
 
-    @property
+    @cached_property
     def _context(self) -> ssl.SSLContext:
-        if self._verify is None:
-            self._verify = httpx2.create_ssl_context()
-        return self._verify
+        """The certificates that the environment names, read where the first request needs them."""
+        return httpx2.create_ssl_context()
 
     # ---- one request
 
     def _exchange(
-        self,
-        method: str,
-        parts: _Parts,
-        headers: Iterable[tuple[str, str]],
-        content: bytes,
-        prepared: PreparedRequest,
+        self, method: str, prepared: PreparedRequest, content: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        head = self._head(method, parts, headers, len(content))
-        key = (parts.scheme, parts.host, parts.port)
-        connection = self._free_one(key) or self._connected(parts, prepared)
+        head = self._head(method, prepared, len(content))
+        key = (prepared.parts.scheme, prepared.parts.host, prepared.parts.port)
+        connection = self._free_one(key) or self._connected(prepared)
         try:
             response = _answered(connection, method, head + content, prepared)
             raw = _whole(response, prepared)
@@ -210,13 +199,13 @@ class Connections(httpx2.BaseTransport):
             self._free.setdefault(key, deque()).append((connection, time.monotonic()))
         return response.status, response.getheaders(), raw
 
-    def _head(self, method: str, parts: _Parts, headers: Iterable[tuple[str, str]], length: int) -> bytes:
-        target = parts.target
+    def _head(self, method: str, prepared: PreparedRequest, length: int) -> bytes:
+        parts, target = prepared.parts, prepared.parts.target
         lines = []
         if self._proxy is not None and parts.scheme == "http":  # it is told the whole address, and forwards
             target = f"http://{parts.host_header}{parts.target}"
             lines += [f"{name}: {value}" for name, value in _credentials(self._proxy).items()]
-        for name, value in headers:
+        for name, value in prepared.headers:
             if _ILLEGAL.search(value):
                 raise httpx2.LocalProtocolError("Illegal header value")  # which may be the key
             lines.append(f"{name}: {value}")
@@ -237,7 +226,8 @@ class Connections(httpx2.BaseTransport):
             connection.close()
         return None
 
-    def _connected(self, parts: _Parts, prepared: PreparedRequest) -> http.client.HTTPConnection:
+    def _connected(self, prepared: PreparedRequest) -> http.client.HTTPConnection:
+        parts = prepared.parts
         proxy = None if self._proxy is None else urlsplit(self._proxy.url)
         host, port = (parts.host, parts.port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
         seconds = prepared.timeout_seconds

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from labelmill.plural import counted
 from labelmill.store.row_key import key_digest
 
 
@@ -41,4 +42,4 @@ class RowLimit:
 
     def words(self) -> str:
         """How far the run was to go."""
-        return "1 text" if self.rows == 1 else f"{self.rows:,} texts"
+        return counted(self.rows or 0, "text")
