@@ -7,7 +7,7 @@ from typing import Any
 from practice.errors import malformed
 
 _ALTERNATIVE = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_HEX_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+_ESCAPE = re.compile(r'\\(?:x([0-9a-fA-F]{2})|(["\\]))')
 _BRANCH = re.compile(r"(?:\\.|[^|\\])+")
 
 
@@ -36,5 +36,4 @@ def _plain(found: re.Match[str]) -> str:
 
 
 def _unescaped(literal: str) -> str:
-    whole = _HEX_ESCAPE.sub(lambda found: chr(int(found[1], 16)), literal)
-    return re.sub(r'\\(["\\])', r"\1", whole)
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], literal)

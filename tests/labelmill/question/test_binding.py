@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from labelmill.question.binding import Binding, grammar_of, holds_to, regex_of, value_of
@@ -25,6 +25,7 @@ def test_a_regular_expression_fits_the_labels_and_nothing_else(labels, other):
 
 
 @given(LABELS)
+@example(["\\x00"])
 def test_a_grammar_and_an_expression_are_read_as_the_very_labels(labels):
     """By a reader of its own: quotes, backslashes, control characters and any script come back as they were."""
     assert bound_names({"grammar": grammar_of(labels)}) == tuple(labels)
