@@ -206,6 +206,8 @@ class OpenAIChat:
         self._prepared: PreparedRequest | None = None
         self.model: ChatOpenAI = ChatOpenAI(
             http_client=client_to(base_url),
+            # Nothing is asked asynchronously, and a client of its own for that would take a tenth of a second.
+            http_async_client=_no_async_client(),
             # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
             http_socket_options=(),
             **client,
@@ -269,6 +271,11 @@ def client_to(base_url: str) -> httpx2.Client:
         base_url=base_url, transport=connections, trust_env=False, follow_redirects=False
     )
     return client
+
+
+@cache
+def _no_async_client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport(), trust_env=False)
 
 
 def _json_of(payload: Mapping[str, Any]) -> bytes:
