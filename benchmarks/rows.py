@@ -60,7 +60,7 @@ class Row:
         who: whose figure it is, such as `labelmill run` or one of `REFERENCES`.
         unit: what the values count, such as `s`, `ms`, `MB`, `texts/s`.
         values: a value for each round; none where it could not be measured.
-        wanted: the goal; none for what only stands beside.
+        wanted: the goals; none for what only stands beside.
         missing: why there are no values.
     """
 
@@ -68,7 +68,7 @@ class Row:
     who: str
     unit: str
     values: tuple[float, ...]
-    wanted: Goal | None = None
+    wanted: tuple[Goal, ...] = ()
     missing: str = ""
 
     @property
@@ -120,16 +120,19 @@ def cells_of(rows: Sequence[Row]) -> list[tuple[str, ...]]:
                 found = ratio(row, other)
                 beside.append("not measured" if found is None else number(found))
         cells.append(
-            ("" if row.what == before else row.what, row.who, row.figure, *beside, _wanted(row, by_name))
+            (
+                "" if row.what == before else row.what,
+                row.who,
+                row.figure,
+                *beside,
+                "; ".join(_wanted(row, goal, by_name) for goal in row.wanted),
+            )
         )
         before = row.what
     return cells
 
 
-def _wanted(row: Row, by_name: dict[tuple[str, str], Row]) -> str:
-    goal = row.wanted
-    if goal is None:
-        return ""
+def _wanted(row: Row, goal: Goal, by_name: dict[tuple[str, str], Row]) -> str:
     words = f"{goal.bound} {number(goal.value)} {f'x {goal.of}' if goal.of else row.unit}"
     if goal.of:
         other = by_name.get((row.what, goal.of))
@@ -165,8 +168,8 @@ def to_json(row: Row) -> str:
 def from_json(line: str) -> Row:
     """The row that a line says."""
     told = json.loads(line)
-    goal = told.pop("wanted")
-    return Row(**{**told, "values": tuple(told["values"]), "wanted": goal and Goal(**goal)})
+    goals = tuple(Goal(**goal) for goal in told["wanted"])
+    return Row(**{**told, "values": tuple(told["values"]), "wanted": goals})
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

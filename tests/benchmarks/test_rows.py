@@ -21,8 +21,8 @@ from rows import (
 CPU = "CPU per text"
 ROWS = [
     Row(CPU, PLAIN, "ms", (2.0, 4.0, 3.0)),
-    Row("start", "labelmill run", "s", (3.0,), at_most(2)),
-    Row(CPU, "labelmill run", "ms", (1.0, 1.6, 1.5), at_most(0.5, PLAIN)),
+    Row("start", "labelmill run", "s", (3.0,), (at_most(2),)),
+    Row(CPU, "labelmill run", "ms", (1.0, 1.6, 1.5), (at_most(0.5, PLAIN),)),
     Row(CPU, CURATOR, "ms", (), missing=NO_CURATOR),
 ]
 
@@ -55,8 +55,8 @@ def test_a_comparison_stands_together_with_its_goal_and_what_is_missing():
 
 def test_a_goal_beside_what_was_not_measured_is_not_reached():
     """No goal passes for want of a figure."""
-    beside = Row(CPU, "labelmill run", "ms", (1.0,), at_least(2, CURATOR))
-    absent = Row("start", "labelmill run", "s", (), at_most(2), "no server")
+    beside = Row(CPU, "labelmill run", "ms", (1.0,), (at_least(2, CURATOR),))
+    absent = Row("start", "labelmill run", "s", (), (at_most(2),), "no server")
     assert cells_of([ROWS[3], beside])[1][-1] == f"at least 2 x {CURATOR}: not measured"
     assert cells_of([beside])[0][-1] == f"at least 2 x {CURATOR}: not measured"
     assert cells_of([absent])[0][2::4] == ("not measured: no server", "at most 2 s: not measured")
