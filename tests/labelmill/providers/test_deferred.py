@@ -1,7 +1,10 @@
 """Packages of others that are loaded once they are asked for, each in a fresh interpreter."""
 
+import ast
 import subprocess
 import sys
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +100,18 @@ def test_a_request_needs_none_of_them(scripted, completion, tmp_path):
         f"print([name for name in {sorted(brought for _, brought in NAMES.values())!r} if name in sys.modules])"
     )
     assert run(script) == "[]\n"
+
+
+def test_no_module_waits_for_its_package():
+    """Two threads can't wait for each other: no module of a package asks the package for a name while it is imported."""
+    for top in {package.partition(".")[0] for package in PACKAGES}:
+        root = Path(find_spec(top).origin).parent
+        for path in (root / "types").rglob("*.py"):
+            parts = path.relative_to(root.parent).with_suffix("").parts
+            own = ".".join(parts[:-1])  # what its relative imports begin at
+            if path.name == "__init__.py" and own in PACKAGES:
+                continue
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ImportFrom):
+                    asked = resolve_name("." * node.level + (node.module or ""), own)
+                    assert asked not in PACKAGES, f"{path}:{node.lineno}"
