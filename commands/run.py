@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from dotenv import find_dotenv, load_dotenv
@@ -16,15 +17,17 @@ from commands.terminal import console, output, print_json, shown
 from labelmill.check.dataset import check_columns
 from labelmill.check.job import checked_job
 from labelmill.check.provider import answering_endpoint
-from labelmill.compare.record import Comparison
 from labelmill.errors import CannotWrite, JobRefused, LabelmillError
 from labelmill.job.file import draft_of, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.pipeline.alerts import alert_without_record, told_by_file
-from labelmill.pipeline.preview import Preview
 from labelmill.providers.environment import bypass_proxies
 from labelmill.report.progress_bar import CHECKING, progress_bar
 from labelmill.run.record import RunRecord, read_record
+
+if TYPE_CHECKING:
+    from labelmill.compare.record import Comparison
+    from labelmill.pipeline.preview import Preview
 
 EXIT_CODES = {
     "completed": 0,
@@ -125,7 +128,7 @@ def label(
     return record
 
 
-def exit_code_of(record: RunRecord | Comparison | Preview) -> int:
+def exit_code_of(record: "RunRecord | Comparison | Preview") -> int:
     """The exit code of a run, a comparison or a preview. One that failed before anything was spent is the user's to mend."""
     is_out = isinstance(record, RunRecord) and record.texts_out
     spent = record.input_tokens or record.requests_without_usage or is_out

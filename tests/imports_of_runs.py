@@ -2,6 +2,7 @@
 
 import genai_prices.data
 import genai_prices.decompose  # noqa: F401
+import httpx  # noqa: F401
 import httpx2
 import jiter  # noqa: F401
 import langchain_openai

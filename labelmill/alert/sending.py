@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from http import HTTPStatus
 from threading import Thread
-
-import httpx
+from typing import TYPE_CHECKING
 
 from labelmill.alert.channel import Channel
 from labelmill.alert.message import Message, Post, post_of
@@ -16,12 +16,16 @@ from labelmill.alert.services import Service
 from labelmill.errors import AlertNotSent
 from labelmill.providers.environment import plain_http_client
 
+if TYPE_CHECKING:
+    import httpx
+
 MOST_SECONDS = 15.0
 """What an alert may hold up the end of a run, whatever becomes of it."""
 _TRY_SECONDS = 5.0
 _PAUSES_SECONDS = (0.3, 1.0)
 """Before the second and the third try."""
 _WORTH_A_TRY = {429, 500, 502, 503, 504}
+_REDIRECTS, _ERRORS = 300, 400
 _MOST_BYTES = 65_536
 _SHOWN_CHARACTERS = 200
 
@@ -73,7 +77,9 @@ def _send(message: Message, channel: Channel) -> None:
     return None
 
 
-def _post(http: httpx.Client, post: Post, channel: Channel) -> None:
+def _post(http: "httpx.Client", post: Post, channel: Channel) -> None:
+    import httpx  # noqa: PLC0415  (it brings a command line of its own, and few runs need it)
+
     service = channel.service
     headers = {"content-type": "application/json; charset=utf-8"}
     try:
@@ -96,7 +102,7 @@ def _post(http: httpx.Client, post: Post, channel: Channel) -> None:
     _read_answer(status, said, channel)
 
 
-def _beginning_of(response: httpx.Response) -> str:
+def _beginning_of(response: "httpx.Response") -> str:
     read = b""
     for piece in response.iter_bytes():
         read += piece
@@ -118,11 +124,11 @@ def _read_answer(status: int, said: str, channel: Channel) -> None:
     shown = " ".join(channel.hidden(reason).split())[:_SHOWN_CHARACTERS].rstrip(" .")
     hint = service.hint_for(reason)
     advice = f"; {hint}" if hint else ""
-    if httpx.codes.is_redirect(status):
+    if _REDIRECTS <= status < _ERRORS:
         raise AlertNotSent(
             f"{service.title} answered with a redirect ({status}), which is not followed; take the address it leads to"
         )
-    if not httpx.codes.is_success(status):
+    if not HTTPStatus.OK <= status < _REDIRECTS:
         words = f"{service.title} answered {status}{f': {shown}' if shown else ''}{advice}"
         raise _TryAgain(words) if status in _WORTH_A_TRY else AlertNotSent(words)
     if not service.code:

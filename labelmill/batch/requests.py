@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from langchain_core.messages import HumanMessage
 
 from labelmill.batch.groups import RequestGroup
 from labelmill.batch.record import REQUESTS_SCHEMA
@@ -123,9 +122,7 @@ class RequestWriter:
 
     def line_of(self, row_key: str, text: str, problem: str | None) -> tuple[bytes, Size]:
         """One text as a line of the file, and what it adds to the batch."""
-        correction = (
-            [HumanMessage(correction_of(self._job, problem))] if self._is_correction and problem else []
-        )
+        correction = [("human", correction_of(self._job, problem))] if self._is_correction and problem else []
         messages = self._dialect.arranged(self._prompt.format_messages(text=text, correction=correction))
         line = json.dumps(self._line_of(row_key, messages), ensure_ascii=False) + "\n"
         extra = self._job.model.extra_body

@@ -3,7 +3,9 @@
 Everything here reads; nothing writes and nothing asks a model.
 """
 
+import math
 import os
+import time
 from collections.abc import Iterable
 
 from labelmill.alert.channel import alert_mistakes
@@ -24,6 +26,7 @@ from labelmill.providers.table import address_of, endpoint_of, provider_of
 
 Found = Iterable[tuple[str, str]]
 """Mistakes as (place in the job, sentence)."""
+_FOUND_RIGHT_SECONDS = 60.0
 
 
 def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
@@ -32,6 +35,37 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     Raises:
         JobRefused: with every mistake in the job and its dataset.
     """
+    job, now = _job_of(draft, model_base_url), time.monotonic()
+    for key, at in list(_found_right.items()):
+        if now - at > _FOUND_RIGHT_SECONDS:
+            _found_right.pop(key, None)
+    _found_right[_key_of(job, model_base_url)] = now
+    return job
+
+
+def check_job(job: LabelJob, model_base_url: str | None = None) -> None:
+    """See that there is nothing to mend in a job; its mistakes stand under its name.
+
+    A run that follows upon `checked_job`, as the command line's flow does within a minute, takes its word for it, once. A
+    deployed run is a process of its own, and checks for itself.
+
+    Raises:
+        JobRefused: with every mistake in the job and its dataset.
+    """
+    found = _found_right.pop(_key_of(job, model_base_url), -math.inf)
+    if time.monotonic() - found > _FOUND_RIGHT_SECONDS:
+        _job_of(JobDraft.of(job), model_base_url)
+
+
+_found_right: dict[tuple[str, str | None], float] = {}
+"""When jobs were found right whose runs have not begun, in monotonic seconds."""
+
+
+def _key_of(job: LabelJob, model_base_url: str | None) -> tuple[str, str | None]:
+    return job.model_dump_json(), model_base_url
+
+
+def _job_of(draft: JobDraft, model_base_url: str | None) -> LabelJob:
     sections = draft.sections()
     provider, unknown = _provider_named(sections.model)
     address = _address_of(sections.model, provider, model_base_url)
@@ -51,15 +85,6 @@ def checked_job(draft: JobDraft, model_base_url: str | None = None) -> LabelJob:
     if mistakes or draft.job is None:
         raise JobRefused(mistakes)
     return draft.job
-
-
-def check_job(job: LabelJob, model_base_url: str | None = None) -> None:
-    """See that there is nothing to mend in a job; its mistakes stand under its name.
-
-    Raises:
-        JobRefused: with every mistake in the job and its dataset.
-    """
-    checked_job(JobDraft.of(job), model_base_url)
 
 
 def _section_mistakes(sections: Sections, name: str | None) -> Found:

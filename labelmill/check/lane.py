@@ -1,10 +1,16 @@
 """What can be wrong with a job's deadline, the room of its batches and its budget, as (place, sentence)."""
 
+import json
+
 from labelmill.batch.requests import RequestWriter
 from labelmill.job.model import LabelJob, Model, Price, Run
 from labelmill.job.zones import zone_mistake
 from labelmill.providers.table import price_of, provider_of
+from labelmill.question.prompt import messages_of
 from labelmill.store.row_key import row_key_of
+
+_ROOMY_TIMES, _ROOMY_BYTES = 10, 10_000
+"""A line of a batch is its prompt, its labels and the job's own fields, each a few times at most, and some names."""
 
 
 def lane_mistakes(run: Run) -> list[tuple[str, str]]:
@@ -60,6 +66,14 @@ def budget_mistakes(run: Run, model: Model, own: Price | None, base_url: str | N
 def room_mistakes(job: LabelJob, base_url: str | None) -> list[tuple[str, str]]:
     """Limits that keep every text out of a batch, since the prompt alone passes them. To be asked of a job without other mistakes."""
     if job.run.lane == "live":
+        return []
+    (messages,) = messages_of(job, [""])
+    told = json.dumps(
+        [*(message.text for message in messages), job.labels, job.model.extra_body], default=str
+    )
+    most = _ROOMY_TIMES * len(told) + _ROOMY_BYTES
+    limits_told = (job.batch.max_bytes, job.batch.max_queue_tokens)
+    if all(limit is None or limit >= most for limit in limits_told):
         return []
     writer = RequestWriter(job, base_url or "", None, is_correction=False, under_schema=False)
     _, size = writer.line_of(row_key_of(""), "", None)

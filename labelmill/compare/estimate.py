@@ -1,28 +1,16 @@
 """What a comparison will cost, said before it starts: about how much, and how much at most."""
 
-import math
 from collections.abc import Sequence
 from decimal import Decimal
-from statistics import fmean
 
-from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic import BaseModel, ConfigDict
 
 from labelmill.compare.strategies import WARM_UP, Strategy
 from labelmill.job.model import LabelJob
 from labelmill.money.prices import Price, cost_of
-from labelmill.money.usage import Usage
-from labelmill.question.failures import POLICY_OF_KIND, Policy
-from labelmill.question.form import AnswerForm, correction_form_of, form_of, worst_case_of
-from labelmill.question.prompt import PROBLEM_WORDS, correction_of, language_of, prompt_of
-from labelmill.question.thinking import thinks
-
-TOKENS_PER_ASCII_BYTE = 0.25
-TOKENS_PER_OTHER_BYTE = 0.4
-"""Between newer tokenizers (a Chinese character of three bytes is about one token) and older ones."""
-TOKENS_PER_MESSAGE = 4
-EXPECTED_THOUGHTS = 300
-"""Of a model that is known to think, about a short text at its usual effort."""
+from labelmill.question.expected import expected_usage_of, worst_case_again_of
+from labelmill.question.form import form_of, worst_case_of
+from labelmill.question.prompt import messages_of
 
 
 class Amounts(BaseModel):
@@ -61,9 +49,7 @@ def estimate_of(
     The tokens that are expected are told from the length of what is sent and of the labels. At most a text that is
     asked again is asked as often as a run allows, and each request comes to its worst case.
     """
-    prompt = prompt_of(job)
-    messages = [prompt.format_messages(text=text) for text in texts]
-    form = form_of(job)
+    messages, form = list(messages_of(job, texts)), form_of(job)
     expected = [expected_usage_of(job, asked, form) for asked in messages]
     extra = job.model.extra_body
     once = [worst_case_of(asked, form.max_tokens, form.bound_by, extra) for asked in messages]
@@ -98,34 +84,6 @@ def estimate_of(
         cost_usd=_sum(every_expected),
         max_cost_usd=_sum(every_worst),
     )
-
-
-def expected_usage_of(job: LabelJob, messages: Sequence[BaseMessage], form: AnswerForm) -> Usage:
-    """The tokens that a request will come to, more or less."""
-    sent = sum(expected_tokens_of(message.text) + TOKENS_PER_MESSAGE for message in messages)
-    answers = [f'{{"label": "{name}"}}' if form.response_format else name for name in job.labels]
-    said = fmean(expected_tokens_of(answer) for answer in answers)
-    said += EXPECTED_THOUGHTS if thinks(job.model) else 0
-    return Usage(math.ceil(sent), 0, min(form.max_tokens, math.ceil(said)))
-
-
-def expected_tokens_of(text: str) -> float:
-    """The tokens of a text, more or less."""
-    ascii_bytes = sum(map(str.isascii, text))
-    other_bytes = len(text.encode(errors="surrogatepass")) - ascii_bytes
-    return ascii_bytes * TOKENS_PER_ASCII_BYTE + other_bytes * TOKENS_PER_OTHER_BYTE
-
-
-def worst_case_again_of(job: LabelJob, messages: Sequence[BaseMessage]) -> Usage:
-    """The worst case of a request that asks again, with the longest correction, under the schema."""
-    form = correction_form_of(job)
-    corrections = [
-        HumanMessage(correction_of(job, kind))
-        for kind in PROBLEM_WORDS[language_of(job)]
-        if POLICY_OF_KIND[kind] is Policy.ASK_AGAIN
-    ]
-    longest = max(corrections, key=lambda message: len(message.text.encode()))
-    return worst_case_of([*messages, longest], form.max_tokens, form.bound_by, job.model.extra_body)
 
 
 def _sum(costs: Sequence[Decimal | None]) -> float | None:

@@ -5,8 +5,7 @@ import queue
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -15,6 +14,8 @@ from langsmith import Client
 from langsmith.run_helpers import tracing_context
 from langsmith.utils import get_tracer_project, tracing_is_enabled
 from urllib3.util import Retry
+
+from labelmill.live.callbacks import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -155,21 +156,24 @@ def _silent(_: logging.LogRecord) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Tracing:
-    """What a run's requests are traced by: `tracer` is None where they are not."""
+class TracedByLangSmith(Tracing):
+    """Tracing by a tracer of our own."""
 
-    tracer: LangChainTracer | None = None
-    wanted: bool = False
+    def __init__(self, tracer: LangChainTracer) -> None:
+        self._tracer = tracer
 
     @property
     def callbacks(self) -> list[BaseCallbackHandler]:
         """What LangChain tells of each step."""
-        return [] if self.tracer is None else [self.tracer]
+        return [self._tracer]
+
+
+class NotTraced(Tracing):
+    """Tracing that was asked for and can't be had."""
 
     def around_batch(self) -> AbstractContextManager[None]:
-        """Keeps LangChain from making a tracer of its own, which would send the texts, where ours can't be had."""
-        return tracing_context(enabled=False) if self.wanted and self.tracer is None else nullcontext()
+        """Keeps LangChain from making a tracer of its own, which would send the texts."""
+        return tracing_context(enabled=False)
 
 
 @contextmanager
@@ -186,10 +190,10 @@ def tracing(*, keep_texts: bool) -> Iterator[Tracing]:
         tracer = LangChainTracer(client=langsmith_queue, project_name=get_tracer_project())
     except Exception as error:  # noqa: BLE001  (a run doesn't fail for its traces)
         log.warning("LANGSMITH_TRACING is set, but nothing is traced: %s", error)
-        yield Tracing(wanted=True)
+        yield NotTraced()
         return
     with one_sentence_of_failures(langsmith_queue):
         try:
-            yield Tracing(tracer, wanted=True)
+            yield TracedByLangSmith(tracer)
         finally:
             langsmith_queue.send_the_rest()

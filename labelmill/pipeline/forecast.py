@@ -11,19 +11,19 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from labelmill.batch.record import BatchFolder
-from labelmill.compare.estimate import expected_usage_of, worst_case_again_of
 from labelmill.dataset.plan import write_pending
 from labelmill.job.model import LabelJob
 from labelmill.job.zones import zone_notice
 from labelmill.money.budget import limit_uses
 from labelmill.money.prices import Price, cost_of
 from labelmill.money.usage import Usage
+from labelmill.question.expected import expected_usage_of, worst_case_again_of
 from labelmill.question.form import form_of
-from labelmill.question.prompt import prompt_of
+from labelmill.question.prompt import messages_of
 from labelmill.question.tokens import about_tokens, instructions_tokens
 from labelmill.run.context import RunContext, spent_of_limits
-from labelmill.run.open_run import reading_output
 from labelmill.run.publication import files_to_plan
+from labelmill.run.read_output import reading_output
 from labelmill.run.task_change import task_change_of
 from labelmill.run.unreadable import read_digests
 from labelmill.run.wording import shorter_wording_notice
@@ -152,8 +152,7 @@ def asking_of(
         price: what tokens cost.
         retry_price: what they cost at most, where another lane may ask them again.
     """
-    prompt, form = prompt_of(job), form_of(job)
-    messages = [prompt.format_messages(text=text) for text in some]
+    messages, form = list(messages_of(job, some)), form_of(job)
     instructions = instructions_tokens(job)
     expected = [
         replace(

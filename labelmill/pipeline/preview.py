@@ -29,7 +29,8 @@ from labelmill.run.batch_lane import digests_out
 from labelmill.run.context import RunContext
 from labelmill.run.counts import Bill, work_of
 from labelmill.run.live_lane import ask_planned, cut_into_chunks
-from labelmill.run.open_run import open_output, reading_output
+from labelmill.run.open_run import open_output
+from labelmill.run.read_output import reading_output
 from labelmill.run.record import Record
 from labelmill.run.runner import Runner
 from labelmill.run.unreadable import name_unreadable, unreadable_mistakes

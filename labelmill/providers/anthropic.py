@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic import SecretStr
 
 from labelmill.job.model import Batch, LabelJob, Model, Run
@@ -61,6 +60,10 @@ from labelmill.question.answers import Answer
 from labelmill.question.binding import Binding
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, schema_in
+
+if TYPE_CHECKING:
+    import httpx
+    from langchain_core.messages import BaseMessage
 
 REQUIREMENT = "langchain-anthropic>=1.7,<2"
 _BATCHES = "/v1/messages/batches"
@@ -114,7 +117,7 @@ class Anthropic(Provider):
         if form.response_format:
             settings["output_config"] = {"format": {"type": "json_schema", "schema": schema_in(form)}}
 
-        def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+        def line_of(row_key: str, messages: Sequence["BaseMessage"]) -> Mapping[str, Any]:
             system = "\n".join(message.text for message in messages if message.type == "system")
             said = [{"role": "user", "content": each.text} for each in messages if each.type != "system"]
             told = {"system": system} if system else {}
@@ -180,7 +183,7 @@ class AnthropicChat:
         }
         self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(settings.headers)))
 
-    def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+    def payload_of(self, messages: Sequence["BaseMessage"]) -> dict[str, Any]:
         """The parameters of a message."""
         payload: dict[str, Any] = self.model._get_request_payload(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
         return payload
@@ -230,6 +233,8 @@ def _refused_settings(model: Model) -> None:
     Raises:
         ValueError: it would not.
     """
+    from langchain_core.messages import HumanMessage  # noqa: PLC0415  (who checks another provider needs none)
+
     form = AnswerForm(1, None)
     AnthropicChat(model, ANTHROPIC.base_url, NO_KEY, form).payload_of([HumanMessage("-")])
 
@@ -283,7 +288,7 @@ class AnthropicBatchClient(PlainBatchCalls):
             raise BatchUnreachable(f"whose the batches {undecided} are shows once they have ended")
         return None
 
-    def _since(self, http: httpx.Client, since: datetime) -> Iterator[BatchObject]:
+    def _since(self, http: "httpx.Client", since: datetime) -> Iterator[BatchObject]:
         """The batches, newest first, but for those made long before a moment."""
 
         def ask(query: Mapping[str, Any]) -> BatchObject:
@@ -296,28 +301,30 @@ class AnthropicBatchClient(PlainBatchCalls):
                     return
                 yield batch
 
-    def _first_id(self, http: httpx.Client, batch: BatchObject) -> str:
+    def _first_id(self, http: "httpx.Client", batch: BatchObject) -> str:
         """The id of a batch's first result, which tells whose it is; empty as long as there is none to be read."""
         try:
             if not state_of(batch).status.is_final:
                 return ""
         except ValueError:
             return ""
+        import httpx  # noqa: PLC0415  (it brings a command line of its own, and few runs need it)
+
         try:
             first = next(iter(self._results(http, batch)), {})
         except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.NOT_FOUND:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
                 raise
             return ""
         return str(first.get("custom_id", ""))
 
-    def _batch(self, connection: httpx.Client, batch_id: str) -> BatchObject:
+    def _batch(self, connection: "httpx.Client", batch_id: str) -> BatchObject:
         return self._get(connection, self._path_of(batch_id), {})
 
     def _state_of(self, batch: BatchObject) -> BatchState:
         return state_of(batch)
 
-    def _results(self, connection: httpx.Client, batch: BatchObject) -> Iterator[Mapping[str, Any]]:
+    def _results(self, connection: "httpx.Client", batch: BatchObject) -> Iterator[Mapping[str, Any]]:
         """From the job's endpoint: `results_url` would take the key wherever it leads."""
         url = self._url(f"{self._path_of(id_of(batch))}/results")
         with connection.stream("GET", url, timeout=TRANSFER_SECONDS) as response:
@@ -333,7 +340,7 @@ class AnthropicBatchClient(PlainBatchCalls):
         tag = tag_of(metadata)
         return {f"{tag}-{place}": row_key for place, row_key in enumerate(row_keys)}
 
-    def _ask_to_cancel(self, connection: httpx.Client, batch_id: str) -> None:
+    def _ask_to_cancel(self, connection: "httpx.Client", batch_id: str) -> None:
         connection.post(self._url(f"{self._path_of(batch_id)}/cancel")).raise_for_status()
 
     def _path_of(self, batch_id: str) -> str:

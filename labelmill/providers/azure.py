@@ -70,6 +70,17 @@ class Azure(OpenAI):
         except ValueError:  # whoever checks addresses says so
             return base_url
 
+    def headers(self, api_key: str) -> dict[str, str]:
+        """The key in Azure's own header."""
+        return {"api-key": api_key}
+
+    def url_of(self, base_url: str, path: str) -> str:
+        """At either address; the older one has the API's version in its query."""
+        address = address_in(base_url)
+        if address.api_version is None:
+            return f"{address}{path}"
+        return f"{address.root}/openai{path}?{_VERSION}={quote(address.api_version, safe='')}"
+
     def connect(  # noqa: PLR0913, PLR0917  (as a client takes it)
         self,
         base_url: str,

@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Generic, TypeVar
-
-import httpx
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from labelmill.providers.endpoint import Endpoint
 from labelmill.providers.environment import plain_http_client
@@ -27,6 +26,9 @@ from labelmill.providers.wire import list_in, moment_in, name_in, words_in
 from labelmill.providers.wordings import error_in
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Policy
+
+if TYPE_CHECKING:
+    import httpx
 
 Connection = TypeVar("Connection")
 BatchObject = Mapping[str, Any]
@@ -123,7 +125,7 @@ class BatchCalls(ABC, Generic[Connection]):
 
 
 @dataclass(frozen=True)
-class PlainBatchCalls(BatchCalls[httpx.Client]):
+class PlainBatchCalls(BatchCalls["httpx.Client"]):
     """The same over plain HTTP, for providers whose batches are objects of JSON. Nothing is tried twice."""
 
     provider: Provider
@@ -134,11 +136,11 @@ class PlainBatchCalls(BatchCalls[httpx.Client]):
             return
         with self._connected() as http:
             response = http.delete(self._url(self._path_of(batch_id)))
-            if response.status_code != httpx.codes.NOT_FOUND:  # else it is gone already
+            if response.status_code != HTTPStatus.NOT_FOUND:  # else it is gone already
                 response.raise_for_status()
 
     @contextmanager
-    def _connected(self) -> Iterator[httpx.Client]:
+    def _connected(self) -> Iterator["httpx.Client"]:
         with named_errors(self.endpoint), plain_http_client(self._url("")) as http:
             http.headers.update(self.endpoint.own_headers())
             http.headers.update(self.provider.headers(self.endpoint.api_key()))
@@ -149,7 +151,7 @@ class PlainBatchCalls(BatchCalls[httpx.Client]):
         return self.provider.url_of(self.endpoint.base_url or self.provider.base_url, path)
 
     def _get(
-        self, http: httpx.Client, path: str, query: Mapping[str, Any], seconds: float | None = None
+        self, http: "httpx.Client", path: str, query: Mapping[str, Any], seconds: float | None = None
     ) -> BatchObject:
         response = http.get(self._url(path), params=query, timeout=seconds or self.timeout_seconds)
         return self._object_in(response.raise_for_status().content)
@@ -188,7 +190,7 @@ def named_errors(endpoint: Endpoint) -> Iterator[None]:
         if failure.policy not in _REFUSED:
             raise BatchUnreachable(failure.message) from None
         status = getattr(getattr(error, "response", None), "status_code", None)
-        raise BatchRefused(failure.message, is_missing=status == httpx.codes.NOT_FOUND) from None
+        raise BatchRefused(failure.message, is_missing=status == HTTPStatus.NOT_FOUND) from None
 
 
 def _is_providers_doing(error: Exception) -> bool:

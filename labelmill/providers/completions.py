@@ -11,9 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
-
-from langchain_core.messages import AIMessage
+from typing import TYPE_CHECKING, Any
 
 from labelmill.money.usage import Usage, service_tier_of, tokens_told_in_total, usage_of
 from labelmill.providers.environment import without_credentials
@@ -25,6 +23,9 @@ from labelmill.providers.wordings import error_in, meaning_of
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Failure, storable
 from labelmill.question.reading import spoken_in
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 _FIRST_ERROR = 400
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -350,7 +351,7 @@ def answer_of_completion(body: object) -> Answer:
     )
 
 
-def answer_of(message: AIMessage, hide_key: HideKey = str) -> Answer:
+def answer_of(message: "AIMessage", hide_key: HideKey = str) -> Answer:
     """Take from a LangChain message what Labelmill keeps of an answer."""
     facts, more = mapping_in(message.response_metadata), mapping_in(message.additional_kwargs)
     content, thoughts = _words_in(message.content)

@@ -14,9 +14,10 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from http import HTTPStatus
 from typing import Final, NoReturn
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
@@ -41,6 +42,7 @@ _ILLEGAL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$")
 _NO_PROTOCOL = "Request URL is missing an 'http://' or 'https://' protocol."
 _TUNNEL_FAILED = "Tunnel connection failed: "
 _NOT_CONTINUED = range(101, 200)
+_SHORT_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,26 @@ class Connections(httpx2.BaseTransport):
         """
         if self._is_beyond_us(prepared.parts):
             return self._by_httpx(prepared, content)
-        status, headers, raw = self._exchange("POST", prepared, content)
-        told = _joined(headers)
-        if told.get("content-encoding"):
-            decoded = httpx2.Response(status, headers=headers, content=raw, request=prepared.error_request)
-            return HttpResponse(status, told, decoded.content)
-        return HttpResponse(status, told, raw)
+        return _decoded(*self._exchange("POST", prepared, content), prepared)
+
+    def get(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> HttpResponse:
+        """Ask for what is at an address. No redirect is followed, and what is no error and long is left unread.
+
+        Raises:
+            httpx2.TransportError: there was no response.
+        """
+        timeout = httpx2.Timeout(timeout_seconds).as_dict()
+        request = httpx2.Request("GET", url, headers=dict(headers), extensions={"timeout": timeout})
+        prepared = PreparedRequest.like(request)
+        if self._is_beyond_us(prepared.parts):
+            response = self._httpx.handle_request(request)
+            response.request = request
+            try:
+                content = response.read() if response.is_error else b""
+            finally:
+                response.close()
+            return HttpResponse(response.status_code, _joined(response.headers.multi_items()), content)
+        return _decoded(*self._exchange("GET", prepared, b"", is_read=_is_worth_reading), prepared)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a client's request."""
@@ -182,18 +198,24 @@ class Connections(httpx2.BaseTransport):
     # ---- one request
 
     def _exchange(
-        self, method: str, prepared: PreparedRequest, content: bytes
+        self,
+        method: str,
+        prepared: PreparedRequest,
+        content: bytes,
+        is_read: Callable[[http.client.HTTPResponse], bool] = lambda _: True,
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         head = self._head(method, prepared, len(content))
         key = (prepared.parts.scheme, prepared.parts.host, prepared.parts.port)
         connection = self._free_one(key) or self._connected(prepared)
         try:
             response = _answered(connection, method, head + content, prepared)
-            raw = _whole(response, prepared)
+            is_whole = is_read(response)
+            raw = _whole(response, prepared) if is_whole else b""
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
+        if response.will_close or not is_whole:
+            response.close()
             connection.close()
         else:
             self._free.setdefault(key, deque()).append((connection, time.monotonic()))
@@ -250,12 +272,12 @@ class Connections(httpx2.BaseTransport):
         return connection
 
 
-def shared_connections(base_url: str) -> Connections:
+def shared_connections(base_url: str, environment: Mapping[str, str] = os.environ) -> Connections:
     """The connections to an address, by the proxy and with the certificates of the environment: one for all chains of this process.
 
     They are closed at its end.
     """
-    return _shared(proxy_of(base_url), *map(os.environ.get, ENVIRONMENT_OF_CLIENTS))
+    return _shared(proxy_of(base_url, environment), *map(environment.get, ENVIRONMENT_OF_CLIENTS))
 
 
 @lru_cache(maxsize=8)
@@ -375,6 +397,21 @@ def _protocol_words(error: http.client.HTTPException) -> str:
     if isinstance(error, http.client.BadStatusLine):
         return f"illegal status line: {error.args[0]!r}"
     return f"{type(error).__name__}: {str(error)!r}"
+
+
+def _decoded(
+    status: int, headers: list[tuple[str, str]], raw: bytes, prepared: PreparedRequest
+) -> HttpResponse:
+    told = _joined(headers)
+    if raw and told.get("content-encoding"):
+        raw = httpx2.Response(status, headers=headers, content=raw, request=prepared.error_request).content
+    return HttpResponse(status, told, raw)
+
+
+def _is_worth_reading(response: http.client.HTTPResponse) -> bool:
+    """Whether to read what a response holds: an error's words, or so little that its connection is kept for it."""
+    is_short = response.length is not None and response.length <= _SHORT_BYTES
+    return response.status >= HTTPStatus.BAD_REQUEST or is_short
 
 
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

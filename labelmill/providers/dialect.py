@@ -9,15 +9,16 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
-
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from typing import TYPE_CHECKING, Literal
 
 from labelmill.job.model import LabelJob
 from labelmill.question.answers import Answer
 from labelmill.question.attempts import Attempt
 from labelmill.question.binding import Binding, holds_to
 from labelmill.question.form import AnswerForm, correction_form_of, form_of
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens")
 SYSTEM, ROLES = "system", "roles"
@@ -74,35 +75,40 @@ class Dialect:
             form = form_of(job, binding)
         return replace(form, max_tokens_name=self.max_tokens_name)
 
-    def arranged(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    def arranged(self, messages: Sequence["BaseMessage"]) -> list["BaseMessage"]:
         """A conversation as the endpoint takes it: the same words, under the roles that it knows.
 
         Among `messages` the model's own answer may stand before a correction. It is sent where roles have to alternate, and
         nowhere else.
         """
-        said = [message for message in messages if self.alternate or not isinstance(message, AIMessage)]
+        said = [message for message in messages if self.alternate or message.type != "ai"]
         if not self.has_system_role:
             said = _without_system(said)
         return _alternating(said) if self.alternate else said
 
 
-def _without_system(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    system = [message.text for message in messages if isinstance(message, SystemMessage)]
-    rest = [message for message in messages if not isinstance(message, SystemMessage)]
+def _without_system(messages: Sequence["BaseMessage"]) -> list["BaseMessage"]:
+    system = [message.text for message in messages if message.type == "system"]
+    rest = [message for message in messages if message.type != "system"]
     if not system or not rest:
         return list(messages)
-    return [HumanMessage("\n\n".join([*system, rest[0].text])), *rest[1:]]
+    return [_saying("\n\n".join([*system, rest[0].text]), rest[0]), *rest[1:]]
 
 
-def _alternating(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+def _alternating(messages: Sequence["BaseMessage"]) -> list["BaseMessage"]:
     """Join what one role says twice in a row, as where the model's answer is not known or was nothing."""
     joined: list[BaseMessage] = []
     for message in messages:
-        if joined and isinstance(message, HumanMessage) and isinstance(joined[-1], HumanMessage):
-            joined[-1] = HumanMessage(f"{joined[-1].text}\n\n{message.text}")
+        if joined and message.type == joined[-1].type == "human":
+            joined[-1] = _saying(f"{joined[-1].text}\n\n{message.text}", message)
         else:
             joined.append(message)
     return joined
+
+
+def _saying(words: str, message: "BaseMessage") -> "BaseMessage":
+    """A message of the same role with other words."""
+    return message.model_copy(update={"content": words})
 
 
 def aspect_of(refused: str) -> Literal["max_tokens_name", "has_system_role", "alternate", "bindings"] | None:

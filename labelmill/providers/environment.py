@@ -14,14 +14,17 @@ from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import httpx2
 
 from labelmill.errors import Mistake
 from labelmill.installing import installing
 from labelmill.providers.endpoint import is_loopback
+
+if TYPE_CHECKING:
+    import httpx
 
 OWN_PROXY = "OPENAI_PROXY"
 """LangChain's variable: a proxy for the provider `openai` alone, before any other."""
@@ -86,11 +89,13 @@ def http_client_of(base_url: str, environment: Mapping[str, str] = os.environ) -
     return None
 
 
-def plain_http_client(base_url: str) -> httpx.Client:
+def plain_http_client(base_url: str) -> "httpx.Client":
     """A client for requests of our own making to an address. Whoever asks for it closes it.
 
     No redirect is followed: the key would go along to another host. OPENAI_PROXY means nothing to it.
     """
+    import httpx  # noqa: PLC0415  (it brings a command line of its own, and few runs need it)
+
     # Certificates are read from the environment for this machine's own addresses too.
     return httpx.Client(trust_env=not is_loopback(base_url), verify=httpx.create_ssl_context())
 
@@ -134,6 +139,8 @@ def _no_proxy_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _bearable(entry: str) -> str | None:
     """An entry of NO_PROXY as both httpx and httpx2 read it alike; None where neither can."""
+    import httpx  # noqa: PLC0415  (it brings a command line of its own, and few runs need it)
+
     if entry.startswith("["):
         entry = f"all://{entry}"
     elif entry.startswith("*."):
@@ -248,6 +255,8 @@ def _found(name: str, environment: Mapping[str, str], wrong: str) -> Mistake:
 def _proxy_problem(proxy: Proxy) -> str | None:
     if proxy.scheme not in {"http", "https", "socks5", "socks5h"}:
         return f"expected one that begins with http://, https://, socks5:// or socks5h://, or no {proxy.variable}"
+    import httpx  # noqa: PLC0415  (it brings a command line of its own, and few runs need it)
+
     try:
         url = httpx2.URL(proxy.url)
         httpx.Proxy(proxy.url)

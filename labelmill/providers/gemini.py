@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx
-from langchain_core.messages import BaseMessage, HumanMessage
 from pydantic import SecretStr
 
 from labelmill.job.model import Batch, LabelJob, Model, Run
@@ -58,6 +56,10 @@ from labelmill.question.binding import Binding
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm, schema_in
 
+if TYPE_CHECKING:
+    import httpx
+    from langchain_core.messages import BaseMessage
+
 REQUIREMENT = "langchain-google-genai>=4.4,<5"
 
 _FIELDS = {"generationConfig": "generation_config"}
@@ -96,7 +98,7 @@ class Gemini(Provider):
             settings["response_logprobs"] = True
         extra = {_FIELDS.get(name, name): value for name, value in job.model.extra_body.items()}
 
-        def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+        def line_of(row_key: str, messages: Sequence["BaseMessage"]) -> Mapping[str, Any]:
             system = [{"text": message.text} for message in messages if message.type == "system"]
             said = [
                 {"role": "user", "parts": [{"text": message.text}]}
@@ -133,6 +135,7 @@ class GeminiChat:
     """LangChain's `ChatGoogleGenerativeAI` as a job sets it up. What it would retry is sent once; what comes back is read here."""
 
     def __init__(self, settings: Model, base_url: str, api_key: str, form: AnswerForm) -> None:
+        import httpx  # noqa: PLC0415
         from langchain_google_genai import ChatGoogleGenerativeAI  # noqa: PLC0415
 
         address, version = _split(base_url)
@@ -173,7 +176,7 @@ class GeminiChat:
         self._fields = (known_fields() - BINDING_FIELDS) | bound | frozenset(settings.extra_body)
         self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(settings.headers)))
 
-    def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+    def payload_of(self, messages: Sequence["BaseMessage"]) -> dict[str, Any]:
         """What Google's client is called with."""
         payload: dict[str, Any] = self.model._prepare_request(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
         return payload
@@ -219,6 +222,8 @@ def _refused_settings(model: Model) -> None:
     Raises:
         ValueError: it would not.
     """
+    from langchain_core.messages import HumanMessage  # noqa: PLC0415  (who checks another provider needs none)
+
     GeminiChat(model, GEMINI.base_url, NO_KEY, AnswerForm(1, None)).payload_of([HumanMessage("-")])
 
 
@@ -262,7 +267,7 @@ class GeminiBatchClient(PlainBatchCalls):
                     return FoundBatch(id_of(batch, "name"), moment_in(facts.get("createTime")))
         return None
 
-    def _all(self, http: httpx.Client) -> Iterator[BatchObject]:
+    def _all(self, http: "httpx.Client") -> Iterator[BatchObject]:
         token: dict[str, str] = {}
         for _ in range(MOST_PAGES):
             answer = self._get(http, "/batches", {"pageSize": PAGE_LIMIT, **token})
@@ -273,14 +278,14 @@ class GeminiBatchClient(PlainBatchCalls):
             token = {"pageToken": following}
         raise endless()
 
-    def _batch(self, connection: httpx.Client, batch_id: str) -> BatchObject:
+    def _batch(self, connection: "httpx.Client", batch_id: str) -> BatchObject:
         # What came of it stands in it, and takes as long.
         return self._get(connection, self._path_of(batch_id), {}, TRANSFER_SECONDS)
 
     def _state_of(self, batch: BatchObject) -> BatchState:
         return state_of(batch)
 
-    def _results(self, connection: httpx.Client, batch: BatchObject) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002
+    def _results(self, connection: "httpx.Client", batch: BatchObject) -> Iterator[Mapping[str, Any]]:  # noqa: ARG002
         told = batch.get("response") or _facts_of(batch).get("output")
         inlined = list_in(mapping_in(mapping_in(told).get("inlinedResponses")).get("inlinedResponses"))
         yield from (result for result in inlined if isinstance(result, Mapping))
@@ -291,7 +296,7 @@ class GeminiBatchClient(PlainBatchCalls):
     def _row_keys_by_id(self, row_keys: Sequence[str], metadata: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
         return {str(place): row_key for place, row_key in enumerate(row_keys)}
 
-    def _ask_to_cancel(self, connection: httpx.Client, batch_id: str) -> None:
+    def _ask_to_cancel(self, connection: "httpx.Client", batch_id: str) -> None:
         connection.post(self._url(f"{self._path_of(batch_id)}:cancel")).raise_for_status()
 
     def _path_of(self, batch_id: str) -> str:

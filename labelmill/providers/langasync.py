@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import httpx
-from langchain_core.messages import convert_to_messages
+from typing import TYPE_CHECKING, Any
 
 from labelmill.installing import installing
 from labelmill.providers.batches import TRANSFER_SECONDS, id_of
 from labelmill.providers.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    import httpx
 
 FILE_NAME = "requests.jsonl"
 """What an upload is called: another ending is refused."""
@@ -78,9 +78,11 @@ async def _make(  # noqa: PLR0913, PLR0917
     uploaded: Callable[[str], None],
     timeout_seconds: float,
 ) -> str:
+    import httpx  # noqa: PLC0415
     from langasync.providers.interface import NullLanguageModel  # noqa: PLC0415
     from langasync.providers.openai import OpenAIProviderJobAdapter  # noqa: PLC0415
     from langasync.settings import LangasyncSettings  # noqa: PLC0415
+    from langchain_core.messages import convert_to_messages  # noqa: PLC0415
 
     # All of it given, under the names that precede: langasync reads the environment and any .env by itself.
     settings = LangasyncSettings(
@@ -107,7 +109,8 @@ async def _make(  # noqa: PLR0913, PLR0917
     adapter._get_model_config = lambda *_: {}  # noqa: SLF001
     headers = httpx.Headers({**endpoint.own_headers(), **adapter._client.headers})  # noqa: SLF001
     await adapter._client.aclose()  # noqa: SLF001
-    async with _Client(headers, timeout_seconds, metadata) as adapter._client:  # noqa: SLF001
+    async with httpx.AsyncClient(headers=headers, timeout=timeout_seconds, follow_redirects=True) as client:
+        adapter._client = _MakingClient(client, metadata)  # noqa: SLF001
         inputs = [convert_to_messages(request["body"]["messages"]) for request in asked]
         return id_of({"id": (await adapter.create_batch(inputs, NullLanguageModel())).id})
 
@@ -119,14 +122,14 @@ def _line_of(written: str, asked: Mapping[str, Any]) -> str:
     return json.dumps({**request, "custom_id": asked["custom_id"], "body": body}, ensure_ascii=False)
 
 
-class _Client(httpx.AsyncClient):
-    """Connections that follow redirects, and put into the making of a batch what langasync leaves out."""
+class _MakingClient:
+    """A client as langasync uses it to make a batch; it puts in what langasync leaves out."""
 
-    def __init__(self, headers: httpx.Headers, timeout_seconds: float, metadata: Mapping[str, str]) -> None:
-        super().__init__(headers=headers, timeout=timeout_seconds, follow_redirects=True)
+    def __init__(self, client: "httpx.AsyncClient", metadata: Mapping[str, str]) -> None:
+        self._client = client
         self._metadata = dict(metadata)
 
-    async def post(self, url: Any, **options: Any) -> httpx.Response:
+    async def post(self, url: Any, **options: Any) -> "httpx.Response":
         if "json" in options:
             options["json"] = {**options["json"], "metadata": self._metadata}
-        return await super().post(url, **options)
+        return await self._client.post(url, **options)

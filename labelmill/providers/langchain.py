@@ -6,10 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any, AnyStr
-
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from typing import TYPE_CHECKING, Any, AnyStr
 
 from labelmill.providers.completions import answer_of, error_within
 from labelmill.providers.endpoint import without_keys
@@ -18,6 +15,10 @@ from labelmill.providers.protocol import Reply
 from labelmill.providers.refusals import Sent
 from labelmill.providers.wire import mapping_in
 from labelmill.question.failures import Failure
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
 
 _ERROR_STATUSES = range(400, 600)
 
@@ -35,16 +36,18 @@ class LangChainChat:
     `secrets` are what beside the key must not be in any words.
     """
 
-    model: BaseChatModel
+    model: "BaseChatModel"
     api_key: str
     secrets: tuple[str, ...] = ()
 
-    def payload_of(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    def payload_of(self, messages: Sequence["BaseMessage"]) -> list["BaseMessage"]:
         """The messages: the model puts them into its provider's dialect itself."""
         return list(messages)
 
-    def send(self, payload: list[BaseMessage]) -> Reply:
+    def send(self, payload: list["BaseMessage"]) -> Reply:
         """Send one request, past LangChain's cache and callbacks, which the chain has already."""
+        from langchain_core.messages import AIMessage  # noqa: PLC0415  (a job is read and checked without LangChain)
+
         began = time.monotonic()
         try:
             (generation,) = self.model._generate(payload).generations  # noqa: SLF001  (what every LangChain model has to have)

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, is_typeddict
+from typing import TYPE_CHECKING, Any, is_typeddict
 
-from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -31,6 +30,9 @@ from labelmill.providers.extras import in_words
 from labelmill.providers.langchain import LangChainChat, langchain_words
 from labelmill.providers.protocol import NO_HEADERS, ListedModels, Provider
 from labelmill.question.form import AnswerForm
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 ALLOWED_PACKAGES = "LABELMILL_LANGCHAIN_PACKAGES"
 """The environment variable that names further packages a class may come from, with commas between them."""
@@ -148,12 +150,14 @@ def class_mistakes(model: Model, environment: Mapping[str, str] = os.environ) ->
             yield "model.class", sentence
 
 
-def _class_of(name: str) -> type[BaseChatModel]:
+def _class_of(name: str) -> type["BaseChatModel"]:
     """The class of that name.
 
     Raises:
         ImportError: there is none, or it is no chat model.
     """
+    from langchain_core.language_models import BaseChatModel  # noqa: PLC0415  (who names no class needs none)
+
     module, _, attribute = name.partition(":")
     found = getattr(import_module(module), attribute, None)
     if found is None:
@@ -164,7 +168,7 @@ def _class_of(name: str) -> type[BaseChatModel]:
 
 
 @cache
-def _given_as(chat_class: type[BaseChatModel]) -> Mapping[str, str]:
+def _given_as(chat_class: type["BaseChatModel"]) -> Mapping[str, str]:
     """The names that a class knows its fields by, each with the one that the field is given under."""
     known = {}
     for name, field in chat_class.model_fields.items():
@@ -174,7 +178,7 @@ def _given_as(chat_class: type[BaseChatModel]) -> Mapping[str, str]:
     return known
 
 
-def _field_of(chat_class: type[BaseChatModel], name: str) -> FieldInfo:
+def _field_of(chat_class: type["BaseChatModel"], name: str) -> FieldInfo:
     given = _given_as(chat_class)[name]
     fields = chat_class.model_fields
     return fields.get(given) or next(
@@ -182,7 +186,7 @@ def _field_of(chat_class: type[BaseChatModel], name: str) -> FieldInfo:
     )
 
 
-def _names_of(chat_class: type[BaseChatModel], parameter: str) -> list[str]:
+def _names_of(chat_class: type["BaseChatModel"], parameter: str) -> list[str]:
     """What a class calls what all models have; empty where it has no such thing."""
     known = _given_as(chat_class)
     names = [known[name] for name in langchain_words()["parameters"][parameter] if name in known]
@@ -208,7 +212,9 @@ _DEEPEST = 6
 
 
 def settings_mistakes(
-    settings: Mapping[str, Any], chat_class: type[BaseChatModel], environment: Mapping[str, str] = os.environ
+    settings: Mapping[str, Any],
+    chat_class: type["BaseChatModel"],
+    environment: Mapping[str, str] = os.environ,
 ) -> Found:
     """What of a job's settings a class is not given, and why."""
     for name, value in settings.items():
@@ -222,7 +228,7 @@ def settings_mistakes(
                 yield place, f"neither the environment nor .env has {variable}"
 
 
-def _setting_mistake(name: str, value: Any, chat_class: type[BaseChatModel]) -> str | None:  # noqa: PLR0911  (a decision table)
+def _setting_mistake(name: str, value: Any, chat_class: type["BaseChatModel"]) -> str | None:  # noqa: PLR0911  (a decision table)
     known = _given_as(chat_class)
     own = chat_class.__name__
     for parameter in langchain_words()["parameters"]:
@@ -332,7 +338,7 @@ def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
 # ---- what all models have
 
 
-def _standard_mistakes(model: Model, chat_class: type[BaseChatModel], run: Run | None) -> Found:
+def _standard_mistakes(model: Model, chat_class: type["BaseChatModel"], run: Run | None) -> Found:
     """What a job says in its own fields that a class has no name for."""
     own = chat_class.__name__
 
@@ -365,7 +371,7 @@ def _key_of(model: Model, environment: Mapping[str, str] = os.environ) -> str:
     return environment.get(model.api_key_env or "", "").strip() or NO_KEY
 
 
-def _built(model: Model, base_url: str, api_key: str, form: AnswerForm) -> BaseChatModel:
+def _built(model: Model, base_url: str, api_key: str, form: AnswerForm) -> "BaseChatModel":
     """A job's chat model.
 
     Raises:
@@ -381,7 +387,7 @@ def _built(model: Model, base_url: str, api_key: str, form: AnswerForm) -> BaseC
 
 
 def _arguments_of(
-    model: Model, chat_class: type[BaseChatModel], base_url: str, api_key: str, form: AnswerForm
+    model: Model, chat_class: type["BaseChatModel"], base_url: str, api_key: str, form: AnswerForm
 ) -> dict[str, Any]:
     """What a class is given: what the job says of every model, under the class's names, and the settings."""
     words = langchain_words()
@@ -408,20 +414,20 @@ def _arguments_of(
     return given | {"cache": False} | _connections(chat_class, base_url, model.timeout_seconds)
 
 
-def _timeout_of(seconds: float, chat_class: type[BaseChatModel]) -> float:
+def _timeout_of(seconds: float, chat_class: type["BaseChatModel"]) -> float:
     names = _names_of(chat_class, "timeout_seconds")
     takes: Any = _field_of(chat_class, names[0]).annotation if names else None
     return math.ceil(seconds) if takes is int or typing.get_args(takes) == (int, type(None)) else seconds
 
 
-def _client_settings(model: Model, chat_class: type[BaseChatModel], base_url: str) -> dict[str, Any] | None:
+def _client_settings(model: Model, chat_class: type["BaseChatModel"], base_url: str) -> dict[str, Any] | None:
     """What an HTTP client is told by a class that has no other way to say it."""
     if _names_of(chat_class, "timeout_seconds"):
         return None
     return {"timeout": model.timeout_seconds, "trust_env": not is_loopback(base_url)}
 
 
-def _connections(chat_class: type[BaseChatModel], base_url: str, timeout_seconds: float) -> dict[str, Any]:
+def _connections(chat_class: type["BaseChatModel"], base_url: str, timeout_seconds: float) -> dict[str, Any]:
     """How families of classes are kept from sending twice, and from taking a proxy to this machine itself."""
     fields = chat_class.model_fields
     if {"config", "region_name"} <= fields.keys():
@@ -445,7 +451,7 @@ def _connections(chat_class: type[BaseChatModel], base_url: str, timeout_seconds
     return {}
 
 
-def _secrets_of(made: BaseChatModel, settings: Mapping[str, Any]) -> Iterator[str]:
+def _secrets_of(made: "BaseChatModel", settings: Mapping[str, Any]) -> Iterator[str]:
     """Whatever a chat model keeps secret, wherever it has it from."""
     for name in type(made).model_fields:
         value = getattr(made, name, None)

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import BaseMessage
+import httpx2
 
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Batch, LabelJob, Model, Run
@@ -65,8 +66,8 @@ from labelmill.providers.wire import count_in, list_in, mapping_in, name_in, wor
 from labelmill.question.form import AnswerForm
 
 if TYPE_CHECKING:
-    import httpx2
     import openai
+    from langchain_core.messages import BaseMessage
 
 BATCH_PATH: Final = "/v1/chat/completions"
 """What OpenAI's Batch API calls chat completions."""
@@ -114,7 +115,7 @@ class OpenAI(Provider):
         api_key: str,
         timeout_seconds: float,
         max_retries: int = 0,
-        http_client: "httpx2.Client | None" = None,
+        http_client: httpx2.Client | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> "openai.OpenAI":
         """OpenAI's client for an address, over connections of its own where none are given; `headers` are sent as they are."""
@@ -144,7 +145,7 @@ class OpenAI(Provider):
         chat = OpenAIChat(job, base_url, NO_KEY, form)
         own_name = {} if job.batch.model is None else {"model": job.batch.model}
 
-        def line_of(row_key: str, messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+        def line_of(row_key: str, messages: Sequence["BaseMessage"]) -> Mapping[str, Any]:
             body = chat.payload_of(messages) | own_name
             body.pop("stream", None)
             return {"custom_id": row_key, "method": "POST", "url": self.batch_path, "body": body}
@@ -166,18 +167,17 @@ class OpenAI(Provider):
         environment: Mapping[str, str] = os.environ,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> ListedModels:
-        """By the client and with the headers that a run's own requests have."""
-        import openai  # noqa: PLC0415
-
-        http_client = http_client_of(base_url, environment)
-        with self.connect(
-            base_url, api_key, timeout_seconds, http_client=http_client, headers=headers
-        ) as client:
-            try:
-                with client.models.with_streaming_response.list() as listed:
-                    return ListedModels(listed.status_code, "")
-            except openai.APIStatusError as error:
-                return ListedModels(error.status_code, error.response.text)
+        """Over the connections that a run's own requests take, as the same client; the client itself is not needed for it."""
+        sent = httpx2.Headers(
+            {"Accept": "application/json", "User-Agent": f"OpenAI/Python {version('openai')}"}
+        )
+        sent.update(self.headers(api_key))
+        sent.update(headers)
+        answer = shared_connections(base_url, environment).get(
+            self.url_of(base_url, "/models"), sent, timeout_seconds
+        )
+        is_refusal = answer.status_code >= BAD_REQUEST
+        return ListedModels(answer.status_code, answer.content.decode(errors="replace") if is_refusal else "")
 
 
 def _is_through_langasync(batch: Batch) -> bool:
@@ -206,6 +206,8 @@ class OpenAIChat:
         self._prepared: PreparedRequest | None = None
         self.model: ChatOpenAI = ChatOpenAI(
             http_client=client_to(base_url),
+            # Nothing is asked asynchronously, and a client of its own for that would take a tenth of a second.
+            http_async_client=_no_async_client(),
             # Beside a client of its own ChatOpenAI takes no proxy, and it would warn of those in the environment.
             http_socket_options=(),
             **client,
@@ -234,7 +236,7 @@ class OpenAIChat:
         self._has_temperature = job.model.sent_temperature is not None
         self._hide_key = partial(without_keys, keys=(api_key, *header_secrets(headers)))
 
-    def payload_of(self, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+    def payload_of(self, messages: Sequence["BaseMessage"]) -> dict[str, Any]:
         """The body of a chat completion."""
         payload: dict[str, Any] = self.model._get_request_payload(list(messages), **self._asked)  # noqa: SLF001  (LangChain's way to say what it sends)
         if self._max_tokens_name not in payload and "max_completion_tokens" in payload:
@@ -250,7 +252,7 @@ class OpenAIChat:
         """
         return reply_to(partial(self._posted, payload), self._hide_key, Sent.of(payload))
 
-    def _posted(self, payload: Mapping[str, Any]) -> "HttpResponse | httpx2.Response":
+    def _posted(self, payload: Mapping[str, Any]) -> HttpResponse | httpx2.Response:
         if self._prepared is not None:
             return self._connections.post(self._prepared, _json_of(payload))
         response: httpx2.Response = self.model.client.with_raw_response.create(
@@ -260,7 +262,7 @@ class OpenAIChat:
         return response
 
 
-def client_to(base_url: str) -> "httpx2.Client":
+def client_to(base_url: str) -> httpx2.Client:
     """A client as OpenAI's own, over this process's connections; no key follows a redirect to another host."""
     from openai import DefaultHttpxClient  # noqa: PLC0415
 
@@ -269,6 +271,11 @@ def client_to(base_url: str) -> "httpx2.Client":
         base_url=base_url, transport=connections, trust_env=False, follow_redirects=False
     )
     return client
+
+
+@cache
+def _no_async_client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport(), trust_env=False)
 
 
 def _json_of(payload: Mapping[str, Any]) -> bytes:

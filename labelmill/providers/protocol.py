@@ -18,9 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol
-
-from langchain_core.messages import BaseMessage
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from labelmill.errors import JobRefused, LabelmillError, Mistake
 from labelmill.job.model import Batch, LabelJob, Model, Run
@@ -31,6 +29,9 @@ from labelmill.providers.request_fields import body_mistakes, header_mistakes
 from labelmill.question.answers import Answer
 from labelmill.question.failures import Failure
 from labelmill.question.form import AnswerForm
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 # ---- the live lane
 
@@ -46,7 +47,7 @@ class Reply:
 class LiveModel(Protocol):
     """A model as a job sets it up. Its own retries are off: whoever sends its requests sees and counts each of them."""
 
-    def payload_of(self, messages: Sequence[BaseMessage]) -> Any:
+    def payload_of(self, messages: Sequence["BaseMessage"]) -> Any:
         """What is sent for these messages, in the provider's dialect."""
 
     def send(self, payload: Any) -> Reply:
@@ -213,7 +214,7 @@ class BatchClient(Protocol):
         """
 
 
-LineOf = Callable[[str, Sequence[BaseMessage]], Mapping[str, Any]]
+LineOf: TypeAlias = "Callable[[str, Sequence[BaseMessage]], Mapping[str, Any]]"
 """What one text is in a file of requests, by its row key and its messages: an object that becomes a line of JSON."""
 
 

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
-
-from langchain_core.messages import BaseMessage
+from typing import Any, Protocol
 
 from labelmill.job.model import LabelJob
 from labelmill.money.usage import Usage
@@ -108,8 +106,16 @@ _TOKENS_PER_REQUEST = 96
 _HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
 
 
+class HasText(Protocol):
+    """A message, whoever's class it is."""
+
+    @property
+    def text(self) -> str:
+        """Its words."""
+
+
 def worst_case_of(
-    messages: Sequence[BaseMessage],
+    messages: Sequence[HasText],
     max_tokens: int,
     bound_by: Mapping[str, Any] | None = None,
     extra_body: Mapping[str, Any] | None = None,

@@ -5,12 +5,14 @@
 
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-
-from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from typing import TYPE_CHECKING, Literal
 
 from labelmill.job.model import LabelJob
+
+if TYPE_CHECKING:
+    from langchain_core.prompts import ChatPromptTemplate
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
@@ -211,8 +213,32 @@ def correction_of(job: LabelJob, kind: str) -> str:
     return wording_of(job).correction.format(problem=problem, labels=listed(told_labels(job)))
 
 
-def prompt_of(job: LabelJob) -> ChatPromptTemplate:
+@dataclass(frozen=True)
+class Message:
+    """What is said in one role."""
+
+    role: Literal["system", "user"]
+    text: str
+
+
+def messages_of(job: LabelJob, texts: Iterable[str]) -> Iterator[list[Message]]:
+    """What each of some texts is asked with at first: the words of `prompt_of`, for whoever counts them and asks nothing."""
+    wording, labels = wording_of(job), listing_of(job)
+    for text in texts:
+        user = Message("user", wording.user.format(labels=labels, text=text))
+        system = (
+            [Message("system", wording.system.format(labels=labels, text=text))] if wording.system else []
+        )
+        yield [*system, user]
+
+
+def prompt_of(job: LabelJob) -> "ChatPromptTemplate":
     """The job's prompt, with two variables: `text`, and optionally `correction` (the messages of a failed answer)."""
+    from langchain_core.prompts import (  # noqa: PLC0415  (a job is read and checked without LangChain)
+        ChatPromptTemplate,
+        MessagesPlaceholder,
+    )
+
     wording = wording_of(job)
     template = ChatPromptTemplate.from_messages(
         [

@@ -4,7 +4,7 @@ The rates are those of GPT-4o's tokenizer (`o200k_base`), measured on English in
 """
 
 from labelmill.job.model import LabelJob
-from labelmill.question.prompt import prompt_of, times_listed_in, told_labels, wording_of
+from labelmill.question.prompt import messages_of, times_listed_in, told_labels, wording_of
 
 TOKENS_PER_ASCII_CHARACTER = 0.22
 TOKENS_PER_OTHER_CHARACTER = 0.8
@@ -21,7 +21,7 @@ def about_tokens(text: str) -> float:
 
 def instructions_tokens(job: LabelJob) -> float:
     """The tokens of a request beside its text, more or less."""
-    messages = prompt_of(job).format_messages(text="")
+    (messages,) = messages_of(job, [""])
     frame = TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * len(messages)
     return frame + sum(about_tokens(message.text) for message in messages)
 

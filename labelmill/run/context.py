@@ -3,14 +3,13 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from langchain_core.runnables import Runnable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from labelmill.batch.session import BatchSession
 from labelmill.dataset.digests import SourceDigests
@@ -21,12 +20,11 @@ from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.dataset.unreadable import Fault
 from labelmill.job.model import LabelJob, Run
 from labelmill.live.breaker import CircuitBreaker
-from labelmill.live.chain import chain_of
+from labelmill.live.callbacks import Tracing
 from labelmill.live.guard import RequestGuard
 from labelmill.live.progress import Progress
 from labelmill.live.thought_room import ThoughtRoom
 from labelmill.live.throttle import Throttle
-from labelmill.live.tracing import Tracing
 from labelmill.money.budget import Budget, tightest_limit
 from labelmill.money.prices import Lane, Price
 from labelmill.providers.dialect import SpokenDialect
@@ -44,7 +42,19 @@ from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX, Ledger, spent_since, start_of_day
 
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
 log = logging.getLogger(__name__)
+
+
+def asks_nothing(*_: object, **__: object) -> NoReturn:
+    """The chain of a run that is only looked at.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError("a run that is only looked at has no chain")
 
 
 @dataclass(eq=False)
@@ -62,6 +72,7 @@ class RunContext:
         started_at_utc: when it began.
         opened_at: the same in monotonic seconds.
         tracing: what its requests are traced by.
+        chain_of: makes its chains. Whoever opens a run to ask gives it; what is only looked at needs no LangChain.
         scratch_folder: where it keeps what it has planned and joined; in its record's folder unless another is given.
         row_limit: how many texts it asks at most.
     """
@@ -73,6 +84,7 @@ class RunContext:
     started_at_utc: datetime
     opened_at: float = field(default_factory=time.monotonic)
     tracing: Tracing = field(default_factory=Tracing)
+    chain_of: Callable[..., "Runnable[dict[str, Any], str | Failure]"] = asks_nothing
     scratch_folder: Path | None = None
     row_limit: RowLimit = field(default_factory=RowLimit)
 
@@ -249,18 +261,18 @@ class RunContext:
         return BatchSession(self)
 
     @cached_property
-    def chain(self) -> Runnable[dict[str, Any], str | Failure]:
+    def chain(self) -> "Runnable[dict[str, Any], str | Failure]":
         """`prompt | model | parser`, behind the throttle and the budget."""
         return self._chain(is_correction=False)
 
     @cached_property
-    def correction_chain(self) -> Runnable[dict[str, Any], str | Failure]:
+    def correction_chain(self) -> "Runnable[dict[str, Any], str | Failure]":
         """The same for texts whose answer was no label."""
         return self._chain(is_correction=True)
 
-    def _chain(self, *, is_correction: bool) -> Runnable[dict[str, Any], str | Failure]:
+    def _chain(self, *, is_correction: bool) -> "Runnable[dict[str, Any], str | Failure]":
         key = self.endpoint.api_key()
-        return chain_of(
+        return self.chain_of(
             self.job, self.base_url, key, self.guard, self.spoken_dialect, is_correction=is_correction
         )
 

@@ -2,16 +2,15 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from labelmill.check.provider import answering_endpoint
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
 from labelmill.job.model import LabelJob
 from labelmill.job.zones import zone_notice
+from labelmill.live.chain import chain_of
 from labelmill.live.tracing import tracing
 from labelmill.providers.endpoint import reachable
 from labelmill.providers.environment import bypass_proxies, open_files_mistakes
@@ -33,8 +32,6 @@ from labelmill.run.record import (
 from labelmill.run.recovery import recover_dead_runs, remove_plans
 from labelmill.run.wording import with_wording
 from labelmill.store.folder import LockedError, OutputFolder, locked
-from labelmill.store.ledger import readable
-from labelmill.store.parts import parts_in
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +64,15 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
         endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
         traced = stack.enter_context(tracing(keep_texts=job.run.trace_texts))
-        context = RunContext(job, run_id, endpoint.base_url or "", endpoint.practice, started, tracing=traced)
+        context = RunContext(
+            job,
+            run_id,
+            endpoint.base_url or "",
+            endpoint.practice,
+            started,
+            tracing=traced,
+            chain_of=chain_of,
+        )
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
         # Before anything looks for its ledger.
@@ -83,37 +88,6 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
             yield context
         finally:
             remove_plans(context.record_folder)
-
-
-@contextmanager
-def reading_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[RunContext]:
-    """Look into the output of a job that was checked as a run of it would, and write nothing into it.
-
-    No lock is held, no practice provider is started, and nobody is asked but for the list of models, which is free. What a
-    dead run has left in journals is not read.
-
-    Raises:
-        JobRefused: no request would be answered, or a part of a ledger can't be read.
-    """
-    bypass_proxies()
-    endpoint = answering_endpoint(job, model_base_url)
-    if mistakes := open_files_mistakes(job.run.max_concurrency):
-        raise JobRefused(mistakes)
-    # Those of other tasks too, as a run reads them: what they cost counts against the day's and the month's budget.
-    ledgers = sorted(OutputFolder.of(job).ledgers.glob("*/"))
-    readable([part for ledger in ledgers for part in parts_in(ledger)])
-    started = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="labelmill-") as scratch:
-        context = RunContext(
-            job,
-            new_run_id(started),
-            endpoint.base_url or "",
-            endpoint.practice,
-            started,
-            scratch_folder=Path(scratch),
-        )
-        context.job = with_wording(job, context.past_jobs, practice=context.practice)
-        yield context
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelmill.compare.estimate import estimate_of, expected_tokens_of
+from labelmill.compare.estimate import estimate_of
 from labelmill.compare.strategies import strategies_of
 from labelmill.providers.table import price_of
 from practice import PracticeSettings
@@ -67,10 +67,3 @@ def test_an_unknown_price_is_unknown(job_of):
     estimate = estimate_of(job, ["a match"], strategies_of(job, [1]), None)
     assert (estimate.requests, estimate.cost_usd, estimate.max_cost_usd) == (4, None, None)
     assert {part.cost_usd for part in estimate.strategies} == {None}
-
-
-def test_tokens_are_fewer_for_latin_letters():
-    """Four English letters are about one token, a Chinese character a little more than one."""
-    assert expected_tokens_of("abcd" * 10) == 10
-    assert 10 <= expected_tokens_of("比" * 10) <= 15
-    assert expected_tokens_of("\ud800") > 0

@@ -282,6 +282,51 @@ def test_a_tunnel_is_dug_once_and_used_for_all(certificate, serve, environment, 
     assert "authorization" not in tunnels[0].lower().replace("proxy-authorization", "")
 
 
+def listed(base_url):
+    """What comes of the free question for a list of models."""
+    return PROVIDERS["openai"].list_models(base_url, "sk-marked-0123456789", 5.0)
+
+
+def test_the_free_question_opens_the_connection_of_the_first_request(conversing, asked):
+    """They go the same way, and introduce themselves alike."""
+    base_url, seen = conversing(
+        lambda _: kept_alive(200, '{"data": []}') if len(seen[0]) == 1 else kept_alive(200)
+    )
+    assert listed(base_url) == (200, "")
+    assert asked(base_url)().content == "sport"
+    ((question, request),) = seen
+    assert question.startswith("GET /v1/models ")
+    agents = {
+        line
+        for head in (question, request)
+        for line in head.lower().split("\r\n")
+        if line.startswith("user-agent")
+    }
+    assert len(agents) == 1
+
+
+@pytest.mark.parametrize("status", [200, 401])
+@pytest.mark.parametrize("packed", [("content-encoding: gzip",), ()])
+def test_of_a_list_of_models_a_refusal_alone_is_read(status, packed, serve):
+    """A list may be long, or never end: its connection is closed. A refusal's words are read, however they are packed."""
+    closed = threading.Event()
+    words = gzip.compress(b"no such key") if packed else b"no such key"
+
+    def handle(connection):
+        request_of(connection)
+        length = len(words) if status == 401 else 10_000_000
+        head = (f"HTTP/1.1 {status} X", *packed, f"content-length: {length}", "", "")
+        connection.sendall("\r\n".join(head).encode() + words)
+        with contextlib.suppress(OSError):
+            while connection.recv(1):
+                pass
+        closed.set()
+
+    assert listed(f"http://127.0.0.1:{serve(handle)}/v1") == (status, "no such key" if status == 401 else "")
+    if status == 200:
+        assert closed.wait(5)
+
+
 def test_what_python_has_no_way_for_goes_by_httpx(serve, environment, asked):
     """A SOCKS proxy is spoken to by the library that knows how."""
     asked_for = []
@@ -302,6 +347,8 @@ def test_what_python_has_no_way_for_goes_by_httpx(serve, environment, asked):
     ask = asked("http://models.example/v1")
     assert [ask().content for _ in range(3)] == ["sport"] * 3
     assert asked_for == [("models.example", 80)]
+    assert listed("http://models.example/v1") == (200, "")
+    assert set(asked_for) == {("models.example", 80)}
 
 
 def test_an_excepted_host_is_asked_directly(conversing, environment, asked):

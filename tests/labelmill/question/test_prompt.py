@@ -17,6 +17,7 @@ from labelmill.question.prompt import (
     language_of,
     listed,
     listing_of,
+    messages_of,
     prompt_of,
     wording_of,
 )
@@ -229,3 +230,21 @@ def test_the_practice_provider_reads_the_labels_of_every_default_wording(names, 
     said = [message.text for message in prompt_of(job).format_messages(text="a text")]
     read, text = labels_and_text(said[:1], said[1:])
     assert ([name for name, _ in read], text) == (list(labels), "a text")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.text(st.sampled_from("{}%$ ab\n0!:[]球"), max_size=20), min_size=1, max_size=3),
+    st.sampled_from([None, "", '{{"a": 1}} {labels}', "{text} {labels} {text}"]),
+    st.sampled_from([None, "{text}", "{{x}} {text}\n{labels}"]),
+)
+def test_what_is_counted_is_what_is_sent(texts, system, user):
+    """The plain words of a prompt are those of LangChain's messages, whatever braces a text, a label or the job has."""
+    job = job_with({"a{b}": "%s {text}", "c": ""}, system=system, user=user)
+    roles = {"system": "system", "human": "user"}
+    sent = [
+        [(roles[message.type], message.text) for message in prompt_of(job).format_messages(text=text)]
+        for text in texts
+    ]
+    counted = [[(message.role, message.text) for message in each] for each in messages_of(job, texts)]
+    assert counted == sent
