@@ -1,10 +1,11 @@
-"""Classifying a chunk: rounds of `chain.batch`, every attempt into the journal, the journal into the ledger."""
+"""Classifying a chunk: `chain.batch` and its follow-ups, every attempt into the journal, the journal into the ledger."""
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from langchain_core.runnables import RunnableConfig
 
 from labelmill.dataset.plan import Chunk, read_chunk, read_tried
 from labelmill.errors import RunStopped
-from labelmill.live.rounds import Question, configs_of, next_round, question_of
+from labelmill.live.follow_ups import ChunkFollowUps
+from labelmill.live.questions import Counts, Question, configs_of, counts_of, question_of
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt, Tried
 from labelmill.run.context import RunContext
@@ -47,8 +49,8 @@ def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkRecei
     rows = read_chunk(texts, chunk)
     tried = read_tried(texts, [key for key, _ in rows])
     with kept_journal(context, chunk.number, tried):
-        labeled, failed = _ask(context, chunk, rows, tried)
-    return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
+        counts = _ask(context, chunk, rows, tried)
+    return ChunkReceipt(chunk.number, chunk.texts, counts.labeled, counts.failed, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -132,30 +134,38 @@ def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | N
 
 def _ask(
     context: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
-) -> tuple[int, int]:
+) -> Counts:
+    if context.stop_signal.stopped is not None:
+        return Counts(0, 0)
     job = context.job
     questions = [question_of(key, text, job, tried.get(key)) for key, text in rows]
-    labeled = failed = 0
-    while questions and context.stop_signal.stopped is None:
-        # Corrections, which ask in another form, go first: they are few and have waited.
-        questions.sort(key=lambda question: not question.under_schema)
-        corrections = sum(question.under_schema for question in questions)
-        results = [
-            *_batch(context, questions[:corrections], chunk, correction=True),
-            *_batch(context, questions[corrections:], chunk, correction=False),
-        ]
-        ended = next_round(questions, results, job)
-        labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
-        context.progress.add(failed=ended.failed)
-    return labeled, failed
+    at_once = job.run.max_concurrency
+    ask = partial(_ask_one, context, chunk)
+    with (
+        context.tracing.around_batch(),
+        ChunkFollowUps(job, questions, ask, context.stop_signal, at_once) as follow_ups,
+        context.guard.following(chunk.number, follow_ups),
+    ):
+        # Corrections ask in another form than the rest of the batch.
+        for question in questions:
+            if question.under_schema:
+                follow_ups.ask(question)
+        first = [question for question in questions if not question.under_schema]
+        inputs = [question.as_input() for question in first]
+        configs = configs_of(first, config_of(context, at_once), chunk.number)
+        answers = context.chain.batch(inputs, config=configs, return_exceptions=True)
+        results = dict(zip((question.row_key for question in first), answers, strict=True))
+        results.update(follow_ups.results())
+    counts = counts_of(results.values())
+    context.progress.add(failed=counts.failed)
+    return counts
 
 
-def _batch(context: RunContext, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
-    chain = context.correction_chain if correction else context.chain
-    inputs = [question.as_input() for question in questions]
-    configs = configs_of(questions, config_of(context, context.job.run.max_concurrency), chunk.number)
-    with context.tracing.around_batch():
-        return chain.batch(inputs, config=configs, return_exceptions=True)
+def _ask_one(context: RunContext, chunk: Chunk, question: Question) -> Any:
+    chain = context.correction_chain if question.under_schema else context.chain
+    configs = configs_of([question], config_of(context, 1), chunk.number)
+    (result,) = chain.batch([question.as_input()], config=configs, return_exceptions=True)
+    return result
 
 
 def config_of(context: RunContext, max_concurrency: int) -> RunnableConfig:
