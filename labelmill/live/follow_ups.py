@@ -82,6 +82,7 @@ class ChunkFollowUps:
     def ask(self, question: Question) -> None:
         """Ask a question now."""
         with self._changed:
+            self._latest[question.row_key] = question
             self._begin(question)
 
     def again(self, row_key: str, failure: Failure) -> None:
