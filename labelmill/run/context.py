@@ -78,7 +78,9 @@ class RunContext:
 
     def __post_init__(self) -> None:
         self.stop_signal = StopSignal()
-        self.throttle = Throttle(self.job.run, stop_signal=self.stop_signal)
+        self.throttle = Throttle(
+            self.job.run, stop_signal=self.stop_signal, timeout_seconds=self.job.model.timeout_seconds
+        )
         self.progress = Progress(self.throttle.pause)
         self.notices: list[str] = []
         self.row_answers: dict[int, RowAnswers] = {}
