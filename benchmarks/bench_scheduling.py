@@ -16,10 +16,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from cheap_provider import cheap_provider
 
@@ -114,12 +114,22 @@ def schedule_of(way: str, texts: int, in_flight: int, mean: float) -> Schedule:
     """Take one way, in a process of its own, and return what the provider saw of it."""
     with cheap_provider() as base_url:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        words = ["--way", way, "--base-url", base_url, "--texts", texts, "--in-flight", in_flight, "--mean", mean]
+        words = [
+            "--way",
+            way,
+            "--base-url",
+            base_url,
+            "--texts",
+            texts,
+            "--in-flight",
+            in_flight,
+            "--mean",
+            mean,
+        ]
         command = [sys.executable, __file__, *(str(word) for word in words)]
         subprocess.run(command, check=True, env={**os.environ, "OPENAI_API_KEY": "none-needed"})
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with urllib.request.urlopen(f"{base_url.removesuffix('/v1')}/totals") as answer:
-            totals = json.load(answer)
+        totals = json.loads(urlopen(f"{base_url.removesuffix('/v1')}/totals").read())  # noqa: S310  (ours)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Schedule(totals["seconds"], cpu, totals["peak_in_flight"])
 
@@ -141,7 +151,9 @@ def main() -> None:
             sys.exit("not every text was labeled")
         return
     cases = [(options.texts, options.in_flight, options.mean)] if options.texts else CASES
-    print(f"{'texts':>6} {'in flight':>9} {'ideal, s':>9}  {'who':20} {'ratio':>24} {'CPU, s':>8} {'peak':>5}")
+    print(
+        f"{'texts':>6} {'in flight':>9} {'ideal, s':>9}  {'who':20} {'ratio':>24} {'CPU, s':>8} {'peak':>5}"
+    )
     for texts, in_flight, mean in cases:
         ideal = ideal_seconds(delays_of(texts, mean), in_flight)
         found: dict[str, list[Schedule]] = {way: [] for way in options.ways}
@@ -152,7 +164,10 @@ def main() -> None:
             ratios = " ".join(f"{ratio:.3f}" for ratio in sorted(one.seconds / ideal for one in schedules))
             cpu = statistics.median(one.cpu_seconds for one in schedules)
             peak = max(one.peak_in_flight for one in schedules)
-            print(f"{texts:>6} {in_flight:>9} {ideal:>9.1f}  {way:20} {ratios:>24} {cpu:>8.1f} {peak:>5}", flush=True)
+            print(
+                f"{texts:>6} {in_flight:>9} {ideal:>9.1f}  {way:20} {ratios:>24} {cpu:>8.1f} {peak:>5}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

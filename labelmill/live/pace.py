@@ -28,8 +28,6 @@ _FEW = 20
 _LINES_PER_MINUTE = 1.0
 _LINES_AT_ONCE = 5.0
 _WORTH_A_LINE = 0.2
-_FRACTION_OF_TIMEOUT = 0.5
-"""So far into its time-out a request may be answered if it had to wait for all others in flight."""
 TIMEOUT_SECONDS = 60.0
 
 
@@ -151,13 +149,12 @@ class Pace:
         self._tell_limit(reason, now)
 
     def _safe_limit(self, now: float) -> float:
-        """So many in flight are answered in time at the pace seen so far, though they queue behind one another.
+        """So many in flight would be answered in time at the pace seen so far, though they queued behind one another.
 
         A server of one's own takes them all, and works on a few.
         """
         seconds = now - (now if self._began_at is None else self._began_at)
-        in_time = _FRACTION_OF_TIMEOUT * self._timeout_seconds
-        return self._answers * in_time / seconds if seconds > 0 else math.inf
+        return self._answers * self._timeout_seconds / seconds if seconds > 0 else math.inf
 
     def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float) -> bool:
         """Take account of a failed request that was sent, by what it says of how much the provider takes.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -40,16 +40,18 @@ class ChunkReceipt:
 def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """Ask for a chunk's labels and leave them in the ledger.
 
-    However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
+    It begins once a chunk before it has asked all of its texts. However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
 
     Raises:
         OSError: the journal or the ledger part can't be written; the run is stopped.
     """
-    started = time.monotonic()
-    rows = read_chunk(texts, chunk)
-    tried = read_tried(texts, [key for key, _ in rows])
-    with kept_journal(context, chunk.number, tried):
-        counts = _ask(context, chunk, rows, tried)
+    with ExitStack() as turn:
+        turn.enter_context(context.sending)
+        started = time.monotonic()
+        rows = read_chunk(texts, chunk)
+        tried = read_tried(texts, [key for key, _ in rows])
+        with kept_journal(context, chunk.number, tried):
+            counts = _ask(context, chunk, rows, tried, turn)
     return ChunkReceipt(chunk.number, chunk.texts, counts.labeled, counts.failed, time.monotonic() - started)
 
 
@@ -133,7 +135,11 @@ def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | N
 
 
 def _ask(
-    context: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
+    context: RunContext,
+    chunk: Chunk,
+    rows: list[tuple[str, str]],
+    tried: Mapping[str, Tried],
+    turn: ExitStack,
 ) -> Counts:
     if context.stop_signal.stopped is not None:
         return Counts(0, 0)
@@ -155,6 +161,8 @@ def _ask(
         configs = configs_of(first, config_of(context, at_once), chunk.number)
         answers = context.chain.batch(inputs, config=configs, return_exceptions=True)
         results = dict(zip((question.row_key for question in first), answers, strict=True))
+        # What is left has to wait, and may for minutes; the next chunk doesn't.
+        turn.close()
         results.update(follow_ups.results())
     counts = counts_of(results.values())
     context.progress.add(failed=counts.failed)

@@ -46,6 +46,9 @@ from labelmill.store.ledger import PRACTICE_PREFIX, Ledger, spent_since, start_o
 
 log = logging.getLogger(__name__)
 
+CHUNKS_IN_FLIGHT = 4
+"""Enough that three keep every slot busy while one waits for its slowest answer."""
+
 
 @dataclass(eq=False)
 class RunContext:
@@ -91,6 +94,8 @@ class RunContext:
         """Files whose texts can't be read, which are left out, and why."""
         self.mean_text_tokens: float | None = None
         """How many tokens the texts that this run asks have on average, more or less; None where it has planned none."""
+        self.sending = threading.Semaphore(CHUNKS_IN_FLIGHT)
+        """Held by a chunk while it has texts that were not asked yet."""
         self.next_number = 0
         self._numbers = threading.Lock()
 

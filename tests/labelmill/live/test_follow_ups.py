@@ -135,10 +135,12 @@ def test_an_error_in_the_batch_leaves_nothing_running(job):
     """Who waits is given up when the block ends otherwise than by its results."""
     before = threading.active_count()
     questions = [Question(key, "text") for key in KEYS]
-    with (
-        pytest.raises(KeyboardInterrupt),
-        ChunkFollowUps(job, questions, lambda _: "label", StopSignal(), 2) as follow_ups,
-    ):
-        follow_ups.later(KEYS[0], 3600.0)
-        raise KeyboardInterrupt
+
+    def break_off():
+        with ChunkFollowUps(job, questions, lambda _: "label", StopSignal(), 2) as follow_ups:
+            follow_ups.later(KEYS[0], 3600.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
     assert threading.active_count() == before

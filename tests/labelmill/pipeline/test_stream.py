@@ -3,6 +3,7 @@
 import threading
 import time
 
+import pytest
 from servers.base import Endpoint, completion, error
 
 PATIENCE_SECONDS = 10
@@ -61,12 +62,13 @@ def test_a_correction_is_asked_while_the_rest_of_its_chunk_goes_on(world):
     world.assert_bill_is(server)
 
 
-def test_texts_that_are_told_to_wait_hold_up_no_other(world):
-    """More texts wait than the chunk has threads, and all others are asked before the first of them is asked again."""
+@pytest.mark.parametrize("rows_per_chunk", [60, 6])
+def test_texts_that_are_told_to_wait_hold_up_no_other(world, rows_per_chunk):
+    """More texts wait than a chunk has threads, or in more chunks than are asked at once: all others are asked before them."""
     texts = [f"match {number} later" if number % 10 == 0 else f"match {number}" for number in range(60)]
     world.has(texts)
     with Waiting(1.4) as server:
-        record = world.run(server, run={"max_concurrency": 4})
+        record = world.run(server, run={"max_concurrency": 4, "rows_per_chunk": rows_per_chunk})
     assert record.rows_labeled == 60
     assert set(server.order[:60]) == set(texts)
     world.assert_bill_is(server)
