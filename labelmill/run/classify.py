@@ -1,8 +1,9 @@
 """Classifying a chunk: `chain.batch` and its follow-ups, every attempt into the journal, the journal into the ledger."""
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -19,6 +20,9 @@ from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt, Tried
 from labelmill.run.context import RunContext
 from labelmill.store.journal import Journal
+
+_LEAD = 3
+"""Texts per request in flight that a chunk has left when the next one begins."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,15 @@ def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkRecei
     Raises:
         OSError: the journal or the ledger part can't be written; the run is stopped.
     """
-    with ExitStack() as turn:
-        turn.enter_context(context.sending)
+    context.turns.begin(chunk.number)
+    try:
         started = time.monotonic()
         rows = read_chunk(texts, chunk)
         tried = read_tried(texts, [key for key, _ in rows])
-        with kept_journal(context, chunk.number, tried):
-            counts = _ask(context, chunk, rows, tried, turn)
+        with kept_journal(context, chunk.number, tried, _passing_on(context, chunk)):
+            counts = _ask(context, chunk, rows, tried)
+    finally:
+        context.turns.end(chunk.number)
     return ChunkReceipt(chunk.number, chunk.texts, counts.labeled, counts.failed, time.monotonic() - started)
 
 
@@ -59,12 +65,13 @@ def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkRecei
 class ChunkRecorder:
     """Keeps a chunk's attempts in its journal, and lets the run's progress tell of them.
 
-    `tried` is what the ledger knows of its texts.
+    `tried` is what the ledger knows of its texts; `on_sent` is told of each request that goes out.
     """
 
     context: RunContext
     journal: Journal
     tried: Mapping[str, Tried] = field(default_factory=dict)
+    on_sent: Callable[[], None] = field(default=lambda: None)
 
     def note_sent(self, row_key: str, worst_cost_usd: Decimal | None) -> None:
         """Note that a request goes out, so that it is in the bill also where nobody sees what comes of it.
@@ -74,6 +81,7 @@ class ChunkRecorder:
         """
         with self._stopping():
             self.journal.note_sent(row_key, worst_cost_usd)
+        self.on_sent()
 
     def record(self, attempt: Attempt) -> None:
         """Write an attempt into the journal.
@@ -112,7 +120,12 @@ class ChunkRecorder:
 
 
 @contextmanager
-def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
+def kept_journal(
+    context: RunContext,
+    chunk: int,
+    tried: Mapping[str, Tried] | None = None,
+    on_sent: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Keep a chunk's attempts in a journal, which becomes a ledger part however the block ends.
 
     What the block raises stops the run.
@@ -120,7 +133,7 @@ def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | N
     try:
         with Journal(context.ledger.journal_path(context.run_id, chunk)) as journal:
             try:
-                with context.guard.recording(chunk, ChunkRecorder(context, journal, tried or {})):
+                with context.guard.recording(chunk, ChunkRecorder(context, journal, tried or {}, on_sent)):
                     yield
             finally:
                 context.ledger.add(journal, context.job.run)
@@ -134,12 +147,22 @@ def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | N
         raise
 
 
+def _passing_on(context: RunContext, chunk: Chunk) -> Callable[[], None]:
+    """Lets the next chunk begin once few texts of this one are left; to be told of each request."""
+    few = chunk.texts - _LEAD * context.job.run.max_concurrency
+    if few <= 0:
+        context.turns.pass_on(chunk.number)
+    sent = itertools.count(1)
+
+    def on_sent() -> None:
+        if next(sent) == few:
+            context.turns.pass_on(chunk.number)
+
+    return on_sent
+
+
 def _ask(
-    context: RunContext,
-    chunk: Chunk,
-    rows: list[tuple[str, str]],
-    tried: Mapping[str, Tried],
-    turn: ExitStack,
+    context: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
 ) -> Counts:
     if context.stop_signal.stopped is not None:
         return Counts(0, 0)
@@ -162,7 +185,7 @@ def _ask(
         answers = context.chain.batch(inputs, config=configs, return_exceptions=True)
         results = dict(zip((question.row_key for question in first), answers, strict=True))
         # What is left has to wait, and may for minutes; the next chunk doesn't.
-        turn.close()
+        context.turns.end(chunk.number)
         results.update(follow_ups.results())
     counts = counts_of(results.values())
     context.progress.add(failed=counts.failed)

@@ -39,6 +39,7 @@ from labelmill.question.thinking import room_for_thoughts
 from labelmill.question.tokens import description_tokens, instructions_tokens
 from labelmill.run.row_limit import RowLimit
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
+from labelmill.run.turns import Turns
 from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
@@ -94,8 +95,7 @@ class RunContext:
         """Files whose texts can't be read, which are left out, and why."""
         self.mean_text_tokens: float | None = None
         """How many tokens the texts that this run asks have on average, more or less; None where it has planned none."""
-        self.sending = threading.Semaphore(CHUNKS_IN_FLIGHT)
-        """Held by a chunk while it has texts that were not asked yet."""
+        self.turns = Turns(CHUNKS_IN_FLIGHT)
         self.next_number = 0
         self._numbers = threading.Lock()
 
