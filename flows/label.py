@@ -13,7 +13,7 @@ from labelmill.job.model import LabelJob, Usd
 from labelmill.pipeline.alerts import alert_without_record, told_by_job
 from labelmill.pipeline.label import label
 from labelmill.run.record import RunRecord
-from labelmill.run.runner import CHUNKS_IN_FLIGHT
+from labelmill.run.runner import CHUNKS_OPEN
 from tasks.form import with_form
 from tasks.limits import check_shared_limit
 from tasks.log_lines import forward_logs
@@ -35,7 +35,7 @@ def _name() -> str:
     flow_run_name=_name,
     # A server's default of retries would run it again over its own ending, and hide how it ended.
     retries=0,
-    task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_IN_FLIGHT),  # type: ignore[arg-type]
+    task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_OPEN),  # type: ignore[arg-type]
 )
 def label_dataset(
     job: LabelJob,

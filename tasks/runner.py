@@ -1,8 +1,9 @@
 """The runner through which Prefect sees a run: each step is a task run, and what is published becomes artifacts."""
 
 import concurrent.futures
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic
 
@@ -11,8 +12,8 @@ from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from labelmill.job.model import LabelJob
-from labelmill.run.context import RunContext
-from labelmill.run.runner import CHUNKS_IN_FLIGHT, Item, Runner, T
+from labelmill.run.context import CHUNKS_IN_FLIGHT, RunContext
+from labelmill.run.runner import CHUNKS_OPEN, Item, Runner, T
 from tasks.artifacts import artifacts_of
 from tasks.asset import announcements_of
 from tasks.limits import shared_slot
@@ -37,6 +38,7 @@ class PrefectRunner(Runner):
     def __init__(self, job: LabelJob) -> None:
         super().__init__(job)
         self._server = ServerWatch()
+        self._few = threading.Semaphore(CHUNKS_IN_FLIGHT)
         quiet_about_silence()
 
     def step(self, kind: str, do: Callable[[], T], name: str | None = None, *, asks: bool = False) -> T:
@@ -72,7 +74,7 @@ class PrefectRunner(Runner):
                 # Once it is found to be away, none of them waits for it any more.
                 _ = self._server.is_away
         if left := [step for step in steps if not step.is_begun]:
-            with ContextThreadPoolExecutor(CHUNKS_IN_FLIGHT) as pool:
+            with ContextThreadPoolExecutor(CHUNKS_OPEN) as pool:
                 concurrent.futures.wait([pool.submit(step.by_task) for step in left])
         return [step.outcome for step in steps]
 
@@ -97,8 +99,14 @@ class PrefectRunner(Runner):
     def _shown(self, steps: Mapping[str, Callable[[], object]]) -> Mapping[str, Callable[[], object]]:
         return {what: self._server.showing(show) for what, show in steps.items()}
 
-    def _slot(self, *, asks: bool) -> AbstractContextManager[None]:
-        return shared_slot(self.job) if asks else nullcontext()
+    @contextmanager
+    def _slot(self, *, asks: bool) -> Iterator[None]:
+        if not asks or self.job.run.shared_limit is None:
+            yield
+            return
+        # No slot is held by a chunk that only waits for its turn.
+        with self._few, shared_slot(self.job):
+            yield
 
 
 class _Taken(Generic[T]):

@@ -7,7 +7,7 @@ import polars as pl
 
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.plan import Chunk, read_chunk
-from labelmill.live.rounds import Question
+from labelmill.live.questions import Question
 from labelmill.store.files import disk_errors
 
 

@@ -19,7 +19,7 @@ from labelmill.compare.sample import Sample
 from labelmill.dataset.plan import chunks_of, rows_per_chunk_of
 from labelmill.job.model import LabelJob
 from labelmill.live.adaptive import AdaptiveLimit, FixedLimit
-from labelmill.live.rounds import Question, configs_of, next_round
+from labelmill.live.questions import Question, configs_of, counts_of
 from labelmill.money.prices import Lane, Price
 from labelmill.run.classify import classify_chunk, config_of, kept_journal
 from labelmill.run.context import RunContext
@@ -106,12 +106,12 @@ def ask_by_batch(context: RunContext, sample: Sample, limit: int) -> list[Path]:
     inputs = [question.as_input() for question in questions]
     with kept_journal(context, chunk), context.tracing.around_batch():
         configs = configs_of(questions, _config_of(context, limit), chunk)
-        _count(context, questions, context.chain.batch(inputs, config=configs, return_exceptions=True))
+        _count(context, context.chain.batch(inputs, config=configs, return_exceptions=True))
     return _parts_of(context, chunk)
 
 
 def ask_in_chunks(context: RunContext, sample: Sample) -> list[Path]:
-    """As a run does it: chunks share the places, concurrency adapts, and what failed is asked again in rounds."""
+    """As a run does it: chunks share the places, concurrency adapts, and what failed is asked again."""
     settings = context.job.run
     context.throttle.use(AdaptiveLimit.below(settings.max_concurrency))
     rows_per_chunk = rows_per_chunk_of(sample.rows, settings.max_concurrency, settings.rows_per_chunk)
@@ -141,7 +141,7 @@ def _ask_one_by_one(context: RunContext, questions: Sequence[Question]) -> list[
                 result: Any = context.chain.invoke(question.as_input(), config=config)
             except Exception as error:  # noqa: BLE001  (as `batch` returns them)
                 result = error
-            _count(context, [question], [result])
+            _count(context, [result])
     return _parts_of(context, chunk)
 
 
@@ -155,7 +155,6 @@ def _parts_of(context: RunContext, *chunks: int) -> list[Path]:
     return [context.ledger.part_path(context.run_id, chunk) for chunk in chunks]
 
 
-def _count(context: RunContext, questions: Sequence[Question], results: Sequence[Any]) -> None:
+def _count(context: RunContext, results: Sequence[Any]) -> None:
     """Count texts without a label as failed: what a run would ask again has failed here too."""
-    ended = next_round(questions, results, context.job)
-    context.progress.add(failed=ended.failed + len(ended.again))
+    context.progress.add(failed=counts_of(results).failed)

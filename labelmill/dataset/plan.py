@@ -17,7 +17,11 @@ from labelmill.store.row_key import key_digest
 
 MOST_CHUNKS = 200
 """Task runs of a run: what a Prefect server and its pages take without effort."""
+_FEW_CHUNKS = 20
+"""Enough to see how far a run is; larger chunks leave more to ask while some of their texts have to wait."""
 _FEWEST_TEXTS = 100
+_MOST_TEXTS = 2_000
+"""What a chunk of `auto` holds before there have to be more of them."""
 _TEXTS_PER_PLACE = 6
 """Texts per request in flight: enough that the chunks in flight keep every slot busy while one waits for its slowest answer."""
 _ROWS_IN_A_GROUP = 50_000
@@ -52,8 +56,10 @@ class Plan:
 def rows_per_chunk_of(texts: int, max_concurrency: int, asked: int | Literal["auto"]) -> int:
     """Texts per chunk: what the job asks for, but never so few that there are more than `MOST_CHUNKS`."""
     least = math.ceil(texts / MOST_CHUNKS)
-    wanted = max(_FEWEST_TEXTS, _TEXTS_PER_PLACE * max_concurrency) if asked == "auto" else asked
-    return max(1, least, wanted)
+    if asked == "auto":
+        few = min(_MOST_TEXTS, math.ceil(texts / _FEW_CHUNKS))
+        return max(_FEWEST_TEXTS, _TEXTS_PER_PLACE * max_concurrency, few, least)
+    return max(1, least, asked)
 
 
 def chunks_of(texts: int, rows_per_chunk: int, first: int = 0) -> tuple[Chunk, ...]:

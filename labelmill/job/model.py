@@ -229,7 +229,7 @@ class Run(Section):
     shared_limit: str | None = None
     """The name of a Prefect global concurrency limit, held once per chunk: for runs on several machines."""
     rows_per_chunk: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Texts per task run. `auto` keeps a run at some hundreds of task runs whatever its size."""
+    """Texts per task run. `auto` keeps a run at some tens of task runs, and a very large one at two hundred."""
     max_attempts: int = Field(default=5, ge=1, le=20)
     """Requests for one text when the provider fails: rate limits, timeouts, server errors."""
     max_answers: int = Field(default=3, ge=1, le=5)

@@ -1,1 +1,1 @@
-"""The live lane: a request per text, paced and guarded, in rounds of `chain.batch`."""
+"""The live lane: a request per text, paced and guarded, by `chain.batch` and what follows it."""

@@ -1,4 +1,4 @@
-"""Concurrency that adapts: slow start, one cut per episode of overload, growth only when it is used.
+"""Concurrency that adapts: a start that the first answers end, one cut per episode of overload, growth only when it is used.
 
 After inspect_ai's adaptive concurrency (its design note of that name), with the same reasons: a burst of 429s is one
 event and is answered by one cut, and a limit that was not reached says nothing about whether a higher one would hold.
@@ -6,6 +6,8 @@ Two things differ. An episode is not a span of time but the requests that were s
 tells nothing of the lower limit, and a provider that asks for long waits can't hold the limit up (inspect_ai's issue
 5137). And what counts is the fraction of requests in the order they were sent, not of responses in the order they
 came: who is turned away comes back at once and who times out comes back late, so that bursts of either look like all.
+A third is how it starts: who is turned away is turned away at once, so that a first answer without trouble opens the limit
+as far as the provider's pace allows. Where that was too much, it falls back to what had held, and doubles from there.
 """
 
 import math
@@ -15,6 +17,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 FIRST_LIMIT = 16
+MOST_FIRST = 48
+"""Fewer than the 60 requests a minute that small accounts have, whatever a job asks for."""
+_FIRST_FRACTION = 0.25
 FEWEST_OVERLOADED = 3
 """Fewer never cut: whoever is alone in being turned away waits alone."""
 ISOLATED_FRACTION = 0.1
@@ -89,12 +94,20 @@ class AdaptiveLimit:
     _errors: int = 0
     _peak: int = 0
 
+    _opened_from: float = 0.0
+    """The limit that held before it was opened; 0 once the higher one has held as well."""
+    _may_open: bool = False
+
     is_fixed = False
 
     @classmethod
     def below(cls, ceiling: int) -> "AdaptiveLimit":
-        """Start low, so that the first answers can tell of limits before they are passed."""
-        return cls(ceiling, min(ceiling, FIRST_LIMIT))
+        """Start low, so that the first answers can tell of limits before they are passed.
+
+        Who asks for many in flight has an account for it: the more, the more go first.
+        """
+        first = max(FIRST_LIMIT, min(MOST_FIRST, math.floor(_FIRST_FRACTION * ceiling)))
+        return cls(ceiling, min(ceiling, first), _may_open=True)
 
     @property
     def limit(self) -> int:
@@ -125,6 +138,22 @@ class AdaptiveLimit:
         self._peak = max(self._peak, in_flight)
         return self._end_of_round() if self._answers >= self.limit else None
 
+    def open(self, most: float) -> str | None:
+        """End the start as far as `most` requests in flight, where something was answered and hardly anything failed.
+
+        Returns why the limit is higher, if it is.
+        """
+        so_far = self._sent[-1].number + 1 if self._sent else 0
+        if not self._may_open or self._errors > self.tolerated_fraction * so_far:
+            return None
+        before, opened = self.limit, min(float(self.ceiling), most)
+        if opened > self.size:
+            self._opened_from = self._opened_from or self.size
+            self.size = opened
+            self._has_grown = True
+            self._answers = self._errors = self._peak = 0
+        return "the first answers came without trouble" if self.limit > before else None
+
     def overloaded(self, sent: SentRequest, kind: str) -> str | None:
         """A request was turned away or timed out; returns why the limit is lower, if it is."""
         sent.outcome = kind
@@ -143,10 +172,11 @@ class AdaptiveLimit:
             self.episode_fraction = max(self.episode_fraction, _overloaded_fraction(looked_at))
         else:
             return None
-        cut = min(_DEEPEST_CUT, self.episode_fraction)
+        cut = min(self._deepest_cut, self.episode_fraction)
         least = min(1.0, self.size) if kind == "timeout" else SMALLEST
         self.size = max(least, min(self.size, self._cut_from * (1 - cut)))
-        self.slow_start_until = 0.0
+        # That the limit was opened too far says nothing against growing as far as it had before: it doubles.
+        self.slow_start_until = math.inf if self._opened_from else 0.0
         return None if self.limit == before else _in_words(looked_at)
 
     def errored(self, sent: SentRequest) -> None:
@@ -167,7 +197,15 @@ class AdaptiveLimit:
         self._has_grown = True
         self.first_fraction = 0.0
         self._sent_before = []
+        self._opened_from, self._may_open = 0.0, False
         self._start_anew()
+
+    @property
+    def _deepest_cut(self) -> float:
+        """By how much a cut lowers the limit at most; back to what had held where it was opened too far."""
+        return (
+            max(_DEEPEST_CUT, 1 - self._opened_from / self._cut_from) if self._opened_from else _DEEPEST_CUT
+        )
 
     @property
     def _looked_at(self) -> int:
@@ -206,6 +244,9 @@ class AdaptiveLimit:
         """Whether a cut is due; not where the last one has changed nothing, and what fails is anyone at random."""
         before, self.episode_fraction = self.episode_fraction, fraction
         self.epoch += 1
+        if not self._may_open:
+            self._opened_from = 0.0
+        self._may_open = False
         hoped_for = 1 - (1 - before) / (1 - min(_DEEPEST_CUT, before))
         has_not_helped = not self._has_grown and fraction > hoped_for + _HELPLESS * (before - hoped_for)
         if (has_not_helped or 1 <= self.size <= _FEW) and _is_scattered(looked_at, fraction):
@@ -228,7 +269,7 @@ class AdaptiveLimit:
             growth = _GROWTH_NEAR_A_CUT if near else _GROWTH
             grown = min(self.size * 2, self.slow_start_until) if slow else self.size * growth
             self.size = min(float(self.ceiling), grown)
-            self._has_grown = True
+            self._has_grown, self._opened_from = True, 0.0
         if isolated:
             self.first_fraction = 0.0
         self._answers = self._errors = self._peak = 0

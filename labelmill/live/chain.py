@@ -107,7 +107,8 @@ class Ways:
 class GuardedChatModel(BaseChatModel):
     """A provider's live model behind the guard, which sees whatever comes of every request.
 
-    A request's metadata names its `row_key` and `chunk`, and may name `most_attempts`. Where the endpoint refuses the form of
+    A request's metadata names its `row_key` and `chunk`, and may name `most_attempts`. An answer that is no label goes to the
+    chunk's follow-ups at once. Where the endpoint refuses the form of
     a request, the text is asked in the next one, and with less room for thoughts where it may be the room; each of these is a
     request, and none of them a retry. All of these steps take something away, so that they come to an end.
     """
@@ -132,7 +133,9 @@ class GuardedChatModel(BaseChatModel):
                 manner.dialect, is_correction=is_correction
             )
             try:
-                answer, attempt = self._ask(messages, metadata, manner, may_be_binding=may_be_binding)
+                answer, attempt = self._ask(
+                    messages, metadata, manner, may_be_binding=may_be_binding, is_first=not rooms
+                )
                 break
             except FormIsStale:
                 manner = replace(manner, dialect=spoken.now)
@@ -156,6 +159,10 @@ class GuardedChatModel(BaseChatModel):
         elif not lacked_room:
             spoken.learn(manner.dialect, answer, attempt, is_correction=is_correction)
         message = message_of(answer, attempt, lacked_room=lacked_room)
+        if attempt.label is None:
+            self.guard.had_no_label(
+                metadata.get("row_key", ""), metadata.get("chunk", 0), _failure_in(message)
+            )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _ask(
@@ -165,6 +172,7 @@ class GuardedChatModel(BaseChatModel):
         manner: _Manner,
         *,
         may_be_binding: bool,
+        is_first: bool,
     ) -> tuple[Answer, Attempt]:
         way = self.ways.way(manner.dialect, manner.room, is_bound=manner.is_bound)
         arranged = manner.dialect.arranged(messages)
@@ -179,6 +187,8 @@ class GuardedChatModel(BaseChatModel):
             manner.room,
             # Once a text has a form of its own, no other text's matters to it.
             is_stale=(lambda: False) if has_own else partial(self._is_stale, manner.dialect),
+            # What was found out about this text alone would be found out anew.
+            can_be_put_off=is_first and not has_own,
         )
         send = partial(way.live_model.send, way.live_model.payload_of(arranged))
         return self.guard.ask(asked, self.judge, partial(_as_texts, send) if manner.is_texts else send)
@@ -380,6 +390,11 @@ def outcome_in(message: AIMessage) -> str | Failure:
     if "label" in outcome:
         label: str = outcome["label"]
         return label
+    return _failure_in(message)
+
+
+def _failure_in(message: AIMessage) -> Failure:
+    outcome = message.response_metadata[OUTCOME]
     return Failure(
         outcome["failure"],
         outcome["message"],

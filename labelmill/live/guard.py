@@ -33,6 +33,8 @@ from labelmill.question.thinking import refuses_room, was_cut_in_thoughts
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_IN_PLACE = 1.0
+"""Seconds. A longer wait is put off: it would keep a thread of its chunk from asking other texts."""
 _HUGE = 4
 """So many times its prompt, a text is dear by itself."""
 _ASKED_AGAIN = frozenset({Policy.RETRY, Policy.DOUBT})
@@ -48,6 +50,23 @@ class RequestFailed(LabelmillError):  # noqa: N818  (the name is the sentence)
 
 class FormIsStale(LabelmillError):  # noqa: N818
     """While a request waited for its turn, its form was refused to another one; it was not sent."""
+
+
+class PutOff(LabelmillError):  # noqa: N818
+    """A text has to wait before its request is sent again; its chunk's follow-ups do that, and ask it then."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"asked again in {seconds:.0f} s")
+
+
+class FollowUps(Protocol):
+    """Asks the texts of a chunk again."""
+
+    def again(self, row_key: str, failure: Failure) -> None:
+        """An answer was no label."""
+
+    def later(self, row_key: str, seconds: float) -> None:
+        """A request has to be sent once more, after so many seconds."""
 
 
 class Recorder(Protocol):
@@ -88,10 +107,11 @@ class _Ending:
 class Asked:
     """One text on its way: its chunk (the lower goes first), and what a request for it may come to.
 
-    `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without an answer, where that is not for the run to say; `tried` of them
-    it has had. `thought_room` are the tokens that its answer may take beside the label. Where `binding_may_be_refused`, a
-    refusal in whatever words may mean what binds its answer, and it is not sent again as it is. Where it `is_stale` by the
-    time it may go, another form is known to be needed.
+    `least_case` is what a request for a text of nothing may come to. `most_attempts` are the requests it may have without
+    an answer, where that is not for the run to say; `tried` of them it has had. `thought_room` are the tokens that its answer
+    may take beside the label. Where `binding_may_be_refused`, a refusal in whatever words may mean what binds its answer, and
+    it is not sent again as it is. Where it `is_stale` by the time it may go, another form is known to be needed. Where it
+    `can_be_put_off`, it can be asked anew from the start after a wait.
     """
 
     row_key: str
@@ -103,6 +123,7 @@ class Asked:
     thought_room: int = 0
     tried: int = 0
     is_stale: Callable[[], bool] = field(default=lambda: False)
+    can_be_put_off: bool = False
 
 
 class RequestGuard:
@@ -144,6 +165,8 @@ class RequestGuard:
         self.thoughts = thoughts
         self.is_last_pass = False
         self._recorders: dict[int, Recorder] = {}
+        self._follow_ups: dict[int, FollowUps] = {}
+        self._put_off: dict[str, int] = {}
         self._tried: dict[str, int] = {}
         self._paid: dict[tuple[int, str], int] = {}
         self._jitter = random.Random()
@@ -158,6 +181,21 @@ class RequestGuard:
         finally:
             del self._recorders[chunk]
 
+    @contextmanager
+    def following(self, chunk: int, follow_ups: FollowUps) -> Iterator[None]:
+        """Let a chunk's texts be asked again by its follow-ups for the length of the block."""
+        self._follow_ups[chunk] = follow_ups
+        try:
+            yield
+        finally:
+            del self._follow_ups[chunk]
+
+    def had_no_label(self, row_key: str, chunk: int, failure: Failure) -> None:
+        """Hand an answer that was no label to its chunk's follow-ups, if it has any."""
+        follow_ups = self._follow_ups.get(chunk)
+        if follow_ups is not None:
+            follow_ups.again(row_key, failure)
+
     def ask(self, asked: Asked, judge: Judge, send: Callable[[], Reply]) -> tuple[Answer, Attempt]:
         """Send a text's request until it is answered, and return the answer with what it amounts to.
 
@@ -169,12 +207,13 @@ class RequestGuard:
         Raises:
             RequestFailed: it was not answered.
             FormIsStale: it has to be asked in another form.
+            PutOff: it is sent again later, by its chunk's follow-ups.
             RunStopped: the run has stopped; nothing was sent, or nothing more.
             OSError: what came of it can't be kept.
         """
         if self._left(asked) <= 0:
             raise RequestFailed(Failure("provider_error", "its requests are used up"))
-        tried = 0
+        tried = self._put_off.pop(asked.row_key, 0)
         while True:
             try:
                 ending = self._once(replace(asked, tried=tried), judge, send)
@@ -188,7 +227,13 @@ class RequestGuard:
             may_be_room = self._is_of_room(asked, failure)
             if ending.is_last or may_be_binding or may_be_room or failure.policy not in _ASKED_AGAIN:
                 raise RequestFailed(failure)
-            self.throttle.stop_signal.wait_unless_stopped(wait_after(tried, failure, self._jitter))
+            wait = wait_after(tried, failure, self._jitter)
+            follow_ups = self._follow_ups.get(asked.chunk)
+            if asked.can_be_put_off and follow_ups is not None and wait > LONGEST_WAIT_IN_PLACE:
+                self._put_off[asked.row_key] = tried
+                follow_ups.later(asked.row_key, wait)
+                raise PutOff(wait)
+            self.throttle.stop_signal.wait_unless_stopped(wait)
             self.throttle.stop_signal.raise_if_stopped()
 
     def stop_over(self, failure: Failure) -> RunStopped:

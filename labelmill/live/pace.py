@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from labelmill.job.model import Run
 from labelmill.live.adaptive import AdaptiveLimit, SentRequest
@@ -27,6 +28,7 @@ _FEW = 20
 _LINES_PER_MINUTE = 1.0
 _LINES_AT_ONCE = 5.0
 _WORTH_A_LINE = 0.2
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +49,10 @@ class Permit:
 class Pace:
     """One for all chunks of a run. Times are seconds of any steady clock."""
 
-    def __init__(self, run: Run, now: float) -> None:
+    def __init__(self, run: Run, now: float, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._began_at: float | None = None
+        self._answers = 0
         self.limit = AdaptiveLimit.below(run.max_concurrency)
         self.outage = Outage(run.patience_minutes * 60)
         self.paused_until = -math.inf
@@ -85,6 +90,7 @@ class Pace:
         limit.epoch = self.limit.epoch + 1
         self.limit, self._size_then, self._told_limit = limit, limit.size, limit.limit
         self._untold, self.paused_until, self._told_outage = None, -math.inf, None
+        self._began_at, self._answers = None, 0
         self.outage.got_through(-math.inf, len(self._in_flight))
 
     def next_permit(
@@ -104,6 +110,7 @@ class Pace:
         self._in_flight[permit] = None
         self._recent += 1
         self._sent_at = now
+        self._began_at = now if self._began_at is None else self._began_at
         if self.is_out:
             self._probe = permit
         return permit
@@ -134,11 +141,20 @@ class Pace:
             self._tokens.take(usage.input_tokens + usage.output_tokens - permit.estimate, now)
             seen = usage.input_tokens / max(1, permit.text_bytes)
             self._tokens_per_byte += _LEARNING_RATE * (seen - self._tokens_per_byte)
-        self._learn(rate_headers_of(headers), now)
+        self._learn(rate_headers_of(headers), permit, now)
         self._got_through(permit, now)
-        reason = self.limit.answered(permit.sent, self._recent)
+        self._answers += 1
+        reason = self.limit.answered(permit.sent, self._recent) or self.limit.open(self._safe_limit(now))
         self._size_then = self.limit.size
         self._tell_limit(reason, now)
+
+    def _safe_limit(self, now: float) -> float:
+        """So many in flight would be answered in time at the pace seen so far, though they queued behind one another.
+
+        A server of one's own takes them all, and works on a few.
+        """
+        seconds = now - (now if self._began_at is None else self._began_at)
+        return self._answers * self._timeout_seconds / seconds if seconds > 0 else math.inf
 
     def failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float) -> bool:
         """Take account of a failed request that was sent, by what it says of how much the provider takes.
@@ -147,7 +163,7 @@ class Pace:
         are turned away as well.
         """
         announced = rate_headers_of(headers)
-        self._learn(announced, now)
+        self._learn(announced, permit, now)
         if failure.policy is not Policy.RETRY:
             self._got_through(permit, now)
             return True
@@ -213,12 +229,15 @@ class Pace:
             self.lines.append((logging.INFO, f"The provider answers again after {lasted}; going on"))
             self._told_outage = None
 
-    def _learn(self, announced: RateHeaders, now: float) -> None:
+    def _learn(self, announced: RateHeaders, permit: Permit, now: float) -> None:
+        """Take over what is announced. It counts the requests that came before the one it answers, and none after."""
+        if not announced.requests and not announced.tokens:
+            return
+        later = list(takewhile(lambda other: other.sent_at > permit.sent_at, reversed(self._in_flight)))
         if announced.requests:
-            self._requests.learn(announced.requests, len(self._in_flight), now)
+            self._requests.learn(announced.requests, len(later), now)
         if announced.tokens:
-            outstanding = sum(permit.estimate for permit in self._in_flight)
-            self._tokens.learn(announced.tokens, outstanding, now)
+            self._tokens.learn(announced.tokens, sum(other.estimate for other in later), now)
 
     def _tell_limit(self, grown: str | None, now: float) -> None:
         """Tell of a limit that is higher or lower by a fifth than was told; lower only once something gets through."""

@@ -17,7 +17,7 @@ from labelmill.job.model import Run
 from labelmill.live.adaptive import AdaptiveLimit
 from labelmill.live.limiter import NotYet, PriorityLimiter
 from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS
-from labelmill.live.pace import Pace, Permit
+from labelmill.live.pace import TIMEOUT_SECONDS, Pace, Permit
 from labelmill.money.usage import Usage
 from labelmill.question.failures import Failure
 from labelmill.stop import StopSignal
@@ -32,6 +32,7 @@ class Throttle:
         run: the job's own limits, and its patience.
         clock: seconds of a steady clock.
         stop_signal: the run's; it is set where nothing gets through beyond the job's patience.
+        timeout_seconds: how long a request may take.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Throttle:
         run: Run,
         clock: Callable[[], float] = time.monotonic,
         stop_signal: StopSignal | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self.stop_signal = stop_signal or StopSignal()
         self._limiter = PriorityLimiter(self.stop_signal)
         self._clock = clock
-        self._pace = Pace(run, clock())
+        self._pace = Pace(run, clock(), timeout_seconds)
         self._lock = threading.Lock()
 
     def admit(

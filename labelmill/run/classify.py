@@ -1,10 +1,12 @@
-"""Classifying a chunk: rounds of `chain.batch`, every attempt into the journal, the journal into the ledger."""
+"""Classifying a chunk: `chain.batch` and its follow-ups, every attempt into the journal, the journal into the ledger."""
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,15 @@ from langchain_core.runnables import RunnableConfig
 
 from labelmill.dataset.plan import Chunk, read_chunk, read_tried
 from labelmill.errors import RunStopped
-from labelmill.live.rounds import Question, configs_of, next_round, question_of
+from labelmill.live.follow_ups import ChunkFollowUps
+from labelmill.live.questions import Counts, Question, configs_of, counts_of, question_of
 from labelmill.money.usage import Usage
 from labelmill.question.attempts import Attempt, Tried
 from labelmill.run.context import RunContext
 from labelmill.store.journal import Journal
+
+_LEAD = 3
+"""Texts per request in flight that a chunk has left when the next one begins."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +44,34 @@ class ChunkReceipt:
 def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """Ask for a chunk's labels and leave them in the ledger.
 
-    However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
+    It begins once a chunk before it has asked all of its texts. However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
 
     Raises:
         OSError: the journal or the ledger part can't be written; the run is stopped.
     """
-    started = time.monotonic()
-    rows = read_chunk(texts, chunk)
-    tried = read_tried(texts, [key for key, _ in rows])
-    with kept_journal(context, chunk.number, tried):
-        labeled, failed = _ask(context, chunk, rows, tried)
-    return ChunkReceipt(chunk.number, chunk.texts, labeled, failed, time.monotonic() - started)
+    context.turns.begin(chunk.number)
+    try:
+        started = time.monotonic()
+        rows = read_chunk(texts, chunk)
+        tried = read_tried(texts, [key for key, _ in rows])
+        with kept_journal(context, chunk.number, tried, _passing_on(context, chunk)):
+            counts = _ask(context, chunk, rows, tried)
+    finally:
+        context.turns.end(chunk.number)
+    return ChunkReceipt(chunk.number, chunk.texts, counts.labeled, counts.failed, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
 class ChunkRecorder:
     """Keeps a chunk's attempts in its journal, and lets the run's progress tell of them.
 
-    `tried` is what the ledger knows of its texts.
+    `tried` is what the ledger knows of its texts; `on_sent` is told of each request that goes out.
     """
 
     context: RunContext
     journal: Journal
     tried: Mapping[str, Tried] = field(default_factory=dict)
+    on_sent: Callable[[], None] = field(default=lambda: None)
 
     def note_sent(self, row_key: str, worst_cost_usd: Decimal | None) -> None:
         """Note that a request goes out, so that it is in the bill also where nobody sees what comes of it.
@@ -70,6 +81,7 @@ class ChunkRecorder:
         """
         with self._stopping():
             self.journal.note_sent(row_key, worst_cost_usd)
+        self.on_sent()
 
     def record(self, attempt: Attempt) -> None:
         """Write an attempt into the journal.
@@ -108,7 +120,12 @@ class ChunkRecorder:
 
 
 @contextmanager
-def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | None = None) -> Iterator[None]:
+def kept_journal(
+    context: RunContext,
+    chunk: int,
+    tried: Mapping[str, Tried] | None = None,
+    on_sent: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Keep a chunk's attempts in a journal, which becomes a ledger part however the block ends.
 
     What the block raises stops the run.
@@ -116,7 +133,7 @@ def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | N
     try:
         with Journal(context.ledger.journal_path(context.run_id, chunk)) as journal:
             try:
-                with context.guard.recording(chunk, ChunkRecorder(context, journal, tried or {})):
+                with context.guard.recording(chunk, ChunkRecorder(context, journal, tried or {}, on_sent)):
                     yield
             finally:
                 context.ledger.add(journal, context.job.run)
@@ -130,32 +147,56 @@ def kept_journal(context: RunContext, chunk: int, tried: Mapping[str, Tried] | N
         raise
 
 
+def _passing_on(context: RunContext, chunk: Chunk) -> Callable[[], None]:
+    """Lets the next chunk begin once few texts of this one are left; to be told of each request."""
+    few = chunk.texts - _LEAD * context.job.run.max_concurrency
+    if few <= 0:
+        context.turns.pass_on(chunk.number)
+    sent = itertools.count(1)
+
+    def on_sent() -> None:
+        if next(sent) == few:
+            context.turns.pass_on(chunk.number)
+
+    return on_sent
+
+
 def _ask(
     context: RunContext, chunk: Chunk, rows: list[tuple[str, str]], tried: Mapping[str, Tried]
-) -> tuple[int, int]:
+) -> Counts:
+    if context.stop_signal.stopped is not None:
+        return Counts(0, 0)
     job = context.job
     questions = [question_of(key, text, job, tried.get(key)) for key, text in rows]
-    labeled = failed = 0
-    while questions and context.stop_signal.stopped is None:
-        # Corrections, which ask in another form, go first: they are few and have waited.
-        questions.sort(key=lambda question: not question.under_schema)
-        corrections = sum(question.under_schema for question in questions)
-        results = [
-            *_batch(context, questions[:corrections], chunk, correction=True),
-            *_batch(context, questions[corrections:], chunk, correction=False),
-        ]
-        ended = next_round(questions, results, job)
-        labeled, failed, questions = labeled + ended.labeled, failed + ended.failed, ended.again
-        context.progress.add(failed=ended.failed)
-    return labeled, failed
+    at_once = job.run.max_concurrency
+    ask = partial(_ask_one, context, chunk)
+    with (
+        context.tracing.around_batch(),
+        ChunkFollowUps(job, questions, ask, context.stop_signal, at_once) as follow_ups,
+        context.guard.following(chunk.number, follow_ups),
+    ):
+        # Corrections ask in another form than the rest of the batch.
+        for question in questions:
+            if question.under_schema:
+                follow_ups.ask(question)
+        first = [question for question in questions if not question.under_schema]
+        inputs = [question.as_input() for question in first]
+        configs = configs_of(first, config_of(context, at_once), chunk.number)
+        answers = context.chain.batch(inputs, config=configs, return_exceptions=True)
+        results = dict(zip((question.row_key for question in first), answers, strict=True))
+        # What is left has to wait, and may for minutes; the next chunk doesn't.
+        context.turns.end(chunk.number)
+        results.update(follow_ups.results())
+    counts = counts_of(results.values())
+    context.progress.add(failed=counts.failed)
+    return counts
 
 
-def _batch(context: RunContext, questions: list[Question], chunk: Chunk, *, correction: bool) -> list[Any]:
-    chain = context.correction_chain if correction else context.chain
-    inputs = [question.as_input() for question in questions]
-    configs = configs_of(questions, config_of(context, context.job.run.max_concurrency), chunk.number)
-    with context.tracing.around_batch():
-        return chain.batch(inputs, config=configs, return_exceptions=True)
+def _ask_one(context: RunContext, chunk: Chunk, question: Question) -> Any:
+    chain = context.correction_chain if question.under_schema else context.chain
+    configs = configs_of([question], config_of(context, 1), chunk.number)
+    (result,) = chain.batch([question.as_input()], config=configs, return_exceptions=True)
+    return result
 
 
 def config_of(context: RunContext, max_concurrency: int) -> RunnableConfig:

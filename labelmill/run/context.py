@@ -37,6 +37,7 @@ from labelmill.question.thinking import room_for_thoughts
 from labelmill.question.tokens import description_tokens, instructions_tokens
 from labelmill.run.row_limit import RowLimit
 from labelmill.run.task_change import PastJobs, former_ledgers, task_change_of
+from labelmill.run.turns import Turns
 from labelmill.run.wording import shorter_wording_notice
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 log = logging.getLogger(__name__)
+
+CHUNKS_IN_FLIGHT = 4
+"""Enough that three keep every slot busy while one waits for its slowest answer."""
 
 
 def asks_nothing(*_: object, **__: object) -> NoReturn:
@@ -90,7 +94,9 @@ class RunContext:
 
     def __post_init__(self) -> None:
         self.stop_signal = StopSignal()
-        self.throttle = Throttle(self.job.run, stop_signal=self.stop_signal)
+        self.throttle = Throttle(
+            self.job.run, stop_signal=self.stop_signal, timeout_seconds=self.job.model.timeout_seconds
+        )
         self.progress = Progress(self.throttle.pause)
         self.notices: list[str] = []
         self.row_answers: dict[int, RowAnswers] = {}
@@ -101,6 +107,7 @@ class RunContext:
         """Files whose texts can't be read, which are left out, and why."""
         self.mean_text_tokens: float | None = None
         """How many tokens the texts that this run asks have on average, more or less; None where it has planned none."""
+        self.turns = Turns(CHUNKS_IN_FLIGHT)
         self.next_number = 0
         self._numbers = threading.Lock()
 

@@ -20,8 +20,10 @@ Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
 
-CHUNKS_IN_FLIGHT = 4
-"""Enough that three keep every slot busy while one waits for its slowest answer."""
+CHUNKS_OPEN = 16
+"""Chunks that are begun at most: those that may send (`CHUNKS_IN_FLIGHT`), those that wait for the last of what they ask again,
+and those that wait for their turn.
+"""
 
 
 class Runner:
@@ -60,7 +62,7 @@ class Runner:
         Returns:
             what each has returned, or raised.
         """
-        with ContextThreadPoolExecutor(CHUNKS_IN_FLIGHT) as pool:
+        with ContextThreadPoolExecutor(CHUNKS_OPEN) as pool:
             taken = [pool.submit(partial(self.step, kind, partial(do, item))) for item in items]
             return [step.exception() or step.result() for step in taken]
 

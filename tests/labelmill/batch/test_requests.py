@@ -17,7 +17,7 @@ from labelmill.job.model import Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.chain import chain_of
 from labelmill.live.guard import RequestGuard
-from labelmill.live.rounds import Question, after_failure
+from labelmill.live.questions import Question, after_failure
 from labelmill.live.throttle import Throttle
 from labelmill.money.budget import Budget
 from labelmill.providers.table import price_of

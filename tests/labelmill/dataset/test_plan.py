@@ -113,9 +113,11 @@ def test_a_run_has_some_hundreds_of_chunks_at_most(texts, max_concurrency, asked
 
 
 def test_automatic_chunks_fill_the_limiter():
-    """`auto` gives a chunk several texts per request in flight, and never so few that task runs outweigh the work."""
-    assert rows_per_chunk_of(10_000, 32, "auto") == 192
-    assert rows_per_chunk_of(10_000, 1, "auto") == 100
+    """`auto` gives a chunk several texts per request in flight, more in a large run, and never so few that task runs outweigh the work."""
+    assert rows_per_chunk_of(3_000, 32, "auto") == 192
+    assert rows_per_chunk_of(3_000, 1, "auto") == 150
+    assert rows_per_chunk_of(20_000, 32, "auto") == 1_000
+    assert rows_per_chunk_of(200_000, 32, "auto") == 2_000
     assert rows_per_chunk_of(10_000_000, 32, "auto") == 50_000
     assert rows_per_chunk_of(0, 32, "auto") == 192
 

@@ -98,7 +98,7 @@ class Simulation:
         self.provider, self.texts, self.timeout = provider, texts, timeout_seconds
         self.max_attempts, self.dice = max_attempts, random.Random(seed)
         self.run = Run(**run)
-        self.pace = Pace(self.run, 0.0)
+        self.pace = Pace(self.run, 0.0, timeout_seconds)
         self.now = 0.0
         self.events = []
         self.numbers = itertools.count()

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.live.adaptive import FIRST_LIMIT, ISOLATED_FRACTION, SMALLEST, AdaptiveLimit, FixedLimit
+from labelmill.live.adaptive import (
+    FIRST_LIMIT,
+    ISOLATED_FRACTION,
+    MOST_FIRST,
+    SMALLEST,
+    AdaptiveLimit,
+    FixedLimit,
+)
 
 
 def send(limit, count):
@@ -26,18 +33,79 @@ def turn_away(limit, requests, kind="rate_limited"):
 
 
 def test_slow_start_doubles_up_to_the_ceiling():
-    """Each clean, well used round doubles the limit until the job's own is reached."""
-    limit = AdaptiveLimit.below(100)
+    """Each clean, well used round doubles the limit until the job's own is reached, where nothing opens it at once."""
+    limit = AdaptiveLimit.below(60)
     seen = [limit.limit]
     for _ in range(4):
         answer(limit, send(limit, limit.limit))
         seen.append(limit.limit)
-    assert seen == [FIRST_LIMIT, 32, 64, 100, 100]
+    assert seen == [FIRST_LIMIT, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "first"), [(1, 1), (16, 16), (32, 16), (128, 32), (256, MOST_FIRST), (1000, MOST_FIRST)]
+)
+def test_the_more_a_job_asks_for_the_more_go_first(ceiling, first):
+    """16 where it leaves the default, and never as many as the 60 requests a minute of a small account."""
+    assert AdaptiveLimit.below(ceiling).limit == first
+
+
+def test_a_first_answer_without_trouble_opens_the_limit_as_far_as_it_is_safe():
+    """At once, and further with the next; not after a cut, and not where more fails than by chance."""
+    limit = AdaptiveLimit.below(200)
+    requests = send(limit, limit.limit)
+    answer(limit, requests[:1])
+    assert limit.open(120.0) == "the first answers came without trouble"
+    assert limit.limit == 120
+    assert (limit.open(100.0), limit.limit) == (None, 120)
+    limit.open(1000.0)
+    assert limit.limit == 200
+    limit = AdaptiveLimit.below(200)
+    requests = send(limit, limit.limit)
+    for sent in requests[:6]:
+        limit.errored(sent)
+    answer(limit, requests[6:7])
+    assert (limit.open(1000.0), limit.limit) == (None, 48)
+    turn_away(limit, requests[7:])
+    before = limit.limit
+    answer(limit, send(limit, 1))
+    assert (limit.open(1000.0), limit.limit) == (None, before)
+
+
+def test_a_limit_that_was_opened_too_far_falls_back_to_what_had_held_and_doubles():
+    """A server with 48 slots turns away 208 of 256, once: the next try is twice 48, and the one after that a little more."""
+    limit = AdaptiveLimit.below(256)
+    first = send(limit, limit.limit)
+    answer(limit, first[:1])
+    limit.open(1000.0)
+    turn_away(limit, send(limit, 209))
+    assert limit.limit == MOST_FIRST
+    answer(limit, first[1:])
+    answer(limit, send(limit, limit.limit))  # the round in which the last of the episode came back
+    answer(limit, send(limit, limit.limit))
+    assert limit.limit == 2 * MOST_FIRST
+    both = send(limit, limit.limit)
+    answer(limit, both[:48])
+    turn_away(limit, both[48:])
+    assert limit.limit == MOST_FIRST
+    answer(limit, send(limit, limit.limit))
+    answer(limit, send(limit, limit.limit))
+    assert limit.limit == 50
+
+
+def test_an_opened_limit_that_has_held_is_cut_as_any_other():
+    """After a round of answers it is no longer a try, and all that is turned away cuts it by half."""
+    limit = AdaptiveLimit.below(256)
+    answer(limit, send(limit, 1))
+    limit.open(1000.0)
+    answer(limit, send(limit, 256))
+    turn_away(limit, send(limit, 256))
+    assert limit.limit == 128
 
 
 def test_a_limit_that_is_not_reached_does_not_grow():
     """Rounds that use half the slots say nothing about more."""
-    limit = AdaptiveLimit.below(100)
+    limit = AdaptiveLimit.below(60)
     answer(limit, send(limit, FIRST_LIMIT), in_flight=FIRST_LIMIT // 2)
     assert limit.limit == FIRST_LIMIT
 
@@ -150,7 +218,7 @@ def test_a_cut_that_changes_nothing_is_taken_back():
 
 def test_other_failures_pause_growth_and_cut_nothing():
     """A round with many server errors leaves the limit; a few of them are as good as none."""
-    limit = AdaptiveLimit.below(100)
+    limit = AdaptiveLimit.below(60)
     for sent in send(limit, 4):
         limit.errored(sent)
     answer(limit, send(limit, FIRST_LIMIT))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelmill.errors import RunStopped
 from labelmill.live.guard import LONGEST_WAIT_SECONDS, Asked, FormIsStale, RequestFailed, wait_after
-from labelmill.live.rounds import Question, configs_of
+from labelmill.live.questions import Question, configs_of
 from labelmill.money.budget import Limit
 from labelmill.money.usage import Usage
 from labelmill.providers.endpoint import NO_KEY

@@ -98,7 +98,7 @@ def test_an_isolated_429_holds_up_no_other_request(clock):
     answer(throttle, 20)
     fail(throttle, Failure("rate_limited", "slow down", 60.0))
     answer(throttle, 20)
-    assert throttle.limit == 16
+    assert throttle.limit == 32
     assert throttle.pause() is None
 
 

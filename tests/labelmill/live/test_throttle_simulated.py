@@ -55,6 +55,47 @@ def test_isolated_failures_hold_nobody_up(kind, seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("most", "seconds"), [(32, 0.3), (256, 1.0), (256, 4.0)])
+def test_a_healthy_provider_is_kept_as_busy_as_the_job_asks(most, seconds, seed):
+    """Answers with a long tail: 1.02 of the time that all places take from the first moment on."""
+    provider = Provider(seconds=seconds, sigma=0.8)
+    run = Simulation(provider, texts=2000, seed=seed, max_concurrency=most).go()
+    assert labeled_all(run)
+    assert run.now <= 1.02 * ideal_seconds(provider, texts=2000, seed=seed, max_concurrency=most)
+
+
+@pytest.mark.parametrize("slots", [4, 16, 100])
+@pytest.mark.parametrize("asks", [None, 1.0])
+def test_a_limit_opened_too_far_costs_one_burst_and_no_text(slots, asks):
+    """256 at once where so many are taken: hardly more than these are turned away, and none of the texts suffers."""
+    provider = Provider(sigma=0.5, slots=slots, queue=0, retry_after_seconds=asks)
+    run = Simulation(provider, texts=3000, max_concurrency=256).go()
+    assert labeled_all(run)
+    assert run.wasted <= 256 + 0.25 * 3000
+    assert run.now <= 1.3 * ideal_seconds(provider, texts=3000, max_concurrency=256) + 6 * (asks or 0.0)
+
+
+def test_a_server_that_queues_what_it_has_no_slot_for_is_not_given_more_than_it_can_answer_in_time():
+    """Four slots of a second and a time-out of 20 s, where the job asks for 256 at once: hardly more time out than can wait."""
+    provider = Provider(seconds=1.0, sigma=0.3, slots=4)
+    run = Simulation(provider, texts=1000, timeout_seconds=20.0, max_concurrency=256).go()
+    assert labeled_all(run)
+    assert run.ends["timeout"] <= 150
+    assert run.now <= 1.5 * 250
+
+
+@pytest.mark.parametrize(("per_minute", "most"), [(60, 32), (60, 256), (600, 256), (6000, 256)])
+def test_an_announced_limit_is_used_and_never_met_however_many_the_job_asks_for(per_minute, most):
+    """The first answers tell of it, and from then on it holds: 98% of it is used without a 429."""
+    texts = 4 * per_minute
+    provider = Provider(sigma=0.5, per_minute=per_minute, burst=max(60, per_minute / 60), announces=True)
+    run = Simulation(provider, texts=texts, max_concurrency=most).go()
+    assert labeled_all(run)
+    assert run.wasted == 0
+    assert run.now <= (texts - provider.burst) * 60 / per_minute / 0.98 + 3.0
+
+
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.3])
 def test_failures_that_no_cut_would_mend_do_not_slow_a_run_to_a_crawl(fraction, seed):
     """A gateway that fails up to three in ten at random, however few are in flight (litellm's pull request 5698)."""

@@ -1,6 +1,6 @@
-"""Rounds: a chunk is asked with `chain.batch`, and what was answered with no label is asked again in a further round."""
+"""Questions: what a text is asked, what is asked after an answer that was no label, and what it comes to in the end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,12 +31,11 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a round leaves: how many texts ended with and without a label, and what to ask again."""
+class Counts:
+    """How many texts ended with a label, and how many without."""
 
     labeled: int
     failed: int
-    again: list[Question]
 
 
 def question_of(row_key: str, text: str, job: LabelJob, tried: Tried | None = None) -> Question:
@@ -53,29 +52,21 @@ def question_of(row_key: str, text: str, job: LabelJob, tried: Tried | None = No
     )
 
 
-def next_round(questions: Sequence[Question], results: Sequence[Any], job: LabelJob) -> Round:
-    """Decide what becomes of each question after `chain.batch` has returned its results.
+def counts_of(results: Iterable[Any]) -> Counts:
+    """Count what texts came to, by the results of `chain.batch`.
 
-    A question whose request was never sent, because the run had stopped, is neither done nor asked again.
+    A text whose request was never sent, because the run had stopped, is neither labeled nor failed.
 
     Raises:
         BaseException: a result that is neither an answer nor the provider's failure, such as a full disk.
     """
     labeled = failed = 0
-    again: list[Question] = []
-    for question, result in zip(questions, results, strict=True):
+    for result in results:
         if isinstance(result, str):
             labeled += 1
-            continue
-        failure = _failure(result)
-        if failure is None:
-            continue
-        asked = after_failure(question, failure, job)
-        if asked is None:
+        elif _failure(result) is not None:
             failed += 1
-        else:
-            again.append(asked)
-    return Round(labeled, failed, again)
+    return Counts(labeled, failed)
 
 
 def after_failure(question: Question, failure: Failure, job: LabelJob) -> Question | None:
