@@ -64,7 +64,7 @@ def _shows_no_secret(done):
 
 
 def test_a_run_on_practice_needs_no_proxy(labelmill):
-    """With proxies that are dead and a NO_PROXY that httpx breaks at, the temporary server and practice are reached."""
+    """With proxies that are dead and a NO_PROXY that httpx breaks at, the practice provider is reached."""
     done = labelmill(
         "run",
         "job.toml",
