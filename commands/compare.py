@@ -103,9 +103,11 @@ def compare(job: LabelJob, wanted: Wanted) -> Comparison:
         return compare_here(job, **vars(wanted))
 
     def flow() -> Any:
-        from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes seconds)
+        from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes a second)
+        from tasks.tags import run_tags  # noqa: PLC0415
 
-        return compare_strategies(job, **vars(wanted), return_state=True)
+        with run_tags(job.name):
+            return compare_strategies(job, **vars(wanted), return_state=True)
 
     return taken(job, here, flow, _comparison_in)
 

@@ -121,9 +121,11 @@ def label(
             return label_here(job, model_base_url, retry_failed=retry_failed, rows=rows)
 
     def flow() -> Any:
-        from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes seconds)
+        from flows.label import label_dataset  # noqa: PLC0415  (importing Prefect takes a second)
+        from tasks.tags import run_tags  # noqa: PLC0415
 
-        return label_dataset(job, model_base_url, retry_failed=retry_failed, rows=rows, return_state=True)
+        with run_tags(job.name):
+            return label_dataset(job, model_base_url, retry_failed=retry_failed, rows=rows, return_state=True)
 
     return taken(job, here, flow, read_record)
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from servers.base import serving
 from servers.prefect_stand_in import PrefectStandIn
 from terminals import terminal
@@ -245,3 +248,15 @@ def test_a_log_that_nobody_reads_any_more_ends_no_run(monkeypatch):
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # what is left in the buffer has to go somewhere
     with log_lines(quiet=False):
         logging.getLogger("labelmill.test").warning("nor this")
+
+
+def test_a_run_on_a_server_is_found_by_its_tags(labelmill, prefect_server, folder):
+    """The flow run has the job's name and `labelmill` as its tags from its beginning, and the job as a parameter."""
+    name = f"tagged {folder.name}"
+    (folder / "job.toml").write_text((folder / "job.toml").read_text().replace('"news"', f'"{name}"'))
+    assert labelmill("run", "job.toml", PREFECT_API_URL=prefect_server).returncode == 0
+    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags={"all_": ["labelmill", name]}))
+        assert run.parameters["job"]["labels"] == {"sport": "football", "money": "bank"}
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}))
+    assert all({"labelmill", name} <= set(task.tags) for task in tasks)
