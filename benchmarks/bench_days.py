@@ -1,7 +1,7 @@
 """What a day costs where nearly everything is known: planning, merging and publishing, beside a Polars copy of the same files.
 
 Every label is in the ledger before the first run, so that what is timed is Labelmill's own work; a new file's 100 texts are
-asked of the practice provider, which answers at once. Times are the flow's, without the start of Prefect's server and of the practice
+asked of the practice provider, which answers at once. Times are those of whole runs without Prefect, without the start of the practice
 provider, and without what the first run of a process imports: a small run comes before.
 """
 
@@ -18,18 +18,13 @@ from pathlib import Path
 
 import polars as pl
 
-from commands.prefect_setup import prefect_api, prepare_environment
-
-prepare_environment(quiet=True)
-
-from flows.label import label_dataset  # noqa: E402  (Prefect reads the environment when it is imported)
-from labelmill.job.model import LabelJob, Practice  # noqa: E402
-from labelmill.pipeline.label import label  # noqa: E402
-from labelmill.providers.practice import PracticeServer  # noqa: E402
-from labelmill.question.task_key import task_key_of  # noqa: E402
-from labelmill.store.compaction import compact  # noqa: E402
-from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA  # noqa: E402
-from labelmill.store.row_key import row_key  # noqa: E402
+from labelmill.job.model import LabelJob, Practice
+from labelmill.pipeline.label import label
+from labelmill.providers.practice import PracticeServer
+from labelmill.question.task_key import task_key_of
+from labelmill.store.compaction import compact
+from labelmill.store.ledger import PRACTICE_PREFIX, SCHEMA
+from labelmill.store.row_key import row_key
 
 LABELS = ("sport", "money", "tech")
 ROWS_IN_A_PART = 100_000
@@ -45,7 +40,7 @@ def main() -> None:
     if options.memory_of:
         print(peak_of(options.memory_of))
         return
-    with prefect_api(), PracticeServer.start(Practice()) as server:
+    with PracticeServer.start(Practice()) as server:
         warm_up(server.base_url)
         for number in range(options.rounds):
             print(f"round {number + 1}")
@@ -211,9 +206,9 @@ def write_ledger(job: LabelJob, texts: pl.LazyFrame) -> None:
 
 
 def run_seconds(job: LabelJob, base_url: str) -> float:
-    """The flow's seconds."""
+    """The seconds of a whole run."""
     start = time.perf_counter()
-    label_dataset(job, base_url)
+    label(job, base_url)
     return time.perf_counter() - start
 
 

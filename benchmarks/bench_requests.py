@@ -76,7 +76,7 @@ def by_core(base_url: str, count: int) -> None:
 
 
 def by_command(base_url: str, count: int) -> None:
-    """`labelmill run`, with Prefect and its temporary server."""
+    """`labelmill run`, without a Prefect server."""
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(Path(folder), base_url, count)
         lines = [

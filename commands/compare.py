@@ -2,16 +2,17 @@
 
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from commands.prefect_setup import prefect_api, prepare_environment
+from commands.log_lines import log_lines
 from commands.questions import may_spend
 from commands.run import EXIT_OTHER, ending_in_a_sentence, exit_code_of, read_job
-from commands.server_check import end_without_server, record_left
+from commands.server_check import end_without_server
+from commands.steps import taken
 from commands.terminal import console, output, print_json, shown
 from labelmill.check.provider import answering_endpoint, refuse_without_live_lane
 from labelmill.compare.estimate import Estimate, estimate_of
@@ -21,7 +22,7 @@ from labelmill.compare.strategies import strategies_of
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
-from labelmill.errors import JobRefused, LabelmillError, Mistake
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
 from labelmill.providers.table import endpoint_of, price_of
 from labelmill.report.comparison import (
@@ -60,12 +61,12 @@ def compare_job(  # noqa: PLR0913  (an option each)
     as_json: bool,
 ) -> int:
     """Compare ways to ask for a job file's labels; returns the exit code."""
-    with ending_in_a_sentence():
+    with ending_in_a_sentence(), log_lines(quiet=console.is_terminal):
         wanted = Wanted(rows, levels_of(concurrency), model_base_url, batch_wait_minutes)
         with progress_bar(console, CHECKING):
             job = read_job(path, max_cost_usd, model_base_url)
             refuse_without_live_lane(job)
-            answering_endpoint(job, model_base_url)  # before Prefect is waited for
+            answering_endpoint(job, model_base_url)  # before anything else is waited for
         if not _agreed(job, wanted, yes=yes):
             console.print("Nothing was asked.")
             return EXIT_OTHER
@@ -90,25 +91,25 @@ def levels_of(words: str) -> list[int]:
 
 
 def compare(job: LabelJob, wanted: Wanted) -> Comparison:
-    """Run the flow on a checked job, with a progress bar where there is a terminal.
+    """Compare by a checked job, with a progress bar where there is a terminal.
 
     Raises:
         JobRefused: another run is writing into the same output.
     """
-    prepare_environment(quiet=console.is_terminal)
-    with progress_bar(console), prefect_api(job.run.shared_limit) as url:
-        from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes seconds)
-        from tasks.states import record_in  # noqa: PLC0415
 
-        began = datetime.now(UTC)
-        try:
-            state = compare_strategies(job, **vars(wanted), return_state=True)
-            comparison: Comparison = record_in(state)
-        except LabelmillError:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever Prefect makes of a server that went away)
-            comparison = record_left(error, url, job, began, _comparison_in)
-    return comparison
+    def here() -> Comparison:
+        from labelmill.pipeline.compare import compare as compare_here  # noqa: PLC0415  (what asks takes a second to import)
+
+        return compare_here(job, **vars(wanted))
+
+    def flow() -> Any:
+        from flows.compare import compare_strategies  # noqa: PLC0415  (importing Prefect takes a second)
+        from tasks.tags import run_tags  # noqa: PLC0415
+
+        with run_tags(job.name):
+            return compare_strategies(job, **vars(wanted), return_state=True)
+
+    return taken(job, here, flow, _comparison_in)
 
 
 def _comparison_in(folder: Path) -> Comparison | None:

@@ -8,10 +8,12 @@ from rich.text import Text
 
 from commands.deploy import with_absolute_paths
 from commands.invocation import command
-from commands.prefect_setup import PROJECT
+from commands.log_lines import log_lines
+from commands.next_steps import see_runs
+from commands.prefect_setup import PROJECT, server_address
 from commands.run import ending_in_a_sentence, exit_code_of, label
 from commands.summary import show
-from commands.terminal import output
+from commands.terminal import console, output
 from labelmill.check.job import checked_job
 from labelmill.errors import JobRefused
 from labelmill.job.file import draft_of_file
@@ -24,7 +26,7 @@ JOB_FILE = PROJECT / "deployments" / "demo.toml"
 
 def run_demo() -> int:
     """Label the sample from scratch and print every row; returns the exit code."""
-    with ending_in_a_sentence():
+    with ending_in_a_sentence(), log_lines(quiet=console.is_terminal):
         job = demo_job()
         _start_afresh(OutputFolder.of(job))
         record = label(job)
@@ -41,7 +43,7 @@ def run_demo() -> int:
             more=f"the files in {OutputFolder.of(job).labeled} have all",
         )
     )
-    show(record, where=where)
+    show(record, where=where, more=see_runs(record, has_server=server_address() is not None))
     where.print(
         f"\nThat was the job {_shown(JOB_FILE)}. Your own data begins with a job too, and this writes one for a Parquet file; "
         f"put your own file and your own labels in their place:",

@@ -2,12 +2,13 @@
 
 import io
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from labelmill import __version__
+from labelmill import __version__, garbage_waits
 
 ROWS_HELP = "Ask so many different texts at most, the first that have no label yet; the rest stays pending."
 
@@ -163,7 +164,8 @@ def run(  # noqa: PLR0913, PLR0917  (an option each)
 ) -> None:
     """Label what is not labeled yet. Running it again is safe and, with nothing new, free."""
     _say(f"Reading {job} ...")
-    from commands.run import run_job  # noqa: PLC0415  (the help should not wait for Polars and LangChain)
+    with garbage_waits():
+        from commands.run import run_job  # noqa: PLC0415  (the help should not wait for Polars and LangChain)
 
     raise typer.Exit(
         run_job(
@@ -206,7 +208,8 @@ def compare(  # noqa: PLR0913, PLR0917  (an option each)
 ) -> None:
     """Compare ways to ask: time, cost, agreement. The same texts are asked one by one, in batches and as a run does."""
     _say(f"Reading {job} ...")
-    from commands.compare import compare_job  # noqa: PLC0415
+    with garbage_waits():
+        from commands.compare import compare_job  # noqa: PLC0415
 
     raise typer.Exit(
         compare_job(
@@ -355,7 +358,8 @@ def down() -> None:
 def demo() -> None:
     """Label a sample: no key, no cost. The practice provider answers."""
     _say("Labeling the sample ...")
-    from commands.demo import run_demo  # noqa: PLC0415
+    with garbage_waits():
+        from commands.demo import run_demo  # noqa: PLC0415
 
     raise typer.Exit(run_demo())
 
@@ -367,9 +371,15 @@ def _say(words: str) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. What nobody foresaw ends it in a traceback, and nothing in that gives the terminal orders."""
     _outlive_encoding()
-    app()
+    try:
+        app()
+    except Exception:  # noqa: BLE001  (the last place where it can be shown)
+        from labelmill.report.log_lines import visible_lines  # noqa: PLC0415
+
+        sys.stderr.write(visible_lines(traceback.format_exc()))
+        sys.exit(1)
 
 
 def _outlive_encoding() -> None:

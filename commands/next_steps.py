@@ -10,6 +10,7 @@ from commands.invocation import command
 from labelmill.plural import counted
 from labelmill.providers.table import provider_of
 from labelmill.run.record import RunRecord
+from labelmill.store.folder import OutputFolder
 
 _LIMIT = re.compile(r"(max_cost_usd\w*) = ")
 _UNITS = {"max_cost_usd_per_day": "day", "max_cost_usd_per_month": "month"}
@@ -26,6 +27,13 @@ class NextStep:
 def next_steps(record: RunRecord, job_file: str) -> list[NextStep]:
     """What whoever ran a job may do next."""
     return [*_read_labels(record), *_go_on(record, job_file), *_look_at_failures(record, job_file)]
+
+
+def see_runs(record: RunRecord, *, has_server: bool) -> list[NextStep]:
+    """How runs are seen in a browser, where no server shows this one. It is told after the first run into an output alone."""
+    if has_server or len(list(OutputFolder.of(record.job).runs.glob("*/"))) > 1:
+        return []
+    return [NextStep("To see runs in Prefect's UI as well, start its server first:", command("up"))]
 
 
 def polars_line(labeled: Path) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands.next_steps import next_steps
+from commands.next_steps import NextStep, next_steps
 from commands.terminal import console, shown
 from labelmill.report.formatting import (
     STATUS_WORDS,
@@ -32,19 +32,25 @@ _FEWEST_CELLS = 12
 """Less of a name or of a text says nothing."""
 
 
-def show(record: RunRecord, job_file: str | None = None, where: Console = console) -> None:
+def show(
+    record: RunRecord,
+    job_file: str | None = None,
+    where: Console = console,
+    *,
+    more: Sequence[NextStep] = (),
+) -> None:
     """Print a run's summary, and at its end what the run could not leave; no trouble with it ends the command.
 
-    `job_file` is what the command was given, for what to do next; without it nothing is said of that.
+    `job_file` is what the command was given, for what to do next; without it nothing is said of that but for `more`.
     """
     optional = OptionalSteps()
-    optional.take("the summary", partial(_show_summary, record, job_file, where), None, "shown")
+    optional.take("the summary", partial(_show_summary, record, job_file, more, where), None, "shown")
     for sentence in [*record.omissions, *optional.sentences]:
         said = partial(where.print, f"[yellow]{shown(sentence)}.[/]", soft_wrap=True)
         optional.take("the last notices", said, None, "shown")
 
 
-def _show_summary(record: RunRecord, job_file: str | None, where: Console) -> None:
+def _show_summary(record: RunRecord, job_file: str | None, more: Sequence[NextStep], where: Console) -> None:
     """What comes from outside moves no cursor and opens no link."""
     where.print(
         f"\n[bold]{shown(record.job.name)}[/]: {STATUS_WORDS[record.status]}  [dim]{record.run_id}[/]",
@@ -65,7 +71,7 @@ def _show_summary(record: RunRecord, job_file: str | None, where: Console) -> No
         if words not in (record.message or ""):
             where.print(f"{whose}, {often}: {shown(words)}", soft_wrap=True)
     _show_places(record, where)
-    for step in next_steps(record, job_file) if job_file else []:
+    for step in [*(next_steps(record, job_file) if job_file else []), *more]:
         where.print(f"\n{shown(step.sentence)}", soft_wrap=True)
         if step.line:
             # On one line whatever the width: it is there to be copied.

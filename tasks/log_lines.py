@@ -4,7 +4,7 @@ import logging
 
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
-from labelmill.report.formatting import visible
+from labelmill.report.log_lines import VisibleLines
 
 
 def forward_logs() -> None:
@@ -23,23 +23,4 @@ def forward_logs() -> None:
                 handler.addFilter(_VISIBLE)
 
 
-class _Visible(logging.Filter):
-    """Makes a space of each control character of a line and of its traceback; line breaks stay."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every line through."""
-        try:
-            record.msg, record.args = _visible_lines(record.getMessage()), ()
-            if record.exc_info:
-                told = logging.Formatter().formatException(record.exc_info)
-                record.exc_text = _visible_lines(told)
-        except (AttributeError, TypeError, ValueError):
-            pass  # a line whose words and arguments don't fit: its handler says so
-        return True
-
-
-def _visible_lines(text: str) -> str:
-    return "\n".join(map(visible, text.split("\n")))
-
-
-_VISIBLE = _Visible()
+_VISIBLE = VisibleLines()

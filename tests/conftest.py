@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain as chained
 from itertools import repeat
@@ -19,9 +19,10 @@ from certificates import share_certificates
 from hypothesis import settings
 from servers.base import serving
 from servers.practice import start_practice
+from servers.prefect_server import prefect_serving
 from servers.robots import Robots
 
-from commands.prefect_setup import prefect_api, prepare_environment
+from commands.prefect_setup import prepare_environment
 from labelmill.job.model import LabelJob
 
 # Prefect reads its settings when it is imported, which collecting the tests already does.
@@ -93,7 +94,7 @@ def practice():
 
 @pytest.fixture(scope="session")
 def prefect_server():
-    """One temporary Prefect server for the session, whichever processes share out its tests; yields its API address."""
+    """One Prefect server for the session, whichever processes share out its tests; yields its API address."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
 
     # A sync flow run waits a second for its heartbeat thread.
@@ -110,10 +111,12 @@ def _shared_api():
         fcntl.flock(start, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
         is_ours = not address.exists()
-        with prefect_api() if is_ours else _server_of_another(address.read_text()) as url:
+        started = prefect_serving(home / "server") if is_ours else nullcontext(address.read_text())
+        with started as url:
             address.write_text(url)
             fcntl.flock(start, fcntl.LOCK_UN)
-            yield url
+            with _used(url):
+                yield url
             if is_ours:
                 # The others go on with it; who comes now waits, and starts one again.
                 fcntl.flock(start, fcntl.LOCK_EX)
@@ -122,14 +125,14 @@ def _shared_api():
 
 
 @contextmanager
-def _server_of_another(url):
-    """Use the server of another process; what is to be told to it is told before it may end."""
+def _used(url):
+    """Have Prefect use a server in this block; what is to be told to it is told before it may end."""
     from prefect.events.worker import EventsWorker  # noqa: PLC0415
     from prefect.logging.handlers import APILogHandler  # noqa: PLC0415
     from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
     with temporary_settings({PREFECT_API_URL: url}):
-        yield url
+        yield
         APILogHandler().flush()
         EventsWorker.drain_all()
 

@@ -4,13 +4,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from labelmill.errors import RunStopped
 from labelmill.stop import StopSignal
 
 EXIT_AT_ONCE = 130
+_STANDARD_ERROR = 2
 
 
 @contextmanager
@@ -28,6 +29,7 @@ def draining_signals(stop_signal: StopSignal, say: Callable[[str], None]) -> Ite
     def drain(number: int, _: FrameType | None) -> None:
         nonlocal signalled
         if signalled:
+            _leave_terminal()
             os._exit(EXIT_AT_ONCE)
         signalled = True
         name = signal.Signals(number).name
@@ -38,6 +40,13 @@ def draining_signals(stop_signal: StopSignal, say: Callable[[str], None]) -> Ite
 
     with _handled(drain, signal.SIGINT, signal.SIGTERM):
         yield
+
+
+def _leave_terminal() -> None:
+    """Show the cursor again, which a progress bar hides, and leave the bar's line."""
+    with suppress(OSError):
+        if os.isatty(_STANDARD_ERROR):
+            os.write(_STANDARD_ERROR, b"\x1b[?25h\n")
 
 
 @contextmanager

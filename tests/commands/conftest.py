@@ -41,9 +41,9 @@ def demo_alone():
 class CommandWorld(World):
     """A world whose runs are commands too, each in a process of its own."""
 
-    def __init__(self, folder, job_of, prefect_server):
+    def __init__(self, folder, job_of, server_told):
         super().__init__(folder, job_of)
-        self._prefect_server = prefect_server
+        self._server_told = server_told
 
     def command(self, server, *arguments, environment=(), **sections):
         """Run `labelmill run` in a process of its own; its output goes into pipes."""
@@ -68,15 +68,22 @@ class CommandWorld(World):
         return [LABELMILL, "run", path, "--model-base-url", server.base_url, *arguments]
 
     def _environment(self, more):
-        return {**os.environ, "PREFECT_API_URL": self._prefect_server, "OPENAI_API_KEY": KEY, **dict(more)}
+        return {**os.environ, **self._server_told, "OPENAI_API_KEY": KEY, **dict(more)}
+
+
+@pytest.fixture(params=["on a server", "in its process"])
+def server_told(request):
+    """What the environment of a run says of a Prefect server: where it is, and that there is none."""
+    on_server = request.param == "on a server"
+    return {"PREFECT_API_URL": request.getfixturevalue("prefect_server")} if on_server else {}
 
 
 @pytest.fixture
-def world(tmp_path, job_of, prefect_server, monkeypatch):
+def world(tmp_path, job_of, server_told, monkeypatch):
     """A job in an empty folder, whose requests are sent again after a fraction of the usual waits."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(guard, "FIRST_WAIT_SECONDS", 0.02)
-    return CommandWorld(tmp_path, job_of, prefect_server)
+    return CommandWorld(tmp_path, job_of, server_told)
 
 
 def _job_file(folder, job):

@@ -156,6 +156,13 @@ def _become(request, descriptors):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _forget_handlers(*names):
+    """Have loggers as they are where nobody has imported Prefect."""
+    for logger in map(logging.getLogger, names):
+        logger.handlers.clear()
+        logger.propagate = True
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path.append(str(Path(__file__).parents[2]))
@@ -174,9 +181,9 @@ if __name__ == "__main__":
         _become(*_serve(listening))
     prefect.context.refresh_global_settings_context()
     # Prefect's handlers anew, at the streams of now; it would add its own to these loggers a second time.
-    for name in PREFECT_LOGGING_EXTRA_LOGGERS.value():
-        logging.getLogger(name).handlers.clear()
-    setup_logging(incremental=False)
+    _forget_handlers("", *PREFECT_LOGGING_EXTRA_LOGGERS.value())
+    if os.environ.get("PREFECT_API_URL"):
+        setup_logging(incremental=False)
 
     from commands.main import main
 

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+_CURSOR = re.compile(r"\x1b\[\?25([hl])")
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -20,6 +21,7 @@ class Terminal:
     def __init__(self, ours, running):
         self._ours, self._running = ours, running
         self.shown = ""
+        self.shows_cursor = True
 
     def read_until(self, words=None):
         """All that was shown until some words, or until the command is gone."""
@@ -33,6 +35,8 @@ class Terminal:
             if not piece:
                 assert words is None, self.shown
                 break
+            if cursors := _CURSOR.findall(piece.decode(errors="replace")):
+                self.shows_cursor = cursors[-1] == "h"
             self.shown += _CONTROLS.sub("", piece.decode(errors="replace")).replace("\r\n", "\n")
         return self.shown
 
@@ -46,6 +50,15 @@ class Terminal:
         while status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "R":
             time.sleep(0.01)
         self._running.send_signal(signal.SIGINT)
+
+    def press_interrupt(self):
+        """Press Ctrl-C, whatever the command is at."""
+        self._running.send_signal(signal.SIGINT)
+
+    @property
+    def is_running(self):
+        """Whether the command has not ended."""
+        return self._running.poll() is None
 
     def end(self):
         """Read to the end; returns the exit code and all that was shown."""

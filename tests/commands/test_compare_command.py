@@ -34,8 +34,6 @@ COUNTS = {
 AMOUNTS = {"seconds", "rows_per_second", "cost_usd", "cost_known_usd", "unseen_usd"}
 COMPARED = {"speed_up", "rows_compared", "agreement_fraction"}
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
-
 
 @pytest.fixture
 def job_file(tmp_path, write_texts):
@@ -67,10 +65,10 @@ path = "{tmp_path / "out"}"
 
 
 @pytest.fixture
-def environment(prefect_server):
+def environment(server_told):
     """The environment of a user without a key."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    return {**known, "PREFECT_API_URL": prefect_server, "COLUMNS": "200", "PREFECT_LOGGING_LEVEL": "INFO"}
+    return {**known, **server_told, "COLUMNS": "200", "PREFECT_LOGGING_LEVEL": "INFO"}
 
 
 @pytest.fixture
@@ -157,7 +155,7 @@ def test_the_table_and_what_it_will_cost(labelmill, job_file, ready):
     assert "100.0% of 10" in done.stdout
     assert "Nothing was paid" in done.stdout
     told = done.stderr.index("10 texts, 31 requests: about $")
-    assert told < done.stderr.index("Beginning flow run")
+    assert told < done.stderr.index("A comparison of ")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ ROWS, CONCURRENCY = 900, 8
 
 
 @pytest.fixture
-def start(tmp_path, prefect_server):
+def start(tmp_path, server_told):
     """Start a real run in a process of its own."""
     pl.DataFrame({"id": range(ROWS), "text": [f"match {number}" for number in range(ROWS)]}).write_parquet(
         tmp_path / "source.parquet"
@@ -31,7 +31,7 @@ def start(tmp_path, prefect_server):
         return subprocess.Popen(
             [LABELMILL, "run", "job.toml", "--json", "--model-base-url", provider.base_url],
             cwd=tmp_path,
-            env={**os.environ, "PREFECT_API_URL": prefect_server},
+            env={**os.environ, **server_told},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )

@@ -124,7 +124,7 @@ def test_only_relative_paths_change(source, prefix):
 
 
 def test_without_a_server_a_sentence_names_the_verb_that_starts_one(deploy, job_file):
-    """Where no server is up, the sentence says how to start one, and no temporary server is started."""
+    """Where no server is up, the sentence says how to start one, and nothing else is started."""
     done = deploy(job_file(), *DAILY)
     assert done.returncode == 2
     assert done.stderr == (

@@ -63,8 +63,8 @@ def _shows_no_secret(done):
     return "pa55word" not in done.stderr + done.stdout and KEY not in done.stderr + done.stdout
 
 
-def test_a_run_on_practice_needs_no_proxy(labelmill):
-    """With proxies that are dead and a NO_PROXY that httpx breaks at, the temporary server and practice are reached."""
+def test_a_run_on_practice_needs_no_proxy(labelmill, server_told):
+    """With proxies that are dead and a NO_PROXY that httpx breaks at, practice and Prefect's server are reached."""
     done = labelmill(
         "run",
         "job.toml",
@@ -72,6 +72,7 @@ def test_a_run_on_practice_needs_no_proxy(labelmill):
         HTTP_PROXY=DEAD,
         HTTPS_PROXY=DEAD,
         all_proxy=DEAD,
+        **server_told,
         NO_PROXY="intranet.example,fd07:b51a:cc66:f0::/64,[::1]",
     )
     assert done.returncode == 0, done.stderr

@@ -59,8 +59,8 @@ def labelmill(tmp_path, request):
 
     def run(*arguments, **environment):
         known = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-        if "prefect_server" in request.fixturenames:
-            known["PREFECT_API_URL"] = request.getfixturevalue("prefect_server")
+        if "server_told" in request.fixturenames:
+            known |= request.getfixturevalue("server_told")
         return subprocess.run(
             [LABELMILL, *map(str, arguments)],
             capture_output=True,
@@ -74,7 +74,7 @@ def labelmill(tmp_path, request):
     return run
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("server_told")
 def test_run_prints_its_record_as_json(labelmill, job_file, write_texts):
     """With --json, standard output is run.json and nothing else; the rest goes to standard error."""
     write_texts(["足球比赛", "银行市场", "足球比赛"])
@@ -87,7 +87,7 @@ def test_run_prints_its_record_as_json(labelmill, job_file, write_texts):
     assert json.loads(written.read_text()) == record
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("server_told")
 @pytest.mark.parametrize(
     ("settings", "options", "code", "status"),
     [
@@ -132,7 +132,7 @@ def test_a_missing_key_is_a_sentence_that_points_to_practice(labelmill, job_file
     assert 'model.provider = "practice"' in done.stderr
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("server_told")
 def test_keys_and_addresses_come_from_the_environment(labelmill, job_file, write_texts, practice, tmp_path):
     """OPENAI_BASE_URL says where requests go, and a key in .env is the one they carry."""
     write_texts(["足球比赛", "银行市场"])
@@ -146,15 +146,15 @@ def test_keys_and_addresses_come_from_the_environment(labelmill, job_file, write
     assert record["task_key"].startswith("practice-")
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_a_signal_drains_and_the_next_run_goes_on(job_file, write_texts, practice, prefect_server, tmp_path):
+@pytest.mark.usefixtures("server_told")
+def test_a_signal_drains_and_the_next_run_goes_on(job_file, write_texts, practice, server_told, tmp_path):
     """After SIGINT what was paid is published and the rest is pending; the next run asks only the rest."""
     texts = [f"足球比赛 {number}" for number in range(300)]
     write_texts(texts)
     practice.configure(PracticeSettings(latency_seconds=0.3))
     practice.reset()
     command = [LABELMILL, "run", job_file(), "--json", "--model-base-url", practice.base_url]
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    environment = {**os.environ, **server_told}
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
     )
@@ -175,9 +175,9 @@ def test_a_signal_drains_and_the_next_run_goes_on(job_file, write_texts, practic
     assert practice.totals()["requests"] == 300
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("server_told")
 def test_a_signal_leaves_what_is_in_batches_to_the_next_run(
-    job_file, write_texts, practice, prefect_server, tmp_path
+    job_file, write_texts, practice, server_told, tmp_path
 ):
     """After SIGINT a run that waits for its batches ends at once, all rows pending; the next run harvests, and sends nothing."""
     write_texts([f"足球比赛 {number}" for number in range(5)])
@@ -185,7 +185,7 @@ def test_a_signal_leaves_what_is_in_batches_to_the_next_run(
     practice.reset()
     job = job_file(more='[run]\nlane = "batch"\npoll_seconds = 0.05')
     command = [LABELMILL, "run", job, "--json", "--model-base-url", practice.base_url]
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    environment = {**os.environ, **server_told}
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
     )
@@ -204,16 +204,14 @@ def test_a_signal_leaves_what_is_in_batches_to_the_next_run(
     assert (rest["rows_labeled"], rest["texts_out"], practice.totals()["batches"]) == (5, 0, 1)
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_two_runs_at_once_do_not_pay_twice(
-    job_file, write_texts, practice, prefect_server, tmp_path, labelmill
-):
+@pytest.mark.usefixtures("server_told")
+def test_two_runs_at_once_do_not_pay_twice(job_file, write_texts, practice, server_told, tmp_path, labelmill):
     """While one run works, another into the same output leaves with a sentence and code 2."""
     write_texts([f"足球比赛 {number}" for number in range(100)])
     practice.configure(PracticeSettings(latency_seconds=5))
     practice.reset()
     command = [LABELMILL, "run", job_file(), "--model-base-url", practice.base_url]
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    environment = {**os.environ, **server_told}
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment) as first:
         while not practice.totals()["requests"]:
             assert first.poll() is None
@@ -227,7 +225,7 @@ def test_two_runs_at_once_do_not_pay_twice(
     assert practice.totals()["requests"] == 100
 
 
-@pytest.mark.usefixtures("prefect_server", "demo_alone")
+@pytest.mark.usefixtures("server_told", "demo_alone")
 def test_the_demo_labels_both_languages(labelmill):
     """The demo's ten documents in Chinese and ten in English come out with the labels a reader would give them."""
     done = labelmill("demo")
@@ -319,7 +317,7 @@ def test_a_file_is_checked_before_anything_is_asked(labelmill, job_file, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("server_told")
 def test_off_a_terminal_a_run_says_how_far_it_is(labelmill, job_file, write_texts):
     """From its first line on, in lines of their own, on standard error; the summary is on standard output, without a text."""
     write_texts([f"足球比赛 {number}" for number in range(13)])

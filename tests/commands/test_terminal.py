@@ -113,6 +113,18 @@ def test_a_providers_words_give_the_terminal_no_orders(labelmill, scripted, pref
         assert not OBEYED.search("".join(ours))
 
 
+def test_a_providers_words_give_no_orders_without_a_server(labelmill, scripted):
+    """The same of a run in its own process, whose log is its own."""
+    message = f"your key {ORDERS} is not known here"
+    scripted.reply((401, {"error": {"message": message, "code": "invalid_api_key"}}))
+    done = labelmill(
+        "run", "job.toml", "--json", "--model-base-url", scripted.base_url,
+        provider="openai", OPENAI_API_KEY="sk-test-0000000000", PREFECT_LOGGING_LEVEL="DEBUG", PREFECT_API_URL="",
+    )  # fmt: skip
+    assert "is not known here" in done.stderr.decode()
+    assert not OBEYED.search(done.stderr.decode() + done.stdout.decode())
+
+
 @pytest.mark.parametrize("status", ["completed", "waiting", "budget_reached", "cancelled", "failed"])
 def test_a_states_message_gives_no_orders(status):
     """Prefect prints a state's message and shows it everywhere: it holds no control character, however the run ended."""

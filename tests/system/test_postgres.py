@@ -49,7 +49,7 @@ def labeled(guarded, tmp_path_factory):
     file = write_job(folder, JOB)
     done = guarded.labelmill("run", file)
     assert done.returncode == 0, done.stderr
-    assert "temporary server" not in done.stderr
+    assert "Beginning flow run" in done.stderr
     guarded.deploy(file)
     return folder
 

@@ -60,7 +60,7 @@ output = {{ path = "{job.output.path}" }}
     )
     done = house.labelmill("run", file)
     assert done.returncode == 4
-    assert "temporary server" not in done.stderr
+    assert "Beginning flow run" in done.stderr
     house.wait_for("label-dataset", "BudgetReached")
     (told,) = [told for told in house.robots.taken if told["job"] == "too dear"]
     assert (told["status"], told["practice"]) == ("budget_reached", True)
