@@ -45,7 +45,7 @@ class CircuitBreaker:
         self._refused_since_answer: set[str] = set()
         self._account_refusals: list[int] = []
         self._numbers = itertools.count(1)
-        self._answers = 0
+        self._answers = self._heard = 0
         self._is_new_refused = False
         self._lock = threading.Lock()
 
@@ -53,6 +53,26 @@ class CircuitBreaker:
     def has_answers(self) -> bool:
         """Whether any text was answered in this run."""
         return self._answers > 0
+
+    @property
+    def own_answers(self) -> int:
+        """How many of the answers came to this process."""
+        return self._answers - self._heard
+
+    @property
+    def undecided(self) -> Failure | None:
+        """The last refusal of which it is open whose it is."""
+        with self._lock:
+            return next(reversed(self._undecided.values()), None)
+
+    def hear(self, answers: int, undecided: Failure | None = None) -> None:
+        """Take account of what other processes of the run got: so many more answers, and what the last of them was refused with."""
+        with self._lock:
+            if answers:
+                self._answers, self._heard = self._answers + answers, self._heard + answers
+                self._refused_since_answer.clear()
+            if undecided is not None:
+                self._undecided[""] = undecided
 
     def number_request(self) -> int:
         """A number for a request that goes out now: which of two went first, their numbers tell when they are back."""

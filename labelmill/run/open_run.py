@@ -1,6 +1,7 @@
 """Opening a run: the lock, the endpoint, what a dead run left; and whatever happens, a record at the end."""
 
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -52,14 +53,15 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
     bypass_proxies()
     left_open = job.prompt.wording == "auto"
     endpoint = answering_endpoint(job, model_base_url)
-    if mistakes := open_files_mistakes(job.run.max_concurrency):
+    # Each process has its own connections, and they inherit how many they may have.
+    if mistakes := open_files_mistakes(math.ceil(job.run.max_concurrency / job.run.processes)):
         raise JobRefused(mistakes)
     started = datetime.now(UTC)
     run_id = new_run_id(started)
     with ExitStack() as stack:
         folder = OutputFolder.of(job)
         try:
-            stack.enter_context(locked(folder.lock, f"run {run_id}, process {os.getpid()}"))
+            lock = stack.enter_context(locked(folder.lock, f"run {run_id}, process {os.getpid()}"))
         except LockedError as error:
             sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
             raise JobRefused([Mistake("output.path", sentence)]) from None
@@ -68,6 +70,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
         traced = stack.enter_context(tracing(keep_texts=job.run.trace_texts))
         context = RunContext(job, run_id, endpoint.base_url or "", endpoint.practice, started, tracing=traced)
+        context.lock = lock
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
         # Before anything looks for its ledger.

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
 CHUNKS_IN_FLIGHT = 4
-"""Enough that three keep every slot busy while one waits for its slowest answer."""
+"""Enough, for a process, that three keep every slot busy while one waits for its slowest answer."""
 
 
 class Runner:
@@ -60,7 +60,7 @@ class Runner:
         Returns:
             what each has returned, or raised.
         """
-        with ContextThreadPoolExecutor(CHUNKS_IN_FLIGHT) as pool:
+        with ContextThreadPoolExecutor(CHUNKS_IN_FLIGHT * self.job.run.processes) as pool:
             taken = [pool.submit(partial(self.step, kind, partial(do, item))) for item in items]
             return [step.exception() or step.result() for step in taken]
 
