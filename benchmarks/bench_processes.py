@@ -120,7 +120,10 @@ def main() -> None:
                 texts = asked.texts - asked.few
                 rate, each = texts / (many[0] - few[0]), (many[1] - few[1]) / texts * 1000
                 rates[number].append(rate)
-                print(f"{number} processes: {rate:,.0f} texts/s, {each:.2f} ms of CPU a text, {many[2]:.0f} MB in all", flush=True)
+                print(
+                    f"{number} processes: {rate:,.0f} texts/s, {each:.2f} ms of CPU a text, {many[2]:.0f} MB in all",
+                    flush=True,
+                )
     first, *others = asked.processes
     for number in others:
         ratios = [one / other for one, other in zip(rates[number], rates[first], strict=True)]

@@ -29,7 +29,9 @@ class RateHeaders:
 
     def part(self, fraction: float) -> "RateHeaders":
         """A worker's part of each limit."""
-        requests, tokens = (announced and announced.part(fraction) for announced in (self.requests, self.tokens))
+        requests, tokens = (
+            announced and announced.part(fraction) for announced in (self.requests, self.tokens)
+        )
         return RateHeaders(requests, tokens)
 
 

@@ -157,6 +157,11 @@ class Budget:
                 self._changed()
 
     @property
+    def spent_usd(self) -> Decimal:
+        """What counts as spent: what was settled, and what is set aside for what is in flight."""
+        return self._committed
+
+    @property
     def left_usd(self) -> Decimal | None:
         """What can still be set aside; None without a limit."""
         with self._settled:

@@ -107,25 +107,35 @@ class LeasedBudget(Budget):
     def _is_low(self, unused: Decimal) -> bool:
         return unused < self._ahead / 2
 
-    def _wait_for(self, worst_case_usd: Decimal) -> Decimal:
-        waiter = object()
+    def fitting(self, waiter: object, worst_case_usd: Decimal) -> Decimal | None:
+        """What is to be set aside for a request, where that fits; else None, and who waits with it is known to the holder.
+
+        Raises:
+            RunStopped: it will never fit.
+        """
         usd = self._expected(worst_case_usd)
         self._ahead = max(self._ahead, _REQUESTS_AHEAD * usd)
-        try:
-            while self._committed + usd > self.leased_usd:
-                if self._end is not None:
-                    raise self._end
-                self._waiting[waiter] = usd
-                self._tell()
-                self._settled.wait()
-                usd = self._expected(worst_case_usd)
-        finally:
-            self._waiting.pop(waiter, None)
+        if self._committed + usd > self.leased_usd:
+            if self._end is not None:
+                raise self._end
+            self._waiting[waiter] = usd
+            self._tell()
+            return None
+        self._waiting.pop(waiter, None)
         # Asked in time, more is there before it is needed; once for what was given so far.
         is_low = self._is_low(self.leased_usd - self._committed - usd)
         if is_low and not self._lease.is_short and self._asked_at != self._lease.given_usd:
             self._asked_at = self._lease.given_usd
             self._tell()
+        return usd
+
+    def _wait_for(self, worst_case_usd: Decimal) -> Decimal:
+        waiter = object()
+        try:
+            while (usd := self.fitting(waiter, worst_case_usd)) is None:
+                self._settled.wait()
+        finally:
+            self._waiting.pop(waiter, None)
         return usd
 
     def _changed(self) -> None:
@@ -145,7 +155,11 @@ class Leases:
         self._budget = budget
         self._leases: dict[int, Lease] = {}
         self._reports: dict[int, LeaseReport] = {}
-        self._is_short = False
+        self._is_short = self._is_closed = False
+
+    def close(self) -> None:
+        """Give nobody anything any more; what is still returned is heard."""
+        self._is_closed = True
 
     def begin(self, worker: int) -> Lease:
         """A worker is there; returns what is to be said to it. It has nothing yet."""
@@ -172,6 +186,8 @@ class Leases:
 
     def _served(self) -> dict[int, Lease]:
         said: dict[int, Lease] = {}
+        if self._is_closed:
+            return said
         for worker in list(self._reports):
             needs, wants = self._asks(worker)
             usd = self._share(worker, needs, wants)
@@ -188,7 +204,9 @@ class Leases:
             for worker in self._reports:
                 needs, _ = self._asks(worker)
                 if needs:
-                    said[worker] = Lease(self._leases[worker].given_usd, is_short=True, reached=self._reached(needs))
+                    said[worker] = Lease(
+                        self._leases[worker].given_usd, is_short=True, reached=self._reached(needs)
+                    )
         return said
 
     def _asks(self, worker: int) -> tuple[Decimal, Decimal]:

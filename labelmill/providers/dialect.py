@@ -54,7 +54,11 @@ class Dialect:
     def joined(self, other: "Dialect") -> "Dialect":
         """The same without what another process of the run has found to be refused."""
         told = other.refused - self.refused
-        name = other.max_tokens_name if told and other.max_tokens_name not in self.refused else self.max_tokens_name
+        name = (
+            other.max_tokens_name
+            if told and other.max_tokens_name not in self.refused
+            else self.max_tokens_name
+        )
         return replace(
             self,
             max_tokens_name=name,

@@ -227,7 +227,9 @@ class Worker:
         unknown = now.cost_usd is None or before.cost_usd is None
         cost = None if unknown else now.cost_usd - before.cost_usd  # type: ignore[operator]  # both are known
         counted = Counted(now.labeled - before.labeled, now.failed - before.failed, cost, now.pause)
-        is_news = counted.labeled or counted.failed or now.cost_usd != before.cost_usd or now.pause != before.pause
+        is_news = (
+            counted.labeled or counted.failed or now.cost_usd != before.cost_usd or now.pause != before.pause
+        )
         return [counted] if is_news else []
 
     def _findings(self) -> list[FromWorker]:

@@ -156,7 +156,9 @@ class Workers:
             self._left = len(plan.chunks)
             for worker in self._all:
                 worker.share = None
-            for worker, share in zip(active, Share.among(run.max_concurrency, max(1, len(active))), strict=False):
+            for worker, share in zip(
+                active, Share.among(run.max_concurrency, max(1, len(active))), strict=False
+            ):
                 worker.share = share
                 if not worker.is_open:
                     worker.send(self._opening())
@@ -189,6 +191,7 @@ class Workers:
         """Let all of them end, and put into the ledger what those have left that died."""
         with self._lock:
             self._is_closing = True
+            self._leases.close()
         for worker in self._all:
             if worker.is_open:
                 worker.send(Close())
@@ -301,7 +304,9 @@ class Workers:
         if done.receipt is not None:
             waiting.set_result(done.receipt)
         else:
-            waiting.set_exception(done.error or WorkerDied("a worker process did not say what came of a chunk"))
+            waiting.set_exception(
+                done.error or WorkerDied("a worker process did not say what came of a chunk")
+            )
 
     def _hand_on_shares(self) -> None:
         """Where no chunk is left to give out, whoever is done hands its share to those who are not."""
@@ -324,7 +329,9 @@ class Workers:
                 return
         words = worker.last_words()
         self._context.stop_signal.stop(
-            RunStopped("failed", f"{words}; what it had asked counts as paid, and the next run goes on from there")
+            RunStopped(
+                "failed", f"{words}; what it had asked counts as paid, and the next run goes on from there"
+            )
         )
         with self._lock:
             lost, worker.chunks = worker.chunks, {}
