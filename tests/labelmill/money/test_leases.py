@@ -4,6 +4,7 @@ import random
 import threading
 from collections import deque
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from labelmill.money.leases import Lease, LeasedBudget, LeaseReport, Leases
 
 
 def limit_of(usd):
+    """A run's limit, all of which is left."""
     return Limit(Decimal(usd), "max_cost_usd", Decimal(usd))
 
 
@@ -46,11 +48,13 @@ class SimulatedWorker:
         ]
 
     def ask(self):
+        """Begin with one more request."""
         request = self.left.popleft()
         self.waiting[object()] = request
         self._try_all()
 
     def settle(self):
+        """An answer comes."""
         open_, cost = self.in_flight.pop(0)
         reservation = open_.result
         reservation.settle(cost)
@@ -59,6 +63,7 @@ class SimulatedWorker:
         self._try_all()
 
     def report(self):
+        """Tell the holder what there is to tell."""
         self.is_told = False
         report = self.budget.report()
         if report != self.reported:
@@ -66,6 +71,7 @@ class SimulatedWorker:
             self.to_holder.append(report)
 
     def hear(self):
+        """Hear what the holder has said."""
         self.budget.hear(self.to_worker.popleft())
         self._try_all()
 
@@ -94,6 +100,55 @@ class _Open:
         return self._reserve.__exit__(*error)
 
 
+class Simulation:
+    """A holder and its workers; messages are on their way for as long as chance wants."""
+
+    def __init__(self, limit, work, places):
+        self.limit = limit
+        self.holder = Budget(limit_of(limit))
+        self.leases = Leases(self.holder)
+        self.workers, self.heard = [], {}
+        for number, asked in enumerate(work):
+            costs = [(worst, (worst * Decimal(part)).quantize(Decimal("1e-9"))) for worst, part in asked]
+            # What is dearer than all of the limit is told before anything else.
+            fitting = [pair for pair in costs if not 0 < limit < pair[0]]
+            self.workers.append(SimulatedWorker(limit_of(limit), fitting, places))
+            self.workers[-1].budget.hear(self.leases.begin(number))
+
+    @property
+    def spent(self):
+        """What all answers have cost."""
+        return sum(worker.spent for worker in self.workers)
+
+    def steps(self):
+        """What could happen next."""
+        arrived = [n for n, worker in enumerate(self.workers) if worker.to_holder]
+        return [
+            *(step for worker in self.workers for step in worker.steps()),
+            *(partial(self.hear, number) for number in arrived),
+        ]
+
+    def hear(self, number):
+        """Let the holder hear a worker's report, and decide."""
+        self.heard[number] = self.workers[number].to_holder.popleft()
+        for other, lease in self.leases.hear(number, self.heard[number]).items():
+            self.workers[other].to_worker.append(lease)
+            if lease.reached is not None:
+                assert not any(worker.in_flight for worker in self.workers)
+                assert self.heard[other].needs_usd > self.limit - self.spent
+
+    def end(self):
+        """Let all that is in flight come to an end, and be told."""
+        self.leases.close()
+        for number, worker in enumerate(self.workers):
+            worker.places = 0
+            while worker.to_worker or worker.in_flight:
+                (worker.hear if worker.to_worker else worker.settle)()
+            worker.report()
+            while worker.to_holder:
+                self.hear(number)
+
+
 cents = st.decimals(min_value="0.01", max_value="1", places=4)
 requests = st.lists(st.tuples(cents, st.floats(0, 1)), max_size=25)
 
@@ -105,52 +160,18 @@ requests = st.lists(st.tuples(cents, st.floats(0, 1)), max_size=25)
     seed=st.integers(0, 2**32),
 )
 def test_workers_spend_one_budget_to_its_end_and_never_more(limit, work, places, seed):
-    """Whatever comes when: no more is leased than there is, nobody waits for ever, and the budget is reached only where nothing in flight could give back what is needed."""
+    """Whatever comes when: no more is leased than there is, nobody waits for ever, all is given back, and the budget is reached only where nothing is in flight that could give back what is needed."""
     dice = random.Random(seed)
-    whole = limit_of(limit)
-    holder = Budget(whole)
-    leases = Leases(holder)
-    workers = []
-    for number, asked in enumerate(work):
-        costs = [(worst, (worst * Decimal(part)).quantize(Decimal("1e-9"))) for worst, part in asked]
-        # What is dearer than all of the limit is told before anything else.
-        worker = SimulatedWorker(whole, [pair for pair in costs if not 0 < limit < pair[0]], places)
-        worker.budget.hear(leases.begin(number))
-        workers.append(worker)
-
-    heard = {}
-
-    def let_hear(number):
-        heard[number] = workers[number].to_holder.popleft()
-        for other, lease in leases.hear(number, heard[number]).items():
-            workers[other].to_worker.append(lease)
-            if lease.reached is not None:
-                assert not any(worker.in_flight for worker in workers)
-                assert heard[other].needs_usd > limit - sum(worker.spent for worker in workers)
-
-    def leased():
-        return sum(worker.budget.leased_usd for worker in workers)
-
-    while True:
-        steps = [step for worker in workers for step in worker.steps()]
-        steps += [lambda n=n: let_hear(n) for n, worker in enumerate(workers) if worker.to_holder]
-        reached = [worker for worker in workers if worker.reached]
-        if not steps or reached:
-            break
+    world = Simulation(limit, work, places)
+    while (steps := world.steps()) and not any(worker.reached for worker in world.workers):
         dice.choice(steps)()
-        assert leased() <= limit - holder.left_usd <= limit
-        assert all(worker.budget.spent_usd <= worker.budget.leased_usd for worker in workers)
-    if not reached:
-        assert not any(worker.left or worker.waiting or worker.in_flight for worker in workers)
-    leases.close()
-    for number, worker in enumerate(workers):
-        worker.places = 0
-        while worker.to_worker or worker.in_flight:
-            (worker.hear if worker.to_worker else worker.settle)()
-        worker.report()
-        while worker.to_holder:
-            let_hear(number)
-    assert limit - holder.left_usd == sum(worker.spent for worker in workers)
+        leased = sum(worker.budget.leased_usd for worker in world.workers)
+        assert leased <= limit - world.holder.left_usd <= limit
+        assert all(worker.budget.spent_usd <= worker.budget.leased_usd for worker in world.workers)
+    if not any(worker.reached for worker in world.workers):
+        assert not any(worker.left or worker.waiting or worker.in_flight for worker in world.workers)
+    world.end()
+    assert limit - world.holder.left_usd == world.spent <= limit
 
 
 def test_a_worker_that_is_gone_has_spent_what_it_had():

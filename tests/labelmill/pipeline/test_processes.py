@@ -198,7 +198,7 @@ def test_a_refusal_of_the_account_that_one_hears_stops_all(world):
     """The run ends in the provider's words, and both workers send nothing more."""
 
     class Refusing(Endpoint):
-        def reply(self, call):
+        def reply(self, call):  # noqa: ARG002  (whatever is asked)
             return error(401, "Incorrect API key provided", code="invalid_api_key")
 
     world.has(texts(400))
@@ -207,6 +207,24 @@ def test_a_refusal_of_the_account_that_one_hears_stops_all(world):
         assert record.status == "failed"
         assert "Incorrect API key provided" in record.message
         assert server.requests < 100
+
+
+def test_what_one_worker_finds_out_of_the_endpoint_all_know(world):
+    """A field that is refused is left out by both workers, after a refusal for each at most."""
+
+    class Particular(Endpoint):
+        def reply(self, call):
+            if "max_tokens" in call.body:
+                said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+                return error(400, said, code="unsupported_parameter", param="max_tokens")
+            return completion(call)
+
+    world.has(texts(200))
+    with Particular() as server:
+        record = world.run(server, run={"processes": 2, "rows_per_chunk": 10, "max_concurrency": 2})
+        assert (record.status, record.rows_labeled) == ("completed", 200)
+        # Once for each process at most.
+        assert 200 < server.requests <= 202
 
 
 RUN = """
