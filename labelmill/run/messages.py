@@ -55,9 +55,13 @@ class Classify:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found out of the endpoint: more answers, the last refusal of which it is open whose it is, its dialect, room for thoughts."""
+    """What was found out of the endpoint.
+
+    More answers, and what requests came to; the last refusal of which it is open whose it is; its dialect; room for thoughts.
+    """
 
     answers: int = 0
+    seen: tuple[Failure | None, ...] = ()
     undecided: Failure | None = None
     dialect: Dialect | None = None
     room: int | None = None

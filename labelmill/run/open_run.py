@@ -1,7 +1,6 @@
 """Opening a run: the lock, the endpoint, what a dead run left; and whatever happens, a record at the end."""
 
 import logging
-import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -53,8 +52,8 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
     bypass_proxies()
     left_open = job.prompt.wording == "auto"
     endpoint = answering_endpoint(job, model_base_url)
-    # Each process has its own connections, and they inherit how many they may have.
-    if mistakes := open_files_mistakes(math.ceil(job.run.max_concurrency / job.run.processes)):
+    # Worker processes inherit how many they may have; the last one at work has all requests in flight.
+    if mistakes := open_files_mistakes(job.run.max_concurrency):
         raise JobRefused(mistakes)
     started = datetime.now(UTC)
     run_id = new_run_id(started)

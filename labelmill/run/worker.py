@@ -160,7 +160,7 @@ class Worker:
             case Share():
                 context.throttle.take(message)
             case Found():
-                guard.breaker.hear(message.answers)
+                guard.breaker.hear(message.answers, seen=message.seen)
                 if message.dialect is not None:
                     context.spoken_dialect.hear(message.dialect)
                 if message.room is not None:
@@ -238,6 +238,7 @@ class Worker:
         dialect, room = context.spoken_dialect.now, context.thoughts.found or 0
         found = Found(
             answers - self._answers,
+            breaker.take_untold(),
             undecided if undecided is not self._undecided else None,
             dialect if dialect != self._dialect else None,
             room if room > self._room else None,

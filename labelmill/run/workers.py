@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -293,7 +294,7 @@ class Workers:
             context.thoughts.hear(found.room)
         for other in self._all:
             if other is not worker and other.is_open:
-                other.send(Found(found.answers, None, found.dialect, found.room))
+                other.send(replace(found, undecided=None))
 
     def _done(self, worker: _Worker, done: Done) -> None:
         with self._lock:

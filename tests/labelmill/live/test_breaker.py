@@ -229,3 +229,17 @@ def test_a_run_whose_processes_were_all_refused_ends_in_those_words():
     assert run.end() is None
     run.hear(worker.own_answers, worker.undecided)
     assert run.end() == worker.end() is not None
+
+
+def test_processes_look_back_on_the_requests_of_all():
+    """A run in which most requests fail is stopped after a hundred of them, whichever process sent them; none is counted twice."""
+    one, other = CircuitBreaker(0.5), CircuitBreaker(0.5)
+    failure = Failure("provider_error", "500: broken")
+    for number in range(WINDOW - 1):
+        assert add(one, f"a{number}", failure, answered=False) is None
+    told = one.take_untold()
+    assert len(told) == WINDOW - 1
+    assert one.take_untold() == ()
+    other.hear(0, seen=told)
+    assert "of the last 100 requests failed" in add(other, "b", failure, answered=False)
+    assert len(other.take_untold()) == 1

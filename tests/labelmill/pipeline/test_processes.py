@@ -194,19 +194,26 @@ def test_a_worker_that_is_killed_ends_the_run_with_its_name_and_its_bill(world):
         assert Counter(server.calls_of.values())[2] <= 4
 
 
-def test_a_refusal_of_the_account_that_one_hears_stops_all(world):
-    """The run ends in the provider's words, and both workers send nothing more."""
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "Incorrect API key provided"), (400, "This model is not for you"), (404, "No such model")],
+)
+def test_what_all_are_refused_ends_the_run_whichever_worker_hears_it(world, status, said):
+    """The run ends in the provider's words, after hardly more requests than one process sends, and both workers send nothing more."""
 
     class Refusing(Endpoint):
         def reply(self, call):  # noqa: ARG002  (whatever is asked)
-            return error(401, "Incorrect API key provided", code="invalid_api_key")
+            return error(status, said, code="invalid_api_key" if status == 401 else None)
 
     world.has(texts(400))
-    with Refusing() as server:
-        record = world.run(server, run={"processes": 2, "rows_per_chunk": 20})
-        assert record.status == "failed"
-        assert "Incorrect API key provided" in record.message
-        assert server.requests < 100
+    sent = []
+    for processes in (1, 2):
+        with Refusing() as server:
+            record = world.run(server, run={"processes": processes, "rows_per_chunk": 20})
+            assert record.status == "failed"
+            assert said in record.message
+            sent.append(server.requests)
+    assert sent[1] < 1.5 * sent[0] + 20
 
 
 def test_what_one_worker_finds_out_of_the_endpoint_all_know(world):
@@ -270,7 +277,10 @@ def run_of_its_own(tmp_path, monkeypatch):
         child.communicate()
 
 
-def test_the_workers_of_a_run_that_is_killed_keep_what_was_in_flight(run_of_its_own, tmp_path, monkeypatch):
+@pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
+def test_the_workers_of_a_run_that_is_killed_keep_what_was_in_flight(
+    run_of_its_own, tmp_path, monkeypatch, signals
+):
     """Nobody else may write until the workers have kept the answers to what they had sent; then nothing is paid twice."""
     monkeypatch.chdir(tmp_path)
     with Held(free=50) as server:
@@ -278,7 +288,11 @@ def test_the_workers_of_a_run_that_is_killed_keep_what_was_in_flight(run_of_its_
         until(lambda: server.in_flight == 8)
         workers = workers_below(child.pid)
         assert len(workers) == 2
-        child.kill()
+        *first, last = signals
+        for number in first:
+            os.kill(child.pid, number)
+            until(lambda: b"finishing" in os.read(child.stderr.fileno(), 4096))
+        os.kill(child.pid, last)
         child.wait()
         job = checked_job(draft_of_file(Path("job.toml")), server.base_url)
         with pytest.raises(JobRefused, match="wait for it to end"):
