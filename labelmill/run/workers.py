@@ -112,9 +112,9 @@ class _Worker:
         if code < 0:
             return f"a worker process was killed (signal {-code})"
         self._complaints.seek(0)
-        *_, last = ["", *self._complaints.read().decode(errors="replace").split("\n")]
-        said = f": {last.strip()[:_MOST_SAID]}" if last.strip() else ""
-        return f"a worker process ended (exit code {code}){said}"
+        lines = self._complaints.read().decode(errors="replace").split("\n")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"a worker process ended (exit code {code}){': ' if said else ''}{said[:_MOST_SAID]}"
 
     def end(self) -> None:
         """See it end, or end it."""
@@ -152,6 +152,8 @@ class Workers:
     def begin(self, plan: Plan) -> None:
         """Begin a pass: as many workers as there is work for share the pace, and nobody else has anything in flight."""
         run, context = self._context.job.run, self._context
+        if context.stop_signal.stopped is not None:
+            return
         with self._lock:
             active = [worker for worker in self._all if not worker.is_gone][: len(plan.chunks)]
             self._left = len(plan.chunks)

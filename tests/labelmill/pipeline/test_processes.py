@@ -194,6 +194,22 @@ def test_a_worker_that_is_killed_ends_the_run_with_its_name_and_its_bill(world):
         assert Counter(server.calls_of.values())[2] <= 4
 
 
+def test_a_worker_that_can_not_start_ends_the_run_in_its_last_words(world, tmp_path, monkeypatch):
+    """The run says what the worker said, nothing was asked, and nobody waits."""
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'ImportError: libc.so is not there' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    world.has(texts(100))
+    with Endpoint() as server:
+        monkeypatch.setattr(sys, "executable", str(broken))
+        record = world.run(server, run={"processes": 2, "rows_per_chunk": 20})
+        monkeypatch.undo()
+        assert record.status == "failed"
+        told = "a worker process ended (exit code 3): ImportError: libc.so is not there"
+        assert record.message.startswith(told)
+        assert (record.requests, server.requests) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [(401, "Incorrect API key provided"), (400, "This model is not for you"), (404, "No such model")],
