@@ -221,7 +221,11 @@ class Run(Section):
     retry_lane: Literal["batch", "live"] = "batch"
     """Where a text goes that failed in a batch and is worth asking again: into the next batch, or onto the live lane."""
     max_concurrency: int = Field(default=32, ge=1, le=1000)
-    """The most requests in flight at once, in the whole process. Fewer while the provider answers 429."""
+    """The most requests in flight at once, in all processes of the run together. Fewer while the provider answers 429."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """How many processes of this machine ask on the live lane, with one budget, one pace and one bill. One sends several
+    hundred texts a second, a thousand at most; where the provider takes more, have one for each core. There are never more
+    than `max_concurrency`. Previews and comparisons have one."""
     max_requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     """A limit of your own. The provider's is learned from its headers, and the lower of the two holds."""
     max_tokens_per_minute: Annotated[int, Field(ge=1)] | None = None

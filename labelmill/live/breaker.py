@@ -40,12 +40,13 @@ class CircuitBreaker:
     def __init__(self, most_failed_fraction: float) -> None:
         self._most = most_failed_fraction * WINDOW
         self._seen: deque[Failure | None] = deque(maxlen=WINDOW)
+        self._untold: deque[Failure | None] = deque(maxlen=WINDOW)
         self._refused: dict[str, _Refused] = {}
         self._undecided: dict[str, Failure] = {}
         self._refused_since_answer: set[str] = set()
         self._account_refusals: list[int] = []
         self._numbers = itertools.count(1)
-        self._answers = 0
+        self._answers = self._heard = 0
         self._is_new_refused = False
         self._lock = threading.Lock()
 
@@ -53,6 +54,36 @@ class CircuitBreaker:
     def has_answers(self) -> bool:
         """Whether any text was answered in this run."""
         return self._answers > 0
+
+    @property
+    def own_answers(self) -> int:
+        """How many of the answers came to this process."""
+        return self._answers - self._heard
+
+    @property
+    def undecided(self) -> Failure | None:
+        """The last refusal of which it is open whose it is."""
+        with self._lock:
+            return next(reversed(self._undecided.values()), None)
+
+    def take_untold(self) -> tuple[Failure | None, ...]:
+        """What requests of this process came to since this was last asked, as far as it is looked back on."""
+        with self._lock:
+            untold = tuple(self._untold)
+            self._untold.clear()
+            return untold
+
+    def hear(
+        self, answers: int, undecided: Failure | None = None, seen: Iterable[Failure | None] = ()
+    ) -> None:
+        """Take account of what other processes of the run got: so many more answers, what the last of them was refused with, and what their requests came to."""
+        with self._lock:
+            self._seen.extend(seen)
+            if answers:
+                self._answers, self._heard = self._answers + answers, self._heard + answers
+                self._refused_since_answer.clear()
+            if undecided is not None:
+                self._undecided[""] = undecided
 
     def number_request(self) -> int:
         """A number for a request that goes out now: which of two went first, their numbers tell when they are back."""
@@ -121,6 +152,7 @@ class CircuitBreaker:
             if failure is not None and (failure.kind in _FREE or paused or self._is_again(row_key, failure)):
                 return None
             self._seen.append(failure)
+            self._untold.append(failure)
             seen = list(self._seen)
         failed = [one for one in seen if one is not None]
         if len(seen) < WINDOW or len(failed) <= self._most:

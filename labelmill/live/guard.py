@@ -172,6 +172,11 @@ class RequestGuard:
         self._jitter = random.Random()
         self._lock = threading.Lock()
 
+    @property
+    def tries(self) -> dict[str, int]:
+        """How many requests without an answer each text has had in this run, by its row key."""
+        return self._tried
+
     @contextmanager
     def recording(self, chunk: int, recorder: Recorder) -> Iterator[None]:
         """Let a recorder take the attempts of a chunk for the length of the block."""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Self
 
 from labelmill.job.model import Run
 from labelmill.live.adaptive import AdaptiveLimit, SentRequest
@@ -29,6 +30,21 @@ _LINES_PER_MINUTE = 1.0
 _LINES_AT_ONCE = 5.0
 _WORTH_A_LINE = 0.2
 TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """A worker's part of a run's pace: requests in flight, and what fraction of each limit per minute."""
+
+    max_concurrency: int
+    fraction: float = 1.0
+
+    @classmethod
+    def among(cls, max_concurrency: int, workers: int) -> list[Self]:
+        """The shares of several workers: all requests in flight, and no worker without one."""
+        each, more = divmod(max_concurrency, workers)
+        sizes = [each + (number < more) for number in range(workers)]
+        return [cls(size, size / max_concurrency) for size in sizes]
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +74,8 @@ class Pace:
         self.paused_until = -math.inf
         self.lines: list[tuple[int, str]] = []
         """What there is to tell people: log levels and sentences. Whoever tells it empties the list."""
+        self._fraction = 1.0
+        """What part of the limits per minute is this process's."""
         self._requests = Bucket.capped(run.max_requests_per_minute, now)
         self._tokens = Bucket.capped(run.max_tokens_per_minute, now)
         self._tokens_per_byte = FIRST_TOKENS_PER_BYTE
@@ -92,6 +110,14 @@ class Pace:
         self._untold, self.paused_until, self._told_outage = None, -math.inf, None
         self._began_at, self._answers = None, 0
         self.outage.got_through(-math.inf, len(self._in_flight))
+
+    def take(self, share: Share, now: float) -> None:
+        """Go on with another share of the run's limits."""
+        self.limit.ceiling = share.max_concurrency
+        self.limit.size = min(self.limit.size, float(share.max_concurrency))
+        factor, self._fraction = share.fraction / self._fraction, share.fraction
+        for bucket in (self._requests, self._tokens):
+            bucket.scale(factor, now)
 
     def next_permit(
         self, text_bytes: int, max_tokens: int, now: float, *, has_failed: bool = False
@@ -141,7 +167,7 @@ class Pace:
             self._tokens.take(usage.input_tokens + usage.output_tokens - permit.estimate, now)
             seen = usage.input_tokens / max(1, permit.text_bytes)
             self._tokens_per_byte += _LEARNING_RATE * (seen - self._tokens_per_byte)
-        self._learn(rate_headers_of(headers), permit, now)
+        self._learn(rate_headers_of(headers).part(self._fraction), permit, now)
         self._got_through(permit, now)
         self._answers += 1
         reason = self.limit.answered(permit.sent, self._recent) or self.limit.open(self._safe_limit(now))
@@ -162,7 +188,7 @@ class Pace:
         Returns whether it counts against its text; not where nothing gets through, nor where most of the other texts
         are turned away as well.
         """
-        announced = rate_headers_of(headers)
+        announced = rate_headers_of(headers).part(self._fraction)
         self._learn(announced, permit, now)
         if failure.policy is not Policy.RETRY:
             self._got_through(permit, now)

@@ -67,12 +67,14 @@ class Progress:
         self._pause = pause
         self._lock = threading.Lock()
         self._now = Snapshot()
+        self.elsewhere: Callable[[], str | None] = lambda: None
+        """Says why nothing is sent, where others than this process send."""
         self.told_at = 0.0
         """When a log last had a line of it, in monotonic seconds: whoever shows it in lines too need not say the same."""
 
     def now(self) -> Snapshot:
         """Where the run stands."""
-        return replace(self._now, pause=self._pause())
+        return replace(self._now, pause=self._pause() or self.elsewhere())
 
     def enter(self, phase: str, texts: int | None = None) -> None:
         """Begin a phase; the one that asks says how many texts there are."""

@@ -15,6 +15,10 @@ class Announced:
     per_minute: float
     remaining: float
 
+    def part(self, fraction: float) -> "Announced":
+        """A worker's part of it."""
+        return Announced(self.per_minute * fraction, self.remaining * fraction)
+
 
 @dataclass(frozen=True)
 class RateHeaders:
@@ -22,6 +26,13 @@ class RateHeaders:
 
     requests: Announced | None
     tokens: Announced | None
+
+    def part(self, fraction: float) -> "RateHeaders":
+        """A worker's part of each limit."""
+        requests, tokens = (
+            announced and announced.part(fraction) for announced in (self.requests, self.tokens)
+        )
+        return RateHeaders(requests, tokens)
 
 
 def rate_headers_of(headers: Mapping[str, str]) -> RateHeaders:
@@ -97,6 +108,12 @@ class Bucket:
         self.per_minute = announced.per_minute
         self.capacity = announced.remaining + 1 if first else max(self.capacity, announced.remaining + 1)
         self.level = min(self.level, announced.remaining - (outstanding if first else 0.0))
+
+    def scale(self, factor: float, now: float) -> None:
+        """Go on with so many times as much, of all that is known and of the job's own limit."""
+        self._refill(now)
+        self.per_minute, self.capacity = self.per_minute * factor, self.capacity * factor
+        self.level, self.cap = self.level * factor, self.cap * factor
 
     def empty(self, now: float) -> None:
         """The provider says it is empty, whatever we thought."""

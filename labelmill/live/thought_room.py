@@ -51,6 +51,17 @@ class ThoughtRoom:
         with self._lock:
             return self._now()
 
+    @property
+    def found(self) -> int | None:
+        """The same as far as it was looked for."""
+        return self._room
+
+    def hear(self, room: int) -> None:
+        """Take account of the room that other processes of the run have found to be needed."""
+        with self._lock:
+            if self._is_auto:
+                self._room = max(self._now(), min(room, self._most))
+
     def widened(self, form: AnswerForm) -> AnswerForm:
         """A form of the job's with the room that there is now."""
         more = self.tokens - self._own

@@ -17,7 +17,7 @@ from labelmill.job.model import Run
 from labelmill.live.adaptive import AdaptiveLimit
 from labelmill.live.limiter import NotYet, PriorityLimiter
 from labelmill.live.outage import LONGEST_PROBE_SECONDS, PROBE_SECONDS
-from labelmill.live.pace import TIMEOUT_SECONDS, Pace, Permit
+from labelmill.live.pace import TIMEOUT_SECONDS, Pace, Permit, Share
 from labelmill.money.usage import Usage
 from labelmill.question.failures import Failure
 from labelmill.stop import StopSignal
@@ -94,6 +94,11 @@ class Throttle:
         """Go on with another limit of concurrency. What was learned of the provider's pace stays."""
         with self._changing():
             self._pace.use(limit)
+
+    def take(self, share: Share) -> None:
+        """Go on with another share of the run's requests in flight and of its limits per minute."""
+        with self._changing():
+            self._pace.take(share, self._clock())
 
     @property
     def limit(self) -> int:

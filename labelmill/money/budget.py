@@ -13,7 +13,7 @@ from decimal import ROUND_UP, Decimal
 from labelmill.errors import BudgetReached, TextTooDear
 from labelmill.job.model import Run
 
-_SMALLEST_USD = Decimal("1e-12")
+SMALLEST_USD = Decimal("1e-12")
 """A share is rounded up to so much: sums of endless fractions would lose what is less than their last digit."""
 
 
@@ -38,6 +38,13 @@ class Limit:
         if not 0 < whole.limit_usd < worst_case_usd:
             return None
         return TextTooDear(whole.field, whole.limit_usd, worst_case_usd)
+
+    def reached(self, spent_usd: Decimal, next_usd: Decimal) -> BudgetReached:
+        """Why a run ends where so much was spent and the next request doesn't fit any more."""
+        return BudgetReached(
+            f"{self.field} = {self.limit_usd} would be passed by the next request "
+            f"(${spent_usd:.6f} spent by this run, the next may cost ${next_usd:.6f})"
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,12 @@ class Budget:
         finally:
             with self._settled:
                 self._in_flight -= 1
-                self._settled.notify_all()
+                self._changed()
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """What counts as spent: what was settled, and what is set aside for what is in flight."""
+        return self._committed
 
     @property
     def left_usd(self) -> Decimal | None:
@@ -164,7 +176,7 @@ class Budget:
                 (known_usd > 0) - (reservation.known_usd > 0)
             )
             reservation.usd, reservation.known_usd = usd, known_usd
-            self._settled.notify_all()
+            self._changed()
 
     def hold(self, worst_case_usd: Decimal) -> None:
         """Set money aside for a batch, whose cost is known much later; whether it fits is the caller's to see."""
@@ -175,27 +187,33 @@ class Budget:
         """Say what of the money that was held was really spent."""
         with self._settled:
             self._committed += spent_usd - held_usd
-            self._settled.notify_all()
+            self._changed()
 
     def _take(self, worst_case_usd: Decimal) -> Decimal:
         if self.limit is not None and (too_dear := self.limit.too_dear(worst_case_usd)):
             raise too_dear
         with self._settled:
-            usd = self._expected(worst_case_usd)
-            while self.limit is not None and self._committed + usd > self.limit.left_usd:
-                if not self._in_flight:
-                    raise BudgetReached(
-                        f"{self.limit.field} = {self.limit.limit_usd} would be passed by the next request "
-                        f"(${self._committed:.6f} spent by this run, the next may cost ${usd:.6f})"
-                    )
-                self._settled.wait()
-                usd = self._expected(worst_case_usd)
+            usd = self._wait_for(worst_case_usd)
             self._committed += usd
             self._in_flight += 1
             return usd
+
+    def _wait_for(self, worst_case_usd: Decimal) -> Decimal:
+        """Wait until a request fits; returns what is to be set aside for it."""
+        usd = self._expected(worst_case_usd)
+        while self.limit is not None and self._committed + usd > self.limit.left_usd:
+            if not self._in_flight:
+                raise self.limit.reached(self._committed, usd)
+            self._settled.wait()
+            usd = self._expected(worst_case_usd)
+        return usd
+
+    def _changed(self) -> None:
+        """Something was given back, or a request is over: whoever waits looks again."""
+        self._settled.notify_all()
 
     def _expected(self, worst_case_usd: Decimal) -> Decimal:
         """A worst case, raised by as much as answers have come to more than theirs."""
         if self._known <= self._known_at_most or not self._known_at_most:
             return worst_case_usd
-        return (worst_case_usd * self._known / self._known_at_most).quantize(_SMALLEST_USD, ROUND_UP)
+        return (worst_case_usd * self._known / self._known_at_most).quantize(SMALLEST_USD, ROUND_UP)

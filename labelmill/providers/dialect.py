@@ -52,6 +52,23 @@ class Dialect:
             alternate=earlier.alternate,
         )
 
+    def joined(self, other: "Dialect") -> "Dialect":
+        """The same without what another process of the run has found to be refused."""
+        told = other.refused - self.refused
+        name = (
+            other.max_tokens_name
+            if told and other.max_tokens_name not in self.refused
+            else self.max_tokens_name
+        )
+        return replace(
+            self,
+            max_tokens_name=name,
+            has_system_role=self.has_system_role and other.has_system_role,
+            alternate=self.alternate or other.alternate,
+            bindings=tuple(binding for binding in self.bindings if binding in other.bindings),
+            refused=self.refused | other.refused,
+        )
+
     def binding_of(self, job: LabelJob, *, is_correction: bool) -> Binding | None:
         """What a request is bound by; None for words alone."""
         if not is_correction and job.model.output == "text":
@@ -175,6 +192,15 @@ class SpokenDialect:
     def now(self) -> Dialect:
         """How the next request is asked."""
         return self._now
+
+    def hear(self, other: Dialect) -> None:
+        """Take account of what other processes of the run have found out; a job that wants its answers bound keeps its last means."""
+        with self._lock:
+            joined = self._now.joined(other)
+            is_bound = self._now.binding_of(self.job, is_correction=False) is not None
+            if is_bound and joined.binding_of(self.job, is_correction=False) is None:
+                joined = replace(joined, bindings=self._now.bindings)
+            self._now = joined
 
     def after(self, asked: Dialect, refused: str, *, is_correction: bool) -> Dialect | None:
         """How to ask again what was asked in a dialect, of which a field was refused; None where there is no other form.

@@ -108,6 +108,8 @@ class RunContext:
         self.mean_text_tokens: float | None = None
         """How many tokens the texts that this run asks have on average, more or less; None where it has planned none."""
         self.turns = Turns(CHUNKS_IN_FLIGHT)
+        self.lock: int | None = None
+        """The descriptor by which it holds its output's lock; None where it holds none."""
         self.next_number = 0
         self._numbers = threading.Lock()
 

@@ -1,10 +1,8 @@
 """The live lane of a run: a plan of what is missing, its chunks, and a last pass over what the provider failed at."""
 
-import gc
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +13,15 @@ from labelmill.errors import RunStopped
 from labelmill.plural import counted
 from labelmill.run.batch_lane import digests_out
 from labelmill.run.classify import classify_chunk
+from labelmill.run.collector import few_collections
 from labelmill.run.context import RunContext
 from labelmill.run.publication import files_to_plan
 from labelmill.run.runner import Runner
 from labelmill.run.unreadable import read_digests
+from labelmill.run.workers import Workers, workers_of
 from labelmill.store.ledger import faults_named
 
 log = logging.getLogger(__name__)
-_COLLECT_AFTER = (50_000, 20, 20)
 
 
 def ask_live(context: RunContext, runner: Runner, *, retry_failed: bool) -> None:
@@ -31,42 +30,38 @@ def ask_live(context: RunContext, runner: Runner, *, retry_failed: bool) -> None
     def make_plan(after: Plan | None) -> Plan:
         return plan_live(context, after=after, retry_failed=retry_failed and after is None)
 
-    ask_planned(context, runner, make_plan)
+    # They start while the plan is made.
+    with workers_of(context) as workers:
+        ask_planned(context, runner, make_plan, workers)
 
 
-def ask_planned(context: RunContext, runner: Runner, make_plan: Callable[[Plan | None], Plan]) -> None:
-    """Ask the texts of a plan, and once more those of a plan after it, which goes over what the provider failed at."""
+def ask_planned(
+    context: RunContext,
+    runner: Runner,
+    make_plan: Callable[[Plan | None], Plan],
+    workers: Workers | None = None,
+) -> None:
+    """Ask the texts of a plan, and once more those of a plan after it, which goes over what the provider failed at.
+
+    Without `workers` they are asked by this process.
+    """
     plan = runner.step("plan", partial(make_plan, None))
-    _classify(context, runner, plan)
+    _classify(context, runner, plan, workers)
     if context.stop_signal.stopped is None and context.progress.now().failed:
         context.guard.is_last_pass = True
-        _classify(context, runner, runner.step("plan", partial(make_plan, plan)))
+        _classify(context, runner, runner.step("plan", partial(make_plan, plan)), workers)
     context.guard.end()
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """For the length of the block, have Python's collector look through what is new alone, and seldom.
-
-    What the libraries hold is half a million objects that never go, and each collection walks through them: a fifth of a
-    text's time.
-    """
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
-
-
-def _classify(context: RunContext, runner: Runner, plan: Plan) -> None:
+def _classify(context: RunContext, runner: Runner, plan: Plan, workers: Workers | None) -> None:
     """Classify a plan's chunks. All are waited for: their answers are paid."""
-    with _few_collections():
+    if workers is not None:
+        workers.begin(plan)
+    classify = partial(classify_chunk, context) if workers is None else workers.classify
+    with few_collections():
         receipts = runner.map(
             "classify",
-            partial(classify_chunk, context, plan.path),
+            partial(classify, plan.path),
             plan.chunks,
             lambda chunk: f"classify {chunk.number + 1}/{plan.last_chunk}",
         )
@@ -112,7 +107,8 @@ def cut_into_chunks(context: RunContext, path: Path, texts: int, after: Plan | N
         context.progress.reopen(texts)
     else:
         context.progress.go_on("labeling", texts)
-    rows_per_chunk = rows_per_chunk_of(texts, settings.max_concurrency, settings.rows_per_chunk)
+    each = math.ceil(settings.max_concurrency / settings.processes)
+    rows_per_chunk = rows_per_chunk_of(texts, each, settings.rows_per_chunk)
     first_chunk = context.take_numbers(math.ceil(texts / rows_per_chunk))
     plan = Plan(path, texts, chunks_of(texts, rows_per_chunk, first_chunk), first_chunk)
     again, chunks = " again" if after else "", counted(len(plan.chunks), "chunk")

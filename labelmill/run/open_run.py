@@ -49,6 +49,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
     bypass_proxies()
     left_open = job.prompt.wording == "auto"
     endpoint = answering_endpoint(job, model_base_url)
+    # Worker processes inherit how many they may have; the last one at work has all requests in flight.
     if mistakes := open_files_mistakes(job.run.max_concurrency):
         raise JobRefused(mistakes)
     started = datetime.now(UTC)
@@ -56,7 +57,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
     with ExitStack() as stack:
         folder = OutputFolder.of(job)
         try:
-            stack.enter_context(locked(folder.lock, f"run {run_id}, process {os.getpid()}"))
+            lock = stack.enter_context(locked(folder.lock, f"run {run_id}, process {os.getpid()}"))
         except LockedError as error:
             sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
             raise JobRefused([Mistake("output.path", sentence)]) from None
@@ -73,6 +74,7 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
             tracing=traced,
             chain_of=chain_of,
         )
+        context.lock = lock
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
         # Before anything looks for its ledger.

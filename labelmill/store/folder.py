@@ -25,8 +25,8 @@ class LockedError(Exception):
 
 
 @contextmanager
-def locked(path: Path, holder: str) -> Iterator[None]:
-    """Hold a lock file for the length of the block.
+def locked(path: Path, holder: str) -> Iterator[int]:
+    """Hold a lock file for the length of the block; yields its descriptor. A child that is handed it holds the lock too.
 
     Raises:
         LockedError: someone holds it.
@@ -41,7 +41,7 @@ def locked(path: Path, holder: str) -> Iterator[None]:
             raise LockedError(os.read(handle, 1000).decode(errors="replace") or "another process") from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, holder.encode(), 0)
-        yield
+        yield handle
     finally:
         os.close(handle)
 

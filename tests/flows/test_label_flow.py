@@ -86,6 +86,17 @@ class Cancelled(PrefectRunner):
         return super().watch(context)
 
 
+@pytest.mark.slow
+def test_worker_processes_are_behind_the_same_task_runs(run, job_of, write_texts, seen):
+    """With several processes each chunk is a task run as ever, which waits for its worker."""
+    write_texts(TEXTS)
+    state, record = run(job_of(run={"processes": 2, "rows_per_chunk": 40}))
+    assert (record.status, record.rows_labeled) == ("completed", len(TEXTS))
+    chunks = {f"classify {number}/3" for number in (1, 2, 3)}
+    _, _, tasks = seen(state, lambda names: chunks <= set(names))
+    assert chunks <= {task_run.name for task_run in tasks}
+
+
 @pytest.mark.parametrize("status", ENDINGS)
 def test_each_ending_is_a_state_of_its_own_and_holds_the_record(
     run, job_of, write_texts, monkeypatch, status

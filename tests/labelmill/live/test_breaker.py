@@ -208,3 +208,38 @@ def test_answers_that_were_only_slow_do_not_hide_that_the_account_is_used_up():
         assert refuse(breaker, f"later text {text}", NO_MONEY)[1] is None
         assert add(breaker, f"slow again {text}", None, 1, answered=True) is None
     assert "余额不足" in refuse(breaker, "last", NO_MONEY)[1]
+
+
+def test_answers_to_other_processes_count_as_ones_own():
+    """What a text is refused while only other processes get answers is its own, and the run does not end over it."""
+    breaker = CircuitBreaker(0.5)
+    for _ in range(REFUSALS_OF_A_TEXT):
+        judged, _ = refuse(breaker, "a")
+        breaker.hear(5)
+    assert judged.kind == "bad_request"
+    assert breaker.has_answers
+    assert breaker.own_answers == 0
+    assert breaker.end() is None
+
+
+def test_a_run_whose_processes_were_all_refused_ends_in_those_words():
+    """The run's own process asks nobody; it ends by what its workers were refused with."""
+    worker, run = CircuitBreaker(0.5), CircuitBreaker(0.5)
+    refuse(worker, "a")
+    assert run.end() is None
+    run.hear(worker.own_answers, worker.undecided)
+    assert run.end() == worker.end() is not None
+
+
+def test_processes_look_back_on_the_requests_of_all():
+    """A run in which most requests fail is stopped after a hundred of them, whichever process sent them; none is counted twice."""
+    one, other = CircuitBreaker(0.5), CircuitBreaker(0.5)
+    failure = Failure("provider_error", "500: broken")
+    for number in range(WINDOW - 1):
+        assert add(one, f"a{number}", failure, answered=False) is None
+    told = one.take_untold()
+    assert len(told) == WINDOW - 1
+    assert one.take_untold() == ()
+    other.hear(0, seen=told)
+    assert "of the last 100 requests failed" in add(other, "b", failure, answered=False)
+    assert len(other.take_untold()) == 1

@@ -14,6 +14,7 @@ from langsmith.env import _runtime_env
 
 from labelmill.dataset.plan import chunks_of, write_pending
 from labelmill.live.tracing import QueueClient, without_texts
+from labelmill.pipeline.label import label
 from labelmill.run.classify import classify_chunk
 from labelmill.run.open_run import open_run
 from practice import PracticeSettings
@@ -274,3 +275,16 @@ def test_a_step_without_texts_keeps_its_times_and_numbers():
     assert without_texts(step) == {"name": "s", "inputs": {}, "outputs": {}, "error": "BadRequestError"}
     assert without_texts({"error": f"「{MARK}"}) == {"error": "error"}
     assert MARK in step["error"]
+
+
+@pytest.mark.slow
+def test_worker_processes_trace_as_the_run_would(traced, practice, job_of, write_texts):
+    """Each request of a worker arrives with its job, run and row key, and without its text."""
+    practice.configure(PracticeSettings())
+    write_texts(TEXTS)
+    record = label(job_of(run={"processes": 2, "rows_per_chunk": 4}), practice.base_url)
+    assert record.rows_labeled == len(TEXTS)
+    steps = traced.of_type("llm")
+    assert {step["extra"]["metadata"]["run_id"] for step in steps} == {record.run_id}
+    assert len({step["extra"]["metadata"]["row_key"] for step in steps}) == len(TEXTS)
+    assert not any(MARK.encode() in body for body in traced.bodies)

@@ -175,3 +175,25 @@ def test_a_provider_without_schemas_is_asked_in_words(monkeypatch, job_of):
     job = job_of()
     found = first_dialect_of(job, Endpoint("http://127.0.0.1:1/v1", "NO_SUCH_KEY", practice=False))
     assert found.form_of(job, is_correction=True).bound_by is None
+
+
+@given(
+    st.lists(FIELDS, max_size=6), st.lists(FIELDS, max_size=6), st.sampled_from(["text", "schema", "choice"])
+)
+def test_processes_that_tell_each_other_ask_alike_in_the_end(one, other, output):
+    """Whatever each was refused: both leave all of it out, and a job that wants its answers bound has a means left."""
+    job = job_with(output)
+    spoken = [SpokenDialect(job, Dialect()), SpokenDialect(job, Dialect())]
+    for mine, refusals in zip(spoken, (one, other), strict=True):
+        for field in refusals:
+            mine.after(mine.now, field, is_correction=False)
+    first, second = (each.now for each in spoken)
+    spoken[0].hear(second)
+    spoken[1].hear(first)
+    a, b = (each.now for each in spoken)
+    assert (a.refused, a.has_system_role, a.alternate) == (b.refused, b.has_system_role, b.alternate)
+    assert a.refused == first.refused | second.refused
+    assert a.has_system_role == (first.has_system_role and second.has_system_role)
+    for mine in (a, b):
+        assert set(mine.bindings) <= set(first.bindings)
+        assert (mine.binding_of(job, is_correction=False) is None) == (output == "text")
