@@ -44,7 +44,8 @@ class ChunkReceipt:
 def classify_chunk(context: RunContext, texts: Path, chunk: Chunk) -> ChunkReceipt:
     """Ask for a chunk's labels and leave them in the ledger.
 
-    It begins once a chunk before it has asked all of its texts. However it ends, every attempt that was made is in the ledger part, or in the journal for the next run to fold in.
+    It begins once few texts of the chunk before it are left. However it ends, every attempt that was made is in the ledger
+    part, or in the journal for the next run to fold in.
 
     Raises:
         OSError: the journal or the ledger part can't be written; the run is stopped.
