@@ -4,7 +4,9 @@
  *
  * It prints the port it listens on, at 127.0.0.1, and answers every POST with the same chat completion and every GET with a
  * list of models: at once, or after a lognormal time (median and sigma of its logarithm; the n-th request waits as long
- * in every run). At the end of its input it prints how many completions it has answered. One thread, epoll.
+ * in every run). A request that says `takes_ms=312` anywhere waits for so long instead. A GET of `/totals` tells when the first
+ * completion was asked for and the last was answered, and how many were in flight at once; at the end of its input it prints
+ * how many completions it has answered. One thread, epoll.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,6 +40,8 @@ static Connection connections[MOST_CONNECTIONS];
 static Waiting waiting[MOST_CONNECTIONS]; /* a heap, the first due on top */
 static size_t waiting_count;
 static uint64_t completions;
+static size_t peak_in_flight;
+static int64_t first_arrival_ns, last_departure_ns;
 static char answer[2048], models[512];
 static size_t answer_length, models_length;
 static double median_ms, sigma;
@@ -100,6 +104,16 @@ static void respond(int socket, const char *bytes, size_t length) {
 static void complete(int socket) {
   completions++;
   respond(socket, answer, answer_length);
+  last_departure_ns = now_ns();
+}
+
+static void tell_totals(int socket);
+
+/* How long a request waits: as it says itself, or by its number. */
+static int64_t wait_ns(const char *request) {
+  const char *told = strstr(request, "takes_ms=");
+  if (told) return (int64_t)(atof(told + 9) * 1e6);
+  return median_ms > 0 ? latency_ns(completions + waiting_count) : 0;
 }
 
 /* Takes whole requests off a connection's bytes, and answers each. */
@@ -114,11 +128,19 @@ static void take(int socket) {
     if (told && told < end) body = strtoul(told + 15, NULL, 10);
     if (connection->had < head + body) return;
     int is_post = !strncmp(connection->bytes, "POST", 4);
+    int is_of_totals = !strncmp(connection->bytes, "GET /totals", 11);
+    char after = connection->bytes[head + body];
+    connection->bytes[head + body] = 0;
+    int64_t wait = is_post ? wait_ns(connection->bytes + head) : 0;
+    connection->bytes[head + body] = after;
     connection->had -= head + body;
     memmove(connection->bytes, connection->bytes + head + body, connection->had);
-    if (!is_post) respond(socket, models, models_length);
-    else if (median_ms <= 0) complete(socket);
-    else push((Waiting){now_ns() + latency_ns(completions + waiting_count), socket});
+    if (wait > 0 && !first_arrival_ns) first_arrival_ns = now_ns(); /* what is asked only for its headers takes no time */
+    if (is_of_totals) tell_totals(socket);
+    else if (!is_post) respond(socket, models, models_length);
+    else if (wait <= 0) complete(socket);
+    else push((Waiting){now_ns() + wait, socket});
+    if (waiting_count > peak_in_flight) peak_in_flight = waiting_count;
   }
 }
 
@@ -135,6 +157,13 @@ static size_t http(char *to, size_t room, const char *body) {
   return (size_t)snprintf(to, room,
                           "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s",
                           strlen(body), body);
+}
+
+static void tell_totals(int socket) {
+  char body[256], whole[512];
+  snprintf(body, sizeof body, "{\"completions\":%llu,\"seconds\":%.6f,\"peak_in_flight\":%zu}",
+           (unsigned long long)completions, (last_departure_ns - first_arrival_ns) / 1e9, peak_in_flight);
+  respond(socket, whole, http(whole, sizeof whole, body));
 }
 
 int main(int count, char **words) {
