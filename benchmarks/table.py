@@ -84,7 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="more texts and three rounds of each: two hours")
     parser.add_argument(
-        "--only", nargs="*", help="measure these anew, such as `requests`; the others' figures are kept ones"
+        "--only",
+        nargs="*",
+        help="measure these anew, such as `requests`, or none; the others' figures are kept ones",
     )
     parser.add_argument(
         "--rounds", type=int, help="how often each is measured, instead of 1, or 3 with --full"
@@ -195,8 +197,8 @@ environment of its own, without what it would ask the network for: telemetry, it
 - **Peak memory** is that of all processes of a run together, pages that they share counted once (PSS), sampled every 50 ms.
 - **{plain}** is `prompt | ChatOpenAI | StrOutputParser` over the whole list, without retries; **{client}** is the openai client in a
   pool of threads. Both keep nothing before their end, and know no budget and no bill.
-- **labelmill.label** is the call from Python; **labelmill run** is the command without a Prefect server, and **with a server**
-  beside one.
+- `labelmill.label` is the call from Python; `labelmill run` is the command without a Prefect server, or with one that runs
+  already.
 
 ## Measure it on your machine
 
