@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Where test-model installs the server with a language model. Its part that looks at pictures, a quarter of the build, is left out.
 MODEL_VENV := .venv-model
+# The Python that has curator, for `make bench`; its figures are left out where there is none.
+CURATOR ?= $(wildcard .venv-curator/bin/python)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -90,8 +92,8 @@ format: setup ## apply the formatter and the safe fixes
 docs: setup ## write docs/job.md anew from the job's model
 	@$(BIN)/python -m labelmill.check.reference > docs/job.md.new && mv docs/job.md.new docs/job.md
 
-bench: setup ## measure Labelmill beside what people would write themselves
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup ## measure Labelmill beside what people would write themselves, and write docs/benchmarks.md; FULL=1 takes two hours
+	@LABELMILL_BENCH_CURATOR=$(CURATOR) $(BIN)/python benchmarks/table.py $(if $(FULL),--full) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 lock: setup ## add new dependencies to the lock files; UPGRADE=1 resolves all of them anew
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \

@@ -1,22 +1,24 @@
 """What a day costs where nearly everything is known: planning, merging and publishing, beside a Polars copy of the same files.
 
 Every label is in the ledger before the first run, so that what is timed is Labelmill's own work; a new file's 100 texts are
-asked of the practice provider, which answers at once. Times are those of whole runs without Prefect, without the start of the practice
+asked of the practice provider, which answers at once. Times are those of a run in this process, without the start of the practice
 provider, and without what the first run of a process imports: a small run comes before.
 """
 
-import argparse
-import os
-import resource
 import shutil
-import subprocess
+import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+from measure import FailedError, environment, measured
+from rows import Row, at_most, parser_of, progress, rounds_of, show
 
 from labelmill.job.model import LabelJob, Practice
 from labelmill.pipeline.label import label
@@ -28,27 +30,57 @@ from labelmill.store.row_key import row_key
 
 LABELS = ("sport", "money", "tech")
 ROWS_IN_A_PART = 100_000
+DAYS, SMALL, NEW_FILE, FULL_MERGE, NOTHING_NEW, MEMORY = (
+    "a day of 60 files of 20,000 rows",
+    "a day of 5,000 files of 2 rows",
+    "one new file of 100 rows",
+    "full merge, files of 10,000 rows",
+    "nothing new, files of 10,000 rows",
+    "peak memory of a plan and a full merge",
+)
+COPY = "Polars copy"
+FIRST = "after 10 files"
+
+Found = dict[tuple[str, str], list[float]]
 
 
 def main() -> None:
-    """Print the table of one round, or of some; with --memory-of, run one job and print its peak."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="leave out 10 million rows")
-    parser.add_argument("--memory-of", type=int, metavar="ROWS", help=argparse.SUPPRESS)
+    """Measure, and print the rows; with --run-in, do one job that another process measures."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--run-in", type=Path, help="label what is in this folder, and nothing else")
     options = parser.parse_args()
-    if options.memory_of:
-        print(peak_of(options.memory_of))
+    if options.run_in:
+        label(job_of(options.run_in))
         return
+    show(rows_of(options), as_json=options.json)
+
+
+def rows_of(options: Namespace) -> Iterator[Row]:
+    """Each kind of day, in seconds, and the memory that many rows take."""
+    found: Found = defaultdict(list)
     with PracticeServer.start(Practice()) as server:
         warm_up(server.base_url)
-        for number in range(options.rounds):
-            print(f"round {number + 1}")
-            days(server.base_url)
-            small_files(server.base_url)
-            history(server.base_url, (10, 100) if options.quick else (10, 100, 1000))
-    if not options.quick:
-        memory()
+        for number in range(rounds_of(options)):
+            progress(f"days, round {number + 1}")
+            days(server.base_url, found)
+            small_files(server.base_url, found)
+            history(server.base_url, (10, 100, 1000) if options.full else (10, 100), found)
+    copied = statistics.median(found[DAYS, COPY])
+    goals = {
+        (DAYS, "full merge"): at_most(3 * copied + 2),
+        (DAYS, "nothing new"): at_most(1),
+        (DAYS, NEW_FILE): at_most(2),
+        (SMALL, "first run"): at_most(30),
+        (NOTHING_NEW, "of 1000"): at_most(3),
+        (NEW_FILE, "after 100 files"): at_most(1.2, FIRST),
+        (NEW_FILE, "after 1000 files"): at_most(1.2, FIRST),
+    }
+    for (what, who), values in found.items():
+        wanted = (goals[what, who],) if (what, who) in goals else ()
+        yield Row(what, who, "s", tuple(values), wanted)
+    for rows in (1_000_000, 10_000_000) if options.full else (1_000_000,):
+        progress(f"memory of {rows:,} rows")
+        yield Row(MEMORY, f"{rows:,} rows", "GB", (peak_of(rows),))
 
 
 def warm_up(base_url: str) -> None:
@@ -59,91 +91,51 @@ def warm_up(base_url: str) -> None:
         run_seconds(job, base_url)
 
 
-def days(base_url: str) -> None:
+def days(base_url: str, found: Found) -> None:
     """60 files of 20,000 rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(folder)
-        texts = write_source(folder, 60, 20_000)
-        write_ledger(job, texts)
-        copied = copy_seconds(folder)
-        full = run_seconds(job, base_url)
-        nothing = run_seconds(job, base_url)
+        write_ledger(job, write_source(folder, 60, 20_000))
+        found[DAYS, COPY].append(copy_seconds(folder))
+        found[DAYS, "full merge"].append(run_seconds(job, base_url))
+        found[DAYS, "nothing new"].append(run_seconds(job, base_url))
         before = stamps_of(folder)
-        new = new_file_seconds(job, folder, base_url)
+        found[DAYS, NEW_FILE].append(new_file_seconds(job, folder, base_url))
         written = sum(before.get(path) != stamp for path, stamp in stamps_of(folder).items())
-    row("60 files of 20,000 rows: Polars copy", copied)
-    row("  full merge", full, f"at most {3 * copied + 2:.2f}")
-    row("  nothing new", nothing, "at most 1")
-    row("  one new file of 100 rows", new, f"at most 2 beyond its requests; {written} file written")
+        if written != 1:
+            raise FailedError(f"one new file came, and {written} files were written")
 
 
-def small_files(base_url: str) -> None:
+def small_files(base_url: str, found: Found) -> None:
     """5,000 files of 2 rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(folder)
-        texts = write_source(folder, 5000, 2)
-        write_ledger(job, texts)
-        row("5,000 files of 2 rows: first run beyond its requests", run_seconds(job, base_url), "at most 30")
-        row("  nothing new", run_seconds(job, base_url))
+        write_ledger(job, write_source(folder, 5000, 2))
+        found[SMALL, "first run"].append(run_seconds(job, base_url))
+        found[SMALL, "nothing new"].append(run_seconds(job, base_url))
 
 
-def history(base_url: str, sizes: tuple[int, ...]) -> None:
+def history(base_url: str, sizes: tuple[int, ...], found: Found) -> None:
     """One new file after so many files of 10,000 rows."""
     for files in sizes:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             job = job_of(folder)
-            texts = write_source(folder, files, 10_000)
-            write_ledger(job, texts)
-            row(f"{files} files of 10,000 rows: full merge", run_seconds(job, base_url))
-            row(
-                "  nothing new",
-                run_seconds(job, base_url),
-                "at most 3 of 1,000 files" if files == 1000 else "",
-            )
+            write_ledger(job, write_source(folder, files, 10_000))
+            found[FULL_MERGE, f"of {files}"].append(run_seconds(job, base_url))
+            found[NOTHING_NEW, f"of {files}"].append(run_seconds(job, base_url))
             # Three days, of which the middle one counts: how its requests fall takes more or less of a second.
             new = sorted(new_file_seconds(job, folder, base_url, day) for day in range(3))[1]
-            row("  one new file of 100 rows", new, "within 20% of each other")
-
-
-def memory() -> None:
-    """The peak of a plan and a full merge."""
-    peaks = {}
-    for rows in (1_000_000, 10_000_000):
-        words = [sys.executable, __file__, "--memory-of", str(rows)]
-        peaks[rows] = float(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
-    for rows, peak in peaks.items():
-        print(f"{rows:>12,} rows: peak memory {peak:.2f} GB")
+            found[NEW_FILE, f"after {files} files"].append(new)
 
 
 def peak_of(rows: int) -> float:
     """The peak memory of a first run over so many known rows, in GB, in a process that does nothing else."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        job = job_of(folder)
-        subprocess.run(
-            [sys.executable, "-c", _PREPARE.format(folder=name, rows=rows)],
-            check=True,
-            cwd=Path(__file__).parent,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(
-                    [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
-                ),
-            },
-        )
-        label(job)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-_PREPARE = """
-from pathlib import Path
-from bench_days import job_of, write_ledger, write_source
-folder = Path({folder!r})
-write_ledger(job_of(folder), write_source(folder, {rows} // 100_000, 100_000))
-"""
+        write_ledger(job_of(Path(name)), write_source(Path(name), rows // 100_000, 100_000))
+        return measured([sys.executable, __file__, "--run-in", name], environment()).peak_mb / 1024
 
 
 def job_of(folder: Path) -> LabelJob:
@@ -206,14 +198,14 @@ def write_ledger(job: LabelJob, texts: pl.LazyFrame) -> None:
 
 
 def run_seconds(job: LabelJob, base_url: str) -> float:
-    """The seconds of a whole run."""
+    """The seconds of a run."""
     start = time.perf_counter()
     label(job, base_url)
     return time.perf_counter() - start
 
 
 def new_file_seconds(job: LabelJob, folder: Path, base_url: str, day: int = 0) -> float:
-    """The flow's seconds after a file of 100 new texts has come."""
+    """The seconds of a run after a file of 100 new texts has come."""
     numbers = pl.int_range(day * 100, day * 100 + 100, eager=True).alias("id").to_frame()
     frame = numbers.with_columns(text=pl.format("a new headline, number {}", "id"), score=pl.lit(0.5))
     frame.write_parquet(folder / "source" / f"day-{99_000 + day}.parquet")
@@ -235,11 +227,6 @@ def copy_seconds(folder: Path) -> float:
 def stamps_of(folder: Path) -> dict[Path, int]:
     """When each labeled file was written."""
     return {path: path.stat().st_mtime_ns for path in (folder / "out" / "labeled").rglob("*.parquet")}
-
-
-def row(words: str, seconds: float, goal: str = "") -> None:
-    """Print a line of the table."""
-    print(f"{words:<56} {seconds:8.2f} s   {goal}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@ with a long tail, 32 in flight. A batch takes the practice provider as long as i
 that is promised is an end within a day. The cost is counted from the tokens that the provider bills.
 """
 
-import argparse
-import os
 import random
 import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
-from bench_scheduling import WORDS
+from measure import FailedError
+from rows import Row, at_most, parser_of, progress, rounds_of, show
 
-from commands.run import label
 from labelmill.job.model import LabelJob, Practice
+from labelmill.pipeline.label import label
 from labelmill.providers.practice import PracticeServer
 from labelmill.run.record import RunRecord
 from practice import PracticeSettings
@@ -25,29 +26,72 @@ BATCH_SECONDS = 30.0
 SETTINGS = PracticeSettings(latency_seconds=0.3, latency_sigma=0.8, batch_seconds=BATCH_SECONDS)
 
 
+WORDS = [
+    "match",
+    "team",
+    "goal",
+    "bank",
+    "market",
+    "price",
+    "film",
+    "song",
+    "star",
+    "phone",
+    "chip",
+    "code",
+    "river",
+    "school",
+    "law",
+]
+LANES = ("live lane", "batch lane")
+
+
 def main() -> None:
-    """Label the same texts on each lane and print what it cost."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=2000)
-    count = parser.parse_args().texts
+    """Measure, and print the rows."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--texts", type=int, help="500 by default, 2,000 with --full")
+    options = parser.parse_args()
+    show(rows_of(options), as_json=options.json)
+
+
+def rows_of(options: Namespace) -> Iterator[Row]:
+    """What 1,000 labels cost on either lane, and the seconds of a run."""
+    count = options.texts or (2_000 if options.full else 500)
     dice = random.Random(20)
     texts = [f"{' '.join(dice.choices(WORDS, k=8))} {number}" for number in range(count)]
+    costs: dict[str, list[float]] = {who: [] for who in LANES}
+    seconds: dict[str, list[float]] = {who: [] for who in LANES}
+    for number in range(rounds_of(options)):
+        progress(f"lanes, round {number + 1}")
+        for who, record in records_of(texts).items():
+            costs[who].append((record.cost_usd or 0) * 1000 / (record.rows_labeled or 1))
+            seconds[who].append(record.seconds)
+    for who in LANES:
+        wanted = (at_most(0.5, LANES[0]),) if who == LANES[1] else ()
+        yield Row("cost of 1,000 labels at gpt-4o-mini's prices", who, "US$", tuple(costs[who]), wanted)
+    for who in LANES:
+        yield Row(
+            f"{count:,} texts; a batch takes the provider {BATCH_SECONDS:g} s", who, "s", tuple(seconds[who])
+        )
+
+
+def records_of(texts: list[str]) -> dict[str, RunRecord]:
+    """The same texts labeled on each lane.
+
+    Raises:
+        FailedError: the labels differ.
+    """
     records = {}
     with tempfile.TemporaryDirectory() as folder:
         pl.DataFrame({"text": texts}).write_parquet(Path(folder) / "texts.parquet")
-        for lane in ("live", "batch"):
+        for who in LANES:
             with PracticeServer.start(Practice(**SETTINGS.model_dump(mode="json"))) as server:
-                records[lane] = label(job_of(Path(folder), lane), server.base_url)
-                check_bill(records[lane], server)
-        live, batch = (labels_of(records[lane]) for lane in ("live", "batch"))
+                records[who] = label(job_of(Path(folder), who.split()[0]), server.base_url)
+                check_bill(records[who], server)
+        live, batch = map(labels_of, records.values())
     if not live.equals(batch):
-        raise SystemExit("the lanes' labels differ")
-    print(f"{count} texts, {live['label'].n_unique()} labels, the same on both lanes; gpt-4o-mini's prices")
-    for lane, record in records.items():
-        cost = (record.cost_usd or 0) * 1000 / (record.rows_labeled or 1)
-        print(f"{lane:6} ${cost:.5f} per 1,000 labels   {record.seconds:6.1f} s")
-    saved = 1 - (records["batch"].cost_usd or 0) / (records["live"].cost_usd or 1)
-    print(f"the batch lane costs {saved:.1%} less; its batch took the provider {BATCH_SECONDS:g} s")
+        raise FailedError("the lanes' labels differ")
+    return records
 
 
 def job_of(folder: Path, lane: str) -> LabelJob:
@@ -76,7 +120,7 @@ def check_bill(record: RunRecord, server: PracticeServer) -> None:
         for kind in ("input", "cached_input", "output")
     ]
     if tokens != [record.input_tokens, record.cached_input_tokens, record.output_tokens]:
-        raise SystemExit(f"the provider counted {tokens} tokens, and the run's record says otherwise")
+        raise FailedError(f"the provider counted {tokens} tokens, and the run's record says otherwise")
 
 
 def labels_of(record: RunRecord) -> pl.DataFrame:
@@ -85,5 +129,4 @@ def labels_of(record: RunRecord) -> pl.DataFrame:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     main()

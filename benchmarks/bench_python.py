@@ -5,22 +5,22 @@ read the first request to label a text. LangChain alone imports ChatOpenAI and a
 what a busy machine adds. `import labelmill` is measured by itself.
 """
 
-import argparse
 import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from argparse import Namespace
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import psutil
+from measure import FailedError, environment
+from rows import Row, at_most, parser_of, progress, show
 
-MOST_TIMES = 3.0
+ALONE = "LangChain's ChatOpenAI alone"
 SCRIPTS = {
     "labelmill.label of a Polars frame": """
 import polars as pl
@@ -36,7 +36,7 @@ print(time.time(), flush=True)
 import labelmill
 labelmill.label(frame, text="text", labels=["sport", "money"], model="gpt-4o-mini")
 """,
-    "LangChain's ChatOpenAI alone": """
+    ALONE: """
 print(time.time(), flush=True)
 from langchain_openai import ChatOpenAI
 ChatOpenAI(model="gpt-4o-mini", temperature=0).invoke("Is this sport or money? the match")
@@ -102,28 +102,26 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Start each script some times, in turn, and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=7)
-    times = parser.parse_args().times
+    """Measure, and print the rows."""
+    options = parser_of(__doc__).parse_args()
+    show(rows_of(options), as_json=options.json)
+
+
+def rows_of(options: Namespace) -> Iterator[Row]:
+    """Start each script some times, in turn."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in SCRIPTS}
-    for _ in range(times):
+    imports = []
+    for number in range(options.rounds or (7 if options.full else 3)):
+        progress(f"first requests from Python, round {number + 1}")
         for name, script in SCRIPTS.items():
             seconds[name].append(first_request_of(script))
-    print("from the call to the first request, in seconds: median (fastest), of these CPU")
+        imports.append(import_seconds())
     for name, found in seconds.items():
-        walls, cpus = zip(*found, strict=True)
-        print(
-            f"{name:36} {statistics.median(walls):5.2f} ({min(walls):.2f})   {statistics.median(cpus):5.2f}"
-        )
-    print(f"{'import labelmill':36} {statistics.median(import_seconds() for _ in range(times)):5.3f}")
-    ours, alone = (
-        min(cpu for _, cpu in seconds[name])
-        for name in ("labelmill.label of a Polars frame", "LangChain's ChatOpenAI alone")
-    )
-    print(f"in CPU seconds, {ours / alone:.2f} times what LangChain takes alone")
-    if ours > MOST_TIMES * alone:
-        raise SystemExit(f"the first request takes more than {MOST_TIMES:g} times what LangChain takes alone")
+        yield Row("from the call to the first request", name, "s", tuple(wall for wall, _ in found))
+    for name, found in seconds.items():
+        wanted = (at_most(3, ALONE),) if name != ALONE else ()
+        yield Row("CPU from the call to the first request", name, "s", tuple(cpu for _, cpu in found), wanted)
+    yield Row("an import alone", "import labelmill", "s", tuple(imports))
 
 
 def first_request_of(script: str) -> tuple[float, float]:
@@ -136,7 +134,7 @@ def first_request_of(script: str) -> tuple[float, float]:
             [sys.executable, "-c", f"import time{script}"],
             stdout=subprocess.PIPE,
             cwd=folder,
-            env={**bare_environment(), **own},
+            env=environment(**own),
         )
         server.pid = child.pid
         with child:
@@ -145,7 +143,7 @@ def first_request_of(script: str) -> tuple[float, float]:
     server.shutdown()
     server.server_close()
     if child.returncode or server.first is None:
-        raise SystemExit(f"the script ended with {child.returncode} and asked nothing")
+        raise FailedError(f"the script ended with {child.returncode} and asked nothing")
     at, cpu = server.first
     return at - begun, cpu - used.user - used.system
 
@@ -153,16 +151,8 @@ def first_request_of(script: str) -> tuple[float, float]:
 def import_seconds() -> float:
     """The seconds that `import labelmill` takes in a fresh process."""
     script = "import time; begun = time.perf_counter(); import labelmill; print(time.perf_counter() - begun)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=bare_environment(), capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, check=True)
     return float(done.stdout)
-
-
-def bare_environment() -> dict[str, str]:
-    """This environment without certificates of the machine's own, which a call reads to see that they can be read."""
-    own = {name: value for name, value in os.environ.items() if name not in {"SSL_CERT_FILE", "SSL_CERT_DIR"}}
-    return {**own, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 if __name__ == "__main__":

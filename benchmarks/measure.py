@@ -23,7 +23,10 @@ SAMPLER = Path(__file__).with_name("peak_memory.c")
 LABELMILL = Path(sys.executable).with_name("labelmill")
 
 NOT_PASSED_ON = ("PREFECT_", "LANGSMITH_", "LANGCHAIN_")
-PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+OF_THE_MACHINE = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+
+TOO_BUSY = "the machine was too busy: the longer run took no longer than the shorter one"
 
 
 class FailedError(Exception):
@@ -39,7 +42,12 @@ class Cost:
     peak_mb: float
 
 
-def measured(words: Sequence[str | Path], environment: Mapping[str, str], folder: Path | None = None) -> Cost:
+def measured(
+    words: Sequence[str | Path],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Cost:
     """Run a command to its end; what it prints is thrown away.
 
     Raises:
@@ -48,7 +56,13 @@ def measured(words: Sequence[str | Path], environment: Mapping[str, str], folder
     with tempfile.TemporaryFile() as said:
         began = time.monotonic()
         child = subprocess.Popen(
-            words, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            words,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=pass_fds,
         )
         with peak_of(child.pid) as peak:
             _, status, used = os.wait4(child.pid, 0)
@@ -59,6 +73,15 @@ def measured(words: Sequence[str | Path], environment: Mapping[str, str], folder
             told = said.read().decode(errors="replace")[-2000:]
             raise FailedError(f"{Path(words[0]).name} ended with {child.returncode}: {told}")
     return Cost(seconds, used.ru_utime + used.ru_stime, peak[0])
+
+
+def of_a_text(less: Cost, more: Cost, texts: int) -> tuple[float, float] | None:
+    """What so many texts more have cost: milliseconds of CPU for each, and texts a second.
+
+    None where a busy machine has made the longer run the shorter one: that says nothing.
+    """
+    cpu, seconds = more.cpu_seconds - less.cpu_seconds, more.seconds - less.seconds
+    return (1000 * cpu / texts, texts / seconds) if cpu > 0 and seconds > 0 else None
 
 
 @contextmanager
@@ -91,10 +114,13 @@ def sampler() -> str:
 
 
 def environment(**own: str) -> dict[str, str]:
-    """This process' environment for what is measured: this folder's Labelmill, no Prefect server, no proxy, no tracing."""
+    """This process' environment for what is measured: this folder's Labelmill, no Prefect server, no tracing, no proxy.
+
+    Nor certificates of the machine's own, which a run reads to see that they can be read.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(NOT_PASSED_ON) and name.upper() not in PROXIES
+        if not name.startswith(NOT_PASSED_ON) and name.upper() not in OF_THE_MACHINE
     }
     return {**kept, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none-needed", **own}

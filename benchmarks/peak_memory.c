@@ -74,27 +74,32 @@ static void look_for_children(void) {
   }
 }
 
+static long now_kb(void) {
+  long sum = 0;
+  look_for_children();
+  for (int at = 0; at < known_count;) {
+    long found = pss_kb_of(known[at]);
+    if (found < 0 && at > 0) { /* it has ended: another process may be given its number */
+      known[at] = known[--known_count];
+      continue;
+    }
+    sum += found > 0 ? found : 0;
+    at++;
+  }
+  return sum;
+}
+
 int main(int count, char **words) {
   if (count < 2) return 2;
   known[known_count++] = atoi(words[1]);
   int interval = count > 2 ? atoi(words[2]) : 50;
   long peak = 0, samples = 0;
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-  do {
-    look_for_children();
-    long sum = 0;
-    for (int at = 0; at < known_count;) {
-      long found = pss_kb_of(known[at]);
-      if (found < 0 && at > 0) { /* it has ended: another process may be given its number */
-        known[at] = known[--known_count];
-        continue;
-      }
-      sum += found > 0 ? found : 0;
-      at++;
-    }
-    if (sum > peak) peak = sum;
-    samples++;
-  } while (poll(&input, 1, interval) == 0);
+  for (int is_over = 0; !is_over; samples++) { /* once more at the end */
+    is_over = samples && poll(&input, 1, interval) != 0;
+    long found = now_kb();
+    if (found > peak) peak = found;
+  }
   printf("%ld %ld\n", peak, samples);
   return 0;
 }

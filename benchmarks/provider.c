@@ -135,7 +135,7 @@ static void take(int socket) {
     connection->bytes[head + body] = after;
     connection->had -= head + body;
     memmove(connection->bytes, connection->bytes + head + body, connection->had);
-    if (is_post && !first_arrival_ns) first_arrival_ns = now_ns();
+    if (wait > 0 && !first_arrival_ns) first_arrival_ns = now_ns(); /* what is asked only for its headers takes no time */
     if (is_of_totals) tell_totals(socket);
     else if (!is_post) respond(socket, models, models_length);
     else if (wait <= 0) complete(socket);

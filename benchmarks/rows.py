@@ -12,11 +12,13 @@ and so does the second. A ratio is therefore the median of the rounds' own ratio
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 PLAIN = "plain chain.batch"
@@ -38,7 +40,9 @@ class Goal:
 
     def is_reached(self, found: float) -> bool:
         """Whether a figure, or a ratio, is what is wanted."""
-        return found <= self.value if self.bound == "at most" else found >= self.value
+        if math.isclose(found, self.value):  # halves and thirds of sums come out a little off
+            return True
+        return found < self.value if self.bound == "at most" else found > self.value
 
 
 def at_most(value: float, of: str = "") -> Goal:
@@ -147,17 +151,25 @@ def _wanted(row: Row, goal: Goal, by_name: dict[tuple[str, str], Row]) -> str:
 
 
 def text_table(rows: Sequence[Row]) -> str:
-    """The table for a terminal."""
-    lines = [HEADINGS, *cells_of(rows)]
-    used = [at for at in range(len(HEADINGS)) if any(line[at] for line in lines[1:])]
-    widths = {at: max(len(line[at]) for line in lines) for at in used}
-    return "\n".join("  ".join(line[at].ljust(widths[at]) for at in used).rstrip() for line in lines)
+    """The table for a terminal: each comparison below its name; columns without a word are left out."""
+    cells = cells_of(rows)
+    used = [at for at in range(1, len(HEADINGS)) if any(line[at] for line in cells)]
+    widths = {at: max(len(line[at]) for line in (HEADINGS, *cells)) for at in used}
+    lines: list[str] = []
+    for line in (("", *HEADINGS[1:]), *cells):
+        lines += [line[0]] if line[0] else []
+        lines.append("  " + "  ".join(line[at].ljust(widths[at]) for at in used).rstrip())
+    return "\n".join(lines)
 
 
 def page_table(rows: Sequence[Row]) -> str:
     """The table in Markdown."""
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *cells_of(rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_in_a_cell, line))} |" for line in lines)
+
+
+def _in_a_cell(words: str) -> str:
+    return " ".join(words.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def to_json(row: Row) -> str:
@@ -208,4 +220,5 @@ def progress(words: str) -> None:
 
 def curator_python() -> str | None:
     """The Python that has curator, which `make bench CURATOR=...` names."""
-    return os.environ.get("LABELMILL_BENCH_CURATOR") or None
+    told = os.environ.get("LABELMILL_BENCH_CURATOR")
+    return str(Path(told).absolute()) if told else None

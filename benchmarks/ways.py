@@ -8,12 +8,12 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import LABELMILL, Cost, FailedError, environment, measured
-from rows import CLIENT, CURATOR, PLAIN, curator_python
+from measure import LABELMILL, TOO_BUSY, Cost, FailedError, environment, measured
+from rows import CLIENT, CURATOR, NO_CURATOR, PLAIN, Goal, Row, curator_python
 
 LABELS = ("sport", "money", "tech")
 ANSWER = "sport"
@@ -34,17 +34,29 @@ class Task:
 
     Attributes:
         base_url: where the provider answers.
-        texts: how many headlines.
+        texts: the headlines.
         in_flight: how many requests at once.
         server_url: the Prefect server's, for `WITH_SERVER`.
         run: more of the job's `[run]`, for Labelmill.
     """
 
     base_url: str
-    texts: int
+    texts: Sequence[str]
     in_flight: int
     server_url: str = ""
     run: tuple[tuple[str, int], ...] = ()
+
+
+def ready(ways: Sequence[str] = WAYS) -> list[str]:
+    """Those that can be measured here."""
+    return [way for way in ways if way != CURATOR or curator_python()]
+
+
+def row_of(what: str, way: str, unit: str, values: Iterable[float], goals: tuple[Goal, ...] = ()) -> Row:
+    """A way's row: the goals are Labelmill's own; one without values says why."""
+    found = tuple(values)
+    missing = "" if found else TOO_BUSY if way in ready() else NO_CURATOR
+    return Row(what, way, unit, found, goals if way in OURS else (), missing)
 
 
 def texts_of(count: int) -> list[str]:
@@ -71,7 +83,7 @@ def cost_of(way: str, task: Task, home: Path) -> Cost:
             own["PREFECT_API_URL"] = task.server_url
         cost = measured(_words(way, folder, task), environment(**own), folder)
         if way in OURS:
-            _check_record(folder, task.texts)
+            _check_record(folder, len(task.texts))
     return cost
 
 
@@ -79,7 +91,7 @@ def _write(folder: Path, task: Task) -> None:
     """The headlines and the job, before anything is measured."""
     import polars as pl
 
-    texts = texts_of(task.texts)
+    texts = list(task.texts)
     (folder / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
     pl.DataFrame({"text": texts}).write_parquet(folder / "texts.parquet")
     run = {"max_concurrency": task.in_flight, **dict(task.run)}
@@ -106,7 +118,7 @@ def _words(way: str, folder: Path, task: Task) -> list[str | Path]:
         script = Path(__file__).with_name("by_curator.py")
         told = ["--model", MODEL, "--system", SYSTEM, "--label", ANSWER]
         texts = ["--texts", folder / "texts.txt", "--in-flight", str(task.in_flight)]
-        return [python, "-P", script, "--base-url", task.base_url, *texts, *told]
+        return [python, "-I", script, "--base-url", task.base_url, *texts, *told]
     return [sys.executable, __file__, way, task.base_url, folder, str(task.in_flight), json.dumps(task.run)]
 
 
