@@ -18,10 +18,11 @@ from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
 from labelmill.errors import LabelmillError, RunStopped
+from labelmill.live.callbacks import Tracing
 from labelmill.live.chain import chain_of
 from labelmill.live.pace import Share
 from labelmill.live.progress import Snapshot
-from labelmill.live.tracing import Tracing, tracing
+from labelmill.live.tracing import tracing
 from labelmill.money.budget import Budget
 from labelmill.money.leases import Lease, LeasedBudget, LeaseReport
 from labelmill.providers.dialect import SpokenDialect
