@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SAMPLER = Path(__file__).with_name("peak_memory.c")
 LABELMILL = Path(sys.executable).with_name("labelmill")
 
-NOT_PASSED_ON = ("PREFECT_", "LANGSMITH_", "LANGCHAIN_")
+NOT_PASSED_ON = ("PREFECT_", "LANGSMITH_", "LANGCHAIN_", "PYTHONDONTWRITEBYTECODE")
 OF_THE_MACHINE = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 
