@@ -52,7 +52,7 @@ class Permit:
     """One request's leave to be sent.
 
     Its length in bytes, the tokens estimated for it, when it was sent and under which limit, and whether its text has
-    failed before.
+    failed before; its number, and the tokens estimated for all up to it.
     """
 
     text_bytes: int
@@ -60,6 +60,8 @@ class Permit:
     sent_at: float
     sent: SentRequest
     has_failed: bool
+    number: int
+    estimates: float
 
 
 class Pace:
@@ -69,6 +71,7 @@ class Pace:
         self._timeout_seconds = timeout_seconds
         self._began_at: float | None = None
         self._answers = 0
+        self._numbers, self._estimates = 0, 0.0
         self.limit = AdaptiveLimit.below(run.max_concurrency)
         self.outage = Outage(run.patience_minutes * 60)
         self.paused_until = -math.inf
@@ -132,7 +135,9 @@ class Pace:
             return NotYet(wait)
         self._requests.take(1, now)
         self._tokens.take(estimate, now)
-        permit = Permit(text_bytes, estimate, now, self.limit.sent(is_first=not has_failed), has_failed)
+        self._numbers, self._estimates = self._numbers + 1, self._estimates + estimate
+        sent = self.limit.sent(is_first=not has_failed)
+        permit = Permit(text_bytes, estimate, now, sent, has_failed, self._numbers, self._estimates)
         self._in_flight[permit] = None
         self._recent += 1
         self._sent_at = now
@@ -256,14 +261,19 @@ class Pace:
             self._told_outage = None
 
     def _learn(self, announced: RateHeaders, permit: Permit, now: float) -> None:
-        """Take over what is announced. It counts the requests that came before the one it answers, and none after."""
+        """Take over what is announced.
+
+        What it doesn't count, at most: all that was sent after its request, and of what was sent before, whatever is on its way.
+        """
         if not announced.requests and not announced.tokens:
             return
-        later = list(takewhile(lambda other: other.sent_at > permit.sent_at, reversed(self._in_flight)))
+        before = list(takewhile(lambda other: other.number < permit.number, self._in_flight))
         if announced.requests:
-            self._requests.learn(announced.requests, len(later), now)
+            uncounted = self._numbers - permit.number + len(before)
+            self._requests.learn(announced.requests, uncounted, now)
         if announced.tokens:
-            self._tokens.learn(announced.tokens, sum(other.estimate for other in later), now)
+            tokens = self._estimates - permit.estimates + sum(other.estimate for other in before)
+            self._tokens.learn(announced.tokens, tokens, now)
 
     def _tell_limit(self, grown: str | None, now: float) -> None:
         """Tell of a limit that is higher or lower by a fifth than was told; lower only once something gets through."""

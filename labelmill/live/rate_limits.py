@@ -93,12 +93,12 @@ class Bucket:
     def learn(self, announced: Announced, outstanding: float, now: float) -> None:
         """Take over what the provider announces.
 
-        The most it ever said remains is how much it lets through at once. Its level corrects ours downward only: the
-        announcement doesn't know of what was sent since.
+        The most it ever said remains is how much it lets through at once. Its level corrects ours downward; upward
+        only as far as is left of it whatever was sent since.
 
         Args:
             announced: from the headers of an answer.
-            outstanding: what has been sent and not been answered.
+            outstanding: what it may not count yet, at most.
             now: seconds.
         """
         if announced.per_minute >= self.cap:
@@ -107,7 +107,8 @@ class Bucket:
         self._refill(now)
         self.per_minute = announced.per_minute
         self.capacity = announced.remaining + 1 if first else max(self.capacity, announced.remaining + 1)
-        self.level = min(self.level, announced.remaining - (outstanding if first else 0.0))
+        least = announced.remaining - outstanding
+        self.level = min(self.level, least) if first else max(min(self.level, announced.remaining), least)
 
     def scale(self, factor: float, now: float) -> None:
         """Go on with so many times as much, of all that is known and of the job's own limit."""
