@@ -109,6 +109,12 @@ class AdaptiveLimit:
         first = max(FIRST_LIMIT, min(MOST_FIRST, math.floor(_FIRST_FRACTION * ceiling)))
         return cls(ceiling, min(ceiling, first), _may_open=True)
 
+    def take(self, ceiling: int, factor: float) -> None:
+        """Go on below another ceiling, which is so many times the one before; what goes first is shared out alike."""
+        if not self._sent:
+            self.size = max(1.0, math.floor(self.size * factor))
+        self.ceiling, self.size = ceiling, min(self.size, float(ceiling))
+
     @property
     def limit(self) -> int:
         """The most requests in flight."""

@@ -116,9 +116,8 @@ class Pace:
 
     def take(self, share: Share, now: float) -> None:
         """Go on with another share of the run's limits."""
-        self.limit.ceiling = share.max_concurrency
-        self.limit.size = min(self.limit.size, float(share.max_concurrency))
         factor, self._fraction = share.fraction / self._fraction, share.fraction
+        self.limit.take(share.max_concurrency, factor)
         for bucket in (self._requests, self._tokens):
             bucket.scale(factor, now)
 

@@ -70,11 +70,14 @@ class Bucket:
 
     @classmethod
     def capped(cls, cap: float | None, now: float) -> "Bucket":
-        """A bucket with the job's own limit, or none; it starts with a second's worth."""
+        """A bucket with the job's own limit, or none. It holds a second's worth, and starts empty but for one.
+
+        Providers that count the last minute, or the last ten seconds, would count a burst at the start on top of them.
+        """
         if cap is None:
             return cls(at=now)
         burst = max(1.0, cap / _SECONDS_PER_MINUTE)
-        return cls(per_minute=cap, capacity=burst, level=burst, at=now, cap=cap)
+        return cls(per_minute=cap, capacity=burst, level=1.0, at=now, cap=cap)
 
     def wait_for(self, amount: float, now: float) -> float:
         """Seconds until an amount may be taken; one that is larger than the bucket, once that is full."""

@@ -35,6 +35,19 @@ def test_no_minute_holds_more_than_the_cap_and_a_seconds_worth(pauses):
         assert sum(start <= moment < start + 60 for moment in sent) <= cap + cap / 60 + 1
 
 
+@pytest.mark.parametrize("window", [1, 10, 60])
+def test_a_run_that_never_pauses_keeps_the_cap_in_any_window(window):
+    """Providers that count the last ten seconds, or the last minute, turn none of its requests away, the first ones neither."""
+    cap, now, sent = 1200, 0.0, []
+    bucket = Bucket.capped(cap, now)
+    for _ in range(2 * cap):
+        now += take(bucket, 1, now)
+        sent.append(now)
+    for first in sent:
+        assert sum(first <= moment < first + window - 1e-6 for moment in sent) <= cap * window / 60
+    assert sent[-1] == pytest.approx(120, rel=0.01)
+
+
 def test_what_a_provider_announces_is_taken_over():
     """The first announcement sets rate, burst and level, less what is on its way."""
     bucket = Bucket.capped(None, 0.0)

@@ -79,11 +79,22 @@ def test_a_larger_share_goes_on_from_what_was_learned():
     """Who is handed the others' share may send twice as much of a limit that it has learned of half of, and of the job's own."""
     pace = Pace(Run(max_concurrency=8, max_tokens_per_minute=60_000), 0.0)
     pace.take(Share(4, 0.5), 0.0)
-    permit = pace.next_permit(10, 5, 0.0)
-    pace.answered(permit, Usage(10, 2), headers(600, 0), 0.0)
+    permit = pace.next_permit(10, 5, 1.0)
+    pace.answered(permit, Usage(10, 2), headers(600, 0), 1.0)
     pace.ended(permit)
-    waits = [pace.next_permit(10, 5, 0.0).seconds]
-    pace.take(Share(8), 0.0)
-    waits.append(pace.next_permit(10, 5, 0.0).seconds)
+    waits = [pace.next_permit(10, 5, 1.0).seconds]
+    pace.take(Share(8), 1.0)
+    waits.append(pace.next_permit(10, 5, 1.0).seconds)
     assert waits[0] == pytest.approx(2 * waits[1], rel=0.5)
     assert pace.limit.ceiling == 8
+
+
+@pytest.mark.parametrize("workers", [2, 3, 5])
+def test_as_many_requests_go_first_as_with_one_process(workers):
+    """What is sent before anything is known of the provider is shared out too."""
+    run = Run(max_concurrency=500)
+    alone = Pace(run, 0.0).limit.limit
+    paces = [Pace(run, 0.0) for _ in range(workers)]
+    for pace, share in zip(paces, Share.among(500, workers), strict=True):
+        pace.take(share, 0.0)
+    assert alone - workers < sum(pace.limit.limit for pace in paces) <= alone
