@@ -1,12 +1,14 @@
 """A job over some texts, and its whole runs against a server that counts what it answers and bills."""
 
 import json
+import time
 
 import polars as pl
 from servers.base import right_label
 
 from labelmill.pipeline.label import label
 from labelmill.run.record import RunRecord
+from labelmill.store.files import stamp_of
 
 KEY = "sk-marked-0123456789abcdef"
 CRASH_JOB = """
@@ -49,6 +51,11 @@ class World:
         pl.DataFrame({"text": texts}, schema={"text": pl.String}).write_parquet(
             self.folder / "source.parquet"
         )
+
+    def wait_for_source(self):
+        """Wait until the source is as old as it has to be for a run to know that it hasn't changed since."""
+        while not stamp_of(self.folder / "source.parquet").is_older_than(time.time_ns()):
+            time.sleep(0.005)
 
     def job(self, **sections):
         """A job for an OpenAI-compatible server: at most 8 requests at once, and no share of failures is too many."""

@@ -40,6 +40,7 @@ def test_a_forecast_is_what_the_run_then_does(world):
         world.has([*TEXTS, "the match of tomorrow"])
         later = forecast(job, server.base_url)
         assert (later.texts, later.texts_known, later.asking.texts) == (21, 20, 1)
+        world.wait_for_source()
         world.run(server)
         after = tree_of(world.folder)
         settled = forecast(job, server.base_url)
