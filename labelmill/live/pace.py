@@ -262,16 +262,17 @@ class Pace:
     def _learn(self, announced: RateHeaders, permit: Permit, now: float) -> None:
         """Take over what is announced.
 
-        What it doesn't count, at most: all that was sent after its request, and of what was sent before, whatever is on its way.
+        What it doesn't count, at most: all that was sent after its request, of what was sent before whatever is on its way, and
+        one more, since requests and their answers overtake one another.
         """
         if not announced.requests and not announced.tokens:
             return
         before = list(takewhile(lambda other: other.number < permit.number, self._in_flight))
         if announced.requests:
-            uncounted = self._numbers - permit.number + len(before)
+            uncounted = self._numbers - permit.number + len(before) + 1
             self._requests.learn(announced.requests, uncounted, now)
         if announced.tokens:
-            tokens = self._estimates - permit.estimates + sum(other.estimate for other in before)
+            tokens = self._estimates - permit.estimates + sum(other.estimate for other in (*before, permit))
             self._tokens.learn(announced.tokens, tokens, now)
 
     def _tell_limit(self, grown: str | None, now: float) -> None:
