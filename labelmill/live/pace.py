@@ -52,7 +52,7 @@ class Permit:
     """One request's leave to be sent.
 
     Its length in bytes, the tokens estimated for it, when it was sent and under which limit, and whether its text has
-    failed before; its number, and the tokens estimated for all up to it.
+    failed before.
     """
 
     text_bytes: int
@@ -60,8 +60,6 @@ class Permit:
     sent_at: float
     sent: SentRequest
     has_failed: bool
-    number: int
-    estimates: float
 
 
 class Pace:
@@ -71,7 +69,6 @@ class Pace:
         self._timeout_seconds = timeout_seconds
         self._began_at: float | None = None
         self._answers = 0
-        self._numbers, self._estimates = 0, 0.0
         self.limit = AdaptiveLimit.below(run.max_concurrency)
         self.outage = Outage(run.patience_minutes * 60)
         self.paused_until = -math.inf
@@ -134,9 +131,7 @@ class Pace:
             return NotYet(wait)
         self._requests.take(1, now)
         self._tokens.take(estimate, now)
-        self._numbers, self._estimates = self._numbers + 1, self._estimates + estimate
-        sent = self.limit.sent(is_first=not has_failed)
-        permit = Permit(text_bytes, estimate, now, sent, has_failed, self._numbers, self._estimates)
+        permit = Permit(text_bytes, estimate, now, self.limit.sent(is_first=not has_failed), has_failed)
         self._in_flight[permit] = None
         self._recent += 1
         self._sent_at = now
@@ -260,20 +255,14 @@ class Pace:
             self._told_outage = None
 
     def _learn(self, announced: RateHeaders, permit: Permit, now: float) -> None:
-        """Take over what is announced.
-
-        What it doesn't count, at most: all that was sent after its request, of what was sent before whatever is on its way, and
-        one more, since requests and their answers overtake one another.
-        """
+        """Take over what is announced. It counts the requests that came before the one it answers, and none after."""
         if not announced.requests and not announced.tokens:
             return
-        before = list(takewhile(lambda other: other.number < permit.number, self._in_flight))
+        later = list(takewhile(lambda other: other.sent_at > permit.sent_at, reversed(self._in_flight)))
         if announced.requests:
-            uncounted = self._numbers - permit.number + len(before) + 1
-            self._requests.learn(announced.requests, uncounted, now)
+            self._requests.learn(announced.requests, len(later), now)
         if announced.tokens:
-            tokens = self._estimates - permit.estimates + sum(other.estimate for other in (*before, permit))
-            self._tokens.learn(announced.tokens, tokens, now)
+            self._tokens.learn(announced.tokens, sum(other.estimate for other in later), now)
 
     def _tell_limit(self, grown: str | None, now: float) -> None:
         """Tell of a limit that is higher or lower by a fifth than was told; lower only once something gets through."""

@@ -96,12 +96,12 @@ class Bucket:
     def learn(self, announced: Announced, outstanding: float, now: float) -> None:
         """Take over what the provider announces.
 
-        The most it ever said remains is how much it lets through at once. Its level corrects ours downward; upward
-        only as far as is left of it whatever was sent since.
+        The most it ever said remains is how much it lets through at once. Its level corrects ours downward only: it may
+        not know of what was sent since, and requests and their answers overtake one another.
 
         Args:
             announced: from the headers of an answer.
-            outstanding: what it may not count yet, at most.
+            outstanding: what has been sent since, and not been answered.
             now: seconds.
         """
         if announced.per_minute >= self.cap:
@@ -110,8 +110,7 @@ class Bucket:
         self._refill(now)
         self.per_minute = announced.per_minute
         self.capacity = announced.remaining + 1 if first else max(self.capacity, announced.remaining + 1)
-        least = announced.remaining - outstanding
-        self.level = min(self.level, least) if first else max(min(self.level, announced.remaining), least)
+        self.level = min(self.level, announced.remaining - (outstanding if first else 0.0))
 
     def scale(self, factor: float, now: float) -> None:
         """Go on with so many times as much, of all that is known and of the job's own limit."""

@@ -56,14 +56,12 @@ def test_what_a_provider_announces_is_taken_over():
     assert [take(bucket, 1, float(now)) for now in range(3)] == pytest.approx([1.0, 1.0, 1.0])
 
 
-def test_an_announcement_corrects_upward_only_as_far_as_is_sure():
-    """One that leaves more than we think may not count what was sent since; one that leaves less is others' use of the key."""
+def test_an_announcement_corrects_downward_only():
+    """A later announcement that leaves more than we think is stale; one that leaves less is others' use of the key."""
     bucket = Bucket.capped(None, 0.0)
     bucket.learn(Announced(60, 10), outstanding=0, now=0.0)
-    bucket.learn(Announced(60, 50), outstanding=45, now=0.0)
+    bucket.learn(Announced(60, 50), outstanding=0, now=0.0)
     assert bucket.level == 10
-    bucket.learn(Announced(60, 50), outstanding=38, now=0.0)
-    assert bucket.level == 12
     bucket.learn(Announced(60, 2), outstanding=0, now=0.0)
     assert bucket.level == 2
 
