@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Self
 
 from labelmill.job.model import Run
@@ -255,14 +254,13 @@ class Pace:
             self._told_outage = None
 
     def _learn(self, announced: RateHeaders, permit: Permit, now: float) -> None:
-        """Take over what is announced. It counts the requests that came before the one it answers, and none after."""
-        if not announced.requests and not announced.tokens:
-            return
-        later = list(takewhile(lambda other: other.sent_at > permit.sent_at, reversed(self._in_flight)))
+        """Take over what is announced. It may not know of what is in flight; all of the rest, where nothing else is."""
+        knows_all = len(self._in_flight) == 1 and permit.sent_at == self._sent_at
         if announced.requests:
-            self._requests.learn(announced.requests, len(later), now)
+            self._requests.learn(announced.requests, len(self._in_flight), now, knows_all=knows_all)
         if announced.tokens:
-            self._tokens.learn(announced.tokens, sum(other.estimate for other in later), now)
+            outstanding = sum(other.estimate for other in self._in_flight)
+            self._tokens.learn(announced.tokens, outstanding, now, knows_all=knows_all)
 
     def _tell_limit(self, grown: str | None, now: float) -> None:
         """Tell of a limit that is higher or lower by a fifth than was told; lower only once something gets through."""

@@ -93,16 +93,17 @@ class Bucket:
             self._refill(now)
             self.level = min(self.capacity, self.level - amount)
 
-    def learn(self, announced: Announced, outstanding: float, now: float) -> None:
+    def learn(self, announced: Announced, outstanding: float, now: float, *, knows_all: bool = False) -> None:
         """Take over what the provider announces.
 
-        The most it ever said remains is how much it lets through at once. Its level corrects ours downward only: it may
-        not know of what was sent since, and requests and their answers overtake one another.
+        The most it ever said remains is how much it lets through at once. Its level corrects ours downward: it may not know of
+        what was sent since, and requests and their answers overtake one another. Where it knows of all, also upward.
 
         Args:
             announced: from the headers of an answer.
-            outstanding: what has been sent since, and not been answered.
+            outstanding: what has been sent and not been answered, the announcement's own request included.
             now: seconds.
+            knows_all: whether nothing but its own request, which is the last one, was under way when it came.
         """
         if announced.per_minute >= self.cap:
             return
@@ -110,7 +111,8 @@ class Bucket:
         self._refill(now)
         self.per_minute = announced.per_minute
         self.capacity = announced.remaining + 1 if first else max(self.capacity, announced.remaining + 1)
-        self.level = min(self.level, announced.remaining - (outstanding if first else 0.0))
+        level = min(self.level, announced.remaining - (outstanding if first else 0.0))
+        self.level = max(level, announced.remaining - outstanding) if knows_all else level
 
     def scale(self, factor: float, now: float) -> None:
         """Go on with so many times as much, of all that is known and of the job's own limit."""

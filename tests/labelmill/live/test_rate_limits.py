@@ -56,12 +56,14 @@ def test_what_a_provider_announces_is_taken_over():
     assert [take(bucket, 1, float(now)) for now in range(3)] == pytest.approx([1.0, 1.0, 1.0])
 
 
-def test_an_announcement_corrects_downward_only():
-    """A later announcement that leaves more than we think is stale; one that leaves less is others' use of the key."""
+def test_an_announcement_corrects_upward_only_where_it_knows_of_all():
+    """One that leaves more than we think is stale unless nothing else is under way; one that leaves less is others' use of the key."""
     bucket = Bucket.capped(None, 0.0)
     bucket.learn(Announced(60, 10), outstanding=0, now=0.0)
     bucket.learn(Announced(60, 50), outstanding=0, now=0.0)
     assert bucket.level == 10
+    bucket.learn(Announced(60, 50), outstanding=1, now=0.0, knows_all=True)
+    assert bucket.level == 49
     bucket.learn(Announced(60, 2), outstanding=0, now=0.0)
     assert bucket.level == 2
 
