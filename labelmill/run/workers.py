@@ -151,18 +151,13 @@ class Workers:
 
     def begin(self, plan: Plan) -> None:
         """Begin a pass: as many workers as there is work for share the pace, and nobody else has anything in flight."""
-        run, context = self._context.job.run, self._context
+        context = self._context
         if context.stop_signal.stopped is not None:
             return
         with self._lock:
             active = [worker for worker in self._all if not worker.is_gone][: len(plan.chunks)]
             self._left = len(plan.chunks)
-            for worker in self._all:
-                worker.share = None
-            for worker, share in zip(
-                active, Share.among(run.max_concurrency, max(1, len(active))), strict=False
-            ):
-                worker.share = share
+            for worker, share in self._shared_out(active):
                 if not worker.is_open:
                     worker.send(self._opening())
                     if self._has_limit:
@@ -316,13 +311,18 @@ class Workers:
         working = [worker for worker in self._all if worker.chunks]
         if not working or len(working) == sum(worker.share is not None for worker in self._all):
             return
+        for worker, share in self._shared_out(working):
+            worker.send(share)
+
+    def _shared_out(self, among: list[_Worker]) -> list[tuple[_Worker, Share]]:
+        """Give these workers all of the run's pace, and the others none of it; returns whose share is which."""
         for worker in self._all:
             worker.share = None
-        for worker, share in zip(
-            working, Share.among(self._context.job.run.max_concurrency, len(working)), strict=True
-        ):
+        most = self._context.job.run.max_concurrency
+        shares = list(zip(among, Share.among(most, len(among)), strict=True)) if among else []
+        for worker, share in shares:
             worker.share = share
-            worker.send(share)
+        return shares
 
     def _lose(self, worker: _Worker) -> None:
         """A worker says no more: at the end, or since it has died, which ends the run."""
