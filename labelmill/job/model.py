@@ -74,15 +74,34 @@ class Section(BaseModel):
     )
 
 
+class Storage(Section):
+    """How an object store is reached, where its address and the environment don't say it. Keys stand in neither: `docs/stores.md`."""
+
+    endpoint: Annotated[str, AfterValidator(web_address)] | None = None
+    """The address of a store that is not the cloud's own, such as `http://minio:9000`. Left out, the environment may say it
+    (`AWS_ENDPOINT_URL`)."""
+    region: str | None = Field(default=None, min_length=1)
+    """The region of an S3 bucket. Left out, it is `AWS_REGION`, the profile's, or `us-east-1`."""
+    profile: str | None = Field(default=None, min_length=1)
+    """A profile of `~/.aws/credentials` whose keys are used, in the place of those in the environment."""
+    account: str | None = Field(default=None, min_length=1)
+    """The name of the Azure storage account. Left out, it is `AZURE_STORAGE_ACCOUNT_NAME`."""
+    anonymous: bool = False
+    """Send no credentials: for buckets that anyone may read."""
+
+
 class Source(Section):
     """The Parquet dataset to label, and the text of each row."""
 
     path: FilePath
-    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names). Names that begin with `.` or
-    `_` are passed over, but for partitions such as `_year=2026`. Relative paths start at the folder the command runs in."""
+    """A Parquet file, a glob, or a folder (hive partitions are read from its folder names), also at `s3://`, `gs://` or `az://`.
+    Names that begin with `.` or `_` are passed over, but for partitions such as `_year=2026`. Relative paths start at the
+    folder the command runs in."""
     text: str = Field(min_length=1)
     """The column that holds the text, or a template over several: `"{title}\\n{body}"`. JSON and bytes in UTF-8 are text
     too."""
+    storage: Storage | None = None
+    """How its store is reached."""
 
 
 _offered_providers: list[str] = []
@@ -310,10 +329,12 @@ class Output(Section):
     """Where everything a run leaves goes."""
 
     path: FilePath
-    """A folder outside the source. It gets `labeled/`, `failed/`, `ledger/` and `runs/`."""
+    """A folder outside the source, also at `s3://`, `gs://` or `az://`. It gets `labeled/`, `failed/`, `ledger/` and `runs/`."""
     column_prefix: str = Field(default="", max_length=40, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
     """What the names of the columns begin with that Labelmill adds, where the source has a `label` already: `lm_` gives
     `lm_label`, `lm_label_status` and so on."""
+    storage: Storage | None = None
+    """How its store is reached."""
 
 
 When = Literal["trouble", "every_run", "never"]
