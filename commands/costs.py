@@ -54,11 +54,12 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
         JobRefused: there are no runs in it, or a part of its ledger can't be read.
     """
     folder = OutputFolder.of(job)
+    folder.refresh()
     runs = read_runs(folder)
     work = read_again(partial(_work_of, job, folder, runs, repriced=repriced))
     history: dict[str, Any] = {
         "job": job.name,
-        "output": str(folder.path),
+        "output": folder.place,
         "repriced": repriced,
         "paid": history_of(work, runs, practice=False),
         "practice": history_of(work, runs, practice=True),
@@ -67,7 +68,7 @@ def costs_of(job: LabelJob, where: str, *, repriced: bool = False) -> dict[str, 
         if history[kind]:
             history[kind]["out"] = batches_out(folder, practice=kind != "paid")
     if not (history["paid"] or history["practice"]):
-        sentence = f"there are no runs in {str(folder.path)!r} yet; `{command('run', where)}` makes the first"
+        sentence = f"there are no runs in {folder.place!r} yet; `{command('run', where)}` makes the first"
         raise JobRefused([Mistake(f"{where}, output.path", sentence)])
     return history
 

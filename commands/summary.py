@@ -24,6 +24,7 @@ from labelmill.report.samples import Samples, samples_of
 from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
 from labelmill.store.folder import OutputFolder
+from labelmill.store.working import place_of
 
 _SHOWN_LABELS = 20
 _GAP = 2
@@ -80,9 +81,10 @@ def _show_summary(record: RunRecord, job_file: str | None, more: Sequence[NextSt
 
 def _show_places(record: RunRecord, where: Console) -> None:
     page = OutputFolder.of(record.job).run(record.run_id) / "report.html"
-    places = [("labels", record.labeled_path), ("report", str(page.absolute()) if page.exists() else None)]
+    places = [("labels", record.labeled_path), ("report", place_of(page) if page.exists() else None)]
     where.print("")
-    for what, path in [*places, *(("failed", str(path)) for path in record.failed_files)]:
+    failed = record.failed_paths or ([record.failed_path] if record.failed_path else [])
+    for what, path in [*places, *(("failed", path) for path in failed)]:
         if path:
             # A path stays on one line, also one with a space in it.
             where.print(Text(f"{what}  {visible(path)}"), soft_wrap=True)

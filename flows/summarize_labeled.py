@@ -10,10 +10,10 @@ from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
-from labelmill.dataset.merge import MANIFEST
 from labelmill.plural import counted
 from labelmill.report.formatting import percent, visible
 from labelmill.report.markdown import as_cell, escaped
+from labelmill.store.working import MANIFEST
 from tasks.names import time_words
 
 _NOT_IN_A_NAME = re.compile(r"[/%&<>\x00-\x1f]")

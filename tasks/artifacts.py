@@ -23,6 +23,7 @@ from labelmill.report.markdown import (
     labels_table,
 )
 from labelmill.run.record import RunRecord
+from labelmill.store.working import place_of
 from tasks.artifact_keys import job_key_of
 
 Thunks = dict[str, Callable[[], object]]
@@ -82,7 +83,7 @@ def labeled_place(folder: Path) -> str:
 
 def page_place(page: Path) -> str:
     """Where the report is that a browser opens by itself."""
-    path = _code(visible(str(page.absolute())))
+    path = _code(visible(place_of(page)))
     return f"The report is a page of its own. Open this file in a browser, on the machine where it is:\n\n{path}\n"
 
 

@@ -15,10 +15,10 @@ import typer
 
 from commands.main import app
 from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS
-from labelmill.dataset.merge import MANIFEST
 from labelmill.job.file import draft_of
 from labelmill.question.failures import POLICY_OF_KIND
 from labelmill.run.record import RunRecord
+from labelmill.store.working import MANIFEST
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.zh.md")

@@ -23,6 +23,7 @@ from labelmill.providers.dialect import Dialect, SpokenDialect
 from labelmill.providers.protocol import BatchClient, BatchRefused, BatchState, BatchUnreachable
 from labelmill.providers.table import client_of, endpoint_at, price_of
 from labelmill.stop import StopSignal
+from labelmill.store.files import remove
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger
 
@@ -160,7 +161,7 @@ class OutstandingBatches:
         self.settled.append(self.update(record, step=step, message=message, files_deleted=left))
         del self.out[record.name]
         self.run.budget.settle(record.worst_case_usd or Decimal(0), spent_usd)
-        self.folder.requests_path(record.name).unlink(missing_ok=True)
+        remove(self.folder.requests_path(record.name))
 
     def send_next(self, unsent: Unsent, room: Room) -> NoRoom | None:
         """Send the next texts of a plan as one batch, as many as there is room for.
@@ -189,7 +190,7 @@ class OutstandingBatches:
         try:
             written = writer.write(group, unsent.offset, room, requests, self.folder.requests_path(name))
             if not written.size.requests:
-                self.folder.requests_path(name).unlink()
+                remove(self.folder.requests_path(name))
                 requests.unlink()
                 requests.parent.rmdir()
                 return None if written.bound is None else NoRoom(written.bound, written.next_usd)

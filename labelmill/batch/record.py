@@ -22,7 +22,7 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob, Model
 from labelmill.providers.dialect import Dialect
 from labelmill.providers.protocol import BatchStatus
-from labelmill.store.files import fault_of_parquet, write_text_whole
+from labelmill.store.files import fault_of_parquet, remove, write_text_whole
 from labelmill.store.row_key import key_digest
 
 BatchStep = Literal["intended", "creating", "sent", "harvesting", "harvested", "dropped"]
@@ -155,7 +155,7 @@ class BatchFolder:
             kept = {"batch.json", "requests.parquet"} if folder.name in needed else {"batch.json"}
             for left in [*folder.glob("requests.*"), *folder.glob(".*.tmp")]:
                 if left.name not in kept:
-                    left.unlink()
+                    remove(left)
             if not any(folder.iterdir()):
                 folder.rmdir()
         return outstanding

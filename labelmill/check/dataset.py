@@ -17,6 +17,7 @@ from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Output, Source
 from labelmill.plural import counted
 from labelmill.store.folder import OutputFolder
+from labelmill.store.working import folder_of
 
 _NAMED_FILES = 5
 _NAMED_COLUMNS = 30
@@ -46,9 +47,9 @@ def source_mistakes(
 def _labeled_before(
     files: Sequence[SourceFile], output: Output | None, template: TextTemplate | None
 ) -> set[SourceFile]:
-    if output is None or template is None or is_url(output.path):
+    if output is None or template is None:
         return set()
-    folder, names = OutputFolder(Path(output.path)), tuple(label_columns(output.column_prefix))
+    folder, names = OutputFolder(folder_of(output)), tuple(label_columns(output.column_prefix))
     states = [MergeState.beside(labeled) for labeled in (folder.labeled, folder.practice_labeled)]
     alike = [state for state in states if (state.text, state.column_names) == (text_key_of(template), names)]
     return {file for file in files if any(state.known(file.relative, file.path) for state in alike)}

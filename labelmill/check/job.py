@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from labelmill.alert.channel import alert_mistakes
 from labelmill.check.dataset import source_mistakes
 from labelmill.check.lane import budget_mistakes, lane_mistakes, room_mistakes
-from labelmill.check.output import output_mistakes
+from labelmill.check.output import output_mistakes, store_mistakes
 from labelmill.check.price import price_mistakes
 from labelmill.check.prompt import label_mistakes, prompt_mistakes
 from labelmill.errors import JobRefused, Mistake
@@ -95,12 +95,15 @@ def _section_mistakes(sections: Sections, name: str | None) -> Found:
         yield from prompt_mistakes(sections.prompt, sections.labels)
     if sections.price is not None:
         yield from price_mistakes(sections.price)
-    listing = None
+    listing, output = None, sections.output
+    if output is not None and (unusable := list(store_mistakes(output, sections.source))):
+        yield from unusable
+        output = None
     if sections.source is not None:
-        listing, mistakes = source_mistakes(sections.source, sections.output)
+        listing, mistakes = source_mistakes(sections.source, output)
         yield from mistakes
-    if sections.output is not None:
-        yield from output_mistakes(sections.output, listing, name)
+    if output is not None:
+        yield from output_mistakes(output, listing, name)
     if sections.run is not None:
         yield from lane_mistakes(sections.run)
 

@@ -2,15 +2,17 @@
 
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelmill.check.dataset import first_few
-from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.ownership import foreign_files, names_of_ours, published_job
 from labelmill.dataset.source import SourceFile, SourceListing, is_url, root_of
-from labelmill.job.model import Output
+from labelmill.job.model import Output, Source
+from labelmill.store.address import AddressError, StoreAddress, missing_package
 from labelmill.store.folder import OutputFolder
+from labelmill.store.objects import broken_promise
+from labelmill.store.working import MANIFEST, folder_of
 
 
 def output_mistakes(output: Output, listing: SourceListing | None, job: str | None) -> list[tuple[str, str]]:
@@ -22,9 +24,9 @@ def output_mistakes(output: Output, listing: SourceListing | None, job: str | No
         job: the job's name; None where it has none.
     """
     if is_url(output.path):
-        return [
-            ("output.path", f"results can be written to folders only by this version; found {output.path!r}")
-        ]
+        place = OutputFolder(folder_of(output))
+        found = [] if listing is None else _another_jobs_labels(place, listing.path, job)
+        return [("output.path", sentence) for sentence in found]
     try:
         folder = Path(output.path).resolve()
         place = OutputFolder(folder) if listing is None else OutputFolder.at(folder, listing.path)
@@ -37,6 +39,50 @@ def output_mistakes(output: Output, listing: SourceListing | None, job: str | No
     except OSError as error:
         return [("output.path", f"{output.path!r} can't be written: {error.strerror}")]
     return [("output.path", sentence) for sentence in found]
+
+
+def store_mistakes(output: Output, source: Source | None) -> Iterator[tuple[str, str]]:
+    """Why an output's object store can't be used, as (place, sentence); nothing of an output in a folder.
+
+    One that no run has ever written into is tried. What it has is brought at hand, for the checks that follow.
+    """
+    if is_url(output.path):
+        for sentence in _store_mistakes(output, source):
+            yield "output.path", sentence
+
+
+def _store_mistakes(output: Output, source: Source | None) -> Iterator[str]:
+    if (missing := missing_package()) is not None:
+        yield missing
+        return
+    try:
+        folder = OutputFolder(folder_of(output))
+    except AddressError as error:
+        yield str(error)
+        return
+    working = folder.working
+    if working is None:
+        return
+    if source is not None and is_url(source.path) and _is_within(source, working.address):
+        yield f"{folder.place!r} and the source {source.path!r} are one inside the other; choose another folder"
+        return
+    try:
+        if working.is_new() and (broken := broken_promise(working.store)) is not None:
+            yield f"{folder.place!r} can't hold an output, since its store does not keep what a run relies on: {broken}"
+            return
+        working.pull_if_idle()
+    except OSError as error:
+        yield f"{error.filename or folder.place}: {error.strerror or error}"
+
+
+def _is_within(source: Source, output: StoreAddress) -> bool:
+    """Whether a source in a store holds an output, or lies in it."""
+    fixed = source.path.partition("*")[0]
+    try:
+        root = StoreAddress.of(fixed if fixed == source.path else fixed.rpartition("/")[0], source.storage)
+    except AddressError:
+        return False
+    return root.holds(output) or output.holds(root)
 
 
 def _overlap(folder: Path, listing: SourceListing) -> list[str]:

@@ -9,7 +9,6 @@ import polars as pl
 from labelmill.dataset.columns import label_columns
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.merge import (
-    MANIFEST,
     RowAnswers,
     join_answers,
     restless_words,
@@ -25,8 +24,9 @@ from labelmill.dataset.merge_state import (
 from labelmill.dataset.ownership import foreign_files
 from labelmill.dataset.source import SourceFile
 from labelmill.errors import CannotWrite
-from labelmill.store.files import FileStamp
+from labelmill.store.files import FileStamp, remove
 from labelmill.store.ledger import Ledger
+from labelmill.store.working import MANIFEST
 
 _MOST_MERGES = 3
 """Times that a file is merged which is replaced meanwhile."""
@@ -142,11 +142,11 @@ class LabeledFolder:
         planned = {self._name(number) for number in range(len(self._files)) if number not in left_out}
         gone, _ = foreign_files(self.folder, self.ours, planned)
         if outdated or gone:
-            self.folder.with_name(MANIFEST).unlink(missing_ok=True)
+            remove(self.folder.with_name(MANIFEST))
             noted = dict.fromkeys(self.ours) | self._before.files | dict.fromkeys(map(self._name, outdated))
             self._before.model_copy(update={"files": noted}).write_beside(self.folder)
         for name in gone:
-            (self.folder / name).unlink(missing_ok=True)
+            remove(self.folder / name)
         stamps = self._write(outdated)
         self.written = set(stamps)
         after = self._state_after(outdated, stamps)

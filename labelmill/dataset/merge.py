@@ -15,9 +15,6 @@ from labelmill.dataset.source import SourceFile
 from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
 from labelmill.store.ledger import Ledger, answers_to
 
-MANIFEST = "_manifest.json"
-"""The file beside `labeled/` that says what is there."""
-
 SCRATCH = ".writing"
 """The folder beside `labeled/` where its files are written before they take their place."""
 

@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from labelmill.dataset.template import TextTemplate
 from labelmill.store.files import FileStamp, stamp_of, write_text_whole
 from labelmill.store.ledger import Ledger
+from labelmill.store.working import MERGE_STATE
 
-MERGE_STATE = "_merge_state.json"
-"""The file beside `labeled/` that it is kept in."""
 _VERSION = 2  # those of version 1 may have page indexes that lead nowhere: they are written again
 
 

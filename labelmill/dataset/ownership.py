@@ -11,6 +11,7 @@ import polars as pl
 from labelmill.dataset.columns import label_columns, prefix_in
 from labelmill.dataset.merge_state import MergeState, is_within
 from labelmill.dataset.source import SourceFile
+from labelmill.store.files import is_there
 
 
 def foreign_files(
@@ -57,7 +58,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_file_or_link(path: Path) -> bool:
-    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
+    return is_there(path) and (path.is_symlink() or not path.is_dir())
 
 
 def _is_no_folder(path: Path) -> bool:

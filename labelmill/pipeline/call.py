@@ -330,7 +330,7 @@ def _with_texts(told: JobArguments, frame: Frame | None, known: dict[str, str]) 
         except UnwritableTextError as error:
             raise JobRefused([Mistake("text", str(error))]) from None
         except OSError as error:
-            raise CannotWrite.because(error, folder.path) from None
+            raise CannotWrite.because(error, folder.place) from None
         yield LabelJob.model_validate(told.values)
 
 

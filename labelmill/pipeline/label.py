@@ -27,6 +27,7 @@ from labelmill.run.row_limit import RowLimit
 from labelmill.run.runner import Runner
 from labelmill.store.compaction import compact_ledgers
 from labelmill.store.files import write_text_whole
+from labelmill.store.working import place_of
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _log_ending(record: RunRecord, page: Path | None) -> None:
     status, words, cost = STATUS_WORDS[record.status], labeled_words(record), usd(record.cost_usd)
     log.info("%s: %s, cost of this run %s", status, words, cost)
     where = visible(record.labeled_path)
-    log.info("Labels in %s%s", where, f"; the report is in {visible(str(page))}" if page else "")
+    log.info("Labels in %s%s", where, f"; the report is in {visible(place_of(page))}" if page else "")
 
 
 def announced(context: RunContext, runner: Runner, record: RunRecord, optional: OptionalSteps) -> RunRecord:

@@ -18,6 +18,7 @@ from labelmill.run.context import RunContext, spent_of_limits
 from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
 from labelmill.store.ledger import scan_run
+from labelmill.store.working import bring
 
 _EXAMPLES = 3
 _LOOKED_INTO = 20
@@ -107,7 +108,9 @@ def _limits_of(run: RunContext, record: RunRecord) -> tuple[LimitUse, ...]:
 
 
 def _examples_of(run: RunContext, record: RunRecord) -> dict[str, tuple[Example, ...]]:
-    return failure_examples(record.failed_files, run.template, run.job.output.column_prefix)
+    return failure_examples(
+        [bring(path) for path in record.failed_files], run.template, run.job.output.column_prefix
+    )
 
 
 def _bins_of(run: RunContext) -> tuple[tuple[float, int], ...]:

@@ -4,7 +4,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from labelmill.live.progress import BatchSeen, Snapshot
@@ -12,6 +11,7 @@ from labelmill.plural import are_counted, counted
 from labelmill.run.causes import times
 from labelmill.run.record import BatchFacts, Record, RunRecord
 from labelmill.store.folder import OutputFolder
+from labelmill.store.working import place_of
 
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
@@ -139,10 +139,7 @@ def notices(record: RunRecord) -> list[str]:
             "Practice: these labels come from Labelmill's practice provider, which is not a language model. Nothing "
             f"was paid. Tokens are its own estimate, and the cost is what {record.job.model.name} would have cost."
         )
-    if (
-        record.practice
-        and Path(record.labeled_path) == OutputFolder.of(record.job).practice_labeled.absolute()
-    ):
+    if record.practice and record.labeled_path == place_of(OutputFolder.of(record.job).practice_labeled):
         said.append(
             "This rehearsal's labels are in a folder of their own: labeled/ holds those of a model, and stays as it is."
         )

@@ -10,6 +10,7 @@ from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import read_template, text_of
 from labelmill.report.formatting import visible
 from labelmill.run.record import RunRecord
+from labelmill.store.working import path_at
 
 TEXTS_PER_LABEL = 2
 _MOST_FILES = 20
@@ -30,7 +31,7 @@ def samples_of(record: RunRecord) -> dict[str, tuple[str, ...]]:
     if not wanted or not record.is_published:
         return {}
     found: dict[str, list[str]] = {label: [] for label in wanted}
-    labeled = Path(record.labeled_path)
+    labeled = path_at(record.labeled_path)
     looked_into = 0
     for file, labels in _files_of(labeled, record.run_id):
         missing = {label for label in wanted if len(found[label]) < TEXTS_PER_LABEL}

@@ -204,7 +204,7 @@ def harvest(context: RunContext, name: str) -> None:
     try:
         result = session.harvest(name)
     except OSError as error:
-        words = f"{context.folder.path} can't be written: {error.strerror or error}"
+        words = f"{context.folder.place} can't be written: {error.strerror or error}"
         context.stop_signal.stop(RunStopped("failed", words))
         raise
     labeled = _count(context, result, is_mine=is_mine)

@@ -140,7 +140,7 @@ def kept_journal(
                 context.ledger.add(journal, context.job.run)
     except OSError as error:
         context.stop_signal.stop(
-            RunStopped("failed", f"{context.folder.path} can't be written: {error.strerror or error}")
+            RunStopped("failed", f"{context.folder.place} can't be written: {error.strerror or error}")
         )
         raise
     except Exception as error:

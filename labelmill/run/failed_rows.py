@@ -6,6 +6,7 @@ from pathlib import Path
 from labelmill.dataset.failed import FailedFiles, FailedRows, write_failed
 from labelmill.run.context import RunContext
 from labelmill.run.record import RunRecord
+from labelmill.store.working import place_of
 
 NO_FAILED_FILES = FailedFiles()
 
@@ -25,7 +26,7 @@ def with_failed(record: RunRecord, failed: FailedFiles, context: RunContext) -> 
 
     The failed rows of all other files stand where earlier runs have left them.
     """
-    paths = [str(path.absolute()) for path in (*failed.paths, *context.failed_files)]
+    paths = [place_of(path) for path in (*failed.paths, *context.failed_files)]
     named = {"failed_path": paths[0] if paths else None, "failed_paths": paths}
     return record.model_copy(update={**named, "notices": [*record.notices, *failed.sentences]})
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from labelmill.dataset.columns import label_columns
-from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.merge_state import FileState, MergeState
 from labelmill.dataset.parquet import read_footer
 from labelmill.run.record import RunRecord
 from labelmill.store.files import stamp_of, write_text_whole
+from labelmill.store.working import MANIFEST, bring, path_at
 
 
 def manifest_of(
@@ -58,7 +58,7 @@ def write_manifest(
 
     It stands beside `labeled/` rather than in it: Polars refuses to read a folder that holds anything but Parquet.
     """
-    folder = Path(record.labeled_path)
+    folder = path_at(record.labeled_path)
     states = MergeState.beside(folder).files
     files = [_facts_of(folder, path, states.get(path.as_posix())) for path in (*relative, *unreadable)]
     left_out = [path.as_posix() for path in unreadable]
@@ -70,4 +70,8 @@ def _facts_of(folder: Path, path: Path, state: FileState | None) -> dict[str, An
     if state is not None:
         return {"path": path.as_posix(), "rows": state.rows, "bytes": state.labeled.size}
     stamp = stamp_of(folder / path)
-    return stamp and {"path": path.as_posix(), "rows": read_footer(folder / path).rows, "bytes": stamp.size}
+    return stamp and {
+        "path": path.as_posix(),
+        "rows": read_footer(bring(folder / path)).rows,
+        "bytes": stamp.size,
+    }

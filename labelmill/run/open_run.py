@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from labelmill.check.provider import answering_endpoint
 from labelmill.errors import JobRefused, LabelmillError, Mistake, RunStopped
@@ -31,7 +32,9 @@ from labelmill.run.record import (
 )
 from labelmill.run.recovery import recover_dead_runs, remove_plans
 from labelmill.run.wording import with_wording
-from labelmill.store.folder import LockedError, OutputFolder, locked
+from labelmill.store.folder import OutputFolder
+from labelmill.store.lock import LockedError, locked
+from labelmill.store.objects import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +61,14 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
         folder = OutputFolder.of(job)
         try:
             lock = stack.enter_context(locked(folder.lock, f"run {run_id}, process {os.getpid()}"))
+            if folder.working is not None:
+                holder = f"run {run_id}, process {os.getpid()}"
+                stack.enter_context(folder.working.held(holder, run_id))
         except LockedError as error:
-            sentence = f"{error.holder} is writing into {str(folder.path)!r}; wait for it to end"
+            sentence = f"{error.holder} is writing into {folder.place!r}; wait for it to end"
             raise JobRefused([Mistake("output.path", sentence)]) from None
+        except StoreError as error:
+            raise JobRefused([Mistake("output.path", f"{error.filename}: {error.strerror}")]) from None
         # On the live lane too where it has been sent batches: they are to be settled as a provider's are.
         remembered = folder.practice if job.run.lane != "live" or folder.practice.exists() else None
         endpoint = stack.enter_context(reachable(endpoint, job.practice, remembered))
@@ -75,6 +83,8 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
             chain_of=chain_of,
         )
         context.lock = lock
+        if folder.working is not None:
+            folder.working.on_lost = partial(_lose, context)
         context.record_folder.mkdir(parents=True, exist_ok=True)
         recover_dead_runs(context)
         # Before anything looks for its ledger.
@@ -90,6 +100,10 @@ def open_output(job: LabelJob, model_base_url: str | None = None) -> Iterator[Ru
             yield context
         finally:
             remove_plans(context.record_folder)
+
+
+def _lose(context: RunContext, why: str) -> None:
+    context.stop_signal.stop(RunStopped("failed", why))
 
 
 @contextmanager

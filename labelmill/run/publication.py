@@ -10,15 +10,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelmill.dataset.labeled_folder import LabeledFolder
-from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.merge_state import MergeState
 from labelmill.dataset.ownership import names_of_ours
 from labelmill.dataset.source import SourceFile
 from labelmill.run.context import RunContext
 from labelmill.run.counts import RowCounts, rows_of
 from labelmill.run.unreadable import name_unreadable
+from labelmill.store.files import is_there
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import PRACTICE_PREFIX
+from labelmill.store.working import MANIFEST, files_matching
 
 
 class Published(BaseModel):
@@ -109,7 +110,7 @@ def publish_labels(context: RunContext) -> Merged:
 def failed_files(folder: OutputFolder, run_id: str) -> list[Path]:
     """The files of failed rows that a run has left."""
     path = folder.failed(run_id)
-    return sorted(path.parent.glob(f"{path.stem}*{path.suffix}"))
+    return files_matching(path.parent, f"{path.stem}*{path.suffix}")
 
 
 def _rows_of(merge: LabeledFolder, context: RunContext) -> RowCounts:
@@ -158,7 +159,7 @@ def published_in(labeled: Path) -> Published | None:
     """What the manifest beside a folder says of it; None where none can be read, or nothing of what it names is there."""
     try:
         manifest = json.loads(labeled.with_name(MANIFEST).read_bytes())
-        if not any((labeled / file["path"]).exists() for file in manifest["files"]):
+        if not any(is_there(labeled / file["path"]) for file in manifest["files"]):
             return None
         return Published.model_validate({**manifest, "ok": manifest["rows"]["ok"] or 0})
     except (OSError, ValueError, TypeError, KeyError, ValidationError):

@@ -31,8 +31,10 @@ def reading_output(job: LabelJob, model_base_url: str | None = None) -> Iterator
     endpoint = answering_endpoint(job, model_base_url)
     if mistakes := open_files_mistakes(job.run.max_concurrency):
         raise JobRefused(mistakes)
+    folder = OutputFolder.of(job)
+    folder.refresh()
     # Those of other tasks too, as a run reads them: what they cost counts against the day's and the month's budget.
-    ledgers = sorted(OutputFolder.of(job).ledgers.glob("*/"))
+    ledgers = sorted(folder.ledgers.glob("*/"))
     readable([part for ledger in ledgers for part in parts_in(ledger)])
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="labelmill-") as scratch:

@@ -21,6 +21,7 @@ from labelmill.run.counts import Bill, RowCounts, Work
 from labelmill.run.publication import Merged, Published, too_many_failed
 from labelmill.run.row_limit import RowLimit
 from labelmill.store.files import write_text_whole
+from labelmill.store.working import path_at, place_of
 
 Status = Literal[
     "running",
@@ -214,7 +215,9 @@ class RunRecord(Work, Record):
     @property
     def failed_files(self) -> list[Path]:
         """The files of the rows that failed, also of an older record."""
-        return [Path(path) for path in self.failed_paths or ([self.failed_path] if self.failed_path else [])]
+        return [
+            path_at(path) for path in self.failed_paths or ([self.failed_path] if self.failed_path else [])
+        ]
 
     @property
     def is_published(self) -> bool:
@@ -368,7 +371,7 @@ def record_of(  # noqa: PLR0913, PLR0917  (a record is where everything comes to
         finished_at_utc=finished,
         notices=list(notices),
         unreadable_files=unreadable_of(run),
-        labeled_path=str((merged.labeled if merged else run.folder.labeled).absolute()),
+        labeled_path=place_of(merged.labeled if merged else run.folder.labeled),
         labeled_run_id=by_whom,
         failed_path=None,
     )

@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from labelmill.dataset.merge import MANIFEST, SCRATCH
+from labelmill.dataset.merge import SCRATCH
 from labelmill.run.causes import causes_of
 from labelmill.run.context import RunContext
 from labelmill.run.counts import work_of_run
@@ -15,6 +15,7 @@ from labelmill.store.files import temporaries_in
 from labelmill.store.folder import OutputFolder
 from labelmill.store.ledger import Ledger, readable, set_empty_parts_aside
 from labelmill.store.parts import parts_in
+from labelmill.store.working import MANIFEST
 
 log = logging.getLogger(__name__)
 

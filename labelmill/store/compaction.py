@@ -13,7 +13,7 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from labelmill.store.digest_index import FEWEST_ROWS, index_of, write_index
-from labelmill.store.files import disk_errors, fault_of_parquet, written_whole
+from labelmill.store.files import disk_errors, fault_of_parquet, remove, written_whole
 from labelmill.store.ledger import SCHEMA, Ledger, scan_parts, usd_by_day_in
 from labelmill.store.parts import (
     Span,
@@ -92,8 +92,8 @@ def remove_replaced_parts(folder: Path) -> None:
 
 
 def _remove(part: Path) -> None:
-    index_of(part).unlink(missing_ok=True)
-    part.unlink()
+    remove(index_of(part))
+    remove(part)
 
 
 def groups_to_compact(sizes: Mapping[str, int], apart: Collection[str] = ()) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from polars.exceptions import PolarsError
 
@@ -38,8 +38,65 @@ class FileStamp(NamedTuple):
         return latest < moment_ns - (2 * _SECOND_NS if is_coarse else _SECOND_NS // 20)
 
 
+class Follower(Protocol):
+    """Who keeps elsewhere what is written into a folder of this machine, as long as all is written by what stands here."""
+
+    def written(self, path: Path) -> None:
+        """A file was written whole.
+
+        Raises:
+            OSError: it can't be kept there.
+        """
+
+    def opened(self, path: Path) -> None:
+        """A file was opened that grows, until it is written or taken away."""
+
+    def removed(self, path: Path) -> None:
+        """A file was taken away."""
+
+    def stamp(self, path: Path) -> FileStamp | None:
+        """The stamp of what is kept there alone; None where that is not so of the file."""
+
+
+_followers: dict[Path, Follower] = {}
+
+
+def follow(folder: Path, follower: Follower) -> None:
+    """Let someone keep elsewhere what is written into a folder from now on."""
+    _followers[folder] = follower
+
+
+def follower_of(path: Path) -> Follower | None:
+    """Who keeps elsewhere what stands at a path; None where nobody does."""
+    return next((one for folder, one in _followers.items() if path.is_relative_to(folder)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file, also one that is kept elsewhere alone. A link that leads nowhere is one."""
+    follower = follower_of(path)
+    return os.path.lexists(path) or (follower is not None and follower.stamp(path) is not None)
+
+
+def remove(path: Path) -> None:
+    """Take a file away, if there is one."""
+    path.unlink(missing_ok=True)
+    if (follower := follower_of(path)) is not None:
+        follower.removed(path)
+
+
+def rename(path: Path, name: str) -> Path:
+    """Give a file another name in its folder."""
+    renamed = path.rename(path.with_name(name))
+    if (follower := follower_of(path)) is not None:
+        follower.written(renamed)
+        follower.removed(path)
+    return renamed
+
+
 def stamp_of(path: Path) -> FileStamp | None:
     """A file's stamp; None where there is no such file."""
+    if (follower := follower_of(path)) is not None and (stamp := follower.stamp(path)) is not None:
+        return stamp
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -66,6 +123,8 @@ def written_whole(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
+    if (follower := follower_of(path)) is not None:
+        follower.written(path)
 
 
 class WholeFiles:
@@ -97,6 +156,10 @@ class WholeFiles:
             temporary.replace(path)
         for folder in folders:
             _sync(folder)
+        followed = [(follower, path) for path in self._temporaries if (follower := follower_of(path))]
+        if followed:
+            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
+                list(pool.map(lambda one: one[0].written(one[1]), followed))
         self._temporaries.clear()
 
     def drop(self) -> None:

@@ -1,9 +1,5 @@
-"""What a job leaves and where: the layout of its output folder, and the lock that lets one run at a time into it.
+"""What a job leaves and where: the layout of its output folder."""
 
-The kernel holds the lock, so that a dead process holds nothing.
-"""
-
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,38 +9,11 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
-
-
-class LockedError(Exception):
-    """Another process holds the lock; `holder` is what it wrote about itself."""
-
-    def __init__(self, holder: str) -> None:
-        self.holder = holder
-        super().__init__(holder)
-
-
-@contextmanager
-def locked(path: Path, holder: str) -> Iterator[int]:
-    """Hold a lock file for the length of the block; yields its descriptor. A child that is handed it holds the lock too.
-
-    Raises:
-        LockedError: someone holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # Between taking the lock and writing its name, a holder has none.
-            raise LockedError(os.read(handle, 1000).decode(errors="replace") or "another process") from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, holder.encode(), 0)
-        yield handle
-    finally:
-        os.close(handle)
-
+from labelmill.store.lock import LockedError, locked
+from labelmill.store.objects import Store, StoreError
+from labelmill.store.working import WorkingFolder, folder_of, place_of, store_of, working_folder_of
 
 COMPARISON = "compare.json"
 """The record of a comparison, where a run has its `run.json`."""
@@ -74,8 +43,8 @@ class OutputFolder:
 
     @classmethod
     def of(cls, job: LabelJob) -> Self:
-        """The output folder of a job."""
-        return cls.at(Path(job.output.path), job.source.path)
+        """The output folder of a job, on this machine: where its address is in a bucket, the working folder of that."""
+        return cls.at(folder_of(job.output), job.source.path)
 
     @classmethod
     def at(cls, path: Path, source_path: str) -> Self:
@@ -110,6 +79,33 @@ class OutputFolder:
             with suppress(OSError):
                 for folder in made:
                     folder.rmdir()
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return place_of(self.path) if self.working is not None else str(self.path)
+
+    @property
+    def working(self) -> WorkingFolder | None:
+        """What writes it through to its bucket; None where it is in none."""
+        return working_folder_of(self.path)
+
+    @property
+    def store(self) -> Store:
+        """The objects in it, for those that share it."""
+        return store_of(self.path)
+
+    def refresh(self) -> None:
+        """Have at hand what the bucket has that it is in, if any, unless a run of this machine is at work in it.
+
+        Raises:
+            JobRefused: the bucket can't be read.
+        """
+        if self.working is not None:
+            try:
+                self.working.pull_if_idle()
+            except StoreError as error:
+                raise JobRefused([Mistake("output.path", f"{error.filename}: {error.strerror}")]) from None
 
     @property
     def lock(self) -> Path:

@@ -4,7 +4,7 @@ No two machines' clocks are compared: a hold has expired once its object has sta
 whoever waits for it. A holder that can't renew it in two thirds of that time takes itself for dead. Whoever takes over gets a
 larger fence. That alone keeps no sleeper from publishing: what is published is swapped under the fence (`store/working.py`).
 
-In a folder the kernel's lock is the hold (`store/folder.py`): a dead process holds nothing there.
+In a folder the kernel's lock is the hold (`store/lock.py`): a dead process holds nothing there.
 """
 
 import json
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelmill.store.folder import LockedError
+from labelmill.store.lock import LockedError
 from labelmill.store.objects import Held, Store, StoreError, nonce
 
 log = logging.getLogger(__name__)

@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from labelmill import __version__
 from labelmill.question.attempts import Attempt, read_moment, storable_usd
+from labelmill.store.files import follower_of, remove, rename
 from labelmill.store.row_key import VERSION
 
 LINE_BYTES = 8192
@@ -126,6 +127,8 @@ class Journal:
         self._entries = Entries.read(content)
         self._end = self._room_end = len(content)
         self._end_last_line(content)
+        if (follower := follower_of(path)) is not None:
+            follower.opened(path)
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +139,8 @@ class Journal:
         with suppress(OSError):
             os.ftruncate(self._handle, self._end)
         os.close(self._handle)
+        if (follower := follower_of(self.path)) is not None and self.path.exists():
+            follower.written(self.path)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -178,11 +183,11 @@ class Journal:
 
     def remove(self) -> None:
         """Take the journal away, once a ledger part holds what it held."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
     def set_aside(self) -> Path:
         """Keep the journal under a name at which this version looks no more; another one will."""
-        return self.path.rename(self.path.with_name(f"{self.path.name}{_UNREAD}{__version__}"))
+        return rename(self.path, f"{self.path.name}{_UNREAD}{__version__}")
 
     def _write(self, line: bytes) -> None:
         written = 0
@@ -266,7 +271,7 @@ def bring_back(folder: Path) -> None:
         name, version = aside.name.split(_UNREAD, 1)
         journal = aside.with_name(name)
         if version != __version__ and not journal.exists():
-            aside.rename(journal)
+            rename(aside, journal.name)
 
 
 def _entry_of(line: bytes) -> Attempt | Sent | None:

@@ -28,7 +28,7 @@ from labelmill.money.prices import Lane
 from labelmill.question.attempts import Attempt, Outcome, outcomes_of
 from labelmill.question.failures import ASK_AGAIN_KINDS, FORM_KIND
 from labelmill.store.digest_index import ranges_about
-from labelmill.store.files import fault_of_parquet, written_whole
+from labelmill.store.files import fault_of_parquet, rename, written_whole
 from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
 from labelmill.store.parts import (
     UsdByDay,
@@ -595,7 +595,7 @@ def set_empty_parts_aside(folder: Path) -> None:
     """Rename the parts of a ledger that are files of no bytes: a disk that broke may leave such, and they hold nothing."""
     for part in parts_in(folder):
         if not part.stat().st_size:
-            aside = part.rename(part.with_name(f"{part.name}.empty"))
+            aside = rename(part, f"{part.name}.empty")
             log.warning("%s was empty and is set aside as %r: it held nothing to go by", part, aside.name)
 
 

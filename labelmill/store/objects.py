@@ -69,9 +69,13 @@ class Entry(NamedTuple):
 
     @property
     def stamp(self) -> FileStamp:
-        """The same in the form of a file's stamp. An object changes as a whole, so that it has always settled."""
-        number = int(hashlib.sha256(self.tag.encode()).hexdigest()[:15], 16)
-        return FileStamp(0, number, self.size, 0, 0)
+        """The same in the form of a file's stamp."""
+        return stamp_of_tag(self.tag, self.size)
+
+
+def stamp_of_tag(tag: str, size: int) -> FileStamp:
+    """An object in the form of a file's stamp. It changes as a whole, so that it has always settled."""
+    return FileStamp(0, int(hashlib.sha256(tag.encode()).hexdigest()[:15], 16), size, 0, 0)
 
 
 class Store(Protocol):

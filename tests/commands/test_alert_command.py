@@ -4,7 +4,8 @@ import pytest
 from servers.base import Endpoint
 from servers.robots import TOKEN
 
-from labelmill.store.folder import OutputFolder, locked
+from labelmill.store.folder import OutputFolder
+from labelmill.store.lock import locked
 
 GONE = {"source": {"path": "gone.parquet"}}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from labelmill.dataset.digests import SourceDigests
 from labelmill.dataset.failed import FailedRows, write_failed
 from labelmill.dataset.labeled_folder import LabeledFolder
-from labelmill.dataset.merge import MANIFEST
 from labelmill.dataset.ownership import names_of_ours
 from labelmill.dataset.template import TextTemplate
 from labelmill.store.ledger import Ledger
+from labelmill.store.working import MANIFEST
 
 
 @dataclass(frozen=True)

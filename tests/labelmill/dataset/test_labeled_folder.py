@@ -12,13 +12,13 @@ from merging import Merger
 
 from labelmill.dataset import digests, merge
 from labelmill.dataset.labeled_folder import LabeledFolder
-from labelmill.dataset.merge import MANIFEST
-from labelmill.dataset.merge_state import MERGE_STATE, MergeState
+from labelmill.dataset.merge_state import MergeState
 from labelmill.dataset.parquet import ParquetError
 from labelmill.dataset.source import source_files
 from labelmill.dataset.template import read_template
 from labelmill.store.files import FileStamp, stamp_of
 from labelmill.store.ledger import Ledger
+from labelmill.store.working import MANIFEST, MERGE_STATE
 
 TEXT = read_template("text")
 WORDS = ["a", "b", "c", "d", "e", None, " "]

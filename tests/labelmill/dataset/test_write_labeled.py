@@ -10,12 +10,11 @@ import pytest
 from merging import Merger
 
 from labelmill.dataset import merge
-from labelmill.dataset.merge import MANIFEST
-from labelmill.dataset.merge_state import MERGE_STATE
 from labelmill.dataset.source import SourceFile, source_files
 from labelmill.dataset.template import read_template
 from labelmill.errors import CannotWrite
 from labelmill.store.ledger import Ledger
+from labelmill.store.working import MANIFEST, MERGE_STATE
 
 TEXT = read_template("text")
 

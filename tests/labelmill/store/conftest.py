@@ -10,7 +10,7 @@ from labelmill.store.ledger import Ledger
 
 HOLDERS = {
     "journal": "from labelmill.store.journal import Journal\nholding = Journal(Path(sys.argv[1]))\n",
-    "lock": "from labelmill.store.folder import locked\nholding = locked(Path(sys.argv[1]), sys.argv[2])\n",
+    "lock": "from labelmill.store.lock import locked\nholding = locked(Path(sys.argv[1]), sys.argv[2])\n",
 }
 
 

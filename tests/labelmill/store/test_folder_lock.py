@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelmill.store.folder import LockedError, locked
+from labelmill.store.lock import LockedError, locked
 
 
 def test_a_second_process_learns_who_holds_the_lock(tmp_path, held_elsewhere):
