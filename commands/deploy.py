@@ -16,11 +16,11 @@ from commands.prefect_setup import PROJECT
 from commands.run import read_job, refuse
 from commands.terminal import console, shown
 from labelmill.check.job import checked_job
-from labelmill.dataset.source import is_url
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import JobDraft, draft_of_file
 from labelmill.job.model import LabelJob
 from labelmill.job.zones import zone_meant_by, zone_mistake, zone_notice
+from labelmill.store.address import is_url
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

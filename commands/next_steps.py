@@ -4,13 +4,14 @@ import glob
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from commands.invocation import command
 from labelmill.plural import counted
 from labelmill.providers.table import provider_of
 from labelmill.run.record import RunRecord
+from labelmill.store.address import is_url
 from labelmill.store.folder import OutputFolder
+from labelmill.store.working import MANIFEST
 
 _LIMIT = re.compile(r"(max_cost_usd\w*) = ")
 _UNITS = {"max_cost_usd_per_day": "day", "max_cost_usd_per_month": "month"}
@@ -36,8 +37,13 @@ def see_runs(record: RunRecord, *, has_server: bool) -> list[NextStep]:
     return [NextStep("To see runs in Prefect's UI as well, start its server first:", command("up"))]
 
 
-def polars_line(labeled: Path) -> str:
-    """How to read labels with Polars."""
+def polars_line(labeled: str) -> str:
+    """How to read labels with Polars, by where they are. In a bucket the manifest says which files count."""
+    if is_url(labeled):
+        output = labeled.rpartition("/")[0]
+        manifest = f"json.load(fsspec.open({f'{output}/{MANIFEST}'!r}).open())"
+        files = f"[{output + '/'!r} + file['stored_as'] for file in {manifest}['files']]"
+        return f"pl.read_parquet({files}, hive_partitioning=True)"
     return f"pl.read_parquet({glob.escape(str(labeled)) + '/**/*.parquet'!r}, hive_partitioning=True)"
 
 
@@ -45,9 +51,12 @@ def _read_labels(record: RunRecord) -> Iterator[NextStep]:
     if record.is_published and record.rows_labeled:
         prefix = record.job.output.column_prefix
         column = f" from the column {prefix + 'label'!r}" if prefix else ""
+        imports = (
+            "import fsspec, json, polars as pl" if is_url(record.labeled_path) else "import polars as pl"
+        )
         yield NextStep(
-            f"Read the labels{column} in Python (import polars as pl):",
-            polars_line(Path(record.labeled_path)),
+            f"Read the labels{column} in Python ({imports}):",
+            polars_line(record.labeled_path),
         )
 
 

@@ -23,7 +23,8 @@ from labelmill.report.markdown import (
     labels_table,
 )
 from labelmill.run.record import RunRecord
-from labelmill.store.working import place_of
+from labelmill.store.address import is_url
+from labelmill.store.working import MANIFEST, place_of
 from tasks.artifact_keys import job_key_of
 
 Thunks = dict[str, Callable[[], object]]
@@ -58,16 +59,17 @@ def _(record: RunRecord, findings: Findings, costs: pl.DataFrame | None, page: P
         )
     shown["the table of labels"] = partial(show_table, "labels", labels, "Labels")
     shown["the table of failures"] = partial(show_table, "failures", failures, "Failures")
-    labeled = labeled_place(Path(record.labeled_path))
+    labeled = labeled_place(record.labeled_path)
     shown["the place of the labels"] = partial(show_place, "labeled", labeled, "Labeled data")
     if page is not None:
         shown["the place of the report"] = partial(show_place, "page", page_place(page), "Report page")
     return shown
 
 
-def labeled_place(folder: Path) -> str:
+def labeled_place(path: str) -> str:
     """Where the labels are, and the line that reads them: a server's page follows no link to a file."""
-    path = str(folder.absolute())
+    if is_url(path):
+        return _bucket_place(path)
     # A line of its own for the path: the page of an artifact is narrow.
     lines = [
         "import polars as pl",
@@ -79,6 +81,25 @@ def labeled_place(folder: Path) -> str:
     ]
     code = _code("\n".join(lines), "python")
     return f"The labels are Parquet files in this folder:\n\n{_code(visible(path))}\n\n{code}\n"
+
+
+def _bucket_place(path: str) -> str:
+    """The same in a bucket, where the manifest says which files count."""
+    output = path.rpartition("/")[0]
+    lines = [
+        "import fsspec, json",
+        "import polars as pl",
+        "",
+        f"output = {_quoted(output)}",
+        f'with fsspec.open(f"{{output}}/{MANIFEST}") as file:',
+        '    files = json.load(file)["files"]',
+        "rows = pl.read_parquet(",
+        "    [f\"{output}/{file['stored_as']}\" for file in files],",
+        "    hive_partitioning=True,",
+        ")",
+    ]
+    code = _code("\n".join(lines), "python")
+    return f"The labels are Parquet files below this address, and `{MANIFEST}` says which of them count:\n\n{_code(visible(path))}\n\n{code}\n"
 
 
 def page_place(page: Path) -> str:

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from prefect.assets import Asset, AssetProperties, add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
-from labelmill.dataset.source import source_files
+from labelmill.dataset.merge_state import MergeState
 from labelmill.report.formatting import visible
 from labelmill.run.record import RunRecord
+from labelmill.store.address import is_url
+from labelmill.store.files import is_there
 from labelmill.store.folder import OutputFolder
+from labelmill.store.working import path_at, place_of, scan_labeled
 from tasks.artifact_keys import job_key_of
 
 ANNOUNCED = ("completed", "waiting", "budget_reached", "files_unreadable")
@@ -40,9 +42,9 @@ def announcements_of(record: RunRecord) -> dict[str, Callable[[], object]]:
 
 
 def _announce_asset(record: RunRecord) -> None:
-    labeled = Path(record.labeled_path)
-    key = asset_key_of(labeled)
-    properties = AssetProperties(name=f"{record.job.name}, labeled", url=labeled.absolute().as_uri())
+    key = asset_key_of(record.labeled_path)
+    url = record.labeled_path if is_url(record.labeled_path) else Path(record.labeled_path).as_uri()
+    properties = AssetProperties(name=f"{record.job.name}, labeled", url=url)
     task = materialize(
         Asset(key=key, properties=properties),
         name="materialize",
@@ -62,26 +64,26 @@ def _materialize(key: str, metadata: dict[str, Any]) -> None:
     get_run_logger().info("The labeled dataset is the asset %s", key)
 
 
-def asset_key_of(labeled: Path) -> str:
-    """The asset's key: `file://` and the absolute path of `labeled/`.
+def asset_key_of(labeled: str) -> str:
+    """The asset's key: `file://` and the absolute path of `labeled/`, or its address in an object store.
 
     Prefect allows neither spaces nor most marks in a key; a path that loses some gets a short hash, so that two
     datasets never share a key.
     """
-    path = labeled.absolute().as_posix()
-    key = "file://" + _NOT_IN_A_KEY.sub("_", path)
-    if key == f"file://{path}" and len(key) <= LONGEST_KEY:
+    address = labeled if is_url(labeled) else f"file://{Path(labeled).absolute().as_posix()}"
+    key = _NOT_IN_A_KEY.sub("_", address)
+    if key == address and len(key) <= LONGEST_KEY:
         return key
-    digest = hashlib.sha256(path.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(address.removeprefix("file://").encode()).hexdigest()[:8]
     return f"{key[: LONGEST_KEY - 9]}-{digest}"
 
 
 def asset_metadata_of(record: RunRecord) -> dict[str, Any]:
     """What the event's payload tells: counts, cost in USD (null where unknown), schema, and absolute paths."""
-    labeled = Path(record.labeled_path).absolute()
-    files = source_files(record.job.source.path)
-    first = next((file for file in files if (labeled / file.relative).exists()), None)
-    schema = {} if first is None else pl.scan_parquet(labeled / first.relative, glob=False).collect_schema()
+    labeled = path_at(record.labeled_path)
+    there = (labeled / name for name in sorted(MergeState.beside(labeled).files))
+    first = next((file for file in there if is_there(file)), None)
+    schema = {} if first is None else scan_labeled(first).collect_schema()
     folder = OutputFolder.of(record.job).run(record.run_id)
     return {
         "job": record.job.name,
@@ -97,8 +99,8 @@ def asset_metadata_of(record: RunRecord) -> dict[str, Any]:
         "labels": record.labels,
         "cost_usd": record.cost_usd,
         "schema": {name: str(dtype) for name, dtype in schema.items()},
-        "labeled_path": str(labeled),
-        "record_path": str((folder / "run.json").absolute()),
+        "labeled_path": record.labeled_path,
+        "record_path": place_of(folder / "run.json"),
     }
 
 

@@ -9,13 +9,14 @@ import polars as pl
 from labelmill.dataset.columns import free_prefix, label_columns, names_in_the_way
 from labelmill.dataset.merge_state import MergeState, text_key_of
 from labelmill.dataset.parquet import ParquetError, read_footer
-from labelmill.dataset.source import SourceFile, SourceListing, is_url, list_source, root_of, source_files
+from labelmill.dataset.source import SourceFile, SourceListing, list_source, root_of, source_files
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.dataset.unreadable import faults_in
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Output, Source
 from labelmill.plural import counted
+from labelmill.store.address import is_url
 from labelmill.store.folder import OutputFolder
 from labelmill.store.working import folder_of
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from labelmill.check.dataset import first_few
 from labelmill.dataset.ownership import foreign_files, names_of_ours, published_job
-from labelmill.dataset.source import SourceFile, SourceListing, is_url, root_of
+from labelmill.dataset.source import SourceFile, SourceListing, root_of
 from labelmill.job.model import Output, Source
-from labelmill.store.address import AddressError, StoreAddress, missing_package
+from labelmill.store.address import AddressError, StoreAddress, is_url, missing_package
 from labelmill.store.folder import OutputFolder
 from labelmill.store.objects import broken_promise
 from labelmill.store.working import MANIFEST, folder_of

@@ -17,7 +17,6 @@ from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, walk
 from labelmill.store.row_key import text_digest
 
 _WILDCARD = re.compile(r"[*?\[]")
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _PARTITION = re.compile(r"^([^=/]+)=(.*)$")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _ENDING = ".parquet"
@@ -60,14 +59,7 @@ class SourceFile:
 
     def scan_with_partitions(self) -> pl.LazyFrame:
         """The file's rows and columns, then its partition values as String columns; the file's own columns win."""
-        if not self.partitions:
-            return self.scan()  # without a look at the footer
-        own = self.schema()
-        return self.scan().with_columns(
-            pl.lit(value, dtype=pl.String).alias(name)
-            for name, value in self.partitions.items()
-            if name not in own
-        )
+        return with_partitions(self.scan(), self.partitions)
 
     def scan_texts(self, template: TextTemplate) -> pl.LazyFrame:
         """One row per row of the file, in order: its `text` (null where there is none) and its `digest` (UInt128)."""
@@ -84,9 +76,14 @@ class SourceFile:
         return int(self.scan().select(pl.len()).collect().item())
 
 
-def is_url(path: str) -> bool:
-    """Whether a path is a URL, such as `s3://bucket/key`."""
-    return bool(_URL.match(path))
+def with_partitions(rows: pl.LazyFrame, partitions: Mapping[str, str | None]) -> pl.LazyFrame:
+    """The rows of a file, and its partition values as String columns; the file's own columns win."""
+    if not partitions:
+        return rows  # without a look at the footer
+    own = rows.collect_schema()
+    return rows.with_columns(
+        pl.lit(value, dtype=pl.String).alias(name) for name, value in partitions.items() if name not in own
+    )
 
 
 def root_of(path: str) -> Path:

@@ -6,11 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from labelmill.dataset.merge_state import FileState, MergeState
-from labelmill.dataset.source import SourceFile
+from labelmill.dataset.source import SourceFile, with_partitions
 from labelmill.dataset.template import read_template, text_of
 from labelmill.report.formatting import visible
 from labelmill.run.record import RunRecord
-from labelmill.store.working import path_at
+from labelmill.store.working import path_at, scan_labeled
 
 TEXTS_PER_LABEL = 2
 _MOST_FILES = 20
@@ -33,21 +33,21 @@ def samples_of(record: RunRecord) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {label: [] for label in wanted}
     labeled = path_at(record.labeled_path)
     looked_into = 0
-    for file, labels in _files_of(labeled, record.run_id):
+    for file, relative, labels in _files_of(labeled, record.run_id):
         missing = {label for label in wanted if len(found[label]) < TEXTS_PER_LABEL}
         if not missing or looked_into == _MOST_FILES:
             break
         if labels is not None and not missing & labels:
             continue
         looked_into += 1
-        for label, text in _texts_in(file, record, missing):
+        for label, text in _texts_in(file, relative, record, missing):
             line = " ".join(visible(text).split())
             if line not in found[label] and len(found[label]) < TEXTS_PER_LABEL:
                 found[label].append(line)
     return {label: tuple(texts) for label, texts in found.items() if texts}
 
 
-def _files_of(labeled: Path, run_id: str) -> Iterator[tuple[SourceFile, frozenset[str] | None]]:
+def _files_of(labeled: Path, run_id: str) -> Iterator[tuple[Path, Path, frozenset[str] | None]]:
     """The labeled files, those that this run has written first, each with its labels; None where those aren't known."""
     files = MergeState.beside(labeled).files
 
@@ -56,14 +56,14 @@ def _files_of(labeled: Path, run_id: str) -> Iterator[tuple[SourceFile, frozense
 
     for name, state in sorted(files.items(), key=lambda item: (is_older(item), item[0])):
         labels = None if state is None else frozenset(str(group.label) for group in state.groups)
-        yield SourceFile(labeled / name, Path(name)), labels
+        yield labeled / name, Path(name), labels
 
 
-def _texts_in(file: SourceFile, record: RunRecord, labels: set[str]) -> list[tuple[str, str]]:
+def _texts_in(file: Path, relative: Path, record: RunRecord, labels: set[str]) -> list[tuple[str, str]]:
     """A few texts of some labels in one file, as (label, beginning of the text)."""
     prefix = record.job.output.column_prefix
     return (
-        file.scan_with_partitions()
+        with_partitions(scan_labeled(file), SourceFile(file, relative).partitions)
         .head(_MOST_ROWS)
         .select(
             label=pl.col(f"{prefix}label"),

@@ -24,6 +24,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from labelmill.job.model import Output
 from labelmill.store.address import StoreAddress, is_url
 from labelmill.store.files import FileStamp, follow, follower_of, stamp_of
@@ -442,6 +444,16 @@ def place_of(path: Path) -> str:
         if working is None
         else str(working.address.child(path.relative_to(working.folder).as_posix()))
     )
+
+
+def scan_labeled(path: Path) -> pl.LazyFrame:
+    """The rows of a labeled file, wherever it is kept. Values in the names of folders are no columns of it."""
+    working = working_folder_of(path)
+    if working is None or path.exists():
+        return pl.scan_parquet(path, hive_partitioning=False, glob=False)
+    address = working.stored_as(path)
+    options = address.polars_options()
+    return pl.scan_parquet(str(address), hive_partitioning=False, glob=False, storage_options=options)
 
 
 def path_at(place: str) -> Path:

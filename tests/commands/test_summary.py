@@ -231,4 +231,4 @@ def test_the_line_for_polars_reads_the_labels(tmp_path):
     labeled = tmp_path / "a [b] 'c'" / "labeled"
     labeled.mkdir(parents=True)
     pl.DataFrame({"label": ["sport"]}).write_parquet(labeled / "a.parquet")
-    assert eval(polars_line(labeled), {"pl": pl})["label"].to_list() == ["sport"]  # noqa: S307  (our own line)
+    assert eval(polars_line(str(labeled)), {"pl": pl})["label"].to_list() == ["sport"]  # noqa: S307  (our own line)

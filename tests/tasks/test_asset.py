@@ -1,7 +1,5 @@
 """The labeled dataset as an asset: its key, its metadata, and the events around it."""
 
-from pathlib import Path
-
 import pytest
 from prefect.assets import Asset
 
@@ -17,7 +15,7 @@ from tasks.asset import LONGEST_KEY, asset_key_of
 )
 def test_the_key_is_the_path(path, key):
     """A path that Prefect allows in a key is the key."""
-    assert asset_key_of(Path(path)) == Asset(key=key).key == key
+    assert asset_key_of(path) == Asset(key=key).key == key
 
 
 def test_a_path_that_can_not_be_a_key_gets_one_of_its_own():
@@ -28,7 +26,7 @@ def test_a_path_that_can_not_be_a_key_gets_one_of_its_own():
         f"/srv/{'x' * 600}/labeled",
         f"/srv/{'x' * 601}/labeled",
     ]
-    keys = {asset_key_of(Path(path)) for path in paths}
+    keys = {asset_key_of(path) for path in paths}
     assert len(keys) == len(paths)
     for key in keys:
         assert Asset(key=key)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelmill.dataset.source import PassedOver, SourceFile, is_url, list_source, root_of, source_files
+from labelmill.dataset.source import PassedOver, SourceFile, list_source, root_of, source_files
 from labelmill.dataset.template import read_template
+from labelmill.store.address import is_url
 
 FRAME = pl.DataFrame({"text": ["a", "b"]})
 
