@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Where test-model installs the server with a language model. Its part that looks at pictures, a quarter of the build, is left out.
 MODEL_VENV := .venv-model
+# Where the servers of objects are installed that the tests run against; those that are npm's only where there is npm.
+STORES_VENV := .venv-stores
+STORES_NPM := tests/servers/npm/package.json tests/servers/npm/package-lock.json
 # The Python that has curator, for `make bench`; its figures are left out where there is none.
 CURATOR ?= $(wildcard .venv-curator/bin/python)
 SHELL := /bin/bash
@@ -50,17 +53,26 @@ up: setup ## start all that a daily job needs on this machine: server, UI, worke
 down: setup ## stop what make up started
 	@$(BIN)/labelmill down
 
-test: setup ## run every test but the system's and the model's; nothing can spend money or leave this machine
+test: setup $(STORES_VENV)/installed ## run every test but the system's and the model's; nothing can spend money or leave this machine
 	@$(TEST) -m "not system and not model"
 
-test-core: setup ## run all tests of the core and of the practice provider, which know nothing of Prefect
+test-core: setup $(STORES_VENV)/installed ## run all tests of the core and of the practice provider, which know nothing of Prefect
 	@$(TEST) -m "not system" tests/labelmill tests/practice
 
 test-fast: setup ## run the core's tests without whole runs and what else takes seconds: a minute
 	@$(TEST) -m "not system and not slow" --ignore tests/labelmill/pipeline tests/labelmill tests/practice
 
-test-system: setup ## run the tests that start servers on this machine as a person would
+test-system: setup $(STORES_VENV)/installed ## run the tests that start servers on this machine as a person would
 	@$(BIN)/python -m pytest -m system
+
+$(STORES_VENV)/installed: requirements-stores.lock $(STORES_NPM) | $(VENV)/installed
+	@echo "Installing servers of objects for the tests in $(STORES_VENV) (half a minute, the first time only) ..."
+	@$(PYTHON) -m venv --clear --without-pip $(STORES_VENV)
+	@$(BIN)/uv pip install --quiet --python $(STORES_VENV)/bin/python --require-hashes --no-deps --requirement requirements-stores.lock
+	@if command -v npm > /dev/null; then cp $(STORES_NPM) $(STORES_VENV)/ && \
+		npm ci --prefix $(STORES_VENV) --ignore-scripts --no-audit --no-fund --loglevel=error; \
+	else echo "There is no npm on this machine: the tests of Azure and of a store without conditions are skipped."; fi
+	@touch $@
 
 $(MODEL_VENV)/installed: requirements-model.lock | $(VENV)/installed
 	@echo "Building a server with a language model in $(MODEL_VENV) (about 8 minutes on two cores, the first time only) ..."
@@ -72,7 +84,7 @@ $(MODEL_VENV)/installed: requirements-model.lock | $(VENV)/installed
 test-model: setup $(MODEL_VENV)/installed ## run the tests that label with a real language model; builds its server first
 	@LABELMILL_REQUIRE_MODEL=1 $(BIN)/python -m pytest -m model
 
-coverage: setup ## run make test's tests and print the share of lines and branches that they reach
+coverage: setup $(STORES_VENV)/installed ## run make test's tests and print the share of lines and branches that they reach
 	@$(TEST) -m "not system and not model" --cov --cov-report=term
 
 screenshots: setup ## take the pictures of the README anew, with Chromium; the paths they show are below /srv
@@ -103,6 +115,9 @@ lock: setup ## add new dependencies to the lock files; UPGRADE=1 resolves all of
 		--output-file requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' --group model --output-file requirements-model.lock
+	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
+		--custom-compile-command 'make lock' --group stores-servers --output-file requirements-stores.lock
+	@npm install --prefix tests/servers/npm --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --loglevel=error
 
 clean: ## remove what the demo and the tests leave
 	@rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
