@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain as chained
 from itertools import repeat
@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 from certificates import share_certificates
 from hypothesis import settings
+from servers import stores
 from servers.base import serving
 from servers.practice import start_practice
 from servers.prefect_server import prefect_serving
@@ -249,3 +250,44 @@ def completion():
         }
 
     return build
+
+
+STORES = {
+    "seaweedfs": (stores.seaweedfs, "bin/weed"),
+    "moto": (stores.moto, "bin/moto_server"),
+    "s3rver": (stores.s3rver, "node_modules/.bin/s3rver"),
+    "azurite": (stores.azurite, "node_modules/.bin/azurite-blob"),
+}
+
+
+@pytest.fixture(scope="session")
+def store_servers():
+    """The servers of objects of this process, by name, each started when it is first asked for."""
+    with ExitStack() as stack:
+        running = {}
+
+        def server(name):
+            if name not in running:
+                start, program = STORES[name]
+                if not stores.is_installed(program):
+                    if os.environ.get("LABELMILL_REQUIRE_SYSTEM"):
+                        pytest.fail(f"{program} is not installed; `make test` does that")
+                    pytest.skip(f"{program} is not installed")
+                running[name] = stack.enter_context(start())
+            return running[name]
+
+        yield server
+
+
+@pytest.fixture
+def store_server(store_servers, monkeypatch, tmp_path):
+    """Gives a server of objects by its name, with its keys in the environment, and a cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def given(name):
+        server = store_servers(name)
+        for variable, value in server.variables.items():
+            monkeypatch.setenv(variable, value)
+        return server
+
+    return given
