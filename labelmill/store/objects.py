@@ -36,6 +36,7 @@ _TRIES = 6
 _FIRST_PAUSE_SECONDS = 0.1
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_ONCE = 8
+_SWAP_LOCK = ".swap.lock"
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})", re.IGNORECASE)
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _WAYS_TO_FAIL = {
@@ -166,7 +167,7 @@ class FolderStore:
         """All objects whose names begin so."""
         folder = self.folder / prefix.rpartition("/")[0]
         for root, _, names in os.walk(folder):
-            passed_over = set(temporaries_in(Path(root)))
+            passed_over = {*temporaries_in(Path(root)), self.folder / _SWAP_LOCK}
             for name in names:
                 path = Path(root) / name
                 if path in passed_over or not path.relative_to(self.folder).as_posix().startswith(prefix):
@@ -220,7 +221,7 @@ class FolderStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / ".swap.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(self.folder / _SWAP_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield

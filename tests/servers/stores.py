@@ -91,10 +91,13 @@ def is_installed(program):
 @contextmanager
 def seaweedfs():
     """SeaweedFS, which holds what it says about conditions, also in races and after a kill."""
-    ports = _free_ports(10)
-    names = ("master", "volume", "filer", "s3", "s3.iceberg")
-    flags = [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
-    flags += [f"-{name}.port.grpc={port}" for name, port in zip(names[:4], ports[5:], strict=False)]
+    names = [
+        *(f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")),
+        "s3.port.iceberg",
+        "s3.port.lance",
+    ]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    flags = [f"-{name}={port}" for name, port in ports.items()]
     with _folder() as folder:
         identities = folder / "identities.json"
         identities.write_text(_IDENTITIES)
@@ -112,7 +115,7 @@ def seaweedfs():
             "-master.volumeSizeLimitMB=64",
             *flags,
         ]
-        yield from _serving("s3", f"http://127.0.0.1:{ports[3]}", _S3_VARIABLES, command, folder)
+        yield from _serving("s3", f"http://127.0.0.1:{ports['s3.port']}", _S3_VARIABLES, command, folder)
 
 
 @contextmanager
@@ -210,13 +213,14 @@ def _make_container(endpoint, name):
     date = formatdate(usegmt=True)
     version = "2021-08-06"
     resource = f"/{_ACCOUNT}/{_ACCOUNT}/{name}\nrestype:container"
-    said = f"PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:{version}\n{resource}"
+    said = f"PUT\n\n\n\n\ntext/plain\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:{version}\n{resource}"
     digest = hmac.new(base64.b64decode(_AZURITES_KEY), said.encode(), hashlib.sha256).digest()
     headers = {
         "x-ms-date": date,
         "x-ms-version": version,
         "Authorization": f"SharedKey {_ACCOUNT}:{base64.b64encode(digest).decode()}",
         "Content-Length": "0",
+        "Content-Type": "text/plain",
     }
     with suppress(BrokenPipeError):
         urlopen(Request(f"{endpoint}/{name}?restype=container", b"", headers, method="PUT")).close()
