@@ -26,9 +26,14 @@ class Mortals:
     def __init__(self, child):
         self._child = child
 
-    def start(self, folder, base_url, death=None):
-        """Start a run of the folder's `job.toml`; returns its process id."""
-        asked = {"folder": str(folder), "base_url": base_url, "death": death}
+    def start(self, folder, base_url, death=None, **environment):
+        """Start a run of the folder's `job.toml`, with some variables in its environment; returns its process id."""
+        asked = {
+            "folder": str(folder),
+            "base_url": base_url,
+            "death": death,
+            "environment": environment,
+        }
         self._child.stdin.write(f"{json.dumps(asked)}\n".encode())
         return int(self._child.stdout.readline())
 

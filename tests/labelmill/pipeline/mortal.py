@@ -1,6 +1,7 @@
 """Runs jobs in processes that end themselves with SIGKILL at a chosen moment, or are killed; each line on standard input is a run.
 
-A line is JSON: `folder` with the `job.toml` to run, `base_url` of the provider, and `death`: null, or "before" or "after" and
+A line is JSON: `folder` with the `job.toml` to run, `base_url` of the provider, `environment`, the variables that it has beside
+this process's, and `death`: null, or "before" or "after" and
 a number, which counts the steps of the batch lane, or with "compaction" as the third those of putting a ledger's parts
 together, with "publication" those of merging and publishing. A step is a file of a batch or of the ledger that is put into its place or taken away, or something that the
 provider is asked. Answered with the process's id once it is started, and with its exit code once it has ended.
@@ -70,6 +71,7 @@ def arrange_death(moment, count, what="batches"):
 def run(asked):
     """Label what the folder's job asks for, in the child; its record goes to `stdout.txt`."""
     os.chdir(asked["folder"])
+    os.environ.update(asked["environment"])
     for number, name in ((0, os.devnull), (1, "stdout.txt"), (2, "stderr.txt")):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
     # What a dead process has sent arrives at once on this machine.
