@@ -144,7 +144,7 @@ def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:
         JobRefused: there is no text to ask, or nobody to ask for a yes.
     """
     endpoint = endpoint_of(job.model, wanted.model_base_url)
-    files, template = source_files(job.source.path), read_template(job.source.text)
+    files, template = source_files(job.source.path, job.source.storage), read_template(job.source.text)
     with tempfile.TemporaryDirectory() as folder, progress_bar(console, "choosing texts"):
         drawn = draw_sample(SourceDigests(files, template, Path(folder)), wanted.rows)
     if drawn.is_empty():

@@ -23,8 +23,8 @@ from labelmill.report.formatting import (
 from labelmill.report.samples import Samples, samples_of
 from labelmill.run.optional import OptionalSteps
 from labelmill.run.record import RunRecord
+from labelmill.store.files import place_of
 from labelmill.store.folder import OutputFolder
-from labelmill.store.working import place_of
 
 _SHOWN_LABELS = 20
 _GAP = 2

@@ -24,7 +24,8 @@ from labelmill.report.markdown import (
 )
 from labelmill.run.record import RunRecord
 from labelmill.store.address import is_url
-from labelmill.store.working import MANIFEST, place_of
+from labelmill.store.files import place_of
+from labelmill.store.working import MANIFEST
 from tasks.artifact_keys import job_key_of
 
 Thunks = dict[str, Callable[[], object]]

@@ -16,9 +16,10 @@ from labelmill.dataset.merge_state import MergeState
 from labelmill.report.formatting import visible
 from labelmill.run.record import RunRecord
 from labelmill.store.address import is_url
-from labelmill.store.files import is_there
+from labelmill.store.files import is_there, place_of
 from labelmill.store.folder import OutputFolder
-from labelmill.store.working import path_at, place_of, scan_labeled
+from labelmill.store.reading import scan_parquet
+from labelmill.store.working import path_at
 from tasks.artifact_keys import job_key_of
 
 ANNOUNCED = ("completed", "waiting", "budget_reached", "files_unreadable")
@@ -83,7 +84,7 @@ def asset_metadata_of(record: RunRecord) -> dict[str, Any]:
     labeled = path_at(record.labeled_path)
     there = (labeled / name for name in sorted(MergeState.beside(labeled).files))
     first = next((file for file in there if is_there(file)), None)
-    schema = {} if first is None else scan_labeled(first).collect_schema()
+    schema = {} if first is None else scan_parquet(first).collect_schema()
     folder = OutputFolder.of(record.job).run(record.run_id)
     return {
         "job": record.job.name,

@@ -16,7 +16,8 @@ from labelmill.errors import JobRefused, Mistake
 from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Output, Source
 from labelmill.plural import counted
-from labelmill.store.address import is_url
+from labelmill.store.address import AddressError, is_url, missing_package
+from labelmill.store.files import shown_path
 from labelmill.store.folder import OutputFolder
 from labelmill.store.working import folder_of
 
@@ -65,14 +66,15 @@ def _template_of(source: Source) -> tuple[TextTemplate | None, list[tuple[str, s
 
 def listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, str]]]:
     """A source's files, and what is wrong with where they lie."""
-    if is_url(source.path):
-        sentence = f"object-store addresses can't be read by this version; found {source.path!r}"
-        return None, [("source.path", sentence)]
+    if is_url(source.path) and (missing := missing_package()) is not None:
+        return None, [("source.path", missing)]
     try:
-        listing = list_source(source.path)
+        listing = list_source(source.path, source.storage)
         sentences = first_few(listing.mistakes)
         if not listing.files and not sentences:
             sentences = [_nothing_at(listing)]
+    except AddressError as error:
+        return None, [("source.path", str(error))]
     except OSError as error:
         sentence = f"{str(error.filename or source.path)!r} can't be read: {error.strerror}"
         return None, [("source.path", sentence)]
@@ -81,6 +83,9 @@ def listing_of(source: Source) -> tuple[SourceListing | None, list[tuple[str, st
 
 def _nothing_at(listing: SourceListing) -> str:
     path, passed_over = listing.path, listing.notice()
+    if is_url(path):
+        sentence = f"there is no *.parquet object at {path!r}"
+        return f"{sentence}. {passed_over}" if passed_over else sentence
     if Path(path).is_dir():
         sentence = f"there is no *.parquet file in the folder {str(Path(path).absolute())!r}"
     elif Path(path).exists():
@@ -107,7 +112,7 @@ def check_columns(job: LabelJob, where: str) -> None:
             f"{where}, source.path",
             f"{fault.sentence(file.path)}; fix the file or take it out of the source",
         )
-        for file in source_files(job.source.path)
+        for file in source_files(job.source.path, job.source.storage)
         for fault in faults_in(file.path)
     ]
     if mistakes:
@@ -135,10 +140,10 @@ def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schem
         except ParquetError as error:
             unreadable.append(str(error))
         except (pl.exceptions.PolarsError, OSError) as error:
-            unreadable.append(f"{str(file.path)!r} can't be read ({str(error).splitlines()[0]})")
+            unreadable.append(f"{shown_path(file.path)!r} can't be read ({str(error).splitlines()[0]})")
         except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
             reason = str(error).splitlines()[0]
-            unreadable.append(f"{str(file.path)!r} has a column that Polars can't read ({reason})")
+            unreadable.append(f"{shown_path(file.path)!r} has a column that Polars can't read ({reason})")
     return schemas, unreadable
 
 
@@ -156,14 +161,18 @@ def _column_mistakes(
     for file, columns in columns_of.items():
         for column in wanted:
             if column not in columns:
-                found.append(f"{str(file.path)!r} has no column {column!r}{columns_hint(column, columns)}")
+                found.append(
+                    f"{shown_path(file.path)!r} has no column {column!r}{columns_hint(column, columns)}"
+                )
             elif columns[column] == pl.Binary:
                 binary.append((file, column))
             # Writers give a column that is null throughout the type Null: no text in this file, but in others.
             elif not _is_readable_as_text(columns[column], alone=template.is_column) and not (
                 columns[column] == pl.Null and column in typed
             ):
-                found.append(f"the column {column!r} of {str(file.path)!r} is {columns[column]}, not text")
+                found.append(
+                    f"the column {column!r} of {shown_path(file.path)!r} is {columns[column]}, not text"
+                )
     return [*found, *_binary_mistakes(binary)]
 
 
@@ -177,10 +186,10 @@ def _binary_mistakes(columns: Sequence[tuple[SourceFile, str]]) -> list[str]:
             row = file.first_not_utf8(column, _SAMPLED_ROWS)
         except (pl.exceptions.PolarsError, OSError) as error:
             reason = str(error).splitlines()[0]
-            return [f"the column {column!r} of {str(file.path)!r} can't be read ({reason})"]
+            return [f"the column {column!r} of {shown_path(file.path)!r} can't be read ({reason})"]
         if row is not None:
             return [
-                f"the column {column!r} of {str(file.path)!r} is Binary, and row {row:,} of it is not UTF-8 text"
+                f"the column {column!r} of {shown_path(file.path)!r} is Binary, and row {row:,} of it is not UTF-8 text"
             ]
     return []
 
@@ -207,7 +216,7 @@ def _taken_names(schemas: Mapping[SourceFile, pl.Schema], prefix: str) -> list[s
     """Columns and partitions that are called like one of ours, and what to do, which the first sentence says."""
     columns_of = {file: [*schema, *file.partitions] for file, schema in schemas.items()}
     found = [
-        taken_sentence(repr(str(file.path)), name, ours)
+        taken_sentence(repr(shown_path(file.path)), name, ours)
         for file, columns in columns_of.items()
         for name, ours in names_in_the_way(columns, prefix).items()
     ]

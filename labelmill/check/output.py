@@ -10,6 +10,7 @@ from labelmill.dataset.ownership import foreign_files, names_of_ours, published_
 from labelmill.dataset.source import SourceFile, SourceListing, root_of
 from labelmill.job.model import Output, Source
 from labelmill.store.address import AddressError, StoreAddress, is_url, missing_package
+from labelmill.store.files import shown_path
 from labelmill.store.folder import OutputFolder
 from labelmill.store.objects import broken_promise
 from labelmill.store.working import MANIFEST, folder_of
@@ -86,6 +87,8 @@ def _is_within(source: Source, output: StoreAddress) -> bool:
 
 
 def _overlap(folder: Path, listing: SourceListing) -> list[str]:
+    if is_url(listing.path):
+        return []
     root = root_of(listing.path).resolve()
     if folder == root:
         return [f"{str(folder)!r} is the source's own folder; choose a folder outside"]
@@ -137,7 +140,7 @@ def _long_names(folder: Path, files: Sequence[SourceFile]) -> list[str]:
         # The system's limit holds the byte that ends a path.
         elif 0 < longest_path <= path_bytes:
             found.append(
-                f"the labeled file of {str(file.path)!r} would have a path of {path_bytes} bytes, and the system takes "
+                f"the labeled file of {shown_path(file.path)!r} would have a path of {path_bytes} bytes, and the system takes "
                 f"{longest_path - 1}; choose a shorter folder"
             )
     return found

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from labelmill.dataset.columns import FAILURE_COLUMNS, failure_columns
 from labelmill.dataset.source import SourceFile
-from labelmill.store.files import FileStamp, stamp_of, written_whole
+from labelmill.store.files import FileStamp, shown_path, stamp_of, written_whole
+from labelmill.store.reading import at_hand
 
 _FAILURES = pa.schema(
     [
@@ -182,7 +183,7 @@ class _Copies:
 
     def add(self, failed: FailedRows) -> None:
         """Copy the failed rows of a file; what of it can't be read is left out."""
-        name = str(failed.file.path)
+        name = shown_path(failed.file.path)
         try:
             with closing(_Reader(failed, self._failures)) as reader:
                 left_out = self._unwritable_of(reader.schema)
@@ -270,12 +271,15 @@ class _Reader:
             ],
             schema=failures,
         )
+        self._open = ExitStack()
         try:
+            file, _ = self._open.enter_context(at_hand(self._failed.file.path))
             self._file = pq.ParquetFile(
-                self._failed.file.path, pre_buffer=False, buffer_size=2**20, coerce_int96_timestamp_unit="us"
+                file, pre_buffer=False, buffer_size=2**20, coerce_int96_timestamp_unit="us"
             )
             self._columns = _columns_of(self._file.schema_arrow, failures.names)
         except _READ_ERRORS as error:
+            self._open.close()
             raise _Unreadable(_first_line(error)) from error
         own = {name: one.with_type(_plain(one.type)) for name, (one, _) in self._columns.items()}
         partitions = {
@@ -288,6 +292,7 @@ class _Reader:
     def close(self) -> None:
         """The file is read no more."""
         self._file.close()
+        self._open.close()
 
     def schema_without(self, left_out: Iterable[str]) -> pa.Schema:
         """The file's columns, without failure columns and some others, then its partitions."""

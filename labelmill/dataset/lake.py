@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _ICEBERG_METADATA = re.compile(
@@ -76,6 +77,24 @@ class LakeTables:
             target = os.path.join(folder, os.readlink(path))
             ways += [os.path.normpath(target), os.path.realpath(path)]
         return next((table for way in ways if (table := self._around(way))), None)
+
+
+def tables_among(names: Iterable[str], root: str) -> Iterator[LakeTable]:
+    """The tables of which some objects below a root in a store are, by their names."""
+    found: set[LakeTable] = set()
+    for name in names:
+        folders = name.split("/")
+        for depth, folder in enumerate(folders[:-1]):
+            place = "/".join([root, *folders[:depth]])
+            if folder == "_delta_log":
+                found.add(LakeTable("Delta", place, "_delta_log/"))
+            elif folder == ".hoodie":
+                found.add(LakeTable("Hudi", place, ".hoodie/"))
+            elif folder == "metadata" and _ICEBERG_METADATA.fullmatch(folders[-1]):
+                found.add(LakeTable("Iceberg", place, "metadata/"))
+        if _DUCKLAKE_FILE.fullmatch(folders[-1]):
+            found.add(LakeTable("DuckLake", "/".join([root, *folders[:-1]]), "a database"))
+    yield from sorted(found, key=lambda table: (table.folder, table.kind))
 
 
 def _table_at(folder: str) -> LakeTable | None:

@@ -12,8 +12,9 @@ from labelmill.dataset.columns import FAILURE_COLUMNS, LABEL_COLUMNS, label_colu
 from labelmill.dataset.digests import SourceDigests, first_place, grouped, is_in_files, number_at, row_at
 from labelmill.dataset.parquet import ParquetError, append_columns, read_footer
 from labelmill.dataset.source import SourceFile
-from labelmill.store.files import FileStamp, disk_errors, stamp_of, written_together
+from labelmill.store.files import FileStamp, disk_errors, shown_path, stamp_of, written_together
 from labelmill.store.ledger import Ledger, answers_to
+from labelmill.store.reading import at_hand
 
 SCRATCH = ".writing"
 """The folder beside `labeled/` where its files are written before they take their place."""
@@ -220,7 +221,10 @@ def _is_written(
     if stamp_of(path) != stamp:
         return False
     try:
-        append_columns(path, read_footer(path), columns, target)
+        with at_hand(path) as (file, copied):
+            if copied is not None and copied != stamp:
+                return False
+            append_columns(file, read_footer(file), columns, target)
     except ParquetError as error:
         # Half of an old file and half of a new one may also be no Parquet at all.
         if stamp_of(path) == stamp:
@@ -248,7 +252,7 @@ def _arrow_of(rows: pl.DataFrame) -> pa.Table:
 
 def restless_words(files: Sequence[SourceFile]) -> str:
     """Say of which files the labels could not be put beside the rows."""
-    names = ", ".join(repr(str(file.path)) for file in files[:_NAMED_FILES])
+    names = ", ".join(repr(shown_path(file.path)) for file in files[:_NAMED_FILES])
     more = f" and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else ""
     return (
         f"{names}{more} kept changing while the labels were put beside the rows; what was published of it stays as it "

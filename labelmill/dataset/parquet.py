@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from labelmill.dataset.embedded_schemas import ARROW_SCHEMA, plain_type, type_of_names_lost, with_columns
 from labelmill.dataset.thrift import Struct, ThriftError, i32_field
 from labelmill.errors import LabelmillError
+from labelmill.store.files import shown_path
+from labelmill.store.reading import ReadRange, range_reader
 
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _TAIL_BYTES = 8
@@ -101,7 +103,7 @@ class ParquetError(LabelmillError):
         super().__init__(path, reason)
 
     def __str__(self) -> str:
-        return f"{str(self.path)!r} can't be labeled: {self.reason}"
+        return f"{shown_path(self.path)!r} can't be labeled: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ def read_footer(path: Path) -> ParquetFooter:
         ParquetError: it is none, or none that columns can be put beside.
         OSError: it can't be read.
     """
-    with path.open("rb", buffering=0) as file:
-        return _read(file, path)[0]
+    with range_reader(path) as (size, read):
+        return _read(size, read, path)[0]
 
 
 def append_columns(
@@ -168,7 +170,7 @@ def append_columns(
             raise _other_rows(source, footer.rows)
         columns = columns.to_reader()
     with source.open("rb", buffering=0) as original, target.open("wb") as copy:
-        found, document = _read(original, source)
+        found, document = _read(*_ranges_of(original), source)
         if found != footer:
             raise ParquetError(source, "it was replaced or written to meanwhile")
         new = _NewColumns(columns.schema, document)
@@ -198,7 +200,7 @@ def undecodable(path: Path) -> list[tuple[str | None, str]]:
     """
     try:
         with path.open("rb", buffering=0) as opened:
-            footer, document = _read(opened, path)
+            footer, document = _read(*_ranges_of(opened), path)
         metadata = pq.read_metadata(pa.py_buffer(_without_arrow_schema(document)))
         with pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True) as file:
             reasons = {name: _undecodable_column(file, name) for name in footer.columns}
@@ -241,9 +243,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _read(file: BinaryIO, path: Path) -> tuple[ParquetFooter, Struct]:
+def _ranges_of(file: BinaryIO) -> tuple[int, ReadRange]:
+    """An open file's size, and what reads some of its bytes."""
+    return os.fstat(file.fileno()).st_size, lambda start, length: os.pread(file.fileno(), length, start)
+
+
+def _read(size: int, read: ReadRange, path: Path) -> tuple[ParquetFooter, Struct]:
     """What a file says of itself, in short and whole."""
-    raw, data_bytes = _footer_bytes(file, path)
+    raw, data_bytes = _footer_bytes(size, read, path)
     try:
         document, _ = Struct.read(raw, _SHAPE)
         _check_encryption(document, path)
@@ -252,16 +259,15 @@ def _read(file: BinaryIO, path: Path) -> tuple[ParquetFooter, Struct]:
         raise ParquetError(path, f"its footer is damaged ({error})") from None
 
 
-def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
+def _footer_bytes(size: int, read: ReadRange, path: Path) -> tuple[bytes, int]:
     """A file's footer, and where it begins."""
-    size = os.fstat(file.fileno()).st_size
     if not size:
         raise ParquetError(path, "it is empty")
-    magic = os.pread(file.fileno(), len(_MAGIC), 0)
+    magic = read(0, len(_MAGIC))
     if magic not in {_MAGIC, _ENCRYPTED}:
         raise ParquetError(path, "it is not a Parquet file")
     guessed = min(size, _GUESSED_FOOTER_BYTES)
-    ending = os.pread(file.fileno(), guessed, size - guessed)
+    ending = read(size - guessed, guessed)
     footer_bytes = int.from_bytes(ending[-_TAIL_BYTES : -len(_MAGIC)], "little")
     data_bytes = size - _TAIL_BYTES - footer_bytes
     if ending[-len(_MAGIC) :] != magic or data_bytes < len(_MAGIC):
@@ -269,7 +275,7 @@ def _footer_bytes(file: BinaryIO, path: Path) -> tuple[bytes, int]:
     if magic == _ENCRYPTED:
         raise ParquetError(path, "it is encrypted; write it without encryption")
     if footer_bytes > guessed - _TAIL_BYTES:
-        return os.pread(file.fileno(), footer_bytes, data_bytes), data_bytes
+        return read(data_bytes, footer_bytes), data_bytes
     return ending[-_TAIL_BYTES - footer_bytes : -_TAIL_BYTES], data_bytes
 
 

@@ -2,18 +2,22 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 import polars as pl
 import polars.selectors as cs
 
-from labelmill.dataset.lake import LakeTables
+from labelmill.dataset.lake import LakeTable, LakeTables, tables_among
 from labelmill.dataset.template import TextTemplate, text_of
-from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, walk
+from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, entry_named, walk
+from labelmill.job.model import Storage
+from labelmill.store.address import StoreAddress, is_url
+from labelmill.store.reading import SourceFolder, scan_parquet, source_folder
 from labelmill.store.row_key import text_digest
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -47,7 +51,7 @@ class SourceFile:
 
     def scan(self) -> pl.LazyFrame:
         """The file's own rows and columns, in order."""
-        return pl.scan_parquet(self.path, hive_partitioning=False, glob=False)
+        return scan_parquet(self.path)
 
     def schema(self) -> pl.Schema:
         """The file's own columns.
@@ -141,8 +145,11 @@ def quoted(name: str) -> str:
     return _STRAY_BYTE.sub(r"\\x\1", repr(name))
 
 
-def list_source(path: str) -> SourceListing:
+def list_source(path: str, storage: Storage | None = None) -> SourceListing:
     """Find the files that a path names.
+
+    At `s3://`, `gs://` or `az://` names are keys, of which the store is asked a thousand at a time; `storage` says how it is
+    reached.
 
     - A file is itself, whatever it is called.
     - A folder means every file below it that is named `*.parquet` in any case, but for hidden ones by Spark's rule (see
@@ -154,7 +161,10 @@ def list_source(path: str) -> SourceListing:
 
     Raises:
         OSError: a folder can't be read.
+        AddressError: it is no address of a store.
     """
+    if is_url(path):
+        return _list_stored(path, storage)
     root = root_of(path)
     if Path(path).is_file():
         entry = Entry(Path(path).name, Kind.FILE, is_hidden=False, is_linked=Path(path).is_symlink())
@@ -170,9 +180,73 @@ def list_source(path: str) -> SourceListing:
     return _listing(path, root, walk(str(root), pattern), takes_any_ending=True)
 
 
-def source_files(path: str) -> list[SourceFile]:
+def source_files(path: str, storage: Storage | None = None) -> list[SourceFile]:
     """The files of `list_source` alone."""
-    return list(list_source(path).files)
+    return list(list_source(path, storage).files)
+
+
+def _list_stored(path: str, storage: Storage | None) -> SourceListing:
+    """The same of a store: what is no wildcard in the address is where the names start from."""
+    fixed, pattern = path, ""
+    if (wildcard := _WILDCARD.search(path)) is not None:
+        cut = path.rfind("/", 0, wildcard.start())
+        fixed, pattern = path[:cut], path[cut + 1 :]
+    around, _, name = fixed.rstrip("/").rpartition("/")
+    if not pattern and not around.endswith("/") and not fixed.endswith("/"):
+        source = source_folder(around, storage)
+        if source.only(name):
+            return _stored_listing(path, source, [Entry(name, Kind.FILE, is_hidden=False, is_linked=False)])
+    source = source_folder(fixed, storage)
+    names = [entry.name for entry in source.list()]
+    parts = pattern.split("/") if pattern else [ANY_FOLDERS, "*"]
+    if ".." in parts:
+        return SourceListing(path, mistakes=(f"{path!r} has a .. in it, which means nothing in a store",))
+    entries = [entry for entry in map(partial(entry_named, pattern=parts), names) if entry is not None]
+    found = _stored_listing(path, source, entries, takes_any_ending=bool(pattern))
+    tables = {table.folder: table for table in tables_among(names, str(source.address))}
+    tables |= {table.folder: table for table in _tables_around(source.address)}
+    inside = {
+        name for name in names for folder in tables if f"{source.address}/{name}".startswith(f"{folder}/")
+    }
+    if not any(file.relative.as_posix() in inside for file in found.files):
+        return found
+    files = tuple(file for file in found.files if file.relative.as_posix() not in inside)
+    return replace(
+        found, files=files, mistakes=(*found.mistakes, *(one.sentence() for one in tables.values()))
+    )
+
+
+def _stored_listing(
+    path: str, source: SourceFolder, entries: Iterable[Entry], *, takes_any_ending: bool = True
+) -> SourceListing:
+    files: list[SourceFile] = []
+    passed: dict[PassedOver, list[str]] = {}
+    mistakes = []
+    for entry in entries:
+        why = _why_not(entry, takes_any_ending=takes_any_ending)
+        if why is not None:
+            if _is_worth_a_word(entry, why, takes_any_ending=takes_any_ending):
+                passed.setdefault(why, []).append(entry.relative)
+        elif set(entry.relative.split("/")) & {"", ".", ".."}:
+            mistakes.append(f"the key {entry.relative!r} is no path that a file can have; rename it")
+        else:
+            files.append(SourceFile(source.folder / entry.relative, Path(entry.relative)))
+    return SourceListing(
+        path,
+        tuple(sorted(files, key=lambda file: file.relative)),
+        {why: sorted(passed[why]) for why in PassedOver if why in passed},
+        tuple(mistakes),
+    )
+
+
+def _tables_around(address: StoreAddress) -> Iterator[LakeTable]:
+    """The lake tables that a place in a store lies in."""
+    parts = address.key.split("/") if address.key else []
+    for count in range(1, len(parts)):
+        around = source_folder(str(replace(address, key="/".join(parts[:count]))), address.storage)
+        logs = ("_delta_log/", ".hoodie/")
+        names = [f"{log}x" for log in logs if around.has_below(log)]
+        yield from tables_among(names, str(around.address))
 
 
 def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_ending: bool) -> SourceListing:

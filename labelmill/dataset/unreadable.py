@@ -8,6 +8,8 @@ import polars as pl
 from labelmill.dataset.parquet import read_footer, undecodable
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
+from labelmill.store.files import shown_path
+from labelmill.store.reading import at_hand
 
 _MOST_CHARACTERS = 200
 
@@ -29,9 +31,9 @@ class Fault:
     def sentence(self, path: Path) -> str:
         """What is wrong with a file, and where."""
         what = (
-            f"{str(path)!r} can't be read"
+            f"{shown_path(path)!r} can't be read"
             if self.column is None
-            else (f"the column {self.column!r} of {str(path)!r} can't be read")
+            else (f"the column {self.column!r} of {shown_path(path)!r} can't be read")
         )
         return f"{what} ({self.reason})"
 
@@ -66,7 +68,8 @@ def _is_fault(error: BaseException) -> bool:
 
 def faults_in(path: Path) -> list[Fault]:
     """All columns of a file that can't be read, in the file's order; one of no column where the file can't be opened."""
-    found = undecodable(path)
+    with at_hand(path) as (file, _):
+        found = undecodable(file)
     rows = read_footer(path).rows if found and found[0][0] is not None else None
     return [Fault(column, reason, rows) for column, reason in found]
 

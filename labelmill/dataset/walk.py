@@ -98,6 +98,17 @@ def walk(root: str, pattern: Sequence[str]) -> Iterator[Entry]:
                 (links if is_linked else own).append(_Stop(relative, onward, is_linked))
 
 
+def entry_named(name: str, pattern: Sequence[str]) -> Entry | None:
+    """The same of one name, with `/` between its parts, where there are names and no folders; None where it isn't named."""
+    parts = [_Part(text) for text in (*pattern, *(["*"] if pattern[-1] == ANY_FOLDERS else []))]
+    places = _reached(parts, [(0, False)])
+    for part in name.split("/"):
+        places = _reached(parts, list(_steps(parts, places, part)))
+    if not places or places[-1][0] != len(parts):
+        return None
+    return Entry(name, Kind.FILE, places[-1][1], is_linked=False)
+
+
 class _Part:
     """A part of a pattern."""
 

@@ -26,8 +26,7 @@ from labelmill.run.record import RunRecord, write_record
 from labelmill.run.row_limit import RowLimit
 from labelmill.run.runner import Runner
 from labelmill.store.compaction import compact_ledgers
-from labelmill.store.files import write_text_whole
-from labelmill.store.working import place_of
+from labelmill.store.files import place_of, write_text_whole
 
 log = logging.getLogger(__name__)
 

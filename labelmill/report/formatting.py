@@ -10,8 +10,8 @@ from labelmill.live.progress import BatchSeen, Snapshot
 from labelmill.plural import are_counted, counted
 from labelmill.run.causes import times
 from labelmill.run.record import BatchFacts, Record, RunRecord
+from labelmill.store.files import place_of
 from labelmill.store.folder import OutputFolder
-from labelmill.store.working import place_of
 
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"

@@ -10,7 +10,8 @@ from labelmill.dataset.source import SourceFile, with_partitions
 from labelmill.dataset.template import read_template, text_of
 from labelmill.report.formatting import visible
 from labelmill.run.record import RunRecord
-from labelmill.store.working import path_at, scan_labeled
+from labelmill.store.reading import scan_parquet
+from labelmill.store.working import path_at
 
 TEXTS_PER_LABEL = 2
 _MOST_FILES = 20
@@ -63,7 +64,7 @@ def _texts_in(file: Path, relative: Path, record: RunRecord, labels: set[str]) -
     """A few texts of some labels in one file, as (label, beginning of the text)."""
     prefix = record.job.output.column_prefix
     return (
-        with_partitions(scan_labeled(file), SourceFile(file, relative).partitions)
+        with_partitions(scan_parquet(file), SourceFile(file, relative).partitions)
         .head(_MOST_ROWS)
         .select(
             label=pl.col(f"{prefix}label"),

@@ -186,7 +186,7 @@ class RunContext:
     @cached_property
     def listing(self) -> SourceListing:
         """The source's files, and what was passed over."""
-        return list_source(self.job.source.path)
+        return list_source(self.job.source.path, self.job.source.storage)
 
     @cached_property
     def files(self) -> list[SourceFile]:

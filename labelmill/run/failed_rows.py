@@ -6,7 +6,7 @@ from pathlib import Path
 from labelmill.dataset.failed import FailedFiles, FailedRows, write_failed
 from labelmill.run.context import RunContext
 from labelmill.run.record import RunRecord
-from labelmill.store.working import place_of
+from labelmill.store.files import place_of
 
 NO_FAILED_FILES = FailedFiles()
 

@@ -20,8 +20,8 @@ from labelmill.run.context import RunContext
 from labelmill.run.counts import Bill, RowCounts, Work
 from labelmill.run.publication import Merged, Published, too_many_failed
 from labelmill.run.row_limit import RowLimit
-from labelmill.store.files import write_text_whole
-from labelmill.store.working import path_at, place_of
+from labelmill.store.files import place_of, write_text_whole
+from labelmill.store.working import path_at
 
 Status = Literal[
     "running",
@@ -384,7 +384,7 @@ def unreadable_of(run: RunContext) -> list[UnreadableFile]:
         if run.unreadable
         else []
     )
-    return [UnreadableFile(path=str(file.path.absolute()), **vars(fault)) for file, fault in found]
+    return [UnreadableFile(path=place_of(file.path), **vars(fault)) for file, fault in found]
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -7,6 +7,7 @@ from labelmill.dataset.parquet import read_footer, what_is_lost
 from labelmill.dataset.unreadable import fault_of
 from labelmill.errors import Mistake
 from labelmill.run.context import RunContext
+from labelmill.store.files import shown_path
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ def read_digests(context: RunContext, numbers: Iterable[int]) -> None:
     name_unreadable(context)
     new = [number for number in readable if before.get(number) != context.digests.stamps[number]]
     footers = ((context.files[number].path, read_footer(context.files[number].path)) for number in new)
-    losses = [f"{str(path)!r}: {lost}" for path, footer in footers if (lost := what_is_lost(footer))]
+    losses = [f"{shown_path(path)!r}: {lost}" for path, footer in footers if (lost := what_is_lost(footer))]
     if losses:
         more = f", and {len(losses) - 1:,} more files like it" if len(losses) > 1 else ""
         context.notice(f"{losses[0]}{more}")

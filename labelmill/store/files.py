@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from polars.exceptions import PolarsError
+
+from labelmill.store.address import StoreAddress
 
 _PARQUET = b"PAR1"
 _SYNCS_AT_ONCE = 32
@@ -57,6 +60,12 @@ class Follower(Protocol):
     def stamp(self, path: Path) -> FileStamp | None:
         """The stamp of what is kept there alone; None where that is not so of the file."""
 
+    def stored_as(self, path: Path) -> StoreAddress:
+        """Where the bytes are that stand at a path."""
+
+    def place(self, path: Path) -> str:
+        """What the path stands for, for people."""
+
 
 _followers: dict[Path, Follower] = {}
 
@@ -69,6 +78,27 @@ def follow(folder: Path, follower: Follower) -> None:
 def follower_of(path: Path) -> Follower | None:
     """Who keeps elsewhere what stands at a path; None where nobody does."""
     return next((one for folder, one in _followers.items() if path.is_relative_to(folder)), None)
+
+
+def place_of(path: Path) -> str:
+    """Where something is, for people and for programs elsewhere: a URL, or an absolute path."""
+    follower = follower_of(path)
+    return str(path.absolute()) if follower is None else follower.place(path)
+
+
+def shown_path(path: Path) -> str:
+    """A path as it was told, in a sentence; a URL where it stands for something in a bucket."""
+    follower = follower_of(path)
+    return str(path) if follower is None else follower.place(path)
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what can be had again."""
+    told = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(told) if told else Path.home() / ".cache") / "labelmill"
+    except RuntimeError:  # no home, as in some containers
+        return Path(tempfile.gettempdir()) / "labelmill"
 
 
 def is_there(path: Path) -> bool:

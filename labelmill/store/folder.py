@@ -11,9 +11,10 @@ from uuid import uuid4
 
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
+from labelmill.store.files import place_of
 from labelmill.store.lock import LockedError, locked
 from labelmill.store.objects import Store, StoreError
-from labelmill.store.working import WorkingFolder, folder_of, place_of, store_of, working_folder_of
+from labelmill.store.working import WorkingFolder, folder_of, store_of, working_folder_of
 
 COMPARISON = "compare.json"
 """The record of a comparison, where a run has its `run.json`."""

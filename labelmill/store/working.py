@@ -13,7 +13,6 @@ late can publish nothing. What a manifest names stays for a day after the next o
 import json
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +23,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from labelmill.job.model import Output
 from labelmill.store.address import StoreAddress, is_url
-from labelmill.store.files import FileStamp, follow, follower_of, stamp_of
+from labelmill.store.files import FileStamp, cache_folder, follow, follower_of, stamp_of
 from labelmill.store.hold import NAME as HOLD
 from labelmill.store.hold import Hold, HoldLost, held
 from labelmill.store.lock import LockedError, locked
@@ -157,6 +154,10 @@ class WorkingFolder:
         name = self._name(path) or path.relative_to(self.folder).as_posix()
         found = self._published.get(name)
         return self.address.child(found.stored_as if found else name)
+
+    def place(self, path: Path) -> str:
+        """Where something is below the output's address."""
+        return str(self.address.child(path.relative_to(self.folder).as_posix()))
 
     def names(self, folder: Path) -> list[str]:
         """The names of what a folder has in the bucket and this machine need not have."""
@@ -418,7 +419,7 @@ def folder_of(output: Output) -> Path:
     with _making:
         if address not in _known:
             named = sha256(f"{address.endpoint} {address}".encode()).hexdigest()[:16]
-            folder = _cache() / "outputs" / named
+            folder = cache_folder() / "outputs" / named
             _known[address] = WorkingFolder(address, folder)
             follow(folder, _known[address])
         return _known[address].folder
@@ -434,26 +435,6 @@ def store_of(folder: Path) -> Store:
     """The objects of an output, by its folder."""
     working = working_folder_of(folder)
     return FolderStore(folder) if working is None else working.store
-
-
-def place_of(path: Path) -> str:
-    """Where something of an output is, for people and for programs elsewhere: a URL, or an absolute path."""
-    working = working_folder_of(path)
-    return (
-        str(path.absolute())
-        if working is None
-        else str(working.address.child(path.relative_to(working.folder).as_posix()))
-    )
-
-
-def scan_labeled(path: Path) -> pl.LazyFrame:
-    """The rows of a labeled file, wherever it is kept. Values in the names of folders are no columns of it."""
-    working = working_folder_of(path)
-    if working is None or path.exists():
-        return pl.scan_parquet(path, hive_partitioning=False, glob=False)
-    address = working.stored_as(path)
-    options = address.polars_options()
-    return pl.scan_parquet(str(address), hive_partitioning=False, glob=False, storage_options=options)
 
 
 def path_at(place: str) -> Path:
@@ -504,12 +485,3 @@ def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
-
-
-def _cache() -> Path:
-    """Where this machine keeps what can be had again."""
-    told = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(told) if told else Path.home() / ".cache") / "labelmill"
-    except RuntimeError:  # no home, as in some containers
-        return Path(tempfile.gettempdir()) / "labelmill"
