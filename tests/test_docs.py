@@ -41,6 +41,7 @@ RUN_ELSEWHERE = {
     "docs/prompt.md": "tests/prompt_jobs.py",
     "docs/providers.md": "tests/test_providers_page.py",
     "docs/python.md": "tests/test_python_docs.py",
+    "docs/stores.md": "tests/test_stores_page.py",
     "CONTRIBUTING.md": "tests/labelmill/providers/test_table.py",
 }
 """Pages whose blocks have a test of their own."""

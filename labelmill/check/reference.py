@@ -47,6 +47,7 @@ def job_reference() -> str:
     for name, part in parts.items():
         if name not in plain:
             sections.append(_section(name, part, schema, is_required=name in required))
+    sections += _tables_within({name: part for name, part in parts.items() if name not in plain}, schema)
     return "\n".join(sections)
 
 
@@ -57,6 +58,19 @@ def _section(name: str, part: Schema, schema: Schema, *, is_required: bool) -> s
     fields = {name: _spelled_out(field, schema) for name, field in part["properties"].items()}
     words += "\n" + _fields(fields, part.get("required", ()))
     return words + _known_names(fields, schema)
+
+
+def _tables_within(tables: Schema, schema: Schema) -> list[str]:
+    """A section on each table that stands in other tables."""
+    places: dict[str, list[str]] = {}
+    sections = {}
+    for table, part in tables.items():
+        for name, field in part.get("properties", {}).items():
+            within = _resolved(field, schema)
+            if "properties" in within:
+                places.setdefault(name, []).append(f"[{table}.{name}]")
+                sections[name] = f"{_sentence(within)}\n\n{_fields(within['properties'], ())}"
+    return [f"## {_listed(places[name], ' and ')}\n\n{words}" for name, words in sections.items()]
 
 
 def _spelled_out(field: Schema, schema: Schema) -> Schema:
@@ -112,7 +126,7 @@ def _type_of_choice(choice: Schema) -> str:
         return _listed((json.dumps(value) for value in values), " or ")
     if choice["type"] == "array":
         return f"list of {_type(choice['items'])}"
-    if choice.get("additionalProperties") is True:
+    if choice.get("additionalProperties") is True or "properties" in choice:
         return "table"
     if choice["type"] == "object":
         each = choice["additionalProperties"]

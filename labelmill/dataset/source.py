@@ -191,6 +191,7 @@ def _list_stored(path: str, storage: Storage | None) -> SourceListing:
     if (wildcard := _WILDCARD.search(path)) is not None:
         cut = path.rfind("/", 0, wildcard.start())
         fixed, pattern = path[:cut], path[cut + 1 :]
+    StoreAddress.of(fixed, storage)
     around, _, name = fixed.rstrip("/").rpartition("/")
     if not pattern and not around.endswith("/") and not fixed.endswith("/"):
         source = source_folder(around, storage)

@@ -111,7 +111,7 @@ def seaweedfs():
             "-master.telemetry=false",
             "-s3.autoCreateBucket=false",
             f"-s3.config={identities}",
-            "-volume.max=50",
+            "-volume.max=2000",
             "-master.volumeSizeLimitMB=64",
             *flags,
         ]

@@ -92,12 +92,10 @@ def test_a_path_that_no_system_takes(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x.parquet", "gs://b/*.parquet", "https://host/x.parquet"])
-def test_addresses_are_not_supported_yet(url):
-    """An object-store address is refused in so many words."""
-    assert _source(url) == [
-        ("source.path", f"object-store addresses can't be read by this version; found '{url}'")
-    ]
+@pytest.mark.parametrize("url", ["https://host/x.parquet", "ftp://host/x.parquet"])
+def test_addresses_of_no_store_are_refused(url):
+    """An address that is no object store's is refused in so many words."""
+    assert _source(url) == [("source.path", f"found '{url}', expected a folder, s3://, gs:// or az://")]
 
 
 def test_files_that_are_not_parquet_are_named(folder):

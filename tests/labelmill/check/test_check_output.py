@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from labelmill.check.dataset import source_mistakes
-from labelmill.check.output import output_mistakes
+from labelmill.check.output import output_mistakes, store_mistakes
 from labelmill.dataset.columns import label_columns
 from labelmill.job.model import Output, Source
 
@@ -40,12 +40,12 @@ def test_a_path_that_no_system_takes(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://b/", "https://host/x"])
-def test_addresses_are_not_supported_yet(url):
-    """An object-store address is refused in so many words."""
-    assert _output(url) == [
-        ("output.path", f"results can be written to folders only by this version; found '{url}'")
-    ]
+@pytest.mark.parametrize("url", ["https://host/x", "s3a://bucket/x", "s3://bucket/a/../x"])
+def test_addresses_that_can_not_be_used_are_refused(url):
+    """An output's address that can't be used is one sentence."""
+    ((place, sentence),) = store_mistakes(Output(path=url), None)
+    assert place == "output.path"
+    assert sentence.startswith(f"found '{url}'")
 
 
 @pytest.mark.parametrize("out", ["in", "in/out", "in/deep/er"])

@@ -1,0 +1,171 @@
+"""Sources in a bucket: what is found there, what is read of it, and what the world does to it meanwhile."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers.base import Endpoint, completion
+from servers.store_proxy import StoreProxy
+from test_bucket_output import TEXTS, Bucket, lose_the_disk
+
+from labelmill.dataset.source import list_source
+from labelmill.errors import JobRefused
+from labelmill.job.model import Storage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def bucket(store_server):
+    """A bucket of moto's."""
+    return Bucket(store_server("moto").bucket())
+
+
+def put(bucket, name, texts, **more):
+    """Put a Parquet file of texts into a bucket."""
+    frame = pl.DataFrame({"text": texts, **more}, schema_overrides={"text": pl.String})
+    frame.write_parquet(f"{bucket.address}/{name}", storage_options=bucket.address.polars_options())
+
+
+def source_of(bucket, path):
+    """The section of a job that names a source in a bucket."""
+    return {"path": f"{bucket.address}/{path}", "storage": bucket.output["storage"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["news/date=2026-11-01/ä b%20+c.parquet", "news/a=1/x#y.parquet", "news/plain.PARQUET"]
+)
+def test_a_source_and_an_output_in_buckets(world, bucket, name):
+    """A run reads from one bucket and writes into another: the same names, rows and columns, whatever is in the names."""
+    put(bucket, name, TEXTS, id=range(len(TEXTS)))
+    output = {"path": f"{bucket.address}/out", "storage": bucket.output["storage"]}
+    with Endpoint() as server:
+        record = world.run(server, source=source_of(bucket, "news"), output=output)
+        assert (record.status, record.rows_labeled, server.requests) == ("completed", 60, 60)
+        lose_the_disk()
+        again = world.run(server, source=source_of(bucket, "news"), output=output)
+        assert (again.status, again.requests) == ("completed", 0)
+    out = Bucket(bucket.address.child("out"))
+    assert [file["path"] for file in out.manifest()["files"]] == [name.removeprefix("news/")]
+    (file,) = out.manifest()["files"]
+    assert file["stored_as"] == f"labeled/{record.run_id}/{file['path']}"
+    rows = pl.read_parquet(
+        f"{out.address}/{file['stored_as']}",
+        storage_options=bucket.address.polars_options(),
+        glob=False,
+        hive_partitioning=False,
+    )
+    assert rows["id"].to_list() == list(range(60))
+    assert rows["label"].to_list() == ["sport" if "match" in text else "money" for text in TEXTS]
+
+
+def test_unchanged_files_cost_a_listing(world, bucket):
+    """A run over thirty files that were labeled before lists them once or twice, and asks the store for none of them."""
+    for number in range(30):
+        put(bucket, f"news/{number:03d}.parquet", [TEXTS[number]])
+    with StoreProxy(bucket.address.storage.endpoint) as store, Endpoint() as server:
+        source = {"path": f"{bucket.address}/news", "storage": {"endpoint": store.endpoint}}
+        world.run(server, source=source)
+        store.counts.clear()
+        again = world.run(server, source=source)
+        assert (again.rows_reused, again.requests) == (30, 0)
+        assert store.counts["LIST"] <= 6
+        assert store.counts["GET"] == 0
+        assert store.counts["HEAD"] <= 2
+
+
+def test_a_file_that_is_replaced_meanwhile_is_merged_as_it_is_then(world, bucket):
+    """Where a file changes between plan and merge, each row of the new one has its own label or none, and none has another's."""
+    put(bucket, "news/a.parquet", TEXTS[:20])
+
+    class Replacing(Endpoint):
+        def reply(self, call):
+            if call.number == 1:
+                put(bucket, "news/a.parquet", [*TEXTS[10:20], "match of the day"])
+            return completion(call)
+
+    with Replacing() as server:
+        record = world.run(server, source=source_of(bucket, "news"))
+    rows = pl.read_parquet(world.folder / "out" / "labeled" / "a.parquet")
+    assert rows["text"].to_list() == [*TEXTS[10:20], "match of the day"]
+    assert rows["label_status"].to_list() == ["ok"] * 10 + ["pending"]
+    assert rows["label"].to_list() == ["sport" if "match" in text else "money" for text in TEXTS[10:20]] + [
+        None
+    ]
+    assert record.rows_pending == 1
+
+
+def test_rows_that_failed_are_told_of_a_bucket_too(world, bucket):
+    """The failed rows of a file in a bucket are in failed/ with all its columns, and nothing of the copies is left."""
+    put(bucket, "news/a.parquet", TEXTS[:5], id=range(5))
+
+    class Odd(Endpoint):
+        def reply(self, call):
+            return completion(call, "cricket") if call.text == TEXTS[3] else completion(call)
+
+    with Odd() as server:
+        record = world.run(server, source=source_of(bucket, "news/*.parquet"))
+    (failed,) = record.failed_files
+    assert pl.read_parquet(failed).select("text", "id").rows() == [(TEXTS[3], 3)]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("s3://no-such-bucket/news", "there is no such"),
+        ("{bucket}/nothing", "there is no .*parquet object at"),
+        ("{bucket}/table", "is a Delta table: only its log"),
+        ("{bucket}/table/date=1/*.parquet", "is a Delta table: only its log"),
+        ("http://host/news.parquet", "expected a folder, s3://, gs:// or az://"),
+        ("s3a://bucket/news", "for s3a:// write s3://"),
+        ("s3://key:secret@bucket/news", "a job must not hold a key"),
+    ],
+)
+def test_what_can_not_be_read_is_a_sentence(world, bucket, path, says):
+    """Each mistake in a source's address is one sentence before anything is spent, and no key stands in it."""
+    put(bucket, "table/date=1/part-0.parquet", TEXTS)
+    bucket.store.put("table/_delta_log/00000000000000000000.json", b"{}")
+    source = {"path": path.format(bucket=bucket.address), "storage": bucket.output["storage"]}
+    with Endpoint() as server:
+        with pytest.raises(JobRefused, match=says) as refused:
+            world.run(server, source=source)
+        assert "secret" not in str(refused.value)
+        assert server.requests == 0
+
+
+NAMES = st.lists(
+    st.sampled_from(
+        ["a", "b.parquet", "c.PARQUET", "_x", ".y", "_d=1", "e=2", "f.txt", "g.parquet.gz", "ä b"]
+    ),
+    min_size=1,
+    max_size=3,
+).map("/".join)
+
+
+@pytest.fixture(scope="module")
+def listed(store_servers):
+    """A server for listings."""
+    return store_servers("moto")
+
+
+@given(
+    names=st.sets(NAMES, min_size=1, max_size=8),
+    pattern=st.sampled_from(["", "/*", "/*/*", "/**/*.parquet", "/e=*/*", "/**", "/_d=1/*.parquet"]),
+)
+def test_a_bucket_lists_as_a_folder_does(listed, tmp_path_factory, names, pattern):
+    """The same names make the same source, in a folder and in a bucket, by any pattern."""
+    # A folder has no name that is a file's too.
+    names = {name for name in names if not any(other.startswith(f"{name}/") for other in names)}
+    folder = tmp_path_factory.mktemp("listing")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in listed.variables.items():
+            patch.setenv(variable, value)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        bucket = Bucket(listed.bucket())
+        for name in names:
+            (folder / "news" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "news" / name).write_bytes(b"x")
+            bucket.store.put(f"news/{name}", b"x")
+        here = list_source(f"{folder}/news{pattern}")
+        there = list_source(f"{bucket.address}/news{pattern}", Storage(**bucket.output["storage"]))
+    assert [str(file.relative) for file in there.files] == [str(file.relative) for file in here.files]
