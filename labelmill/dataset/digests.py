@@ -26,6 +26,7 @@ _FILES_AT_ONCE = 200
 _BYTES_AT_ONCE = 4 * 2**20
 """Compressed bytes of small files that are read together; a file of more is read piece by piece."""
 _ROWS_AT_ONCE = 1_000_000
+_ROWS_PARTED = 250_000
 _FEW_ROWS = 200_000
 _HASHED_AT_ONCE = 100_000
 Places = TypeVar("Places", pl.Expr, pl.Series)
@@ -124,8 +125,8 @@ class SourceDigests:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         schema = pl.Schema()
-        for number, piece in enumerate(pieces):
-            rows = piece.collect(engine="streaming")
+        batches = (batch for piece in pieces for batch in piece.collect_batches(maintain_order=True))
+        for number, rows in enumerate(_gathered(batches, _ROWS_PARTED)):
             schema = rows.schema
             self._write_parted(rows, folder, number)
         return lambda bucket: _scan_bucket(folder, bucket, schema)
@@ -279,6 +280,18 @@ class SourceDigests:
         counts = {number: frame.height for number, frame in zip(group, frames, strict=True)}
         placed = [_at_places(frame, first_place(number)) for number, frame in zip(group, frames, strict=True)]
         yield pl.concat(placed), counts
+
+
+def _gathered(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Frames put together until they have so many rows."""
+    held: list[pl.DataFrame] = []
+    for frame in frames:
+        held.append(frame)
+        if sum(one.height for one in held) >= rows:
+            yield pl.concat(held)
+            held = []
+    if held:
+        yield pl.concat(held)
 
 
 def _at_places(texts: pl.DataFrame, first: int) -> pl.DataFrame:
