@@ -245,7 +245,11 @@ def take(order: Order) -> Receipt:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="labelmill-")))
         context = LeaseContext(order, traced, watch, scratch)
         journal = context.ledger.journal_path(order.run_id, order.chunk.number)
-        attempt = {"nonce": mark, "journal": journal.relative_to(context.folder.path).as_posix()}
+        attempt = {
+            "nonce": mark,
+            "journal": journal.relative_to(context.folder.path).as_posix(),
+            "ttl_seconds": order.ttl_seconds,
+        }
         if not store.create(names.attempt(order.lease_id), json.dumps(attempt).encode()):
             held = store.read(names.receipt(order.lease_id))
             if held is not None and not (receipt := Receipt.from_bytes(held.content)).is_settled:

@@ -47,6 +47,7 @@ from labelmill.run.orders import (
     store_of,
 )
 from labelmill.stop import sleep_on
+from labelmill.store.ledger import Ledger
 from labelmill.store.objects import Store, nonce
 
 log = logging.getLogger(__name__)
@@ -133,9 +134,7 @@ class Machines:
         over = self._context.stop_signal.stopped or RunStopped("over", "the run is over")
         with suppress(OSError):
             self._store.create(self._names.stop, stop_content(over))
-            for prefix in (self._names.leases, self._names.texts, self._names.holder):
-                for entry in list(self._store.list(prefix)):
-                    self._store.remove(entry.name)
+            remove_leases(self._store, self._names)
 
     def _ordered(
         self, texts: Path, rows: list[tuple[str, str]], number: int, held_usd: Decimal, share: Share
@@ -406,6 +405,50 @@ class _Seen:
         self._progress.pay(None if cost_usd is None else cost_usd - self._cost_usd)
         self._labeled, self._failed = max(labeled, self._labeled), max(failed, self._failed)
         self._cost_usd = self._cost_usd if cost_usd is None else cost_usd
+
+
+def end_left_leases(context: RunContext) -> None:
+    """End the leases that dead runs have left: wait for workers that may live, and fold in what those leave that don't.
+
+    They are told to stop. One that is heard of has in flight what is paid for, and leaves its receipt once it is answered.
+
+    Raises:
+        OSError: the store can't be reached.
+    """
+    store = store_of(context.folder)
+    for folder in sorted(context.folder.runs.glob("*/chunks/")):
+        run_id = folder.parent.name
+        names = LeaseNames(run_id)
+        store.create(names.stop, stop_content(RunStopped("failed", "another run has taken over")))
+        out = {}
+        for entry in list(store.list(names.leases)):
+            lease_id, _, kind = entry.name.removeprefix(names.leases).rpartition(".")
+            held = store.read(entry.name) if kind == "attempt" else None
+            if held is not None and store.head(names.receipt(lease_id)) is None:
+                told = json.loads(held.content)
+                out[lease_id] = told, Pulse(store, names.beat(lease_id), float(told["ttl_seconds"]))
+        if out:
+            log.info("Waiting for what workers of run %s have in flight", run_id)
+        while out:
+            for lease_id, (told, pulse) in list(out.items()):
+                pulse.look()
+                if store.head(names.receipt(lease_id)) is None and pulse.is_alive:
+                    continue
+                del out[lease_id]
+                mine = Receipt(lease_id, nonce(), is_settled=True)
+                if store.create(names.receipt(lease_id), mine.to_bytes()):
+                    journal = context.folder.path / told["journal"]
+                    Ledger(journal.parent).fold_given_up(journal, context.job.run)
+            if out:
+                time.sleep(min(1.0, *(float(told["ttl_seconds"]) / BEATS for told, _ in out.values())))
+        remove_leases(store, names)
+
+
+def remove_leases(store: Store, names: LeaseNames) -> None:
+    """Take away what a run's leases were made of. That it is over stays: whoever is late finds it."""
+    for prefix in (names.leases, names.texts, names.holder):
+        for entry in list(store.list(prefix)):
+            store.remove(entry.name)
 
 
 def fold_given_up(context: RunContext, store: Store, lease_id: str) -> None:

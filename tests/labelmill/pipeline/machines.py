@@ -1,6 +1,5 @@
 """Machines for tests: each order is taken by a process that knows nothing but the order, and that can be killed or stopped."""
 
-import json
 import os
 import random
 import signal
@@ -10,7 +9,11 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 
+from labelmill.job.model import LabelJob
+from labelmill.pipeline.label import label
+from labelmill.run import orders
 from labelmill.run.runner import Runner
 
 
@@ -62,6 +65,14 @@ class MachineRunner(Runner):
         return done
 
 
+def main():
+    """Run a job with its chunks on machines, whose orders are written beside it: `machines.py JOB.json BASE_URL TTL`."""
+    job_file = Path(sys.argv[1])
+    job = LabelJob.model_validate_json(job_file.read_text())
+    orders.TTL_SECONDS = float(sys.argv[3])
+    label(job, sys.argv[2], runner=MachineRunner(job, job_file.parent))
+
+
 def begun(order, out):
     """Whether a worker has begun an order."""
     return (out / f"runs/{order.run_id}/chunks/{order.lease_id}.attempt").exists()
@@ -91,6 +102,5 @@ def killed_at_random(seed, most):
     return harm
 
 
-def told(path):
-    """What an object says."""
-    return json.loads(path.read_text())
+if __name__ == "__main__":
+    main()
