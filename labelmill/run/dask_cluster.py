@@ -13,18 +13,26 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import Run
 from labelmill.run.machines import Submit
 from labelmill.run.orders import Order
 
-log = logging.getLogger(__name__)
+_CONNECT_SECONDS = 10
 
 
 @contextmanager
 def dask_workers(run: Run) -> Iterator[Submit]:
-    """Have orders taken by Dask for the length of the block. Nothing is started before the first one."""
+    """Have orders taken by Dask for the length of the block. A cluster of our own is started with the first one.
+
+    Raises:
+        JobRefused: nothing answers at the job's address; nothing was spent.
+    """
     with ExitStack() as stack:
-        yield _Cluster(run, stack).submit
+        cluster = _Cluster(run, stack)
+        if run.runner_address is not None:
+            cluster.connect()
+        yield cluster.submit
 
 
 class _Cluster:
@@ -33,6 +41,18 @@ class _Cluster:
     def __init__(self, run: Run, stack: ExitStack) -> None:
         self._run, self._stack = run, stack
         self._lock = threading.Lock()
+
+    def connect(self) -> None:
+        """Connect to the cluster that exists.
+
+        Raises:
+            JobRefused: nothing answers there.
+        """
+        try:
+            _ = self._client
+        except (OSError, ValueError) as error:
+            sentence = f"no Dask scheduler answers at {self._run.runner_address!r} ({type(error).__name__})"
+            raise JobRefused([Mistake("run.runner_address", sentence)]) from None
 
     def submit(self, order: Order) -> "Future[Any]":
         """Have a worker take an order."""
@@ -57,7 +77,7 @@ class _Cluster:
         distributed = import_module("distributed")
         if self._run.runner_address is not None:
             return self._stack.enter_context(
-                distributed.Client(self._run.runner_address, set_as_default=False)
+                distributed.Client(self._run.runner_address, set_as_default=False, timeout=_CONNECT_SECONDS)
             )
         import_module("dask").config.set({"distributed.scheduler.allowed-failures": 0})
         cluster = self._stack.enter_context(

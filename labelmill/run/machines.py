@@ -39,6 +39,7 @@ from labelmill.run.orders import (
     BEATS,
     GONE,
     LEASE_USED,
+    PENDING_CHUNKS,
     LeaseNames,
     Order,
     Pulse,
@@ -134,7 +135,7 @@ class Machines:
         over = self._context.stop_signal.stopped or RunStopped("over", "the run is over")
         with suppress(OSError):
             self._store.create(self._names.stop, stop_content(over))
-            remove_leases(self._store, self._names)
+            remove_leases(self._store, self._names, self._context.record_folder)
 
     def _ordered(
         self, texts: Path, rows: list[tuple[str, str]], number: int, held_usd: Decimal, share: Share
@@ -441,14 +442,17 @@ def end_left_leases(context: RunContext) -> None:
                     Ledger(journal.parent).fold_given_up(journal, context.job.run)
             if out:
                 time.sleep(min(1.0, *(float(told["ttl_seconds"]) / BEATS for told, _ in out.values())))
-        remove_leases(store, names)
+        remove_leases(store, names, folder.parent)
 
 
-def remove_leases(store: Store, names: LeaseNames) -> None:
+def remove_leases(store: Store, names: LeaseNames, record_folder: Path) -> None:
     """Take away what a run's leases were made of. That it is over stays: whoever is late finds it."""
     for prefix in (names.leases, names.texts, names.holder):
         for entry in list(store.list(prefix)):
             store.remove(entry.name)
+    for folder in (record_folder / "chunks", record_folder / PENDING_CHUNKS):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def fold_given_up(context: RunContext, store: Store, lease_id: str) -> None:
