@@ -27,7 +27,7 @@ def _runner_mistakes(run: Run) -> list[tuple[str, str]]:
         sentence = 'an address is of use to a cluster only, and the runner is "local"; set runner = "dask", or take it out'
         return [("run.runner_address", sentence)]
     mistakes = []
-    if find_spec("distributed") is None:
+    if not _has("distributed"):
         sentence = f'the runner "dask" needs Dask, which is not installed here: {installing("distributed")}'
         mistakes.append(("run.runner", sentence))
     if run.processes > 1:
@@ -37,6 +37,13 @@ def _runner_mistakes(run: Run) -> list[tuple[str, str]]:
         )
         mistakes.append(("run.processes", sentence))
     return mistakes
+
+
+def _has(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:
+        return False
 
 
 def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:

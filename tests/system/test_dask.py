@@ -64,8 +64,8 @@ class Cluster:
                 "--scheduler-file",
                 str(self.file),
                 *arguments,
-            ]
-            + ["--no-dashboard"],
+                "--no-dashboard",
+            ],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
