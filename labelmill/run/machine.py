@@ -126,8 +126,11 @@ class Watch(StopSignal):
         self._store.put(self._names.beat(lease_id), json.dumps(told).encode())
         if (held := self._store.read(self._names.receipt(lease_id))) is not None:
             self.is_settled = Receipt.from_bytes(held.content).is_settled
-            if self.is_settled:
-                self.stop(_SETTLED)
+        elif self._store.head(self._names.attempt(lease_id)) is None:
+            # The run is over, and has taken away what its leases were made of.
+            self.is_settled = True
+        if self.is_settled:
+            self.stop(_SETTLED)
         if (held := self._store.read(self._names.stop)) is not None:
             said = json.loads(held.content)
             self.stop(RunStopped(str(said.get("reason")), str(said.get("message"))))
@@ -163,8 +166,11 @@ class _LeasedLedger(Ledger):
 
     def add(self, journal: Journal, run: object) -> None:
         """Turn the journal into a part, unless the holder has done so."""
-        with suppress(OSError):
+        try:
             self.watch.look()
+        except OSError:
+            # It stays where it is, and the next run that finds it folds it in.
+            return
         if self.watch.is_settled or journal.path.with_suffix(".parquet").exists():
             journal.remove()
             return

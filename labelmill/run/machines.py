@@ -97,6 +97,17 @@ class Machines:
         Raises:
             OSError: the store can't be reached.
         """
+        try:
+            return self._classified(texts, chunk)
+        except BaseException as error:
+            # Others may wait for the money that was on lease here.
+            words = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError):
+                words = f"{self._store.place} can't be read or written: {error.strerror or error}"
+            self._context.stop_signal.stop(RunStopped("failed", words))
+            raise
+
+    def _classified(self, texts: Path, chunk: Chunk) -> ChunkReceipt:
         started, context = time.monotonic(), self._context
         rows = read_chunk(texts, chunk)
         worst = self._worst_costs(rows)
@@ -106,7 +117,7 @@ class Machines:
             while rows and context.stop_signal.stopped is None:
                 need = sum((worst[key] for key, _ in rows), _ZERO)
                 with self._slots.share(context.stop_signal) as share:
-                    held_usd = self._lease(max(need, dearest), dearest)
+                    held_usd = None if share is None else self._lease(max(need, dearest), dearest)
                     if held_usd is None or share is None:
                         break
                     order = self._ordered(texts, rows, number, held_usd, share)
@@ -114,7 +125,7 @@ class Machines:
                 self._settle(held_usd, receipt)
                 left = self._left(receipt, number, rows)
                 if receipt.is_settled:
-                    new = _labels_in(context.ledger.part_path(context.run_id, number))
+                    new = _counts_in(context.ledger.part_path(context.run_id, number))
                 else:
                     new = (receipt.labeled, receipt.failed)
                 labeled, failed = labeled + new[0], failed + new[1]
@@ -463,7 +474,7 @@ def fold_given_up(context: RunContext, store: Store, lease_id: str) -> None:
         context.ledger.fold_given_up(journal, context.job.run)
 
 
-def _labels_in(part: Path) -> tuple[int, int]:
+def _counts_in(part: Path) -> tuple[int, int]:
     if not part.exists():
         return 0, 0
     rows = pl.read_parquet(part)

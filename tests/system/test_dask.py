@@ -14,6 +14,7 @@ from servers.base import Endpoint, completion
 from world import KEY, World
 
 from labelmill.run import orders
+from practice import PracticeSettings
 
 pytestmark = pytest.mark.system
 
@@ -172,3 +173,27 @@ def test_a_worker_stalled_beyond_its_time_asks_nothing_twice_beyond_what_was_in_
         assert record.status == "completed"
         world.assert_labels(300)
         assert server.requests - 300 <= 8
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_limit_per_minute_is_used_and_kept(world, tmp_path, practice, is_told):
+    """Two workers use 95% of a limit per minute, announced or told by the job, with at most 1% turned away."""
+    limit, count = 1200, 1800
+    practice.configure(PracticeSettings(latency_seconds=0.3, requests_per_minute=limit, burst_seconds=5))
+    practice.reset()
+    world.has(texts(count))
+    with cluster_of(tmp_path, 2) as cluster:
+        run = {
+            "runner": "dask",
+            "runner_address": cluster.address,
+            "workers": 2,
+            "rows_per_chunk": 450,
+            "max_concurrency": 32,
+            **({"max_requests_per_minute": limit} if is_told else {}),
+        }
+        record = world.run(practice, run=run)
+        assert record.rows_labeled == count
+        answered = world.ledger["answered_at_utc"]
+        minutes = (answered.max() - answered.min()).total_seconds() / 60
+        assert practice.totals()["requests"] <= 1.01 * count
+        assert count / minutes >= 0.95 * limit
