@@ -10,9 +10,12 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from servers.base import Endpoint, completion
 from world import KEY, World
 
+from flows.label import label_dataset
+from labelmill.errors import JobRefused
 from labelmill.run import orders
 from practice import PracticeSettings
 
@@ -197,3 +200,38 @@ def test_a_limit_per_minute_is_used_and_kept(world, tmp_path, practice, is_told)
         minutes = (answered.max() - answered.min()).total_seconds() / 60
         assert practice.totals()["requests"] <= 1.01 * count
         assert count / minutes >= 0.95 * limit
+
+
+def test_without_an_address_a_run_has_a_cluster_of_its_own(world):
+    """It is started for the run, and gone with it."""
+    world.has(texts(60))
+    with HalfASecond() as server:
+        record = world.run(server, run={"runner": "dask", "workers": 2, "rows_per_chunk": 30}, price=PRICE)
+        assert (record.status, server.requests) == ("completed", 60)
+        world.assert_labels(60)
+        world.assert_bill_is(server)
+
+
+def test_a_scheduler_that_is_not_there_is_a_sentence(world):
+    """Nothing is asked."""
+    world.has(texts(10))
+    with HalfASecond() as server:
+        address = "tcp://127.0.0.1:9"
+        with pytest.raises(JobRefused, match="no Dask scheduler answers at"):
+            world.run(server, run={"runner": "dask", "runner_address": address})
+        assert server.requests == 0
+
+
+def test_a_flow_shows_the_same_steps(world, tmp_path, prefect_server):
+    """With a server the run is the same flow, whose chunks are task runs, while Dask's workers ask."""
+    world.has(texts(60))
+    with (
+        HalfASecond() as server,
+        cluster_of(tmp_path, 2) as cluster,
+        temporary_settings({PREFECT_API_URL: prefect_server}),
+    ):
+        run = {"runner": "dask", "runner_address": cluster.address, "workers": 2, "rows_per_chunk": 30}
+        state = label_dataset(world.job(run=run, price=PRICE), server.base_url, return_state=True)
+        assert state.is_completed()
+        assert server.requests == 60
+        world.assert_labels(60)
