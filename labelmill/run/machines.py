@@ -49,7 +49,7 @@ from labelmill.run.orders import (
 )
 from labelmill.stop import sleep_on
 from labelmill.store.ledger import Ledger
-from labelmill.store.objects import Store, nonce
+from labelmill.store.objects import FolderStore, Store, nonce
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +123,9 @@ class Machines:
                     order = self._ordered(texts, rows, number, held_usd, share)
                     receipt = self._taken(order)
                 self._settle(held_usd, receipt)
-                left = self._left(receipt, number, rows)
-                if receipt.is_settled:
-                    new = _counts_in(context.ledger.part_path(context.run_id, number))
-                else:
-                    new = (receipt.labeled, receipt.failed)
+                part = brought(context, self._store, context.ledger.part_path(context.run_id, number))
+                left = _left(receipt, part, rows)
+                new = _counts_in(part) if receipt.is_settled else (receipt.labeled, receipt.failed)
                 labeled, failed = labeled + new[0], failed + new[1]
                 if len(left) == len(rows) and not receipt.spent_usd:
                     # The worst case was larger than it looks from here.
@@ -286,17 +284,6 @@ class Machines:
                 self._money.wait(1.0)
         return None
 
-    def _left(self, receipt: Receipt, number: int, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The texts of a lease that are to be asked under another one."""
-        if not receipt.is_settled and (receipt.stopped is None or receipt.stopped[0] not in _AGAIN):
-            return []
-        part = self._context.ledger.part_path(self._context.run_id, number)
-        if not part.exists():
-            return rows
-        is_done = pl.col("final") | (pl.col("ended") & pl.col("error").ne_missing("interrupted"))
-        done = set(pl.read_parquet(part).filter(is_done)["row_key"])
-        return [row for row in rows if row[0] not in done]
-
     def _with_tries(self, rows: list[tuple[str, str]]) -> Path:
         """A file of the texts that are left, with what the ledger knows of them by now."""
         path = self._context.record_folder / f"pending-left-{nonce()[:8]}.parquet"
@@ -428,8 +415,7 @@ def end_left_leases(context: RunContext) -> None:
         OSError: the store can't be reached.
     """
     store = store_of(context.folder)
-    for folder in sorted(context.folder.runs.glob("*/chunks/")):
-        run_id = folder.parent.name
+    for run_id in _runs_with_leases(context, store):
         names = LeaseNames(run_id)
         store.create(names.stop, stop_content(RunStopped("failed", "another run has taken over")))
         out = {}
@@ -449,11 +435,26 @@ def end_left_leases(context: RunContext) -> None:
                 del out[lease_id]
                 mine = Receipt(lease_id, nonce(), is_settled=True)
                 if store.create(names.receipt(lease_id), mine.to_bytes()):
-                    journal = context.folder.path / told["journal"]
+                    journal = brought(context, store, context.folder.path / told["journal"])
                     Ledger(journal.parent).fold_given_up(journal, context.job.run)
             if out:
                 time.sleep(min(1.0, *(float(told["ttl_seconds"]) / BEATS for told, _ in out.values())))
-        remove_leases(store, names, folder.parent)
+        remove_leases(store, names, context.folder.run(run_id))
+
+
+def _runs_with_leases(context: RunContext, store: Store) -> list[str]:
+    """The runs that have left anything of their leases."""
+    if isinstance(store, FolderStore):
+        return sorted(folder.parent.name for folder in context.folder.runs.glob("*/chunks/"))
+    names = (entry.name.split("/") for entry in store.list("runs/"))
+    return sorted({parts[1] for parts in names if parts[2:3] == ["chunks"]})
+
+
+def brought(context: RunContext, store: Store, path: Path) -> Path:
+    """A file of the output that another machine has written, where this one sees it; it may be there already, or nowhere."""
+    if not path.exists():
+        store.fetch(path.relative_to(context.folder.path).as_posix(), path)
+    return path
 
 
 def remove_leases(store: Store, names: LeaseNames, record_folder: Path) -> None:
@@ -470,8 +471,20 @@ def fold_given_up(context: RunContext, store: Store, lease_id: str) -> None:
     """Fold in what the worker of a lease has left that was given up. It may live on, and adds nothing."""
     held = store.read(LeaseNames(context.run_id).attempt(lease_id))
     if held is not None:
-        journal = context.folder.path / json.loads(held.content)["journal"]
+        name = json.loads(held.content)["journal"]
+        journal = brought(context, store, context.folder.path / name)
         context.ledger.fold_given_up(journal, context.job.run)
+
+
+def _left(receipt: Receipt, part: Path, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The texts of a lease that are to be asked under another one, by what its part of the ledger says."""
+    if not receipt.is_settled and (receipt.stopped is None or receipt.stopped[0] not in _AGAIN):
+        return []
+    if not part.exists():
+        return rows
+    is_done = pl.col("final") | (pl.col("ended") & pl.col("error").ne_missing("interrupted"))
+    done = set(pl.read_parquet(part).filter(is_done)["row_key"])
+    return [row for row in rows if row[0] not in done]
 
 
 def _counts_in(part: Path) -> tuple[int, int]:
