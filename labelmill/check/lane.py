@@ -1,8 +1,10 @@
-"""What can be wrong with a job's deadline, the room of its batches and its budget, as (place, sentence)."""
+"""What can be wrong with a job's deadline, its workers, the room of its batches and its budget, as (place, sentence)."""
 
 import json
+from importlib.util import find_spec
 
 from labelmill.batch.requests import RequestWriter
+from labelmill.installing import installing
 from labelmill.job.model import LabelJob, Model, Price, Run
 from labelmill.job.zones import zone_mistake
 from labelmill.providers.table import price_of, provider_of
@@ -15,7 +17,33 @@ _ROOMY_TIMES, _ROOMY_BYTES = 10, 10_000
 
 def lane_mistakes(run: Run) -> list[tuple[str, str]]:
     """What is wrong with when a run has to be done."""
-    return [*_deadline_mistakes(run), *_timezone_mistakes(run)]
+    return [*_deadline_mistakes(run), *_timezone_mistakes(run), *_runner_mistakes(run)]
+
+
+def _runner_mistakes(run: Run) -> list[tuple[str, str]]:
+    if run.runner == "local":
+        if run.runner_address is None:
+            return []
+        sentence = 'an address is of use to a cluster only, and the runner is "local"; set runner = "dask", or take it out'
+        return [("run.runner_address", sentence)]
+    mistakes = []
+    if not _has("distributed"):
+        sentence = f'the runner "dask" needs Dask, which is not installed here: {installing("distributed")}'
+        mistakes.append(("run.runner", sentence))
+    if run.processes > 1:
+        sentence = (
+            f'with the runner "dask" the workers ask, and found processes = {run.processes}, which are of this machine; '
+            f"say how many workers ask with workers, and take processes out"
+        )
+        mistakes.append(("run.processes", sentence))
+    return mistakes
+
+
+def _has(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:
+        return False
 
 
 def _deadline_mistakes(run: Run) -> list[tuple[str, str]]:

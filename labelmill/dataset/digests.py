@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -124,10 +125,13 @@ class SourceDigests:
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        schema = pl.Schema()
-        batches = (batch for piece in pieces for batch in piece.collect_batches(maintain_order=True))
+        pieces = iter(pieces)
+        first = next(pieces)
+        schema = first.collect_schema()
+        batches = (
+            batch for piece in chain([first], pieces) for batch in piece.collect_batches(maintain_order=True)
+        )
         for number, rows in enumerate(_gathered(batches, _ROWS_PARTED)):
-            schema = rows.schema
             self._write_parted(rows, folder, number)
         return lambda bucket: _scan_bucket(folder, bucket, schema)
 

@@ -148,6 +148,19 @@ def write_tried(pending: Path, tries: pl.LazyFrame) -> None:
             tried.select("row_key", *_TRIED).sink_parquet(_tried_path(pending))
 
 
+def write_pending_part(pending: Path, rows: Sequence[tuple[str, str]], path: Path) -> None:
+    """Write some of a plan's texts to a file of their own, with what `write_tried` wrote of them beside it."""
+    keys = [key for key, _ in rows]
+    texts = pl.DataFrame(rows, schema={"row_key": pl.String, "text": pl.String}, orient="row")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_texts([texts], path)
+    known = _tried_path(pending)
+    if pending != path and known.exists():
+        tried = pl.scan_parquet(known, glob=False, hive_partitioning=False)
+        with disk_errors():
+            tried.filter(pl.col("row_key").is_in(keys)).sink_parquet(_tried_path(path))
+
+
 def read_tried(pending: Path, row_keys: Sequence[str]) -> dict[str, Tried]:
     """What `write_tried` wrote of some texts, by row key; those that were never tried are left out."""
     path = _tried_path(pending)

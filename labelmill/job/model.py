@@ -245,6 +245,15 @@ class Run(Section):
     """How many processes of this machine ask on the live lane, with one budget, one pace and one bill. One sends several
     hundred texts a second, a thousand at most; where the provider takes more, have one for each core. There are never more
     than `max_concurrency`. Previews and comparisons have one."""
+    runner: Literal["local", "dask"] = "local"
+    """Where the live lane asks. `local`: this machine. `dask`: the workers of a Dask cluster, each chunk with its part of the
+    budget and of the pace; it needs the extra `dask`, and an output that all of them reach."""
+    runner_address: str | None = Field(default=None, min_length=1)
+    """The scheduler of a Dask cluster that exists, such as `tcp://scheduler:8786`. Left out, a run has a cluster of its own on
+    this machine."""
+    workers: int = Field(default=2, ge=1, le=16)
+    """How many chunks are with workers elsewhere at once; the shares of the pace are made from it. Used with a `runner` other
+    than `local` only."""
     max_requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     """A limit of your own. The provider's is learned from its headers, and the lower of the two holds."""
     max_tokens_per_minute: Annotated[int, Field(ge=1)] | None = None

@@ -46,6 +46,25 @@ class LeaseReport:
     wants_usd: Decimal = _ZERO
 
 
+def lease_usd(need_usd: Decimal, dearest_usd: Decimal, left_usd: Decimal, workers: int) -> Decimal | None:
+    """What a chunk is given with its order, which never asks for more: its worst case, or a worker's part of what is left.
+
+    Args:
+        need_usd: the worst case of all its requests.
+        dearest_usd: the worst case of its dearest one, below which nothing is gained.
+        left_usd: what nobody has yet.
+        workers: how many may be waiting for it.
+
+    Returns:
+        None where what is left is too little for a request.
+    """
+    if need_usd <= left_usd:
+        return need_usd
+    share = (left_usd / workers).quantize(SMALLEST_USD, ROUND_DOWN)
+    given = max(share, dearest_usd)
+    return given if given <= left_usd else None
+
+
 class LeasedBudget(Budget):
     """A worker's budget: what it may commit is what it has on lease.
 

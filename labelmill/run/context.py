@@ -79,6 +79,7 @@ class RunContext:
         chain_of: makes its chains. Whoever opens a run to ask gives it; what is only looked at needs no LangChain.
         scratch_folder: where it keeps what it has planned and joined; in its record's folder unless another is given.
         row_limit: how many texts it asks at most.
+        stop_signal: tells all of its parts to stop.
     """
 
     job: LabelJob
@@ -91,9 +92,9 @@ class RunContext:
     chain_of: Callable[..., "Runnable[dict[str, Any], str | Failure]"] = asks_nothing
     scratch_folder: Path | None = None
     row_limit: RowLimit = field(default_factory=RowLimit)
+    stop_signal: StopSignal = field(default_factory=StopSignal)
 
     def __post_init__(self) -> None:
-        self.stop_signal = StopSignal()
         self.throttle = Throttle(
             self.job.run, stop_signal=self.stop_signal, timeout_seconds=self.job.model.timeout_seconds
         )

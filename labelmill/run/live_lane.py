@@ -15,6 +15,7 @@ from labelmill.run.batch_lane import digests_out
 from labelmill.run.classify import classify_chunk
 from labelmill.run.collector import few_collections
 from labelmill.run.context import RunContext
+from labelmill.run.machines import Machines
 from labelmill.run.publication import files_to_plan
 from labelmill.run.runner import Runner
 from labelmill.run.unreadable import read_digests
@@ -31,7 +32,7 @@ def ask_live(context: RunContext, runner: Runner, *, retry_failed: bool) -> None
         return plan_live(context, after=after, retry_failed=retry_failed and after is None)
 
     # They start while the plan is made.
-    with workers_of(context) as workers:
+    with runner.machines() as submit, workers_of(context, submit) as workers:
         ask_planned(context, runner, make_plan, workers)
 
 
@@ -39,7 +40,7 @@ def ask_planned(
     context: RunContext,
     runner: Runner,
     make_plan: Callable[[Plan | None], Plan],
-    workers: Workers | None = None,
+    workers: Workers | Machines | None = None,
 ) -> None:
     """Ask the texts of a plan, and once more those of a plan after it, which goes over what the provider failed at.
 
@@ -53,7 +54,7 @@ def ask_planned(
     context.guard.end()
 
 
-def _classify(context: RunContext, runner: Runner, plan: Plan, workers: Workers | None) -> None:
+def _classify(context: RunContext, runner: Runner, plan: Plan, workers: Workers | Machines | None) -> None:
     """Classify a plan's chunks. All are waited for: their answers are paid."""
     if workers is not None:
         workers.begin(plan)
@@ -107,7 +108,8 @@ def cut_into_chunks(context: RunContext, path: Path, texts: int, after: Plan | N
         context.progress.reopen(texts)
     else:
         context.progress.go_on("labeling", texts)
-    each = math.ceil(settings.max_concurrency / settings.processes)
+    workers = settings.processes if settings.runner == "local" else settings.workers
+    each = math.ceil(settings.max_concurrency / workers)
     rows_per_chunk = rows_per_chunk_of(texts, each, settings.rows_per_chunk)
     first_chunk = context.take_numbers(math.ceil(texts / rows_per_chunk))
     plan = Plan(path, texts, chunks_of(texts, rows_per_chunk, first_chunk), first_chunk)

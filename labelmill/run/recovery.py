@@ -9,6 +9,7 @@ from labelmill.dataset.merge import SCRATCH
 from labelmill.run.causes import causes_of
 from labelmill.run.context import RunContext
 from labelmill.run.counts import work_of_run
+from labelmill.run.machines import end_left_leases
 from labelmill.run.record import RunRecord, read_record, write_record
 from labelmill.store.compaction import remove_replaced_parts
 from labelmill.store.files import temporaries_in
@@ -28,6 +29,7 @@ def recover_dead_runs(context: RunContext) -> None:
     Raises:
         JobRefused: a part of a ledger can't be read; nothing was spent.
     """
+    end_left_leases(context)
     # Those of other tasks too: what they cost counts against the day's and the month's budget.
     ledgers = sorted(context.folder.ledgers.glob("*/"))
     for ledger in ledgers:

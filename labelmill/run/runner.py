@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from labelmill.errors import CannotWrite
 from labelmill.job.model import LabelJob
 from labelmill.live.progress import viewer
 from labelmill.run.context import RunContext
+from labelmill.run.dask_cluster import dask_workers
+from labelmill.run.machines import Submit
 from labelmill.run.signals import draining_signals
 from labelmill.stop import StopSignal
 
@@ -65,6 +67,10 @@ class Runner:
         with ContextThreadPoolExecutor(CHUNKS_OPEN) as pool:
             taken = [pool.submit(partial(self.step, kind, partial(do, item))) for item in items]
             return [step.exception() or step.result() for step in taken]
+
+    def machines(self) -> AbstractContextManager[Submit | None]:
+        """Where the chunks of the live lane are classified, where that is not here: by how an order is taken there."""
+        return dask_workers(self.job.run) if self.job.run.runner == "dask" else nullcontext(None)
 
     def watch(self, context: RunContext) -> AbstractContextManager[None]:
         """Look on while a run asks and merges, and show it to whoever began it. The first signal lets it drain."""

@@ -30,6 +30,7 @@ from labelmill.live.pace import Share
 from labelmill.money.leases import Lease, LeaseReport, Leases
 from labelmill.run.classify import ChunkReceipt
 from labelmill.run.context import RunContext
+from labelmill.run.machines import Machines, Submit
 from labelmill.run.messages import (
     Classify,
     Close,
@@ -57,11 +58,20 @@ class WorkerDied(LabelmillError):  # noqa: N818  (the name is the sentence)
 
 
 @contextmanager
-def workers_of(context: RunContext) -> Iterator["Workers | None"]:
+def workers_of(context: RunContext, submit: Submit | None = None) -> Iterator["Workers | Machines | None"]:
     """Start the worker processes that a run's job wants, for the length of the block; None where it is to ask by itself.
+
+    Where orders are taken elsewhere, `submit` says how, and no process is started here.
 
     Once the block ends, all of them have ended, and what one has left that died is in the ledger.
     """
+    if submit is not None:
+        machines = Machines(context, submit)
+        try:
+            yield machines
+        finally:
+            machines.close()
+        return
     count = min(context.job.run.processes, context.job.run.max_concurrency)
     if count == 1:
         yield None

@@ -29,7 +29,7 @@ from labelmill.question.attempts import Attempt, Outcome, outcomes_of
 from labelmill.question.failures import ASK_AGAIN_KINDS, FORM_KIND
 from labelmill.store.digest_index import ranges_about
 from labelmill.store.files import fault_of_parquet, rename, written_whole
-from labelmill.store.journal import Journal, bring_back, is_abandoned, read_settled
+from labelmill.store.journal import Entries, Journal, bring_back, is_abandoned, read_settled
 from labelmill.store.parts import (
     UsdByDay,
     are_holding,
@@ -157,6 +157,21 @@ class Ledger:
                     requests += len(journal.settled)
                     self.add(journal, run)
         return requests
+
+    def fold_given_up(self, path: Path, run: Run) -> None:
+        """Fold in the journal of a worker that was given up. Its lock is not asked for: a stalled process holds it on.
+
+        What its worker still writes goes nowhere. A journal that this version can't read whole stays for the next run.
+        """
+        part = path.with_suffix(".parquet")
+        try:
+            entries = Entries.read(path.read_bytes())
+        except FileNotFoundError:
+            return
+        if not self.holds(part.name) and (attempts := self._after_earlier_runs(entries.settled, part)):
+            write_part(part, frame_of(outcomes_of(attempts, run), _run_id_of(path)))
+        if not entries.unread:
+            path.unlink(missing_ok=True)
 
     def holds(self, part_name: str) -> bool:
         """Whether a part was written under this name, and its rows are in the ledger, wherever they are now."""

@@ -8,7 +8,7 @@ import sys
 import polars as pl
 import pytest
 
-HEAVY = {"prefect", "langchain_core", "langchain_openai", "langsmith", "openai", "tiktoken"}
+HEAVY = {"prefect", "langchain_core", "langchain_openai", "langsmith", "openai", "tiktoken", "distributed"}
 COMMAND = """
 import sys
 from commands.main import main

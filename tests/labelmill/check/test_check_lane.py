@@ -61,6 +61,30 @@ def test_a_deadline_that_nobody_would_keep_is_refused(job_file, mistakes_in, lan
     }
 
 
+def test_an_address_that_nobody_goes_to_is_refused(job_file, mistakes_in):
+    """Whoever names a cluster wants it used."""
+    assert mistakes_in(job_file(more=run_of(runner_address="tcp://scheduler:8786"))) == {
+        "run.runner_address": 'an address is of use to a cluster only, and the runner is "local"; set runner = "dask", or take '
+        "it out"
+    }
+
+
+def test_a_cluster_and_processes_of_this_machine_do_not_go_together(job_file, mistakes_in):
+    """The workers of the cluster ask, and nobody else."""
+    assert mistakes_in(job_file(more=run_of(runner="dask", processes=2))) == {
+        "run.processes": 'with the runner "dask" the workers ask, and found processes = 2, which are of this machine; say how '
+        "many workers ask with workers, and take processes out"
+    }
+
+
+def test_without_dask_its_runner_is_refused(job_file, mistakes_in, monkeypatch):
+    """The sentence says how to have it."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert mistakes_in(job_file(more=run_of(runner="dask"))) == {
+        "run.runner": f'the runner "dask" needs Dask, which is not installed here: {installing("distributed")}'
+    }
+
+
 @pytest.mark.parametrize("deadline", ["8:00", "24:00", "08:60", "08:00:00", "8 am", ""])
 def test_a_deadline_is_a_time_of_day(job_file, mistakes_in, deadline):
     """What isn't one gets a sentence with an example."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelmill.errors import BudgetReached, RunStopped, TextTooDear
 from labelmill.money.budget import Budget, Limit
-from labelmill.money.leases import Lease, LeasedBudget, LeaseReport, Leases
+from labelmill.money.leases import Lease, LeasedBudget, LeaseReport, Leases, lease_usd
 
 
 def limit_of(usd):
@@ -233,3 +233,20 @@ def test_leases_are_asked_for_ahead_and_seldom():
                 told.clear()
             reservation.settle(worst)
     assert asked == 1
+
+
+@pytest.mark.parametrize(
+    ("need", "dearest", "left", "given"),
+    [
+        ("10", "1", "50", "10"),  # the whole chunk
+        ("10", "1", "10", "10"),
+        ("10", "1", "8", "2"),  # a part for each of the four
+        ("10", "3", "8", "3"),  # no less than a request
+        ("10", "3", "2.9", None),
+        ("0", "0", "0", "0"),  # what costs nothing always fits
+    ],
+)
+def test_a_chunk_that_travels_is_given_its_worst_case_or_a_part_of_what_is_left(need, dearest, left, given):
+    """It never asks for more, so that it is given all that it may need, or else what leaves something for the others."""
+    usd = lease_usd(Decimal(need), Decimal(dearest), Decimal(left), 4)
+    assert usd == (None if given is None else Decimal(given))
