@@ -39,7 +39,6 @@ from labelmill.run.orders import (
     Order,
     Pulse,
     Receipt,
-    store_of,
 )
 from labelmill.stop import StopSignal
 from labelmill.store.folder import OutputFolder
@@ -243,7 +242,7 @@ def take(order: Order) -> Receipt:
     bypass_proxies()
     names = LeaseNames(order.run_id)
     with ExitStack() as stack:
-        watch = Watch(order, store := store_of(OutputFolder.of(order.job)))
+        watch = Watch(order, store := OutputFolder.of(order.job).store)
         if store.read(names.stop) is not None:
             raise ChunkTaken(f"run {order.run_id} is over")
         mark = nonce()

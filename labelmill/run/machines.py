@@ -45,7 +45,6 @@ from labelmill.run.orders import (
     Pulse,
     Receipt,
     stop_content,
-    store_of,
 )
 from labelmill.stop import sleep_on
 from labelmill.store.ledger import Ledger
@@ -70,7 +69,7 @@ class Machines:
 
     def __init__(self, context: RunContext, submit: Submit) -> None:
         self._context, self._submit = context, submit
-        self._store = store_of(context.folder)
+        self._store = context.folder.store
         self._names = LeaseNames(context.run_id)
         self._ttl_seconds = orders.TTL_SECONDS
         self._lock = threading.Lock()
@@ -414,7 +413,7 @@ def end_left_leases(context: RunContext) -> None:
     Raises:
         OSError: the store can't be reached.
     """
-    store = store_of(context.folder)
+    store = context.folder.store
     for run_id in _runs_with_leases(context, store):
         names = LeaseNames(run_id)
         store.create(names.stop, stop_content(RunStopped("failed", "another run has taken over")))

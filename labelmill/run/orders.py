@@ -22,8 +22,7 @@ from labelmill.live.pace import Share
 from labelmill.money.budget import Limit
 from labelmill.providers.dialect import Dialect
 from labelmill.question.failures import Failure
-from labelmill.store.folder import OutputFolder
-from labelmill.store.objects import FolderStore, Store
+from labelmill.store.objects import Store
 
 TTL_SECONDS = 30.0
 """How long a side counts as alive after its last heartbeat, by the clock of whoever looks."""
@@ -116,11 +115,6 @@ class Receipt:
 
 _ORDERS = TypeAdapter(Order)
 _RECEIPTS = TypeAdapter(Receipt)
-
-
-def store_of(folder: OutputFolder) -> Store:
-    """The store of an output, which all machines of a run share."""
-    return FolderStore(folder.path)
 
 
 @dataclass(frozen=True)

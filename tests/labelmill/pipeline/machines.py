@@ -24,10 +24,12 @@ class MachineRunner(Runner):
         job: the job.
         folder: where orders are written.
         harm: is told of each process that has begun, and of its number.
+        has_own_disk: whether each process has a cache of its own, as on another machine.
     """
 
-    def __init__(self, job, folder, harm=lambda _process, _number: None):
+    def __init__(self, job, folder, harm=lambda _process, _number: None, *, has_own_disk=False):
         super().__init__(job)
+        self.has_own_disk = has_own_disk
         self.folder, self.harm = folder, harm
         self.processes, self.orders, self._lock = [], [], threading.Lock()
 
@@ -50,7 +52,9 @@ class MachineRunner(Runner):
             path.write_text(order.to_json())
             process = subprocess.Popen(
                 [sys.executable, "-m", "labelmill.run.machine", str(path)],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+                | ({"XDG_CACHE_HOME": str(self.folder / f"disk-{number}")} if self.has_own_disk else {}),
                 stderr=subprocess.DEVNULL,
             )
             self.processes.append(process)
