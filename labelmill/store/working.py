@@ -215,6 +215,7 @@ class WorkingFolder:
             try:
                 self.pull()
                 self._fence()
+                self._remove_texts()
                 with self._lock:
                     self._start_flushing()
                 yield
@@ -325,6 +326,14 @@ class WorkingFolder:
             if not root or name in self._manifests:
                 token, values = self._manifests.get(name, (None, {"files": []}))
                 self._swap(name, values, token)
+
+    def _remove_texts(self) -> None:
+        """Take away what dead runs had laid out for their machines: it holds texts."""
+        for name in list(self._listed):
+            parts = name.split("/")
+            if parts[0] == "runs" and any(part.startswith("pending") for part in parts[2:]):
+                self.store.remove(name)
+                self._listed.pop(name, None)
 
     def _let_go(self, root: str, manifests: Iterable[dict[str, Any]]) -> None:
         """Take away the labeled files that no manifest has named for a while. What can't be taken away now is by the next run."""

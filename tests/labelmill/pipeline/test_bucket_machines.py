@@ -2,8 +2,8 @@
 
 import polars as pl
 import pytest
+from buckets import Bucket
 from machines import MachineRunner, killed_at_random
-from test_bucket_output import Bucket
 from test_machines import PRICE, Slow, texts
 
 from labelmill.pipeline.label import label
@@ -57,3 +57,12 @@ def test_machines_that_die_with_their_disks_cost_a_few_seconds(world, bucket):
     assert rows["label"].to_list() == ["sport" if "match" in text else "money" for text in rows["text"]]
     labels = bucket.ledger().filter(pl.col("label").is_not_null())
     assert labels["row_key"].n_unique() == labels.height == 400
+
+
+def test_texts_of_a_dead_run_do_not_stay_in_the_bucket(world, bucket):
+    """What a run had laid out for its machines, and had no time to take away, the next one takes away."""
+    world.has(texts(40))
+    bucket.store.put("runs/20260101-000000-0000/pending-chunks/00000.parquet", b"texts of customers")
+    with Slow() as server:
+        run(world, bucket, server)
+    assert not [name for name in bucket.names("runs/") if "pending" in name]

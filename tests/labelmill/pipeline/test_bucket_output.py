@@ -12,54 +12,23 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
+from buckets import Bucket, lose_the_disk
 from servers.base import Endpoint, completion
 from world import CRASH_JOB
 
 from labelmill.errors import CannotWrite, JobRefused
 from labelmill.store import working
 from labelmill.store.hold import held
-from labelmill.store.objects import BucketStore
 
 pytestmark = pytest.mark.slow
 
 TEXTS = [f"{'match' if number % 2 else 'bank'} {number}" for number in range(60)]
 
 
-class Bucket:
-    """An output in a bucket, as others see it."""
-
-    def __init__(self, address):
-        self.address, self.store = address, BucketStore(address)
-        self.output = {"path": str(address), "storage": {"endpoint": address.storage.endpoint}}
-
-    def names(self, prefix=""):
-        """The names of its objects."""
-        return sorted(entry.name for entry in self.store.list(prefix))
-
-    def manifest(self):
-        """What its manifest says."""
-        return json.loads(self.store.read("_manifest.json").content)
-
-    def rows(self):
-        """The labeled rows that the manifest speaks of."""
-        urls = [f"{self.address}/{file['stored_as']}" for file in self.manifest()["files"]]
-        return pl.read_parquet(urls, storage_options=self.address.polars_options(), hive_partitioning=True)
-
-    def ledger(self):
-        """All that its ledgers hold."""
-        urls = [f"{self.address}/{name}" for name in self.names("ledger/") if name.endswith(".parquet")]
-        return pl.read_parquet(urls, storage_options=self.address.polars_options())
-
-
 @pytest.fixture
 def bucket(store_server):
     """An output in a bucket of moto's."""
     return Bucket(store_server("moto").bucket().child("out/news"))
-
-
-def lose_the_disk():
-    """Take away all that this machine has of outputs in buckets."""
-    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 def test_a_run_leaves_all_in_the_bucket(world, bucket):

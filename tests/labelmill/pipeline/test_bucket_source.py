@@ -2,17 +2,19 @@
 
 import polars as pl
 import pytest
+from buckets import Bucket, lose_the_disk
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.base import Endpoint, completion
 from servers.store_proxy import StoreProxy
-from test_bucket_output import TEXTS, Bucket, lose_the_disk
 
 from labelmill.dataset.source import list_source
 from labelmill.errors import JobRefused
 from labelmill.job.model import Storage
 
 pytestmark = pytest.mark.slow
+
+TEXTS = [f"{'match' if number % 2 else 'bank'} {number}" for number in range(60)]
 
 
 @pytest.fixture
