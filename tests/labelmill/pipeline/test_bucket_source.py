@@ -1,16 +1,20 @@
 """Sources in a bucket: what is found there, what is read of it, and what the world does to it meanwhile."""
 
+from uuid import uuid4
+
 import polars as pl
 import pytest
 from buckets import Bucket, lose_the_disk
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.base import Endpoint, completion
+from servers.gcs import gcs
 from servers.store_proxy import StoreProxy
 
 from labelmill.dataset.source import list_source
 from labelmill.errors import JobRefused
 from labelmill.job.model import Storage
+from labelmill.store.address import StoreAddress
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +25,17 @@ TEXTS = [f"{'match' if number % 2 else 'bank'} {number}" for number in range(60)
 def bucket(store_server):
     """A bucket of moto's."""
     return Bucket(store_server("moto").bucket())
+
+
+@pytest.fixture(params=["moto", "azurite", "gcs"])
+def cloud(request, store_server, monkeypatch, tmp_path):
+    """A bucket of each cloud's, as far as they can be had on this machine."""
+    if request.param == "gcs":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        with gcs() as server:
+            yield Bucket(StoreAddress.of(f"gs://tests-{uuid4().hex}", Storage(endpoint=server.endpoint)))
+        return
+    yield Bucket(store_server(request.param).bucket())
 
 
 def put(bucket, name, texts, **more):
@@ -37,8 +52,9 @@ def source_of(bucket, path):
 @pytest.mark.parametrize(
     "name", ["news/date=2026-11-01/ä b%20+c.parquet", "news/a=1/x#y.parquet", "news/plain.PARQUET"]
 )
-def test_a_source_and_an_output_in_buckets(world, bucket, name):
+def test_a_source_and_an_output_in_buckets(world, cloud, name):
     """A run reads from one bucket and writes into another: the same names, rows and columns, whatever is in the names."""
+    bucket = cloud
     put(bucket, name, TEXTS, id=range(len(TEXTS)))
     output = {"path": f"{bucket.address}/out", "storage": bucket.output["storage"]}
     with Endpoint() as server:

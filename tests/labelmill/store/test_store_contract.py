@@ -4,18 +4,26 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from servers.gcs import gcs
 
+from labelmill.job.model import Storage
+from labelmill.store.address import StoreAddress
 from labelmill.store.objects import BucketStore, FolderStore, broken_promise
 
-STORES = ["folder", "moto", "seaweedfs", "azurite"]
+STORES = ["folder", "moto", "seaweedfs", "azurite", "gcs"]
 
 
 @pytest.fixture(params=STORES)
 def store(request, tmp_path, store_server):
     """A store with nothing in it."""
     if request.param == "folder":
-        return FolderStore(tmp_path / "objects")
-    return BucketStore(store_server(request.param).bucket().child("out/news"))
+        yield FolderStore(tmp_path / "objects")
+        return
+    if request.param == "gcs":
+        with gcs() as server:
+            yield BucketStore(StoreAddress.of("gs://bucket/out/news", Storage(endpoint=server.endpoint)))
+        return
+    yield BucketStore(store_server(request.param).bucket().child("out/news"))
 
 
 def test_what_is_put_is_read(store):
@@ -81,7 +89,7 @@ def test_a_prefix_lists_what_begins_so(store):
     assert list(store.list("absent/")) == []
 
 
-@pytest.mark.parametrize("store", ["folder", "seaweedfs", "azurite"], indirect=True)
+@pytest.mark.parametrize("store", ["folder", "seaweedfs", "azurite", "gcs"], indirect=True)
 def test_one_of_many_wins(store):
     """Of many who create one name with contents of their own, one does; of many who swap, none is lost."""
     with ThreadPoolExecutor(12) as pool:
