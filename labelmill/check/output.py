@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _store_mistakes(output: Output, source: Source | None) -> Iterator[str]:
 
 def _is_within(source: Source, output: StoreAddress) -> bool:
     """Whether a source in a store holds an output, or lies in it."""
-    fixed = source.path.partition("*")[0]
+    fixed = re.split(r"[*?\[]", source.path, maxsplit=1)[0]
     try:
         root = StoreAddress.of(fixed if fixed == source.path else fixed.rpartition("/")[0], source.storage)
     except AddressError:

@@ -75,10 +75,11 @@ class StoreAddress:
                 f"found {_without_secrets(url)!r}, expected a folder, s3://, gs:// or az://{meant}"
             )
         bucket, _, key = rest.partition("/")
-        if "@" in bucket or "?" in rest or "#" in rest:
+        # A secret may have a slash in it, behind which the rest of the address looks like a key.
+        if any(mark in bucket for mark in "@:") or "?" in rest or "#" in rest:
             raise AddressError(
-                f"found {_without_secrets(url)!r}; an address is {scheme}://bucket/folder and nothing more: keys come from the "
-                "environment, and settings stand under storage"
+                f"found more than {scheme}://bucket/folder, which is all that an address may be: keys come from the environment, "
+                "and settings stand under storage"
             )
         if not _BUCKET.fullmatch(bucket):
             raise AddressError(f"found {url!r}, which names no bucket; expected {scheme}://bucket/folder")
@@ -159,10 +160,17 @@ class StoreAddress:
 
     def _aws_keys(self) -> tuple[dict[str, str], str | None]:
         """The keys of the profile, or of the environment where it has any; and the profile's region."""
-        if self.storage.profile is None:
-            found = {name: os.environ.get(variable) for name, variable in _AWS_VARIABLES.items()}
-            return {name: value for name, value in found.items() if value}, None
-        return aws_profile(self.storage.profile)
+        if (profile := self._profile) is not None:
+            return aws_profile(profile)
+        found = {name: os.environ.get(variable) for name, variable in _AWS_VARIABLES.items()}
+        return {name: value for name, value in found.items() if value}, None
+
+    @property
+    def _profile(self) -> str | None:
+        """The profile whose keys are used: the job's, or the environment's where it holds no keys itself."""
+        if self.storage.profile is None and not os.environ.get("AWS_ACCESS_KEY_ID"):
+            return os.environ.get("AWS_PROFILE") or None
+        return self.storage.profile
 
     def _google(self) -> dict[str, Any]:
         if self.endpoint is None and not self.storage.anonymous:
@@ -204,8 +212,8 @@ class StoreAddress:
         for name in told:
             if name not in known[self.scheme]:
                 raise AddressError(f"storage.{name} means nothing to {self.scheme}://; take it out")
-        if self.storage.profile is not None and self.scheme == "s3":
-            aws_profile(self.storage.profile)
+        if self.scheme == "s3" and not self.storage.anonymous and self._profile is not None:
+            aws_profile(self._profile)
 
 
 def missing_package() -> str | None:

@@ -40,6 +40,7 @@ _SWAP_LOCK = ".swap.lock"
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})", re.IGNORECASE)
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _WAYS_TO_FAIL = {
+    "/latest/": "no keys were found, neither in the environment nor in a profile nor as the machine's role",
     "timed out": "it did not answer in time",
     "Connection refused": "the connection was refused",
     "kind: Connect": "no connection could be made",
