@@ -50,7 +50,12 @@ def source_of(bucket, path):
 
 
 @pytest.mark.parametrize(
-    "name", ["news/date=2026-11-01/ä b%20+c.parquet", "news/a=1/x#y.parquet", "news/plain.PARQUET"]
+    "name",
+    [
+        "news/date=2026-11-01/ä b%20+c.parquet",
+        "news/a=2026-11-01%2000%3A00/x#y|z.parquet",
+        "news/Why [Solar] {a}?.PARQUET",
+    ],
 )
 def test_a_source_and_an_output_in_buckets(world, cloud, name):
     """A run reads from one bucket and writes into another: the same names, rows and columns, whatever is in the names."""
