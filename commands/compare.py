@@ -34,6 +34,7 @@ from labelmill.report.comparison import (
 )
 from labelmill.report.formatting import STATUS_WORDS, visible
 from labelmill.report.progress_bar import CHECKING, progress_bar
+from labelmill.store.files import shown_path
 from labelmill.store.folder import COMPARISON, OutputFolder
 
 MOST_AT_ONCE = 1000
@@ -134,7 +135,7 @@ def show(comparison: Comparison, where: Console) -> None:
         f"{shown(total_sentence(comparison))}\nThe answers are in the ledger: a run won't ask for them again.",
         soft_wrap=True,
     )
-    where.print(Text(f"record  {visible(str(record))}"), soft_wrap=True)
+    where.print(Text(f"record  {visible(shown_path(record))}"), soft_wrap=True)
 
 
 def _agreed(job: LabelJob, wanted: Wanted, *, yes: bool) -> bool:

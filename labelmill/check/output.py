@@ -74,7 +74,7 @@ def _store_mistakes(output: Output, source: Source | None) -> Iterator[str]:
             return
         working.pull_if_idle()
     except OSError as error:
-        yield f"{error.filename or folder.place}: {error.strerror or error}"
+        yield f"{folder.place}: {error.strerror or error}"
 
 
 def _is_within(source: Source, output: StoreAddress) -> bool:
