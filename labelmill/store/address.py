@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
 
 from labelmill.installing import installing
 from labelmill.job.model import Storage
@@ -82,10 +81,12 @@ class StoreAddress:
                 "and settings stand under storage"
             )
         if not _BUCKET.fullmatch(bucket):
-            raise AddressError(f"found {url!r}, which names no bucket; expected {scheme}://bucket/folder")
+            raise AddressError(
+                f"found {_without_secrets(url)!r}, which names no bucket; expected {scheme}://bucket/folder"
+            )
         parts = key.rstrip("/").split("/") if key.strip("/") else []
         if any(part in {"", ".", ".."} for part in parts):
-            raise AddressError(f"found {url!r}; a key has no empty part, no . and no ..")
+            raise AddressError(f"found {_without_secrets(url)!r}; a key has no empty part, no . and no ..")
         told = storage or Storage()
         address = cls(scheme, bucket, "/".join(parts), told)
         address._check_storage()
@@ -176,7 +177,7 @@ class StoreAddress:
         if self.endpoint is None and not self.storage.anonymous:
             key = os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY")
             return {"google_service_account_key": key} if key else {}
-        account = json.loads(os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY") or "{}")
+        account = _json_object(os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY") or "{}")
         if not account or self.storage.anonymous:
             account = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
         if self.endpoint:
@@ -250,6 +251,16 @@ def aws_profile(name: str) -> tuple[dict[str, str], str | None]:
     return keys, found.get("region")
 
 
+def _json_object(told: str) -> dict[str, Any]:
+    try:
+        values = json.loads(told)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise AddressError("GOOGLE_SERVICE_ACCOUNT_KEY is not the JSON of a service account's key")
+    return values
+
+
 def _ini(path: str | Path) -> Mapping[str, Mapping[str, str]]:
     parser = configparser.RawConfigParser()
     try:
@@ -262,7 +273,5 @@ def _ini(path: str | Path) -> Mapping[str, Mapping[str, str]]:
 
 
 def _without_secrets(url: str) -> str:
-    """A URL for people: what may be a password or a token in it is left out."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return unquote(f"{parts.scheme}://{host}{parts.path}")
+    """A URL for people: nothing of one that may hold a password or a token, wherever that stands in it."""
+    return f"{url.partition('://')[0]}://…" if set("@?#") & set(url) else url

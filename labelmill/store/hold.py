@@ -7,6 +7,7 @@ larger fence. That alone keeps no sleeper from publishing: what is published is 
 In a folder the kernel's lock is the hold (`store/lock.py`): a dead process holds nothing there.
 """
 
+import errno
 import json
 import logging
 import os
@@ -190,27 +191,30 @@ def _content(fence: int, owner: _Owner | None, ttl_seconds: float) -> bytes:
 
 
 def _values_of(found: Held | None) -> dict[str, Any]:
+    """What a hold says; nothing where there is none.
+
+    Raises:
+        StoreError: it is none that this version knows: somebody may hold it in a way that can't be told.
+    """
     if found is None:
         return {}
     try:
         values = json.loads(found.content)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise StoreError(0, f"{NAME} is none of Labelmill's; take it away if no run writes there", NAME)
-    return values
+        owner = values["owner"]
+        if owner is not None:
+            _Owner(**owner)
+        told = {**values, "fence": int(values["fence"]), "ttl_seconds": float(values["ttl_seconds"])}
+    except (ValueError, TypeError, KeyError):
+        told = {}
+    if told.keys() != {"fence", "owner", "ttl_seconds", "nonce"}:
+        said = f"{NAME} is none that this version of Labelmill knows; take it away if no run writes there"
+        raise StoreError(errno.EEXIST, said, NAME)
+    return told
 
 
 def _owner_of(values: dict[str, Any]) -> _Owner | None:
     told = values.get("owner")
-    if not isinstance(told, dict):
-        return None
-    return _Owner(
-        str(told.get("words")),
-        str(told.get("kernel") or ""),
-        int(told.get("pid") or 0),
-        str(told.get("started")),
-    )
+    return None if told is None else _Owner(**told)
 
 
 def _words_of(found: Held) -> str | None:

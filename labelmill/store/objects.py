@@ -39,8 +39,22 @@ _PARTS_AT_ONCE = 8
 _SWAP_LOCK = ".swap.lock"
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})", re.IGNORECASE)
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_NO_BUCKET = "there is no such bucket"
+_ABSENT = (errno.ENOENT, "there is no such object, or no such bucket")
+_KNOWN_KINDS = {
+    "FileNotFoundError": _ABSENT,
+    "NotFoundError": _ABSENT,
+    "PermissionDeniedError": (errno.EACCES, "the store refuses access (403): these keys may not do that"),
+    "UnauthenticatedError": (errno.EACCES, "the store does not accept these keys (401)"),
+    "InvalidPathError": (
+        errno.EINVAL,
+        "an object there has a name that is no path (an empty part, . or ..); rename it or take it away",
+    ),
+}
+"""What the library raises by the name of its class: the number of the error, and what to say of it."""
+_NO_KEYS = "no keys were found, neither in the environment nor in a profile nor as the machine's role"
 _WAYS_TO_FAIL = {
-    "/latest/": "no keys were found, neither in the environment nor in a profile nor as the machine's role",
+    "kind: Timeout": "it did not answer in time",
     "timed out": "it did not answer in time",
     "Connection refused": "the connection was refused",
     "kind: Connect": "no connection could be made",
@@ -52,6 +66,10 @@ _WAYS_TO_FAIL = {
 
 class StoreError(OSError):
     """A store did not do what it was asked for; `strerror` says why in a clause, `filename` where."""
+
+
+class AbsentError(StoreError, FileNotFoundError):
+    """There is no such object, or no such bucket."""
 
 
 class Held(NamedTuple):
@@ -116,7 +134,8 @@ class Store(Protocol):
         """Write an object where what a token tells of is still there (None: nothing is).
 
         Returns:
-            the token of what was written; None where another has been faster.
+            the token of what was written; None where another's is there. That does not prove that ours never was: another may have
+            swapped it for his before it was read back.
         """
 
     def fetch(self, name: str, target: Path) -> Entry | None:
@@ -404,7 +423,9 @@ class BucketStore:
                 return _token_of(done)
             except Exception as error:  # noqa: BLE001  (whatever it is, what is there tells)
                 last = error
-                if _kind_of(error) in {"PermissionDeniedError", "UnauthenticatedError"}:
+                is_absent = isinstance(error, FileNotFoundError) and token is None
+                if is_absent or _kind_of(error) in {"PermissionDeniedError", "UnauthenticatedError"}:
+                    # Nothing can be created where there is no bucket.
                     break
             found = self.read(name)
             if found is not None:
@@ -429,31 +450,30 @@ class BucketStore:
     def _failing(self, name: str) -> Iterator[None]:
         try:
             yield
-        except OSError:
+        except StoreError:
             raise
         except Exception as error:  # noqa: BLE001  (of the library's kinds)
             raise self._error(error, str(self.address.child(name) if name else self.address)) from None
 
-    def _error(self, error: BaseException | None, where: str) -> OSError:
+    def _error(self, error: BaseException | None, where: str) -> StoreError:
         """Our own words for what the library says, which holds addresses, bodies and a debug dump."""
-        kind, words = _kind_of(error), str(error)
-        if isinstance(error, FileNotFoundError):
-            return FileNotFoundError(errno.ENOENT, "there is no such object, or no such bucket", where)
-        if kind == "PermissionDeniedError":
-            return StoreError(
-                errno.EACCES, "the store refuses access (403): these keys may not do that", where
-            )
-        if kind == "UnauthenticatedError":
-            return StoreError(errno.EACCES, "the store does not accept these keys (401)", where)
+        number, said = self._why(_kind_of(error), str(error))
+        return (AbsentError if number == errno.ENOENT else StoreError)(number, said, where)
+
+    def _why(self, kind: str, words: str) -> tuple[int, str]:
         code, status = _CODE.search(words), _STATUS.search(words)
-        if code and code[1].startswith("NoSuchBucket"):
-            return StoreError(errno.ENOENT, "there is no such bucket", where)
+        if (known := _KNOWN_KINDS.get(kind)) is not None:
+            is_bucket = any(name in words for name in ("NoSuchBucket", "ContainerNotFound"))
+            return (errno.ENOENT, _NO_BUCKET) if is_bucket else known
+        if "/latest/" in words:
+            return errno.EACCES, _NO_KEYS
+        if code and code[1] == "NoSuchBucket":
+            return errno.ENOENT, _NO_BUCKET
         if code or status:
-            said = " ".join(found[1] for found in (status, code) if found)
-            return StoreError(errno.EIO, f"the store answered {said}", where)
+            return errno.EIO, f"the store answered {' '.join(found[1] for found in (status, code) if found)}"
         found = next((said for sign, said in _WAYS_TO_FAIL.items() if sign in words), None)
         host = f" at {self.address.endpoint}" if self.address.endpoint else ""
-        return StoreError(errno.EIO, f"the store{host} can't be reached: {found or kind}", where)
+        return errno.EIO, f"the store{host} can't be reached: {found or kind}"
 
 
 def _kind_of(error: BaseException | None) -> str:

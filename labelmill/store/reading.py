@@ -46,6 +46,9 @@ class SourceFolder:
         found = [
             entry for entry in self.store.list() if entry.name and not entry.name.endswith(("/", "_$folder$"))
         ]
+        # A mark of a folder comes back without its slash.
+        folders = {parent for entry in found for parent in _folders_around(entry.name)}
+        found = [entry for entry in found if entry.size or entry.name not in folders]
         self._entries = {entry.name: entry for entry in found}
         return found
 
@@ -114,6 +117,11 @@ class SourceFolder:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _folders_around(name: str) -> Iterator[str]:
+    parts = name.split("/")
+    return ("/".join(parts[:count]) for count in range(1, len(parts)))
 
 
 _known: dict[StoreAddress, SourceFolder] = {}

@@ -16,7 +16,7 @@ from labelmill.store import hold as holds
 from labelmill.store.address import StoreAddress
 from labelmill.store.hold import NAME, HoldLost, held
 from labelmill.store.lock import LockedError
-from labelmill.store.objects import BucketStore
+from labelmill.store.objects import BucketStore, StoreError
 
 TTL = 1.2
 HOLDER = """
@@ -156,6 +156,15 @@ def holds_patience():
     from labelmill.store.objects import Patience  # noqa: PLC0415
 
     return Patience(answer_seconds=0.3, retries=0, total_seconds=0.5)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"x", b'{"format": 9, "holder": "run 7"}'])
+def test_a_hold_of_another_kind_is_left_alone(store, content):
+    """What this version does not know as a hold is not taken over: someone may hold it."""
+    store.put(NAME, content)
+    with pytest.raises(StoreError, match="none that this version"), held(store, "run 1", TTL):
+        pass
+    assert store.read(NAME).content == content
 
 
 def test_a_process_is_told_from_the_next_of_its_number():

@@ -75,6 +75,18 @@ def test_what_is_refused_is_told_in_our_words(proxy, store):
     assert "SECRET" not in "".join([repr(error.value), *traceback.format_exception(error.value)])
 
 
+def test_an_absent_bucket_is_told_at_once(proxy):
+    """Where there is no bucket, that is said without trying again, and in our words."""
+    absent = BucketStore(StoreAddress.of("s3://no-such-bucket/x", proxy.address.storage))
+    before = proxy.counts["PUT"]
+    with pytest.raises(StoreError, match="there is no such") as error:
+        absent.create("a", b"one")
+    assert proxy.counts["PUT"] == before + 1
+    with pytest.raises(StoreError, match="there is no such"):
+        absent.put("a", b"one")
+    assert "<" not in "".join(traceback.format_exception(error.value))
+
+
 def test_a_store_that_stays_away_is_waited_for_no_longer_than_told(proxy):
     """A store that never answers well costs the time it was given, and is then a sentence."""
     store = BucketStore(proxy.address, Patience(answer_seconds=1.0, retries=1, total_seconds=2.0))
