@@ -69,6 +69,9 @@ def _no_spending():
                 ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "LABELMILL_ALERT_")
             ):
                 patch.delenv(name)
+        # Clients of object stores that are not Python's own.
+        for name in ("AWS_ENDPOINT_URL", "AWS_METADATA_ENDPOINT"):
+            patch.setenv(name, "http://127.0.0.1:9")
         connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
         patch.setattr(socket.socket, "connect", lambda self, address: connect(self, _allowed(self, address)))
         patch.setattr(

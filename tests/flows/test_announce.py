@@ -104,7 +104,7 @@ def test_a_run_that_left_out_a_file_is_failed_and_announced_all_the_same(
         "create_markdown_artifact",
         "create_table_artifact",
         "emit_event",
-        "source_files",
+        "scan_parquet",
     ],
 )
 def test_prefect_that_does_not_take_it_costs_no_run(
