@@ -14,9 +14,22 @@ KeyboardInterrupt
 └── RunInterrupted    Ctrl-C during a call from Python, after what was in flight has been kept
 """
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
+
+_STORE_SIGN = "object-store error"
+_STORE_STATUS = re.compile(r"\b([45]\d\d) [A-Z]")
+
+
+def reader_words(error: BaseException) -> str:
+    """What a reader says, on one line, without what a store has sent it: an address, and a body that may hold anything."""
+    words = str(error)
+    if _STORE_SIGN in words:
+        status = _STORE_STATUS.search(words)
+        return f"the store answered {status[1]}" if status else "the store could not be read"
+    return next(iter(words.splitlines()), type(error).__name__)
 
 
 class LabelmillError(Exception):
@@ -52,7 +65,7 @@ class CannotWrite(LabelmillError):  # noqa: N818
     def because(cls, error: OSError, folder: object) -> Self:
         """Put an OSError into a sentence."""
         return cls(
-            f"{error.filename or folder} can't be written: {error.strerror or error}; "
+            f"{error.filename or folder} can't be written: {error.strerror or reader_words(error)}; "
             "what was paid is kept, and the next run goes on from it"
         )
 

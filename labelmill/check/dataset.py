@@ -12,7 +12,7 @@ from labelmill.dataset.parquet import ParquetError, read_footer
 from labelmill.dataset.source import SourceFile, SourceListing, list_source, root_of, source_files
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.dataset.unreadable import faults_in
-from labelmill.errors import JobRefused, Mistake
+from labelmill.errors import JobRefused, Mistake, reader_words
 from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Output, Source
 from labelmill.plural import counted
@@ -140,9 +140,9 @@ def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schem
         except ParquetError as error:
             unreadable.append(str(error))
         except (pl.exceptions.PolarsError, OSError) as error:
-            unreadable.append(f"{shown_path(file.path)!r} can't be read ({str(error).splitlines()[0]})")
+            unreadable.append(f"{shown_path(file.path)!r} can't be read ({reader_words(error)})")
         except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
-            reason = str(error).splitlines()[0]
+            reason = reader_words(error)
             unreadable.append(f"{shown_path(file.path)!r} has a column that Polars can't read ({reason})")
     return schemas, unreadable
 
@@ -185,7 +185,7 @@ def _binary_mistakes(columns: Sequence[tuple[SourceFile, str]]) -> list[str]:
         try:
             row = file.first_not_utf8(column, _SAMPLED_ROWS)
         except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = reader_words(error)
             return [f"the column {column!r} of {shown_path(file.path)!r} can't be read ({reason})"]
         if row is not None:
             return [

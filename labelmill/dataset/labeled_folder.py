@@ -164,6 +164,8 @@ class LabeledFolder:
             missing = outdated - stamps.keys() - self.digests.faults.keys()
             if merge and missing:
                 self.join(missing)
+                # One that is gone meanwhile is left out.
+                missing -= self.digests.faults.keys()
             together: dict[Path, list[int]] = {}
             for number in missing & self.answers.keys():
                 together.setdefault(self.answers[number].folder, []).append(number)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -30,6 +31,7 @@ _LIKE_PARQUET = re.compile(
 _STRAY_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 """How a byte that is not UTF-8 stands in the `repr` of a name."""
 _NAMED_ENTRIES = 3
+_TABLE_LOGS = ("_delta_log/", ".hoodie/", "metadata/")
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ def _list_stored(path: str, storage: Storage | None) -> SourceListing:
     if not pattern and not around.endswith("/") and not fixed.endswith("/"):
         source = source_folder(around, storage)
         if source.only(name):
+            if found_in := list(_tables_around(source.address.child(name))):
+                return SourceListing(path, mistakes=tuple(table.sentence() for table in found_in))
             return _stored_listing(path, source, [Entry(name, Kind.FILE, is_hidden=False, is_linked=False)])
     source = source_folder(fixed, storage)
     names = [entry.name for entry in source.list()]
@@ -243,11 +247,12 @@ def _stored_listing(
 def _tables_around(address: StoreAddress) -> Iterator[LakeTable]:
     """The lake tables that a place in a store lies in."""
     parts = address.key.split("/") if address.key else []
-    for count in range(1, len(parts)):
+    for count in range(len(parts)):
         around = source_folder(str(replace(address, key="/".join(parts[:count]))), address.storage)
-        logs = ("_delta_log/", ".hoodie/")
-        names = [f"{log}x" for log in logs if around.has_below(log)]
-        yield from tables_among(names, str(around.address))
+        # Who may not look there can't be told.
+        with suppress(OSError):
+            names = [name for log in _TABLE_LOGS for name in around.some_below(log)]
+            yield from tables_among(names, str(around.address))
 
 
 def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_ending: bool) -> SourceListing:

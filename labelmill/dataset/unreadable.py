@@ -8,6 +8,7 @@ import polars as pl
 from labelmill.dataset.parquet import read_footer, undecodable
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
+from labelmill.errors import reader_words
 from labelmill.store.files import shown_path
 from labelmill.store.reading import at_hand
 
@@ -75,6 +76,6 @@ def faults_in(path: Path) -> list[Fault]:
 
 
 def _reason_of(error: BaseException) -> str:
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    words = error.strerror if isinstance(error, OSError) and error.strerror else reader_words(error)
     line = (words.strip() or type(error).__name__).splitlines()[0].rstrip(". ")
     return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS].rstrip()}…"

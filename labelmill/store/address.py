@@ -103,11 +103,7 @@ class StoreAddress:
 
     def holds(self, other: "StoreAddress") -> bool:
         """Whether another place is this one or below it, in the same store."""
-        same = (self.scheme, self.bucket, self.storage.endpoint) == (
-            other.scheme,
-            other.bucket,
-            other.storage.endpoint,
-        )
+        same = (self.scheme, self.bucket, self.endpoint) == (other.scheme, other.bucket, other.endpoint)
         return same and (not self.key or other.key == self.key or other.key.startswith(f"{self.key}/"))
 
     @property

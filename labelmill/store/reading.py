@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ENOENT
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -59,9 +60,9 @@ class SourceFolder:
             self._entries[name] = entry
         return entry is not None
 
-    def has_below(self, prefix: str) -> bool:
-        """Whether there is anything whose name begins so."""
-        return next(iter(self.store.list(prefix)), None) is not None
+    def some_below(self, prefix: str) -> Iterator[str]:
+        """The first names that begin so, up to a thousand."""
+        return (entry.name for entry in islice(self.store.list(prefix), 1000))
 
     def stamp(self, path: Path) -> FileStamp | None:
         """The stamp of a file as it was when it was last looked at: by a listing, or by a copy of it."""

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.base import Endpoint, completion
 from servers.gcs import gcs
-from servers.store_proxy import StoreProxy
+from servers.store_proxy import FORBIDDEN, StoreProxy
 
 from labelmill.dataset.source import list_source
-from labelmill.errors import JobRefused
+from labelmill.errors import CannotWrite, JobRefused, RunFailed
 from labelmill.job.model import Storage
 from labelmill.store.address import StoreAddress
 
@@ -118,6 +118,35 @@ def test_a_file_that_is_replaced_meanwhile_is_merged_as_it_is_then(world, bucket
     assert record.rows_pending == 1
 
 
+def test_a_file_that_goes_meanwhile_is_left_out(world, bucket):
+    """Where a file goes between plan and merge it is left out and named, and all others are published."""
+    for name in ("a", "b"):
+        put(bucket, f"news/{name}.parquet", TEXTS[:20] if name == "a" else TEXTS[20:])
+
+    class Removing(Endpoint):
+        def reply(self, call):
+            if call.number == 1:
+                bucket.store.remove("news/a.parquet")
+            return completion(call)
+
+    with Removing() as server:
+        record = world.run(server, source=source_of(bucket, "news"))
+    assert (record.status, len(record.unreadable_files)) == ("files_unreadable", 1)
+    assert pl.read_parquet(world.folder / "out" / "labeled" / "b.parquet")["label"].null_count() == 0
+
+
+def test_what_a_store_answers_a_reader_is_never_shown(world, bucket):
+    """Where Polars meets a refusal, what is said of it is ours: no body of the store's is in it."""
+    put(bucket, "news/a.parquet", TEXTS)
+    with StoreProxy(bucket.address.storage.endpoint) as store, Endpoint() as server:
+        source = {"path": f"{bucket.address}/news", "storage": {"endpoint": store.endpoint}}
+        store.fail("GET", None, None, None, *[FORBIDDEN] * 200)
+        with pytest.raises((JobRefused, RunFailed, CannotWrite)) as error:
+            world.run(server, source=source)
+    assert "SECRET" not in str(error.value)
+    assert "<" not in str(error.value)
+
+
 def test_rows_that_failed_are_told_of_a_bucket_too(world, bucket):
     """The failed rows of a file in a bucket are in failed/ with all its columns, and nothing of the copies is left."""
     put(bucket, "news/a.parquet", TEXTS[:5], id=range(5))
@@ -139,6 +168,8 @@ def test_rows_that_failed_are_told_of_a_bucket_too(world, bucket):
         ("{bucket}/nothing", "there is no .*parquet object at"),
         ("{bucket}/table", "is a Delta table: only its log"),
         ("{bucket}/table/date=1/*.parquet", "is a Delta table: only its log"),
+        ("{bucket}/table/date=1/part-0.parquet", "is a Delta table: only its log"),
+        ("{bucket}/ice/data", "is an? Iceberg table: only its log"),
         ("http://host/news.parquet", "expected a folder, s3://, gs:// or az://"),
         ("s3a://bucket/news", "for s3a:// write s3://"),
         ("s3://key:secret@bucket/news", "a job must not hold a key"),
@@ -147,6 +178,8 @@ def test_rows_that_failed_are_told_of_a_bucket_too(world, bucket):
 def test_what_can_not_be_read_is_a_sentence(world, bucket, path, says):
     """Each mistake in a source's address is one sentence before anything is spent, and no key stands in it."""
     put(bucket, "table/date=1/part-0.parquet", TEXTS)
+    put(bucket, "ice/data/part-0.parquet", TEXTS)
+    bucket.store.put("ice/metadata/v1.metadata.json", b"{}")
     bucket.store.put("table/_delta_log/00000000000000000000.json", b"{}")
     source = {"path": path.format(bucket=bucket.address), "storage": bucket.output["storage"]}
     with Endpoint() as server:

@@ -319,7 +319,10 @@ def test_every_mistake_stands_at_its_argument_and_nothing_is_left(server, tmp_pa
         ({"text": "id"}, {"text": "the column 'id' of the frame is UInt8, not text"}),
         ({"text": "many"}, {"text": "the column 'many' of the frame is List(Int64), not text"}),
         ({"output": __file__}, {"output": f"{__file__!r} is a file, so there can be no folder"}),
-        ({"output": "s3a://bucket/x"}, {"output": "found 's3a://bucket/x', expected a folder, s3://, gs:// or az://"}),
+        (
+            {"output": "s3a://bucket/x"},
+            {"output": "found 's3a://bucket/x', expected a folder, s3://, gs:// or az://"},
+        ),
         ({"model": None}, {"model": "this field is missing"}),
         ({"on_incomplete": "retrun"}, {"on_incomplete": "found 'retrun', expected 'raise' or 'return'"}),
         ({"name": "a/b"}, {"name": "found 'a/b', expected a name without /"}),
