@@ -178,9 +178,8 @@ def test_a_worker_stalled_beyond_its_time_asks_nothing_twice_beyond_what_was_in_
         assert server.requests - 300 <= 8
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_a_limit_per_minute_is_used_and_kept(world, tmp_path, practice, is_told):
-    """Two workers use 95% of a limit per minute, announced or told by the job, with at most 1% turned away."""
+def test_a_limit_per_minute_is_used_and_kept(world, tmp_path, practice):
+    """Two workers use 95% of a limit per minute that the job tells, with at most 1% turned away."""
     limit, count = 1200, 1800
     practice.configure(PracticeSettings(latency_seconds=0.3, requests_per_minute=limit, burst_seconds=5))
     practice.reset()
@@ -192,7 +191,7 @@ def test_a_limit_per_minute_is_used_and_kept(world, tmp_path, practice, is_told)
             "workers": 2,
             "rows_per_chunk": 450,
             "max_concurrency": 32,
-            **({"max_requests_per_minute": limit} if is_told else {}),
+            "max_requests_per_minute": limit,
         }
         record = world.run(practice, run=run)
         assert record.rows_labeled == count

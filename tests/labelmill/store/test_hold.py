@@ -18,7 +18,7 @@ from labelmill.store.hold import NAME, HoldLost, held
 from labelmill.store.lock import LockedError
 from labelmill.store.objects import BucketStore, StoreError
 
-TTL = 1.2
+TTL = 3.0
 HOLDER = """
 import sys, time
 from labelmill.job.model import Storage
