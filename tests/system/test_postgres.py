@@ -109,7 +109,7 @@ def test_the_ui_asks_for_the_password(guarded, labeled, need):
             title.removesuffix(" (Optional)") for title in page.locator("label:has(+ p)").all_inner_texts()
         ]
         above = ["max_cost_usd", "retry_failed", "rows", "model_base_url"]
-        assert titles[:11] == [*above, "job", "Name", "Slug", "Source", "Path", "Text", "Labels"]
+        assert titles[:12] == [*above, "job", "Name", "Slug", "Source", "Path", "Text", "Storage", "Labels"]
         page.get_by_role("button", name="Submit").click()
         page.get_by_role("button", name="View run").click()
         page.wait_for_url(re.compile(r"/v2/runs/flow-run/"))
