@@ -1,5 +1,6 @@
 """The source: which Parquet files a job labels, and their rows' texts."""
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, entry_named, walk
 from labelmill.job.model import Storage
 from labelmill.store.address import StoreAddress, is_url
-from labelmill.store.reading import SourceFolder, scan_parquet, source_folder
+from labelmill.store.reading import SourceFolder, folders_around, scan_parquet, source_folder
 from labelmill.store.row_key import text_digest
 
 _WILDCARD = re.compile(r"[*?\[]")
@@ -194,15 +195,19 @@ def _list_stored(path: str, storage: Storage | None) -> SourceListing:
         cut = path.rfind("/", 0, wildcard.start())
         fixed, pattern = path[:cut], path[cut + 1 :]
     StoreAddress.of(fixed, storage)
-    around, _, name = fixed.rstrip("/").rpartition("/")
-    if not pattern and not around.endswith("/") and not fixed.endswith("/"):
-        source = source_folder(around, storage)
-        if source.only(name):
-            if found_in := list(_tables_around(source.address.child(name))):
-                return SourceListing(path, mistakes=tuple(table.sentence() for table in found_in))
-            return _stored_listing(path, source, [Entry(name, Kind.FILE, is_hidden=False, is_linked=False)])
+    refused = None
+    try:
+        if (found := _stored_file(path, storage)) is not None:
+            return found
+    except OSError as error:
+        # Keys that may only see a folder are refused what isn't there: only the listing tells whether it is a folder.
+        if error.errno != errno.EACCES:
+            raise
+        refused = error
     source = source_folder(fixed, storage)
     names = [entry.name for entry in source.list()]
+    if refused is not None and not names:
+        raise refused
     parts = pattern.split("/") if pattern else [ANY_FOLDERS, "*"]
     if ".." in parts:
         return SourceListing(path, mistakes=(f"{path!r} has a .. in it, which means nothing in a store",))
@@ -221,6 +226,21 @@ def _list_stored(path: str, storage: Storage | None) -> SourceListing:
     )
 
 
+def _stored_file(path: str, storage: Storage | None) -> SourceListing | None:
+    """The same of an object of this very name, whatever is in the name; None where there is none."""
+    around, _, name = path.rpartition("/")
+    if (
+        not name or around.endswith("/") or "?" in path
+    ):  # an address with a ? is one with settings in it, or a glob
+        return None
+    source = source_folder(around, storage)
+    if not source.only(name):
+        return None
+    if tables := list(_tables_around(source.address.child(name))):
+        return SourceListing(path, mistakes=tuple(table.sentence() for table in tables))
+    return _stored_listing(path, source, [Entry(name, Kind.FILE, is_hidden=False, is_linked=False)])
+
+
 def _stored_listing(
     path: str, source: SourceFolder, entries: Iterable[Entry], *, takes_any_ending: bool = True
 ) -> SourceListing:
@@ -236,6 +256,12 @@ def _stored_listing(
             mistakes.append(f"the key {entry.relative!r} is no path that a file can have; rename it")
         else:
             files.append(SourceFile(source.folder / entry.relative, Path(entry.relative)))
+    names = {file.relative.as_posix() for file in files}
+    both = {folder for name in names for folder in folders_around(name)} & names
+    mistakes += [
+        f"there is an object {name!r}, and there are objects below it: no folder can have both; rename one of them"
+        for name in sorted(both)
+    ]
     return SourceListing(
         path,
         tuple(sorted(files, key=lambda file: file.relative)),

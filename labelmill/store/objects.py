@@ -349,6 +349,8 @@ class BucketStore:
         with self._failing(prefix):
             for found in self._library.list(self._store, prefix=f"{below}/" if below else None):
                 for meta in found:
+                    if below and not meta["path"].startswith(f"{below}/"):
+                        continue  # a mark of the folder itself, without its slash
                     entry = self._entry(meta)
                     if entry.name.startswith(prefix) and (
                         not begun or entry.name[len(whole) :].lstrip("/").startswith(begun)

@@ -47,9 +47,13 @@ class SourceFolder:
         found = [
             entry for entry in self.store.list() if entry.name and not entry.name.endswith(("/", "_$folder$"))
         ]
-        # A mark of a folder comes back without its slash.
-        folders = {parent for entry in found for parent in _folders_around(entry.name)}
-        found = [entry for entry in found if entry.size or entry.name not in folders]
+        # A mark of a folder comes back without its slash. What is empty is no Parquet, but may be what has become of one.
+        folders = {parent for entry in found for parent in folders_around(entry.name)}
+        found = [
+            entry
+            for entry in found
+            if entry.size or (entry.name not in folders and entry.name.lower().endswith(".parquet"))
+        ]
         self._entries = {entry.name: entry for entry in found}
         return found
 
@@ -120,7 +124,8 @@ class SourceFolder:
         return path.relative_to(self.folder).as_posix()
 
 
-def _folders_around(name: str) -> Iterator[str]:
+def folders_around(name: str) -> Iterator[str]:
+    """The folders that a name lies in, the outermost first."""
     parts = name.split("/")
     return ("/".join(parts[:count]) for count in range(1, len(parts)))
 

@@ -83,7 +83,7 @@ def test_a_source_and_an_output_in_buckets(world, cloud, name):
 
 
 def test_unchanged_files_cost_a_listing(world, bucket):
-    """A run over thirty files that were labeled before lists them once or twice, and asks the store for none of them."""
+    """A run over thirty files that were labeled before lists them twice, each time with three looks for a table around them, and reads none."""
     for number in range(30):
         put(bucket, f"news/{number:03d}.parquet", [TEXTS[number]])
     with StoreProxy(bucket.address.storage.endpoint) as store, Endpoint() as server:
@@ -92,7 +92,7 @@ def test_unchanged_files_cost_a_listing(world, bucket):
         store.counts.clear()
         again = world.run(server, source=source)
         assert (again.rows_reused, again.requests) == (30, 0)
-        assert store.counts["LIST"] <= 6
+        assert store.counts["LIST"] <= 8
         assert store.counts["GET"] == 0
         assert store.counts["HEAD"] <= 2
 
@@ -187,6 +187,56 @@ def test_what_can_not_be_read_is_a_sentence(world, bucket, path, says):
             world.run(server, source=source)
         assert "secret" not in str(refused.value)
         assert server.requests == 0
+
+
+def listed_in(bucket, path):
+    """What a source's path names in a bucket."""
+    return list_source(f"{bucket.address}/{path}", Storage(**bucket.output["storage"]))
+
+
+@pytest.mark.parametrize("pattern", ["news", "news/", "news/*", "news/**"])
+def test_marks_of_folders_are_no_files(bucket, store_server, pattern):
+    """What consoles leave where somebody makes a folder is passed over: of the source's own, of one with files, of an empty one."""
+    put(bucket, "news/a.parquet", TEXTS)
+    put(bucket, "news/deep/b.parquet", TEXTS)
+    client = store_server("moto").client()
+    for name in ("news/", "news/deep/", "news/empty/", "news/old_$folder$"):
+        client.put_object(Bucket=bucket.address.bucket, Key=name)
+    found = listed_in(bucket, pattern)
+    expected = ["a.parquet"] if pattern == "news/*" else ["a.parquet", "deep/b.parquet"]
+    assert [str(file.relative) for file in found.files] == expected
+
+
+def test_an_object_is_itself_whatever_is_in_its_name(world, bucket):
+    """An object whose name looks like a pattern is found by its name, as a file is."""
+    put(bucket, "news/a[1]*.parquet", TEXTS[:3])
+    with Endpoint() as server:
+        record = world.run(server, source=source_of(bucket, "news/a[1]*.parquet"))
+    assert (record.status, record.rows_labeled) == ("completed", 3)
+
+
+def test_an_object_that_would_be_a_folder_too(world, bucket):
+    """Names that no folder can hold are a sentence before anything is spent: the labeled files have the same names."""
+    put(bucket, "news/x.parquet", TEXTS[:3])
+    put(bucket, "news/x.parquet/part.parquet", TEXTS[3:6])
+    with Endpoint() as server:
+        with pytest.raises(
+            JobRefused, match=r"there is an object 'x\.parquet', and there are objects below it"
+        ):
+            world.run(server, source=source_of(bucket, "news/"))
+        assert server.requests == 0
+
+
+def test_keys_that_may_only_see_a_folder(bucket):
+    """A refusal to say whether there is an object of the folder's name stands in no folder's way, and is told where there is none."""
+    put(bucket, "news/a.parquet", TEXTS)
+    with StoreProxy(bucket.address.storage.endpoint) as store:
+        storage = Storage(endpoint=store.endpoint)
+        store.fail("HEAD", *[FORBIDDEN] * 9)
+        found = list_source(f"{bucket.address}/news", storage)
+        assert [str(file.relative) for file in found.files] == ["a.parquet"]
+        with pytest.raises(OSError, match="the store refuses access"):
+            list_source(f"{bucket.address}/news/b.parquet", storage)
 
 
 NAMES = st.lists(
