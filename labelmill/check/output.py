@@ -80,11 +80,18 @@ def _store_mistakes(output: Output, source: Source | None) -> Iterator[str]:
 def _is_within(source: Source, output: StoreAddress) -> bool:
     """Whether a source in a store holds an output, or lies in it."""
     fixed = re.split(r"[*?\[]", source.path, maxsplit=1)[0]
+    fixed = fixed if fixed == source.path else fixed.rpartition("/")[0]
     try:
-        root = StoreAddress.of(fixed if fixed == source.path else fixed.rpartition("/")[0], source.storage)
+        root = StoreAddress.of(fixed, source.storage)
     except AddressError:
         return False
-    return root.holds(output) or output.holds(root)
+    if output.holds(root):
+        return True
+    if not root.holds(output):
+        return False
+    pattern = source.path.removeprefix(fixed).strip("/")
+    below = output.key.removeprefix(root.key).strip("/").split("/")
+    return not pattern or _leads_below(pattern.split("/")[:-1], below)
 
 
 def _overlap(folder: Path, listing: SourceListing) -> list[str]:
@@ -109,9 +116,13 @@ def _reaches_below(source_path: str, relative: Path) -> bool:
     path = Path(source_path)
     if path.exists():
         return path.is_dir()
-    folders = path.parts[len(root_of(source_path).parts) : -1]
-    return "**" in folders or (
-        len(folders) >= len(relative.parts) and all(map(fnmatch.fnmatch, relative.parts, folders))
+    return _leads_below(path.parts[len(root_of(source_path).parts) : -1], relative.parts)
+
+
+def _leads_below(pattern: Sequence[str], folder: Sequence[str]) -> bool:
+    """Whether the folders of a pattern may be ones below a folder, both from the same root."""
+    return "**" in pattern or (
+        len(pattern) >= len(folder) and all(map(fnmatch.fnmatch, folder, pattern[: len(folder)]))
     )
 
 

@@ -157,7 +157,11 @@ class WorkingFolder:
 
     def place(self, path: Path) -> str:
         """Where something is below the output's address."""
-        return str(self.address.child(path.relative_to(self.folder).as_posix()))
+        return str(
+            self.address
+            if path == self.folder
+            else self.address.child(path.relative_to(self.folder).as_posix())
+        )
 
     def names(self, folder: Path) -> list[str]:
         """The names of what a folder has in the bucket and this machine need not have."""

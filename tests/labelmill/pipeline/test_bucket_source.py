@@ -11,9 +11,10 @@ from servers.base import Endpoint, completion
 from servers.gcs import gcs
 from servers.store_proxy import FORBIDDEN, StoreProxy
 
+from labelmill.check.output import store_mistakes
 from labelmill.dataset.source import list_source
 from labelmill.errors import CannotWrite, JobRefused, RunFailed
-from labelmill.job.model import Storage
+from labelmill.job.model import Output, Source, Storage
 from labelmill.store.address import StoreAddress
 
 pytestmark = pytest.mark.slow
@@ -187,6 +188,28 @@ def test_what_can_not_be_read_is_a_sentence(world, bucket, path, says):
             world.run(server, source=source)
         assert "secret" not in str(refused.value)
         assert server.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "out", "overlaps"),
+    [
+        ("news", "news/labels", True),
+        ("news/**/*.parquet", "news/labels", True),
+        ("*/*/*/*.parquet", "news/labels", True),
+        ("news-*/*.parquet", "news-1/labels", False),
+        ("news-*/*.parquet", "labels", False),
+        ("news-1/*.parquet", "news-1/labels", False),
+        ("news-1", "news-10", False),
+        ("out/news", "out", True),
+        ("out/news/*.parquet", "out", True),
+    ],
+)
+def test_a_source_and_an_output_of_one_bucket(bucket, path, out, overlaps):
+    """An output that the next run would take for its source, or that holds it, is refused; one beside it is not, whatever the pattern."""
+    output = Output(**{**bucket.output, "path": f"{bucket.address}/{out}"})
+    found = list(store_mistakes(output, Source(**source_of(bucket, path), text="text")))
+    expected = f"'{bucket.address}/{out}' and the source '{bucket.address}/{path}' are one inside the other"
+    assert [sentence.partition(";")[0] for _, sentence in found] == ([expected] if overlaps else [])
 
 
 def listed_in(bucket, path):
