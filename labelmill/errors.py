@@ -23,10 +23,17 @@ _STORE_SIGN = "object-store error"
 _STORE_STATUS = re.compile(r"\b([45]\d\d) [A-Z]")
 
 
+def tells_of_a_store(error: BaseException) -> bool:
+    """Whether it is a reader's error about an object store: it holds what the store has sent."""
+    return _STORE_SIGN in str(error)
+
+
 def reader_words(error: BaseException) -> str:
     """What a reader says, on one line, without what a store has sent it: an address, and a body that may hold anything."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     words = str(error)
-    if _STORE_SIGN in words:
+    if tells_of_a_store(error):
         status = _STORE_STATUS.search(words)
         return f"the store answered {status[1]}" if status else "the store could not be read"
     return next(iter(words.splitlines()), type(error).__name__)
@@ -59,13 +66,16 @@ class JobRefused(LabelmillError):  # noqa: N818  (the name is the sentence)
 
 
 class CannotWrite(LabelmillError):  # noqa: N818
-    """A file can't be written: one sentence says where and why. Answers that were paid are in the ledger."""
+    """A file can't be written, or one of a source in a bucket can't be read any more: one sentence says where and why.
+
+    Answers that were paid are in the ledger.
+    """
 
     @classmethod
     def because(cls, error: OSError, folder: object) -> Self:
         """Put an OSError into a sentence."""
         return cls(
-            f"{error.filename or folder} can't be written: {error.strerror or reader_words(error)}; "
+            f"{error.filename or folder} can't be {getattr(error, 'deed', 'written')}: {error.strerror or reader_words(error)}; "
             "what was paid is kept, and the next run goes on from it"
         )
 

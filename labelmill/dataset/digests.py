@@ -16,7 +16,8 @@ import polars as pl
 
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
-from labelmill.store.files import FileStamp, disk_errors, stamp_of
+from labelmill.store.files import FileStamp, disk_errors, shown_path, stamp_of
+from labelmill.store.reading import source_errors
 from labelmill.store.row_key import row_key, text_digest
 
 _ROW_BITS = 40
@@ -158,10 +159,12 @@ class SourceDigests:
 
         Raises:
             polars.exceptions.PolarsError: a file can't be read any more.
+            OSError: the same of one in a bucket.
         """
         for group in self._groups(sorted(numbers)):
-            for texts, _ in self._pieces(group):
-                yield texts
+            with source_errors(shown_path(self.files[group[0]].path)):
+                for texts, _ in self._pieces(group):
+                    yield texts
 
     def first_places(
         self, numbers: Iterable[int], of_bucket: Callable[[pl.LazyFrame, int], pl.LazyFrame]

@@ -18,6 +18,7 @@ from labelmill.dataset.plan import mean_tokens_of
 from labelmill.dataset.source import SourceFile, SourceListing, list_source
 from labelmill.dataset.template import TextTemplate, read_template
 from labelmill.dataset.unreadable import Fault
+from labelmill.errors import JobRefused, Mistake, reader_words
 from labelmill.job.model import LabelJob, Run
 from labelmill.live.breaker import CircuitBreaker
 from labelmill.live.callbacks import Tracing
@@ -186,8 +187,18 @@ class RunContext:
 
     @cached_property
     def listing(self) -> SourceListing:
-        """The source's files, and what was passed over."""
-        return list_source(self.job.source.path, self.job.source.storage)
+        """The source's files, and what was passed over.
+
+        Raises:
+            JobRefused: it can't be listed any more, which it could when it was checked.
+        """
+        source = self.job.source
+        try:
+            return list_source(source.path, source.storage)
+        except OSError as error:
+            place = str(error.filename or source.path)
+            sentence = f"{place!r} can't be read: {reader_words(error)}"
+            raise JobRefused([Mistake("source.path", sentence)]) from None
 
     @cached_property
     def files(self) -> list[SourceFile]:

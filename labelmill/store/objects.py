@@ -67,6 +67,9 @@ _WAYS_TO_FAIL = {
 class StoreError(OSError):
     """A store did not do what it was asked for; `strerror` says why in a clause, `filename` where."""
 
+    deed = "written"
+    """What can't be done, for a sentence."""
+
 
 class AbsentError(StoreError, FileNotFoundError):
     """There is no such object, or no such bucket."""

@@ -7,20 +7,46 @@ columns that a plan needs by Polars' own reader, and a whole file into a copy th
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import ENOENT
+from errno import EIO, ENOENT
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
+from labelmill.errors import reader_words, tells_of_a_store
 from labelmill.job.model import Storage
 from labelmill.store.address import StoreAddress
 from labelmill.store.files import FileStamp, cache_folder, follow, follower_of
-from labelmill.store.objects import BucketStore, Entry
+from labelmill.store.objects import BucketStore, Entry, StoreError
 
 ReadRange = Callable[[int, int], bytes]
 """Reads bytes: from where, and how many at most."""
+
+
+class SourceError(StoreError):
+    """A source in a bucket can't be read."""
+
+    deed = "read"
+
+
+@contextmanager
+def source_errors(place: str) -> Iterator[None]:
+    """Let what is raised where a source in a bucket is read be a SourceError, in our words. That there is no such object stays as it is.
+
+    Args:
+        place: what is read, for people.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except StoreError as error:
+        raise SourceError(error.errno, error.strerror, error.filename) from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if not tells_of_a_store(error):
+            raise
+        raise SourceError(EIO, reader_words(error), place) from None
 
 
 class SourceFolder:
@@ -88,7 +114,8 @@ class SourceFolder:
             StoreError: the bucket can't be read.
         """
         name = self._name(path)
-        entry = self.store.fetch(name, target)
+        with source_errors(self.place(path)):
+            entry = self.store.fetch(name, target)
         if entry is None:
             self._entries.pop(name, None)
             return None
@@ -108,7 +135,8 @@ class SourceFolder:
 
     def read_range(self, path: Path, start: int, length: int) -> bytes:
         """Some bytes of a file."""
-        return self.store.read_range(self._name(path), start, length)
+        with source_errors(self.place(path)):
+            return self.store.read_range(self._name(path), start, length)
 
     def written(self, path: Path) -> None:
         """Nothing is written here.

@@ -1,5 +1,7 @@
 """Sources in a bucket: what is found there, what is read of it, and what the world does to it meanwhile."""
 
+import traceback
+from itertools import count
 from uuid import uuid4
 
 import polars as pl
@@ -9,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.base import Endpoint, completion
 from servers.gcs import gcs
-from servers.store_proxy import FORBIDDEN, StoreProxy
+from servers.store_proxy import FORBIDDEN, Fault, StoreProxy
 
 from labelmill.check.output import store_mistakes
 from labelmill.dataset.source import list_source
-from labelmill.errors import CannotWrite, JobRefused, RunFailed
+from labelmill.errors import CannotWrite, JobRefused
 from labelmill.job.model import Output, Source, Storage
 from labelmill.store.address import StoreAddress
 
@@ -136,16 +138,30 @@ def test_a_file_that_goes_meanwhile_is_left_out(world, bucket):
     assert pl.read_parquet(world.folder / "out" / "labeled" / "b.parquet")["label"].null_count() == 0
 
 
-def test_what_a_store_answers_a_reader_is_never_shown(world, bucket):
-    """Where Polars meets a refusal, what is said of it is ours: no body of the store's is in it."""
+def test_wherever_a_store_stops_reading_it_is_a_sentence(world, bucket):
+    """At whatever request a store begins to refuse: a run ends with a sentence of ours about the source, and no body is shown."""
     put(bucket, "news/a.parquet", TEXTS)
+    bad = Fault(400, arrives=False, code="BadRequest")
+    statuses, sentences, shown = set(), [], []
     with StoreProxy(bucket.address.storage.endpoint) as store, Endpoint() as server:
         source = {"path": f"{bucket.address}/news", "storage": {"endpoint": store.endpoint}}
-        store.fail("GET", None, None, None, *[FORBIDDEN] * 200)
-        with pytest.raises((JobRefused, RunFailed, CannotWrite)) as error:
-            world.run(server, source=source)
-    assert "SECRET" not in str(error.value)
-    assert "<" not in str(error.value)
+        for number in count():
+            output = {"path": str(world.folder / f"out-{number}")}
+            store.fail("GET", *[None] * number, *[FORBIDDEN if number % 2 else bad] * 200)
+            try:
+                record = world.run(server, source=source, output=output)
+            except (JobRefused, CannotWrite) as error:
+                sentences.append(str(error))
+                shown += traceback.format_exception(error)
+            else:
+                statuses.add(record.status)
+                shown.append(record.model_dump_json())
+                if record.status == "completed":
+                    break
+    assert statuses == {"files_unreadable", "completed"}
+    assert all("/news" in one and "can't be read" in one for one in sentences)
+    assert not any("can't be written" in one for one in sentences)
+    assert "SECRET" not in "".join(shown)
 
 
 def test_rows_that_failed_are_told_of_a_bucket_too(world, bucket):
