@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 _ICEBERG_METADATA = re.compile(
@@ -13,6 +13,8 @@ _ICEBERG_METADATA = re.compile(
 _ANY_METADATA = ".metadata.json"
 _ICEBERG_FIELD = b'"format-version"'
 _HEAD_BYTES = 65_536
+_MOST_METADATA = 1000
+"""Names that are looked at around a source in a store: what one listing tells."""
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DUCKLAKE_FILE = re.compile(r"ducklake-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-deletes?)?\.parquet")
 _EXPORTS = {
@@ -79,8 +81,12 @@ class LakeTables:
         return next((table for way in ways if (table := self._around(way))), None)
 
 
-def tables_among(names: Iterable[str], root: str) -> Iterator[LakeTable]:
-    """The tables of which some objects below a root in a store are, by their names."""
+def tables_among(names: Iterable[str], root: str, begins: Callable[[str, int], bytes]) -> Iterator[LakeTable]:
+    """The tables of which some objects below a root in a store are, by their names.
+
+    `begins` gives the first bytes of an object: what may be an Iceberg table's metadata under a name of a catalog's own is
+    looked into.
+    """
     found: set[LakeTable] = set()
     for name in names:
         folders = name.split("/")
@@ -90,11 +96,29 @@ def tables_among(names: Iterable[str], root: str) -> Iterator[LakeTable]:
                 found.add(LakeTable("Delta", place, "_delta_log/"))
             elif folder == ".hoodie":
                 found.add(LakeTable("Hudi", place, ".hoodie/"))
-            elif folder == "metadata" and _ICEBERG_METADATA.fullmatch(folders[-1]):
-                found.add(LakeTable("Iceberg", place, "metadata/"))
+            elif folder == "metadata" and depth == len(folders) - 2:
+                table = LakeTable("Iceberg", place, "metadata/")
+                if table not in found and _is_metadata(name, begins):
+                    found.add(table)
         if _DUCKLAKE_FILE.fullmatch(folders[-1]):
             found.add(LakeTable("DuckLake", "/".join([root, *folders[:-1]]), "a database"))
     yield from sorted(found, key=lambda table: (table.folder, table.kind))
+
+
+def tables_around(
+    names_below: Callable[[str, int], Sequence[str]], root: str, begins: Callable[[str, int], bytes]
+) -> Iterator[LakeTable]:
+    """The table whose root a place in a store is, found by the names of what lies below its logs alone."""
+    names = [name for log in ("_delta_log/", ".hoodie/") for name in names_below(log, 1)]
+    metadata = [name for name in names_below("metadata/", _MOST_METADATA) if name.count("/") == 1]
+    yield from tables_among([*names, *metadata], root, begins)
+
+
+def _is_metadata(name: str, begins: Callable[[str, int], bytes]) -> bool:
+    file = name.rpartition("/")[2]
+    if _ICEBERG_METADATA.fullmatch(file):
+        return True
+    return file.endswith(_ANY_METADATA) and _ICEBERG_FIELD in begins(name, _HEAD_BYTES)
 
 
 def _table_at(folder: str) -> LakeTable | None:

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -14,7 +13,7 @@ from urllib.parse import unquote
 import polars as pl
 import polars.selectors as cs
 
-from labelmill.dataset.lake import LakeTable, LakeTables, tables_among
+from labelmill.dataset.lake import LakeTable, LakeTables, tables_among, tables_around
 from labelmill.dataset.template import TextTemplate, text_of
 from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, entry_named, walk
 from labelmill.job.model import Storage
@@ -32,7 +31,6 @@ _LIKE_PARQUET = re.compile(
 _STRAY_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 """How a byte that is not UTF-8 stands in the `repr` of a name."""
 _NAMED_ENTRIES = 3
-_TABLE_LOGS = ("_delta_log/", ".hoodie/", "metadata/")
 
 
 @dataclass(frozen=True)
@@ -213,17 +211,7 @@ def _list_stored(path: str, storage: Storage | None) -> SourceListing:
         return SourceListing(path, mistakes=(f"{path!r} has a .. in it, which means nothing in a store",))
     entries = [entry for entry in map(partial(entry_named, pattern=parts), names) if entry is not None]
     found = _stored_listing(path, source, entries, takes_any_ending=bool(pattern))
-    tables = {table.folder: table for table in tables_among(names, str(source.address))}
-    tables |= {table.folder: table for table in _tables_around(source.address)}
-    inside = {
-        name for name in names for folder in tables if f"{source.address}/{name}".startswith(f"{folder}/")
-    }
-    if not any(file.relative.as_posix() in inside for file in found.files):
-        return found
-    files = tuple(file for file in found.files if file.relative.as_posix() not in inside)
-    return replace(
-        found, files=files, mistakes=(*found.mistakes, *(one.sentence() for one in tables.values()))
-    )
+    return _without_tables(found, source, names, are_all=True)
 
 
 def _stored_file(path: str, storage: Storage | None) -> SourceListing | None:
@@ -236,9 +224,8 @@ def _stored_file(path: str, storage: Storage | None) -> SourceListing | None:
     source = source_folder(around, storage)
     if not source.only(name):
         return None
-    if tables := list(_tables_around(source.address.child(name))):
-        return SourceListing(path, mistakes=tuple(table.sentence() for table in tables))
-    return _stored_listing(path, source, [Entry(name, Kind.FILE, is_hidden=False, is_linked=False)])
+    one = Entry(name, Kind.FILE, is_hidden=False, is_linked=False)
+    return _without_tables(_stored_listing(path, source, [one]), source, [name], are_all=False)
 
 
 def _stored_listing(
@@ -270,15 +257,29 @@ def _stored_listing(
     )
 
 
-def _tables_around(address: StoreAddress) -> Iterator[LakeTable]:
-    """The lake tables that a place in a store lies in."""
+def _without_tables(
+    found: SourceListing, source: SourceFolder, names: Sequence[str], *, are_all: bool
+) -> SourceListing:
+    """What was found, without the files of lake tables, each of which is a mistake; `are_all` where there are no other names."""
+    tables = {table.folder: table for table in tables_among(names, str(source.address), source.begins)}
+    tables |= {table.folder: table for table in _tables_around(source.address, is_known=are_all)}
+    table_of: dict[SourceFile, LakeTable] = {}
+    for file in found.files if tables else ():
+        place = f"{source.address}/{file.relative.as_posix()}"
+        holding = [table for folder, table in tables.items() if place.startswith(f"{folder}/")]
+        if holding:
+            table_of[file] = max(holding, key=lambda table: len(table.folder))
+    files = tuple(file for file in found.files if file not in table_of)
+    sentences = dict.fromkeys(table.sentence() for table in table_of.values())
+    return replace(found, files=files, mistakes=(*found.mistakes, *sentences))
+
+
+def _tables_around(address: StoreAddress, *, is_known: bool) -> Iterator[LakeTable]:
+    """The lake tables that a place in a store lies in or, unless its names are known, is; as far as that may be looked for."""
     parts = address.key.split("/") if address.key else []
-    for count in range(len(parts)):
+    for count in range(len(parts) + (0 if is_known else 1)):
         around = source_folder(str(replace(address, key="/".join(parts[:count]))), address.storage)
-        # Who may not look there can't be told.
-        with suppress(OSError):
-            names = [name for log in _TABLE_LOGS for name in around.some_below(log)]
-            yield from tables_among(names, str(around.address))
+        yield from tables_around(around.some_below, str(around.address), around.begins)
 
 
 def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_ending: bool) -> SourceListing:

@@ -41,15 +41,15 @@ _STATUS = re.compile(r"status(?: code)?:? (\d{3})", re.IGNORECASE)
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _NO_BUCKET = "there is no such bucket"
 _ABSENT = (errno.ENOENT, "there is no such object, or no such bucket")
+_NO_PATH = re.compile(r"[Pp]ath (\"(?:[^\"\\\n]|\\.)*\")")
+"""The key that the library can't list, in its words."""
+_MOST_CHARACTERS = 200
+_REFUSED = ("401", "403")
 _KNOWN_KINDS = {
     "FileNotFoundError": _ABSENT,
     "NotFoundError": _ABSENT,
     "PermissionDeniedError": (errno.EACCES, "the store refuses access (403): these keys may not do that"),
     "UnauthenticatedError": (errno.EACCES, "the store does not accept these keys (401)"),
-    "InvalidPathError": (
-        errno.EINVAL,
-        "an object there has a name that is no path (an empty part, . or ..); rename it or take it away",
-    ),
 }
 """What the library raises by the name of its class: the number of the error, and what to say of it."""
 _NO_KEYS = "no keys were found, neither in the environment nor in a profile nor as the machine's role"
@@ -467,6 +467,11 @@ class BucketStore:
 
     def _why(self, kind: str, words: str) -> tuple[int, str]:
         code, status = _CODE.search(words), _STATUS.search(words)
+        if kind == "InvalidPathError":
+            named = _NO_PATH.search(words)
+            key = f" {named[1][:_MOST_CHARACTERS]}" if named else ""
+            why = "a part of it is empty, . or .., or has a control character in it"
+            return errno.EINVAL, f"the key{key} there can be no file's: {why}; rename it or take it away"
         if (known := _KNOWN_KINDS.get(kind)) is not None:
             is_bucket = any(name in words for name in ("NoSuchBucket", "ContainerNotFound"))
             return (errno.ENOENT, _NO_BUCKET) if is_bucket else known
@@ -475,7 +480,8 @@ class BucketStore:
         if code and code[1] == "NoSuchBucket":
             return errno.ENOENT, _NO_BUCKET
         if code or status:
-            return errno.EIO, f"the store answered {' '.join(found[1] for found in (status, code) if found)}"
+            number = errno.EACCES if status and status[1] in _REFUSED else errno.EIO
+            return number, f"the store answered {' '.join(found[1] for found in (status, code) if found)}"
         found = next((said for sign, said in _WAYS_TO_FAIL.items() if sign in words), None)
         host = f" at {self.address.endpoint}" if self.address.endpoint else ""
         return errno.EIO, f"the store{host} can't be reached: {found or kind}"

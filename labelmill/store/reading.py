@@ -5,9 +5,9 @@ columns that a plan needs by Polars' own reader, and a whole file into a copy th
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from errno import EIO, ENOENT
+from errno import EACCES, EIO, ENOENT
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -62,6 +62,7 @@ class SourceFolder:
         named = sha256(f"{address.endpoint} {address}".encode()).hexdigest()[:16]
         self.folder = cache_folder() / "sources" / named
         self._entries: dict[str, Entry] = {}
+        self._some: dict[str, Sequence[str]] = {}
         follow(self.folder, self)
 
     def list(self) -> list[Entry]:
@@ -84,15 +85,28 @@ class SourceFolder:
         return found
 
     def only(self, name: str) -> bool:
-        """Whether there is an object of this very name."""
+        """Whether there is an object of this very name, which is not the mark of a folder."""
         entry = self.store.head(name)
+        if entry is not None and not entry.size and self.some_below(f"{name}/", 1):
+            return False
         if entry is not None:
             self._entries[name] = entry
         return entry is not None
 
-    def some_below(self, prefix: str) -> Iterator[str]:
-        """The first names that begin so, up to a thousand."""
-        return (entry.name for entry in islice(self.store.list(prefix), 1000))
+    def some_below(self, prefix: str, most: int) -> Sequence[str]:
+        """The first names that begin so, which are asked for once; none where that may not be looked for."""
+        if prefix not in self._some:
+            try:
+                self._some[prefix] = [entry.name for entry in islice(self.store.list(prefix), most)]
+            except OSError as error:
+                if error.errno != EACCES:
+                    raise
+                self._some[prefix] = []
+        return self._some[prefix]
+
+    def begins(self, name: str, length: int) -> bytes:
+        """The first bytes of an object."""
+        return self.store.read_range(name, 0, length)
 
     def stamp(self, path: Path) -> FileStamp | None:
         """The stamp of a file as it was when it was last looked at: by a listing, or by a copy of it."""

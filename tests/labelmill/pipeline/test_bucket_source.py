@@ -86,7 +86,7 @@ def test_a_source_and_an_output_in_buckets(world, cloud, name):
 
 
 def test_unchanged_files_cost_a_listing(world, bucket):
-    """A run over thirty files that were labeled before lists them twice, each time with three looks for a table around them, and reads none."""
+    """A run over thirty files that were labeled before lists them twice, and reads none; for tables around them a process looks once."""
     for number in range(30):
         put(bucket, f"news/{number:03d}.parquet", [TEXTS[number]])
     with StoreProxy(bucket.address.storage.endpoint) as store, Endpoint() as server:
@@ -95,7 +95,7 @@ def test_unchanged_files_cost_a_listing(world, bucket):
         store.counts.clear()
         again = world.run(server, source=source)
         assert (again.rows_reused, again.requests) == (30, 0)
-        assert store.counts["LIST"] <= 8
+        assert store.counts["LIST"] <= 2
         assert store.counts["GET"] == 0
         assert store.counts["HEAD"] <= 2
 
@@ -276,6 +276,70 @@ def test_keys_that_may_only_see_a_folder(bucket):
         assert [str(file.relative) for file in found.files] == ["a.parquet"]
         with pytest.raises(OSError, match="the store refuses access"):
             list_source(f"{bucket.address}/news/b.parquet", storage)
+
+
+A_UUID = "0123abcd-0123-0123-0123-0123456789ab"
+TABLES = {
+    "Delta": ["t/_delta_log/00000000000000000000.json", "t/d=1/p.parquet"],
+    "Hudi": ["t/.hoodie/hoodie.properties", "t/d=1/p.parquet"],
+    "Iceberg": ["t/metadata/v1.metadata.json", "t/data/p.parquet"],
+    "a catalog's Iceberg": ["t/metadata/now.metadata.json", "t/data/p.parquet"],
+    "DuckLake": [f"t/ducklake-{A_UUID}.parquet"],
+}
+
+
+@pytest.mark.parametrize("around", ["", "lake/"])
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_lake_table_is_found_wherever_in_it_a_source_points(bucket, kind, around):
+    """The files of a table are never taken: not by its folder, a folder in it, a pattern or one key, at a bucket's root too."""
+    names = [around + name if around else name.removeprefix("t/") for name in TABLES[kind]]
+    for name in names:
+        bucket.store.put(name, b'{"format-version": 2}')
+    folder, _, _ = names[-1].rpartition("/")
+    pointing = ["", names[-1], f"{folder}/*.parquet".lstrip("/"), folder]
+    for path in pointing:
+        listing = list_source(f"{bucket.address}/{path}".rstrip("/"), Storage(**bucket.output["storage"]))
+        (sentence,) = listing.mistakes
+        assert (listing.files, f" is a {kind.rpartition(' ')[2]} table" in sentence) == ((), True)
+
+
+def test_what_is_called_as_a_tables_log_is(bucket):
+    """A folder that is called metadata, with metadata of something else in it, makes no table of a source."""
+    bucket.store.put("news/metadata/my.metadata.json", b'{"author": "me"}')
+    bucket.store.put("news/a.parquet", b"x")
+    listing = list_source(f"{bucket.address}/news", Storage(**bucket.output["storage"]))
+    assert ([str(file.relative) for file in listing.files], listing.mistakes) == (["a.parquet"], ())
+
+
+def test_a_source_is_read_with_keys_for_nothing_around_it(bucket):
+    """Where the folders around a source may not be listed, that is no reason to refuse it; they are looked at once."""
+    bucket.store.put("deep/news/a.parquet", b"x")
+    with StoreProxy(bucket.address.storage.endpoint) as store:
+        url, storage = f"{bucket.address}/deep/news", Storage(endpoint=store.endpoint)
+        store.fail("GET", None, *[FORBIDDEN] * 6)
+        for _ in range(2):
+            assert [str(file.relative) for file in list_source(url, storage).files] == ["a.parquet"]
+        assert store.counts["LIST"] == 8
+
+
+@pytest.mark.parametrize("key", ["news//b.parquet", "news/../b.parquet", "news/a\tb.parquet"])
+def test_a_key_that_no_file_can_have_is_named(world, store_server, key):
+    """A key that is no path is a sentence with its name in it, before anything is spent."""
+    server = store_server("moto")
+    address = server.bucket()
+    server.client().put_object(Bucket=address.bucket, Key=key, Body=b"x")
+    source = {"path": f"{address}/news", "storage": {"endpoint": server.endpoint}}
+    with Endpoint() as asked, pytest.raises(JobRefused) as refused:
+        world.run(asked, source=source)
+    assert f'the key "{key}" there can be no file\'s: a part of it is empty' in str(refused.value)
+
+
+def test_an_empty_object_is_no_file_where_there_is_a_folder_of_its_name(bucket):
+    """What some programs leave in the place of a folder, with its very name, does not stand for what is in it."""
+    bucket.store.put("news", b"")
+    bucket.store.put("news/a.parquet", b"x")
+    listing = list_source(f"{bucket.address}/news", Storage(**bucket.output["storage"]))
+    assert [str(file.relative) for file in listing.files] == ["a.parquet"]
 
 
 NAMES = st.lists(
