@@ -21,11 +21,19 @@ from typing import Any, Self
 
 _STORE_SIGN = "object-store error"
 _STORE_STATUS = re.compile(r"\b([45]\d\d) [A-Z]")
+_SAID_OF_A_FILE = {"403", "404", "412", "416"}
+"""What a store answers where it is there, and a file in it isn't, isn't for these keys, or isn't what it was."""
 
 
 def tells_of_a_store(error: BaseException) -> bool:
     """Whether it is a reader's error about an object store: it holds what the store has sent."""
     return _STORE_SIGN in str(error)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a store is not to be had, as a reader says, which tells nothing of the file that was to be read."""
+    status = _STORE_STATUS.search(str(error))
+    return tells_of_a_store(error) and (status is None or status[1] not in _SAID_OF_A_FILE)
 
 
 def reader_words(error: BaseException) -> str:

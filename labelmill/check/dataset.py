@@ -1,6 +1,7 @@
 """What can be wrong with a job's source, as (place, sentence). Files are looked at, nothing is written."""
 
 from collections.abc import Collection, Mapping, Sequence
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from labelmill.dataset.parquet import ParquetError, read_footer
 from labelmill.dataset.source import SourceFile, SourceListing, list_source, root_of, source_files
 from labelmill.dataset.template import TemplateError, TextTemplate, read_template
 from labelmill.dataset.unreadable import faults_in
-from labelmill.errors import JobRefused, Mistake, reader_words
+from labelmill.errors import JobRefused, Mistake, is_outage, reader_words
 from labelmill.job.file import nearest
 from labelmill.job.model import LabelJob, Output, Source
 from labelmill.plural import counted
 from labelmill.store.address import AddressError, is_url, missing_package
 from labelmill.store.files import shown_path
 from labelmill.store.folder import OutputFolder
+from labelmill.store.objects import StoreError
 from labelmill.store.working import folder_of
 
 _NAMED_FILES = 5
@@ -131,7 +133,10 @@ def _file_mistakes(
 
 
 def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schema], list[str]]:
-    """The columns of each file that is Parquet, and a sentence on each that isn't or can't be read."""
+    """The columns of each file that is Parquet, and a sentence on each that isn't or can't be read.
+
+    Where a store is not to be had, the files after that are not asked for: each would be waited for as long.
+    """
     schemas, unreadable = {}, []
     for file in files:
         try:
@@ -141,6 +146,8 @@ def read_schemas(files: Sequence[SourceFile]) -> tuple[dict[SourceFile, pl.Schem
             unreadable.append(str(error))
         except (pl.exceptions.PolarsError, OSError) as error:
             unreadable.append(f"{shown_path(file.path)!r} can't be read ({reader_words(error)})")
+            if is_outage(error) or (isinstance(error, StoreError) and error.errno == EIO):
+                break
         except pl.exceptions.PanicException as error:  # a time zone without a name, such as +05:30
             reason = reader_words(error)
             unreadable.append(f"{shown_path(file.path)!r} has a column that Polars can't read ({reason})")

@@ -16,6 +16,7 @@ import polars as pl
 
 from labelmill.dataset.source import SourceFile
 from labelmill.dataset.template import TextTemplate
+from labelmill.errors import is_outage
 from labelmill.store.files import FileStamp, disk_errors, shown_path, stamp_of
 from labelmill.store.reading import source_errors
 from labelmill.store.row_key import row_key, text_digest
@@ -96,6 +97,9 @@ class SourceDigests:
 
         Returns:
             the numbers of those that can be read, in order.
+
+        Raises:
+            SourceError: they lie in a store that is not to be had.
         """
         wanted = sorted(set(numbers))
         unread = [
@@ -207,9 +211,15 @@ class SourceDigests:
         for number in numbers:
             try:
                 rows += self.files[number].count()
-            except _FAULTS:
-                continue
+            except _FAULTS as fault:
+                self._raise_outage(number, fault)
         return 1 if rows <= _ROWS_IN_ONE_BUCKET else 1 + rows // _ROWS_IN_A_BUCKET
+
+    def _raise_outage(self, number: int, fault: BaseException) -> None:
+        """Leave no file out because its store is not to be had, and wait for no other there: a later run goes on."""
+        if is_outage(fault):
+            with source_errors(shown_path(self.files[number].path)):
+                raise fault
 
     def _forget(self, numbers: Sequence[int]) -> None:
         known = {number for number in numbers if number in self.stamps}
@@ -245,6 +255,7 @@ class SourceDigests:
                 for piece in texts.iter_slices(_HASHED_AT_ONCE):
                     yield piece.select("place", digest=text_digest(pl.col("text")))
         except _FAULTS as fault:
+            self._raise_outage(group[0], fault)
             if len(group) == 1:
                 self.faults[group[0]] = fault
                 return

@@ -1,9 +1,10 @@
 """Files of a source that can't be read: each is named and left out, and the others are labeled."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from labelmill.dataset.parquet import read_footer, what_is_lost
+from labelmill.dataset.parquet import ParquetError, read_footer, what_is_lost
 from labelmill.dataset.unreadable import fault_of
 from labelmill.errors import Mistake
 from labelmill.run.context import RunContext
@@ -21,11 +22,23 @@ def read_digests(context: RunContext, numbers: Iterable[int]) -> None:
     readable = context.digests.read(numbers)
     name_unreadable(context)
     new = [number for number in readable if before.get(number) != context.digests.stamps[number]]
-    footers = ((context.files[number].path, read_footer(context.files[number].path)) for number in new)
-    losses = [f"{shown_path(path)!r}: {lost}" for path, footer in footers if (lost := what_is_lost(footer))]
+    losses = list(_losses(context.files[number].path for number in new))
     if losses:
         more = f", and {len(losses) - 1:,} more files like it" if len(losses) > 1 else ""
         context.notice(f"{losses[0]}{more}")
+
+
+def _losses(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        try:
+            lost = what_is_lost(read_footer(path))
+        except (
+            ParquetError,
+            FileNotFoundError,
+        ):  # it has just been replaced or has gone, which the merge will see
+            continue
+        if lost:
+            yield f"{shown_path(path)!r}: {lost}"
 
 
 def name_unreadable(context: RunContext) -> None:

@@ -1,6 +1,7 @@
 """Sources in a bucket: what is found there, what is read of it, and what the world does to it meanwhile."""
 
 import traceback
+from collections import Counter
 from itertools import count
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from labelmill.store.address import StoreAddress
 
 pytestmark = pytest.mark.slow
 
+EXPIRED = Fault(400, arrives=False, code="ExpiredToken")
 TEXTS = [f"{'match' if number % 2 else 'bank'} {number}" for number in range(60)]
 
 
@@ -162,6 +164,32 @@ def test_wherever_a_store_stops_reading_it_is_a_sentence(world, bucket):
     assert all("/news" in one and "can't be read" in one for one in sentences)
     assert not any("can't be written" in one for one in sentences)
     assert "SECRET" not in "".join(shown)
+
+
+def test_a_store_that_goes_away_leaves_no_file_out(world, bucket):
+    """Wherever in a run a store begins to fail, the run ends with that, whatever the number of files, and the next one goes on from it."""
+    for name in "abc":
+        put(bucket, f"news/{name}.parquet", TEXTS[:3])
+    with StoreProxy(bucket.address.storage.endpoint) as store, Endpoint() as server:
+        source = {"path": f"{bucket.address}/news", "storage": {"endpoint": store.endpoint}}
+        for number in count():
+            # Files that are new to each run, of texts of which one is.
+            for name in "abc":
+                put(bucket, f"news/{name}.parquet", [f"match of day {number}", *TEXTS[:3]])
+            before, store.counts = server.requests, Counter()
+            store.fail("GET", *[None] * number, *[EXPIRED] * 500)
+            try:
+                world.run(server, source=source)
+            except (JobRefused, CannotWrite) as error:
+                assert "/news" in str(error)  # noqa: PT017  (it ends in another way at last)
+                assert str(error).count("the store answered 400") == 1  # noqa: PT017
+                assert store.counts["GET"] + store.counts["LIST"] <= number + 6
+            else:
+                break
+            store.fail("GET")
+            record = world.run(server, source=source)
+            assert (record.status, record.rows_labeled) == ("completed", 12)
+            assert server.requests - before == (4 if number == 0 else 1)
 
 
 def test_rows_that_failed_are_told_of_a_bucket_too(world, bucket):
