@@ -83,7 +83,7 @@ class CannotWrite(LabelmillError):  # noqa: N818
     def because(cls, error: OSError, folder: object) -> Self:
         """Put an OSError into a sentence."""
         return cls(
-            f"{error.filename or folder} can't be {getattr(error, 'deed', 'written')}: {error.strerror or reader_words(error)}; "
+            f"{error.filename or folder} can't be {getattr(error, 'deed', 'written')}: {reader_words(error)}; "
             "what was paid is kept, and the next run goes on from it"
         )
 

@@ -19,7 +19,7 @@ from labelmill.dataset.embedded_schemas import ARROW_SCHEMA, plain_type, type_of
 from labelmill.dataset.thrift import Struct, ThriftError, i32_field
 from labelmill.errors import LabelmillError
 from labelmill.store.files import shown_path
-from labelmill.store.reading import ReadRange, range_reader
+from labelmill.store.reading import ReadRange, range_reader, ranges_of
 
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _TAIL_BYTES = 8
@@ -170,7 +170,7 @@ def append_columns(
             raise _other_rows(source, footer.rows)
         columns = columns.to_reader()
     with source.open("rb", buffering=0) as original, target.open("wb") as copy:
-        found, document = _read(*_ranges_of(original), source)
+        found, document = _read(*ranges_of(original), source)
         if found != footer:
             raise ParquetError(source, "it was replaced or written to meanwhile")
         new = _NewColumns(columns.schema, document)
@@ -200,7 +200,7 @@ def undecodable(path: Path) -> list[tuple[str | None, str]]:
     """
     try:
         with path.open("rb", buffering=0) as opened:
-            footer, document = _read(*_ranges_of(opened), path)
+            footer, document = _read(*ranges_of(opened), path)
         metadata = pq.read_metadata(pa.py_buffer(_without_arrow_schema(document)))
         with pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True) as file:
             reasons = {name: _undecodable_column(file, name) for name in footer.columns}
@@ -241,11 +241,6 @@ def _undecodable_column(file: pq.ParquetFile, name: str) -> str | None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _ranges_of(file: BinaryIO) -> tuple[int, ReadRange]:
-    """An open file's size, and what reads some of its bytes."""
-    return os.fstat(file.fileno()).st_size, lambda start, length: os.pread(file.fileno(), length, start)
 
 
 def _read(size: int, read: ReadRange, path: Path) -> tuple[ParquetFooter, Struct]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,7 +14,7 @@ import polars.selectors as cs
 
 from labelmill.dataset.lake import LakeTable, LakeTables, tables_among, tables_around
 from labelmill.dataset.template import TextTemplate, text_of
-from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, entry_named, walk
+from labelmill.dataset.walk import ANY_FOLDERS, Entry, Kind, entries_named, walk
 from labelmill.job.model import Storage
 from labelmill.store.address import StoreAddress, is_url
 from labelmill.store.reading import SourceFolder, folders_around, scan_parquet, source_folder
@@ -209,8 +208,7 @@ def _list_stored(path: str, storage: Storage | None) -> SourceListing:
     parts = pattern.split("/") if pattern else [ANY_FOLDERS, "*"]
     if ".." in parts:
         return SourceListing(path, mistakes=(f"{path!r} has a .. in it, which means nothing in a store",))
-    entries = [entry for entry in map(partial(entry_named, pattern=parts), names) if entry is not None]
-    found = _stored_listing(path, source, entries, takes_any_ending=bool(pattern))
+    found = _stored_listing(path, source, entries_named(names, parts), takes_any_ending=bool(pattern))
     return _without_tables(found, source, names, are_all=True)
 
 
@@ -228,18 +226,43 @@ def _stored_file(path: str, storage: Storage | None) -> SourceListing | None:
     return _without_tables(_stored_listing(path, source, [one]), source, [name], are_all=False)
 
 
+def _taken_of(
+    entries: Iterable[Entry], *, takes_any_ending: bool
+) -> tuple[list[Entry], dict[PassedOver, list[str]]]:
+    """The entries that are files of a source, and the names of what someone may have meant to be one, by why it is none."""
+    taken: list[Entry] = []
+    passed: dict[PassedOver, list[str]] = {}
+    for entry in entries:
+        why = _why_not(entry, takes_any_ending=takes_any_ending)
+        if why is None:
+            taken.append(entry)
+        elif _is_worth_a_word(entry, why, takes_any_ending=takes_any_ending):
+            passed.setdefault(why, []).append(entry.relative)
+    return taken, passed
+
+
+def _listed(
+    path: str,
+    files: Iterable[SourceFile],
+    passed: Mapping[PassedOver, Iterable[str]],
+    mistakes: Iterable[str],
+) -> SourceListing:
+    return SourceListing(
+        path,
+        tuple(sorted(files, key=lambda file: file.relative)),
+        {why: sorted(passed[why]) for why in PassedOver if why in passed},
+        tuple(mistakes),
+    )
+
+
 def _stored_listing(
     path: str, source: SourceFolder, entries: Iterable[Entry], *, takes_any_ending: bool = True
 ) -> SourceListing:
+    taken, passed = _taken_of(entries, takes_any_ending=takes_any_ending)
     files: list[SourceFile] = []
-    passed: dict[PassedOver, list[str]] = {}
     mistakes = []
-    for entry in entries:
-        why = _why_not(entry, takes_any_ending=takes_any_ending)
-        if why is not None:
-            if _is_worth_a_word(entry, why, takes_any_ending=takes_any_ending):
-                passed.setdefault(why, []).append(entry.relative)
-        elif set(entry.relative.split("/")) & {"", ".", ".."}:
+    for entry in taken:
+        if set(entry.relative.split("/")) & {"", ".", ".."}:
             mistakes.append(f"the key {entry.relative!r} is no path that a file can have; rename it")
         else:
             files.append(SourceFile(source.folder / entry.relative, Path(entry.relative)))
@@ -249,12 +272,7 @@ def _stored_listing(
         f"there is an object {name!r}, and there are objects below it: no folder can have both; rename one of them"
         for name in sorted(both)
     ]
-    return SourceListing(
-        path,
-        tuple(sorted(files, key=lambda file: file.relative)),
-        {why: sorted(passed[why]) for why in PassedOver if why in passed},
-        tuple(mistakes),
-    )
+    return _listed(path, files, passed, mistakes)
 
 
 def _without_tables(
@@ -283,14 +301,7 @@ def _tables_around(address: StoreAddress, *, is_known: bool) -> Iterator[LakeTab
 
 
 def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_ending: bool) -> SourceListing:
-    taken: list[Entry] = []
-    passed: dict[PassedOver, list[str]] = {}
-    for entry in entries:
-        why = _why_not(entry, takes_any_ending=takes_any_ending)
-        if why is None:
-            taken.append(entry)
-        elif _is_worth_a_word(entry, why, takes_any_ending=takes_any_ending):
-            passed.setdefault(why, []).append(entry.relative)
+    taken, passed = _taken_of(entries, takes_any_ending=takes_any_ending)
     taken, again = _told_from_links(root, taken)
     if again:
         passed.setdefault(PassedOver.AGAIN, []).extend(again)
@@ -307,12 +318,7 @@ def _listing(path: str, root: Path, entries: Iterable[Entry], *, takes_any_endin
             ] = None
         else:
             files.append(SourceFile(file, Path(entry.relative)))
-    return SourceListing(
-        path,
-        tuple(sorted(files, key=lambda file: file.relative)),
-        {why: sorted(passed[why]) for why in PassedOver if why in passed},
-        tuple(mistakes),
-    )
+    return _listed(path, files, passed, mistakes)
 
 
 _WHY_NOT_OF_KIND = {

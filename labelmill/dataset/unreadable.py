@@ -76,6 +76,6 @@ def faults_in(path: Path) -> list[Fault]:
 
 
 def _reason_of(error: BaseException) -> str:
-    words = error.strerror if isinstance(error, OSError) and error.strerror else reader_words(error)
+    words = reader_words(error)
     line = (words.strip() or type(error).__name__).splitlines()[0].rstrip(". ")
     return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS].rstrip()}…"

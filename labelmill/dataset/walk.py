@@ -4,7 +4,7 @@ import fnmatch
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -98,15 +98,15 @@ def walk(root: str, pattern: Sequence[str]) -> Iterator[Entry]:
                 (links if is_linked else own).append(_Stop(relative, onward, is_linked))
 
 
-def entry_named(name: str, pattern: Sequence[str]) -> Entry | None:
-    """The same of one name, with `/` between its parts, where there are names and no folders; None where it isn't named."""
+def entries_named(names: Iterable[str], pattern: Sequence[str]) -> Iterator[Entry]:
+    """The same among names, with `/` between their parts, where there are names and no folders."""
     parts = [_Part(text) for text in (*pattern, *(["*"] if pattern[-1] == ANY_FOLDERS else []))]
-    places = _reached(parts, [(0, False)])
-    for part in name.split("/"):
-        places = _reached(parts, list(_steps(parts, places, part)))
-    if not places or places[-1][0] != len(parts):
-        return None
-    return Entry(name, Kind.FILE, places[-1][1], is_linked=False)
+    for name in names:
+        places = _reached(parts, [(0, False)])
+        for part in name.split("/"):
+            places = _reached(parts, list(_steps(parts, places, part)))
+        if places and places[-1][0] == len(parts):
+            yield Entry(name, Kind.FILE, places[-1][1], is_linked=False)
 
 
 class _Part:

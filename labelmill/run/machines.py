@@ -47,8 +47,10 @@ from labelmill.run.orders import (
     stop_content,
 )
 from labelmill.stop import sleep_on
+from labelmill.store.address import is_url
 from labelmill.store.ledger import Ledger
 from labelmill.store.objects import FolderStore, Store, nonce
+from labelmill.store.working import bring
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +124,7 @@ class Machines:
                     order = self._ordered(texts, rows, number, held_usd, share)
                     receipt = self._taken(order)
                 self._settle(held_usd, receipt)
-                part = brought(context, self._store, context.ledger.part_path(context.run_id, number))
+                part = bring(context.ledger.part_path(context.run_id, number))
                 left = _left(receipt, part, rows)
                 new = _counts_in(part) if receipt.is_settled else (receipt.labeled, receipt.failed)
                 labeled, failed = labeled + new[0], failed + new[1]
@@ -434,7 +436,7 @@ def end_left_leases(context: RunContext) -> None:
                 del out[lease_id]
                 mine = Receipt(lease_id, nonce(), is_settled=True)
                 if store.create(names.receipt(lease_id), mine.to_bytes()):
-                    journal = brought(context, store, context.folder.path / told["journal"])
+                    journal = bring(context.folder.path / told["journal"])
                     Ledger(journal.parent).fold_given_up(journal, context.job.run)
             if out:
                 time.sleep(min(1.0, *(float(told["ttl_seconds"]) / BEATS for told, _ in out.values())))
@@ -447,13 +449,6 @@ def _runs_with_leases(context: RunContext, store: Store) -> list[str]:
         return sorted(folder.parent.name for folder in context.folder.runs.glob("*/chunks/"))
     names = (entry.name.split("/") for entry in store.list("runs/"))
     return sorted({parts[1] for parts in names if parts[2:3] == ["chunks"]})
-
-
-def brought(context: RunContext, store: Store, path: Path) -> Path:
-    """A file of the output that another machine has written, where this one sees it; it may be there already, or nowhere."""
-    if not path.exists():
-        store.fetch(path.relative_to(context.folder.path).as_posix(), path)
-    return path
 
 
 def remove_leases(store: Store, names: LeaseNames, record_folder: Path) -> None:
@@ -471,7 +466,7 @@ def fold_given_up(context: RunContext, store: Store, lease_id: str) -> None:
     held = store.read(LeaseNames(context.run_id).attempt(lease_id))
     if held is not None:
         name = json.loads(held.content)["journal"]
-        journal = brought(context, store, context.folder.path / name)
+        journal = bring(context.folder.path / name)
         context.ledger.fold_given_up(journal, context.job.run)
 
 
@@ -503,5 +498,5 @@ def _on_lease(limit: Limit | None, held_usd: Decimal) -> Limit | None:
 def _at_home(context: RunContext) -> Any:
     """The job, with a place of its output that does not depend on where a process stands."""
     output = context.job.output
-    path = output.path if "://" in output.path else str(Path(output.path).absolute())
+    path = output.path if is_url(output.path) else str(Path(output.path).absolute())
     return context.job.model_copy(update={"output": output.model_copy(update={"path": path})})

@@ -120,11 +120,11 @@ class StoreAddress:
 
     def config(self) -> dict[str, Any]:
         """What obstore is told: it and Polars have their settings, and the names of these, from the same library."""
-        return self._settings()
+        return {"s3": self._aws, "gs": self._google, "az": self._azure}[self.scheme]()
 
     def polars_options(self) -> dict[str, str]:
         """What Polars is told as `storage_options`. It ignores in silence what it doesn't know: all names are known ones."""
-        options = {name: str(value) for name, value in self._settings().items()}
+        options = {name: str(value) for name, value in self.config().items()}
         if self.allows_http:
             prefix = {"s3": "aws", "az": "azure", "gs": "google"}[self.scheme]
             options[f"{prefix}_allow_http"] = "true"
@@ -134,9 +134,6 @@ class StoreAddress:
     def allows_http(self) -> bool:
         """Whether requests go without TLS, which an endpoint that begins with `http://` says."""
         return (self.endpoint or "").startswith("http://")
-
-    def _settings(self) -> dict[str, Any]:
-        return {"s3": self._aws, "gs": self._google, "az": self._azure}[self.scheme]()
 
     def _aws(self) -> dict[str, Any]:
         keys, region = self._aws_keys()

@@ -92,13 +92,16 @@ def shown_path(path: Path) -> str:
     return str(path) if follower is None else follower.place(path)
 
 
-def cache_folder() -> Path:
-    """Where this machine keeps what can be had again."""
+def folder_for(address: StoreAddress, kind: str) -> Path:
+    """The folder of this machine that stands for a place in a store, where it keeps what can be had again."""
     told = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(told) if told else Path.home() / ".cache") / "labelmill"
+        cache = Path(told) if told else Path.home() / ".cache"
     except RuntimeError:  # no home, as in some containers
-        return Path(tempfile.gettempdir()) / "labelmill"
+        cache = Path(tempfile.gettempdir())
+    return (
+        cache / "labelmill" / kind / hashlib.sha256(f"{address.endpoint} {address}".encode()).hexdigest()[:16]
+    )
 
 
 def is_there(path: Path) -> bool:

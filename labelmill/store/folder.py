@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from labelmill.errors import JobRefused, Mistake
 from labelmill.job.model import LabelJob
-from labelmill.store.files import place_of
+from labelmill.store.files import shown_path
 from labelmill.store.lock import LockedError, locked
 from labelmill.store.objects import Store, StoreError
 from labelmill.store.working import WorkingFolder, folder_of, store_of, working_folder_of
@@ -84,7 +84,7 @@ class OutputFolder:
     @property
     def place(self) -> str:
         """Where it is, for people."""
-        return place_of(self.path) if self.working is not None else str(self.path)
+        return shown_path(self.path)
 
     @property
     def working(self) -> WorkingFolder | None:

@@ -9,12 +9,11 @@ import errno
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,15 +21,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from labelmill.store.address import StoreAddress
 from labelmill.store.files import FileStamp, temporaries_in, written_whole
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 _TRIES = 6
 _FIRST_PAUSE_SECONDS = 0.1
@@ -302,10 +297,10 @@ class BucketStore:
         }
         retries = {
             "max_retries": self._patience.retries,
-            "retry_timeout": _timedelta(self._patience.total_seconds),
+            "retry_timeout": timedelta(seconds=self._patience.total_seconds),
             "backoff": {
-                "init_backoff": _timedelta(_FIRST_PAUSE_SECONDS),
-                "max_backoff": _timedelta(5),
+                "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
+                "max_backoff": timedelta(seconds=5),
                 "base": 2,
             },
         }
@@ -347,7 +342,7 @@ class BucketStore:
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """All objects whose names begin so."""
         # The library lists whole parts of names, and says nothing of an empty prefix's slash.
-        whole, _, begun = prefix.rpartition("/")
+        whole = prefix.rpartition("/")[0]
         below = self._key(whole) if whole else self.address.key
         with self._failing(prefix):
             for found in self._library.list(self._store, prefix=f"{below}/" if below else None):
@@ -355,9 +350,7 @@ class BucketStore:
                     if below and not meta["path"].startswith(f"{below}/"):
                         continue  # a mark of the folder itself, without its slash
                     entry = self._entry(meta)
-                    if entry.name.startswith(prefix) and (
-                        not begun or entry.name[len(whole) :].lstrip("/").startswith(begun)
-                    ):
+                    if entry.name.startswith(prefix):
                         yield entry
 
     def put(self, name: str, content: bytes | Path) -> Entry:
@@ -375,11 +368,11 @@ class BucketStore:
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object where there is none."""
-        return self._write(name, content, None, lambda found: found.content == content) is not None
+        return self._write(name, content, None) is not None
 
     def swap(self, name: str, content: bytes, token: str | None) -> str | None:
         """Write an object where what a token tells of is still there."""
-        return self._write(name, content, token, lambda found: found.content == content)
+        return self._write(name, content, token)
 
     def fetch(self, name: str, target: Path) -> Entry | None:
         """Copy an object to a file, in parts where it is large; parts of one that is replaced meanwhile are never mixed."""
@@ -414,9 +407,7 @@ class BucketStore:
 
             list(pool.map(fetch, range(0, size, _PART_BYTES)))
 
-    def _write(
-        self, name: str, content: bytes, token: str | None, is_ours: Callable[[Held], bool]
-    ) -> str | None:
+    def _write(self, name: str, content: bytes, token: str | None) -> str | None:
         """Write where a token holds; returns the new one, or None where another's object is there."""
         mode = "create" if token is None else json.loads(token)
         last: BaseException | None = None
@@ -434,7 +425,7 @@ class BucketStore:
                     break
             found = self.read(name)
             if found is not None:
-                if is_ours(found):
+                if found.content == content:
                     return found.token
                 if found.token != token:
                     return None
@@ -499,10 +490,6 @@ def _token_of(told: Any) -> str:
 def _tag_of(told: Any) -> str:
     """Listings of Azure lack the quotes that all else has."""
     return str(told.get("e_tag") or told.get("version") or "").strip('"')
-
-
-def _timedelta(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)
 
 
 def broken_promise(store: Store) -> str | None:

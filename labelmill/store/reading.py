@@ -4,20 +4,21 @@ A source in a bucket is a folder of this machine in which there is nothing: what
 columns that a plan needs by Polars' own reader, and a whole file into a copy that goes again.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from errno import EACCES, EIO, ENOENT
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
 from labelmill.errors import reader_words, tells_of_a_store
 from labelmill.job.model import Storage
 from labelmill.store.address import StoreAddress
-from labelmill.store.files import FileStamp, cache_folder, follow, follower_of
+from labelmill.store.files import FileStamp, folder_for, follow, follower_of
 from labelmill.store.objects import BucketStore, Entry, StoreError
 
 ReadRange = Callable[[int, int], bytes]
@@ -59,8 +60,7 @@ class SourceFolder:
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
         self.store = BucketStore(address)
-        named = sha256(f"{address.endpoint} {address}".encode()).hexdigest()[:16]
-        self.folder = cache_folder() / "sources" / named
+        self.folder = folder_for(address, "sources")
         self._entries: dict[str, Entry] = {}
         self._some: dict[str, Sequence[str]] = {}
         follow(self.folder, self)
@@ -204,6 +204,11 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
     )
 
 
+def ranges_of(file: BinaryIO) -> tuple[int, ReadRange]:
+    """An open file's size, and what reads some of its bytes."""
+    return os.fstat(file.fileno()).st_size, lambda start, length: os.pread(file.fileno(), length, start)
+
+
 @contextmanager
 def range_reader(path: Path) -> Iterator[tuple[int, ReadRange]]:
     """The size of a file, and what reads some of its bytes, wherever it lies.
@@ -216,12 +221,7 @@ def range_reader(path: Path) -> Iterator[tuple[int, ReadRange]]:
         yield source.size(path), lambda start, length: source.read_range(path, start, length)
         return
     with path.open("rb", buffering=0) as file:
-
-        def read(start: int, length: int) -> bytes:
-            file.seek(start)
-            return file.read(length)
-
-        yield path.stat().st_size, read
+        yield ranges_of(file)
 
 
 @contextmanager

@@ -19,13 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from errno import EEXIST, EIO
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelmill.job.model import Output
 from labelmill.store.address import StoreAddress, is_url
-from labelmill.store.files import FileStamp, cache_folder, follow, follower_of, stamp_of
+from labelmill.store.files import FileStamp, folder_for, follow, follower_of, stamp_of
 from labelmill.store.hold import NAME as HOLD
 from labelmill.store.hold import Hold, HoldLost, held
 from labelmill.store.lock import LockedError, locked
@@ -89,7 +88,6 @@ class WorkingFolder:
         """Told, maybe more than once, why a run's hold is lost; nothing can be written from then on."""
         self._lock = threading.RLock()
         self._listed: dict[str, Entry] = {}
-        self._tags: dict[str, str] = {}
         self._published: dict[str, _Published] = {}
         self._manifests: dict[str, tuple[str | None, dict[str, Any]]] = {}
         self._journals: dict[Path, bytes] = {}
@@ -127,7 +125,6 @@ class WorkingFolder:
         else:
             entry = self.store.put(name, path)
             with self._lock:
-                self._tags[name] = entry.tag
                 self._listed[name] = entry
 
     def removed(self, path: Path) -> None:
@@ -138,7 +135,6 @@ class WorkingFolder:
         with self._lock:
             self._published.pop(name, None)
             self._listed.pop(name, None)
-            self._tags.pop(name, None)
             self._journals.pop(path, None)
         if not _is_labeled(name):
             self.store.remove(name)
@@ -181,13 +177,13 @@ class WorkingFolder:
             self._journals[path] = b""
             self._start_flushing()
 
-    def flush(self, *paths: Path) -> None:
-        """Write what has come to open journals, or to some of them.
+    def flush(self) -> None:
+        """Write what has come to open journals.
 
         Raises:
             OSError: the bucket can't be written.
         """
-        for path in paths or tuple(self._journals):
+        for path in tuple(self._journals):
             with suppress(FileNotFoundError):
                 content = path.read_bytes().rstrip(b"\0")
                 if content != self._journals.get(path, content) and (name := self._name(path)):
@@ -258,7 +254,6 @@ class WorkingFolder:
             found = dict(zip(tops, pool.map(self.store.read, tops), strict=True))
         with self._lock:
             self._listed = dict(entries)
-            self._tags = {name: entry.tag for name, entry in entries.items()}
             self._published, self._manifests = {}, {}
         for name, held_now in found.items():
             path = self.folder / name
@@ -406,7 +401,7 @@ class WorkingFolder:
 
     def _remember(self) -> None:
         """Note which version of each object is at hand."""
-        here = {name: tag for name, tag in self._tags.items() if (self.folder / name).exists()}
+        here = {name: entry.tag for name, entry in self._listed.items() if (self.folder / name).exists()}
         _write(self.folder / _MEMORY, json.dumps(here).encode())
 
     def _name(self, path: Path) -> str | None:
@@ -431,8 +426,7 @@ def folder_of(output: Output) -> Path:
     address = StoreAddress.of(output.path, output.storage)
     with _making:
         if address not in _known:
-            named = sha256(f"{address.endpoint} {address}".encode()).hexdigest()[:16]
-            folder = cache_folder() / "outputs" / named
+            folder = folder_for(address, "outputs")
             _known[address] = WorkingFolder(address, folder)
             follow(folder, _known[address])
         return _known[address].folder

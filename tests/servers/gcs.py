@@ -7,11 +7,12 @@ import hashlib
 import itertools
 import re
 import threading
-from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from servers.base import serving
 
 PAGE = 1000
 
@@ -29,13 +30,9 @@ class GcsServer(ThreadingHTTPServer):
         self.lock, self.generations = threading.Lock(), itertools.count(1)
 
 
-@contextmanager
 def gcs():
-    """Let one answer, for the length of the block."""
-    with GcsServer() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
+    """Let one answer, for the length of a block."""
+    return serving(GcsServer())
 
 
 class _Handler(BaseHTTPRequestHandler):

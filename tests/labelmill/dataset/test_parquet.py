@@ -107,7 +107,7 @@ def _read_by(reader, path):
 
 def _footer_of(path):
     with path.open("rb") as file:
-        return parquet._read(*parquet._ranges_of(file), path)
+        return parquet._read(*parquet.ranges_of(file), path)
 
 
 def _own_chunks(path, columns):
