@@ -111,7 +111,7 @@ lock: setup ## add new dependencies to the lock files; UPGRADE=1 resolves all of
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
-		--custom-compile-command 'make lock' --group dev --extra langasync --extra anthropic --extra google --extra stores --extra delta --extra iceberg --extra dask pyproject.toml --constraint requirements.lock \
+		--custom-compile-command 'make lock' --group dev --extra langasync --extra anthropic --extra google --extra stores --extra dask pyproject.toml --constraint requirements.lock \
 		--output-file requirements-dev.lock
 	@$(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--custom-compile-command 'make lock' --group model --output-file requirements-model.lock
