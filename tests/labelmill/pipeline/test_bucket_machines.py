@@ -13,7 +13,7 @@ from labelmill.store import working
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=["moto", "seaweedfs"])
+@pytest.fixture(params=["moto", pytest.param("seaweedfs", marks=pytest.mark.system)])
 def bucket(request, store_server, monkeypatch):
     """An output in a bucket; who is not heard of for four seconds is given up."""
     monkeypatch.setattr(orders, "TTL_SECONDS", 4.0)
@@ -41,6 +41,7 @@ def test_machines_that_share_a_bucket_label_and_bill_as_one_does(world, bucket):
     assert left == {"costs.parquet", "report.html", "run.json", "stop.json"}
 
 
+@pytest.mark.system
 def test_machines_that_die_with_their_disks_cost_a_few_seconds(world, bucket):
     """Machines that are killed and whose disks are not seen again lose no row; what is asked twice was in flight or not yet in the bucket."""
     world.has(texts(400))

@@ -166,6 +166,7 @@ def test_wherever_a_store_stops_reading_it_is_a_sentence(world, bucket):
     assert "SECRET" not in "".join(shown)
 
 
+@pytest.mark.system
 def test_a_store_that_goes_away_leaves_no_file_out(world, bucket):
     """Wherever in a run a store begins to fail, the run ends with that, whatever the number of files, and the next one goes on from it."""
     for name in "abc":

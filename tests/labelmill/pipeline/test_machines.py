@@ -141,6 +141,7 @@ def test_a_future_that_fails_decides_nothing(world):
         assert (record.status, record.rows_labeled, server.requests) == ("completed", 20, 20)
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_machines_lose_nothing_and_cost_what_was_in_flight(world, seed):
@@ -158,6 +159,7 @@ def test_killed_machines_lose_nothing_and_cost_what_was_in_flight(world, seed):
         assert record.requests >= server.requests
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("quick")
 def test_a_stalled_machine_pays_for_nothing_once_it_wakes(world):
     """A worker that is stopped beyond its time is replaced; once it wakes it sends nothing, and adds nothing to the ledger."""
@@ -200,6 +202,7 @@ def test_a_stalled_machine_pays_for_nothing_once_it_wakes(world):
         assert record.requests == server.requests
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("max_cost_usd", [0.25, 0.4])
 def test_a_budget_ends_a_run_in_the_middle(world, max_cost_usd):
     """What machines spend is never more than the budget, and the run ends within a request or two of it."""
